@@ -1,0 +1,260 @@
+"""Every setting of Frontdesk, and the only place that reads the environment.
+
+A variable is `FRONTDESK_` and the field's name in capitals; `..._FILE` names a file that holds the value
+(for secrets). Each has a safe default. All mistakes are told at once, by name and never by value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
+
+PREFIX = "FRONTDESK_"
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class SettingsError(Exception):
+    """The configuration is wrong. The text is one line per variable, ready to be shown."""
+
+
+class Durations(fields.Field[tuple[timedelta, ...]]):
+    """`0s,5s,1m,2h,1d` → a tuple of timedeltas."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> tuple[timedelta, ...]:
+        found = [re.fullmatch(r"\s*(\d+)([smhd])\s*", part) for part in str(value).split(",")]
+        if not all(found):
+            raise ValidationError("must be durations such as 0s,5s,1m,2h,1d, separated by commas")
+        return tuple(timedelta(**{_UNITS[match[2]]: int(match[1])}) for match in found if match)
+
+
+class Words(fields.Field[frozenset[str]]):
+    """`a, b` → a set of words."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> frozenset[str]:
+        return frozenset(word.strip() for word in str(value).split(",") if word.strip())
+
+
+def _networks(words: frozenset[str]) -> None:
+    for word in words:
+        try:
+            ipaddress.ip_network(word)
+        except ValueError as error:
+            raise ValidationError("must be networks such as 10.0.0.0/8, separated by commas") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """See `SettingsSchema` for what each one means."""
+
+    host: str
+    port: int
+    public_url: str
+    web_threads: int
+    trusted_proxies: int
+    data_dir: Path
+    keys_file: Path
+    log_level: str
+    form_min_seconds: float
+    rate_limit: int
+    rate_limit_exempt: frozenset[str]
+    retry_schedule: tuple[timedelta, ...]
+    crm_timeout: float
+    lease_seconds: float
+    lanes: int
+    allowed_private_hosts: frozenset[str]
+    sandbox_port: int
+    fail_at: str
+    database_url: str = field(repr=False)  # it may hold a password
+
+
+_PORT = validate.Range(0, 65535, error="must be a port, 0 to 65535")
+
+
+class SettingsSchema(Schema):
+    """One field per variable; `help` becomes `config/env.example` and the reference page."""
+
+    class Meta:
+        unknown = RAISE
+
+    host = fields.String(load_default="127.0.0.1", metadata={"help": "Address that the web server listens on."})
+    port = fields.Integer(load_default=8000, validate=_PORT, metadata={"help": "Port that the web server listens on."})
+    public_url = fields.String(
+        load_default="",
+        metadata={"help": "Address under which visitors and staff reach Frontdesk; empty: http://HOST:PORT."},
+    )
+    web_threads = fields.Integer(
+        load_default=16,
+        validate=validate.Range(1, 256),
+        metadata={"help": "Requests that are worked on at the same time."},
+    )
+    trusted_proxies = fields.Integer(
+        load_default=0,
+        validate=validate.Range(0, 5),
+        metadata={"help": "Number of reverse proxies in front whose X-Forwarded-* headers are believed."},
+    )
+    data_dir = fields.String(
+        load_default="./data", metadata={"help": "Folder of the SQLite file and the generated keys."}
+    )
+    database_url = fields.String(
+        load_default="",
+        metadata={"help": "postgresql://user:password@host/name; empty: an SQLite file in the data folder."},
+    )
+    keys_file = fields.String(
+        load_default="",
+        metadata={"help": "File of the encryption keys; empty: keys.json in the data folder."},
+    )
+    log_level = fields.String(
+        load_default="info",
+        validate=validate.OneOf(["debug", "info", "warning", "error"]),
+        metadata={"help": "debug, info, warning or error."},
+    )
+    form_min_seconds = fields.Float(
+        load_default=1.0,
+        validate=validate.Range(0, 60),
+        metadata={"help": "A form sent sooner than this after it was shown is held as suspected spam (seconds)."},
+    )
+    rate_limit = fields.Integer(
+        load_default=20,
+        validate=validate.Range(1),
+        metadata={"help": "Enquiries per address and site in ten minutes; what comes above is held, not lost."},
+    )
+    rate_limit_exempt = Words(
+        load_default=frozenset({"127.0.0.0/8", "::1"}),
+        validate=_networks,
+        metadata={
+            "help": "Networks that are not rate-limited. An address of your own proxy says nothing about a visitor."
+        },
+    )
+    retry_schedule = Durations(
+        load_default=(
+            *(timedelta(seconds=s) for s in (0, 5, 60, 300, 1800)),
+            *(timedelta(hours=h) for h in (2, 5, 10, 10)),
+            *(timedelta(days=1) for _ in range(6)),
+        ),
+        metadata={"help": "Waits before each try; after the last one an enquiry needs a person."},
+    )
+    crm_timeout = fields.Float(
+        load_default=20.0,
+        validate=validate.Range(0.1, 120),
+        metadata={"help": "A call to a CRM is given up after this many seconds in all."},
+    )
+    lease_seconds = fields.Float(
+        load_default=120.0,
+        validate=validate.Range(1, 3600),
+        metadata={"help": "What a dead worker held is taken over after this many seconds."},
+    )
+    lanes = fields.Integer(
+        load_default=8,
+        validate=validate.Range(1, 64),
+        metadata={"help": "Connections that one worker serves at the same time."},
+    )
+    allowed_private_hosts = Words(
+        load_default=frozenset(),
+        metadata={"help": "Hosts (or host:port) with private addresses that connections may call."},
+    )
+    sandbox_port = fields.Integer(
+        load_default=8001, validate=_PORT, metadata={"help": "Port of the sandbox CRM that the demo starts."}
+    )
+    fail_at = fields.String(
+        load_default="",
+        metadata={"help": "For tests only: POINT:kill, term, raise or pause at a named point."},
+    )
+
+    @post_load
+    def _build(self, data: dict[str, Any], **kwargs: Any) -> Settings:
+        data["data_dir"] = Path(data["data_dir"]).expanduser()
+        data["keys_file"] = Path(data["keys_file"] or data["data_dir"] / "keys.json")
+        data["database_url"] = _database_url(data["database_url"], data["data_dir"])
+        if data["lease_seconds"] <= data["crm_timeout"]:
+            raise ValidationError("must be longer than FRONTDESK_CRM_TIMEOUT", "lease_seconds")
+        data["public_url"] = (data["public_url"] or f"http://{data['host']}:{data['port']}").rstrip("/")
+        return Settings(**data)
+
+
+def _database_url(url: str, data_dir: Path) -> str:
+    if not url:
+        return f"sqlite:///{data_dir / 'frontdesk.sqlite3'}"
+    # SQLAlchemy refuses the short form that hosting providers hand out.
+    return re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql+psycopg://", url)
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **overrides: str) -> Settings:
+    """Read the environment. overrides: fields by name, as text, stronger than the environment.
+
+    Raises SettingsError naming every variable that is wrong.
+    """
+    known = set(SettingsSchema().fields)
+    given, mistakes = _collect(os.environ if environ is None else environ, known)
+    try:
+        settings: Settings = SettingsSchema().load(given | overrides)
+    except ValidationError as error:
+        mistakes += [f"{PREFIX}{name.upper()}: {_sentence(text)}" for name, text in error.messages_dict.items()]
+        raise SettingsError("\n".join(mistakes)) from None
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))
+    return settings
+
+
+def _collect(environ: Mapping[str, str], known: set[str]) -> tuple[dict[str, str], list[str]]:
+    given: dict[str, str] = {}
+    mistakes: list[str] = []
+    for variable, value in sorted(environ.items()):
+        if not variable.startswith(PREFIX) or not value:
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name in known:
+            given[name] = value
+        elif name.endswith("_file") and name.removesuffix("_file") in known:
+            try:
+                given[name.removesuffix("_file")] = Path(value).read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError):
+                mistakes.append(f"{variable}: the file it names cannot be read")
+        else:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {PREFIX}{near[0].upper()}?" if near else ""
+            mistakes.append(f"{variable}: there is no such setting{hint}")
+    return given, mistakes
+
+
+def _sentence(messages: Any) -> str:
+    return " ".join(messages) if isinstance(messages, list) else str(messages)
+
+
+def render_example() -> str:
+    """The text of `config/env.example`: every variable, its meaning and its default."""
+    lines = ["# Every setting of Frontdesk. NAME_FILE=path reads a value from a file.\n"]
+    for name, setting in SettingsSchema().fields.items():
+        lines += [
+            f"# {setting.metadata['help']}",
+            f"#{PREFIX}{name.upper()}={_shown(setting.load_default)}\n",
+        ]
+    return "\n".join(lines)
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, frozenset):
+        return ",".join(sorted(default))
+    if isinstance(default, tuple):
+        return ",".join(_short(wait) for wait in default)
+    return str(default)
+
+
+def _short(wait: timedelta) -> str:
+    seconds = int(wait.total_seconds())
+    unit, size = next(
+        (u, s) for u, s in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)) if seconds % s == 0 and (seconds or s == 1)
+    )
+    return f"{seconds // size}{unit}"
