@@ -1,0 +1,338 @@
+"""The tables. Words as in the design: a Site's visitors cause Events, which belong to Leads and become Deliveries.
+
+Columns named `*_sealed` are encrypted (`vault.py`); columns named `*_digest` are keyed hashes for equality.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+import uuid_utils.compat
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Dialect,
+    Enum,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    Uuid,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+def new_id() -> UUID:
+    """A new id that sorts by the time it was made (UUID version 7, RFC 9562)."""
+    return uuid_utils.compat.uuid7()
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """Aware times in, aware UTC times out. SQLite forgets the zone, whatever the column says."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _words(*words: str) -> Enum:
+    """A word out of a few, kept as text so that a new word needs no change of type."""
+    return Enum(*words, native_enum=False, create_constraint=False, length=24)
+
+
+EVENT_KINDS = ("consultation_request", "call_click")
+DELIVERY_STATES = (
+    "waiting",
+    "sending",
+    "sent",
+    "confirmed",
+    "refused",
+    "expired",
+    "held",
+    "handled",
+    "erased",
+)
+CONNECTION_STATES = ("working", "failing", "paused")
+ROLES = ("admin", "staff")
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: UTCDateTime,
+        UUID: Uuid,
+        bytes: LargeBinary,
+        str: String(200),
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+    }
+
+
+class Meta(Base):
+    """Facts about this database itself, such as the key-check value."""
+
+    __tablename__ = "meta"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[bytes]
+
+
+class Site(Base):
+    """One website of a clinic. `key` is public: it stands in the page."""
+
+    __tablename__ = "site"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    key: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    time_zone: Mapped[str]
+    region: Mapped[str] = mapped_column(String(2))
+    origins: Mapped[list[str]]
+    thank_you_urls: Mapped[list[str]]
+    consent_version: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class ConsentText(Base):
+    """A wording that visitors of a site were asked to agree to. Never changed: a new wording is a new version."""
+
+    __tablename__ = "consent_text"
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("site.id"), primary_key=True)
+    version: Mapped[str] = mapped_column(primary_key=True)
+    text: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+
+class Lead(Base):
+    """The person behind events of one site, or a caller known only by `code`.
+
+    known: there is an e-mail or a phone. shareable: an event with consent, not suspected, stands behind the
+    details. merged_into: the lead that this one turned out to be.
+    """
+
+    __tablename__ = "lead"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("site.id"))
+    code: Mapped[str] = mapped_column(String(8), unique=True)
+    person_sealed: Mapped[bytes]
+    known: Mapped[bool]
+    shareable: Mapped[bool]
+    merged_into: Mapped[UUID | None] = mapped_column(ForeignKey("lead.id"))
+    created_at: Mapped[datetime]
+    last_event_at: Mapped[datetime]
+    __table_args__ = (
+        Index("ix_lead_recent", "last_event_at", "id"),
+        Index("ix_lead_site_recent", "site_id", "last_event_at", "id"),
+    )
+
+
+class Identity(Base):
+    """An e-mail, phone or browser by which events are joined. Several leads may share a phone, as families do."""
+
+    __tablename__ = "identity"
+    digest: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
+    lead_id: Mapped[UUID] = mapped_column(ForeignKey("lead.id"), primary_key=True, index=True)
+    kind: Mapped[str] = mapped_column(_words("email", "phone", "visitor"))
+    seen_at: Mapped[datetime]
+
+
+class Event(Base):
+    """One thing a visitor did. client_digest: of the id that the browser made, so that it counts once."""
+
+    __tablename__ = "event"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("site.id"))
+    lead_id: Mapped[UUID] = mapped_column(ForeignKey("lead.id"), index=True)
+    kind: Mapped[str] = mapped_column(_words(*EVENT_KINDS))
+    client_digest: Mapped[bytes] = mapped_column(LargeBinary(16), unique=True)
+    body_digest: Mapped[bytes] = mapped_column(LargeBinary(16))
+    answers_sealed: Mapped[bytes]
+    source: Mapped[str]
+    consent_given: Mapped[bool | None]
+    consent_version: Mapped[str | None]
+    hold_code: Mapped[str | None]
+    received_at: Mapped[datetime]
+    __table_args__ = (Index("ix_event_site_received", "site_id", "received_at"),)
+
+
+class Resubmission(Base):
+    """The same browser id sent again with other answers: kept for staff, never a second event by itself."""
+
+    __tablename__ = "resubmission"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    event_id: Mapped[UUID] = mapped_column(ForeignKey("event.id"), index=True)
+    body_digest: Mapped[bytes] = mapped_column(LargeBinary(16))
+    answers_sealed: Mapped[bytes]
+    received_at: Mapped[datetime]
+    seen_at: Mapped[datetime | None]
+    __table_args__ = (UniqueConstraint("event_id", "body_digest"),)
+
+
+class Unreadable(Base):
+    """A body sent to a site's form that could not be understood: kept and shown, never dropped."""
+
+    __tablename__ = "unreadable"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    site_id: Mapped[UUID | None] = mapped_column(ForeignKey("site.id"))
+    body_digest: Mapped[bytes] = mapped_column(LargeBinary(16), unique=True)
+    body_sealed: Mapped[bytes]
+    reason: Mapped[str]
+    received_at: Mapped[datetime]
+    seen_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class Connection(Base):
+    """One configured account at a CRM, for one site.
+
+    state: working, failing (paused by a fault, probed by itself at `probe_at`), paused (by staff).
+    wait_until: the CRM asked us to be quiet until then. lease_*: the one worker that may use it now.
+    pace_at: when the next call may start, so that all workers together keep the pace.
+    """
+
+    __tablename__ = "connection"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("site.id"), index=True)
+    kind: Mapped[str]
+    name: Mapped[str]
+    options_sealed: Mapped[bytes]
+    fields: Mapped[dict[str, Any]]
+    share: Mapped[list[str]]
+    unknown_callers: Mapped[str] = mapped_column(_words("record", "wait"))
+    pace: Mapped[float | None]
+    pace_at: Mapped[datetime | None]
+    state: Mapped[str] = mapped_column(_words(*CONNECTION_STATES))
+    code: Mapped[str | None]
+    sentence: Mapped[str | None] = mapped_column(Text)
+    state_since: Mapped[datetime]
+    failures: Mapped[int]
+    probes: Mapped[int]
+    probe_at: Mapped[datetime | None]
+    wait_until: Mapped[datetime | None]
+    lease_worker: Mapped[str | None]
+    lease_token: Mapped[UUID | None]
+    lease_until: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    removed_at: Mapped[datetime | None]
+
+
+class Delivery(Base):
+    """One event for one connection: the outbox row, written in the commit that stores the event.
+
+    attempts: tries that counted. unknown: the last try may have been written, so look before sending again.
+    missing: how often the CRM did not hold what it had accepted. check_at: when to read it back. code, sentence,
+    field: why it is where it is.
+    """
+
+    __tablename__ = "delivery"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    event_id: Mapped[UUID] = mapped_column(ForeignKey("event.id"))
+    connection_id: Mapped[UUID] = mapped_column(ForeignKey("connection.id"))
+    lead_id: Mapped[UUID] = mapped_column(ForeignKey("lead.id"))
+    state: Mapped[str] = mapped_column(_words(*DELIVERY_STATES))
+    due_at: Mapped[datetime]
+    attempts: Mapped[int]
+    unknown: Mapped[bool]
+    missing: Mapped[int]
+    code: Mapped[str | None]
+    sentence: Mapped[str | None] = mapped_column(Text)
+    field: Mapped[str | None]
+    token: Mapped[UUID | None]
+    lease_until: Mapped[datetime | None]
+    remote_id: Mapped[str | None]
+    remote_url: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    tries_from: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
+    check_at: Mapped[datetime | None]
+    confirmed_at: Mapped[datetime | None]
+    __table_args__ = (
+        UniqueConstraint("event_id", "connection_id"),
+        Index("ix_delivery_due", "connection_id", "state", "due_at"),
+        Index("ix_delivery_check", "connection_id", "state", "check_at"),
+        Index("ix_delivery_lead", "lead_id", "connection_id", "created_at"),
+        Index("ix_delivery_state", "state", "created_at"),
+    )
+
+
+class Attempt(Base):
+    """One try of a delivery. verdict: what became of it (`sent`, `confirmed` or the name of the error's class)."""
+
+    __tablename__ = "attempt"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    delivery_id: Mapped[UUID] = mapped_column(ForeignKey("delivery.id"), index=True)
+    started_at: Mapped[datetime]
+    milliseconds: Mapped[int]
+    verdict: Mapped[str]
+    code: Mapped[str | None]
+    status: Mapped[int | None]
+    sentence: Mapped[str | None] = mapped_column(Text)
+
+
+class RemoteRecord(Base):
+    """The record that stands for a lead at a connection. retire: its lead was merged into another, so it goes."""
+
+    __tablename__ = "remote_record"
+    lead_id: Mapped[UUID] = mapped_column(ForeignKey("lead.id"), primary_key=True)
+    connection_id: Mapped[UUID] = mapped_column(ForeignKey("connection.id"), primary_key=True)
+    remote_id: Mapped[str]
+    url: Mapped[str | None] = mapped_column(Text)
+    retire: Mapped[bool]
+    __table_args__ = (Index("ix_remote_record_retire", "connection_id", "retire"),)
+
+
+class Worker(Base):
+    """The heartbeat of a worker process."""
+
+    __tablename__ = "worker"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+
+
+class User(Base):
+    """Someone of the clinic or the agency who signs in. session: changes when all sessions must end."""
+
+    __tablename__ = "user"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(unique=True)
+    role: Mapped[str] = mapped_column(_words(*ROLES))
+    password_hash: Mapped[str]
+    one_time: Mapped[bool]
+    session: Mapped[UUID] = mapped_column(default=new_id)
+    created_at: Mapped[datetime]
+    signed_in_at: Mapped[datetime | None]
+
+
+class Action(Base):
+    """Who pressed what and when. `what` is a short code such as `send_again`."""
+
+    __tablename__ = "action"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    at: Mapped[datetime]
+    user_name: Mapped[str]
+    what: Mapped[str]
+    delivery_id: Mapped[UUID | None] = mapped_column(ForeignKey("delivery.id"), index=True)
+    connection_id: Mapped[UUID | None] = mapped_column(ForeignKey("connection.id"), index=True)
+    note_sealed: Mapped[bytes | None]

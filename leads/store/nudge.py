@@ -1,0 +1,54 @@
+"""Waiting for work: a worker sleeps here until somebody commits, so that a new event goes out at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import Any, cast
+
+import psycopg
+from sqlalchemy import text
+
+from leads.store.session import Database
+
+_LOOK = 0.05  # seconds between looks at SQLite's change counter, which is one read of shared memory
+
+
+class Nudge:
+    """`wait` returns when another connection has committed, or after a time-out."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        # A transaction would freeze what this connection sees, so it stays outside of any.
+        self._connection = database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        if not database.is_sqlite:
+            self._connection.execute(text("LISTEN frontdesk"))
+        self._version = self._data_version() if database.is_sqlite else 0
+
+    def __enter__(self) -> Nudge:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def wait(self, seconds: float, stop: threading.Event) -> bool:
+        """Sleep until there may be work. False: nothing was heard within `seconds`, or `stop` was set."""
+        until = time.monotonic() + seconds
+        while not stop.is_set() and time.monotonic() < until:
+            if self._heard(stop):
+                return True
+        return False
+
+    def _heard(self, stop: threading.Event) -> bool:
+        if self._database.is_sqlite:
+            stop.wait(_LOOK)
+            before, self._version = self._version, self._data_version()
+            return self._version != before
+        raw = cast("psycopg.Connection[Any]", self._connection.connection.dbapi_connection)
+        return any(True for _ in raw.notifies(timeout=0.25, stop_after=1))
+
+    def _data_version(self) -> int:
+        return int(self._connection.execute(text("PRAGMA data_version")).scalar_one())

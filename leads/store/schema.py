@@ -1,0 +1,92 @@
+"""Opening a database: its tables brought up to date, its keys checked against the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, select, text
+
+from leads.store.models import Meta
+from leads.store.session import Database
+from leads.store.vault import Vault, VaultError, create_keys, load_vault
+
+_KEY_CHECK = "Frontdesk can read this."
+
+
+class SchemaError(Exception):
+    """The tables do not fit this version of the program. The text says what to do."""
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", "leads.store:migrations")
+    config.attributes["connection"] = connection
+    return config
+
+
+def head() -> str | None:
+    """The migration that this version of the program needs."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def current(database: Database) -> str | None:
+    """The last migration that this database has had; None for an empty one."""
+    with database.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(database: Database) -> None:
+    """Run the migrations that are missing. Two at once wait for each other. Raises SchemaError for a newer schema."""
+    if (now := current(database)) is not None:
+        _known(now)
+    with database.engine.connect().execution_options(write=True) as connection, connection.begin():
+        if not database.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(7261001)"))
+        command.upgrade(_config(connection), "head")
+
+
+def _known(revision: str) -> None:
+    if revision not in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}:
+        raise SchemaError("The database was made by a newer Frontdesk. Install that version or restore a backup.")
+
+
+def require_current(database: Database) -> None:
+    """Raises SchemaError unless all migrations have run."""
+    now = current(database)
+    if now is not None:
+        _known(now)
+    if now != head():
+        raise SchemaError("The database is not up to date. Run: frontdesk db upgrade")
+
+
+def open_vault(database: Database, keys_file: Path) -> Vault:
+    """Load the keys and make sure that they fit this database; make them where there is neither key nor data.
+
+    Raises VaultError when the key is missing or another one: it is never made anew where data exists.
+    """
+    check = _key_check(database)
+    if not keys_file.exists() and check is None:
+        create_keys(keys_file)
+    vault = load_vault(keys_file)
+    if check is None:
+        with database.write() as session:
+            session.add(Meta(name="key_check", value=vault.seal(_KEY_CHECK, "meta", "value", "key_check")))
+        return vault
+    try:
+        vault.open(check, "meta", "value", "key_check")
+    except VaultError as error:
+        raise VaultError(
+            f"The key file {keys_file} does not belong to this database. Restore the one from the same backup."
+        ) from error
+    return vault
+
+
+def _key_check(database: Database) -> bytes | None:
+    if not inspect(database.engine).has_table("meta"):
+        return None
+    with database.read() as session:
+        return session.scalar(select(Meta.value).where(Meta.name == "key_check"))

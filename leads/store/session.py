@@ -1,0 +1,111 @@
+"""The database: one engine, sessions that read, sessions that write, and its clock.
+
+SQLite comes from the `pysqlite3` wheel: the system's library up to 3.51.2 can corrupt a WAL file that two processes
+write (sqlite.org/wal.html#walresetbug).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pysqlite3.dbapi2
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.orm import Session
+
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",  # NORMAL loses acknowledged rows at a power cut
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA secure_delete=ON",
+    "PRAGMA busy_timeout=10000",
+)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Database:
+    """One database. url: as SQLAlchemy writes it. clock: only tests that simulate days give one."""
+
+    def __init__(self, url: str, clock: Callable[[], datetime] | None = None) -> None:
+        self.engine = _engine(url)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._clock = clock
+        # Writers of one process queue here: contending for SQLite's own lock costs half a second at p99.
+        self._writer: AbstractContextManager[Any] = threading.Lock() if self.is_sqlite else nullcontext()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session for reading; nothing of it is kept."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One writing transaction: committed at the end, rolled back on an exception."""
+        with (
+            self._writer,
+            self.engine.connect().execution_options(write=True) as connection,
+            Session(connection, expire_on_commit=False) as session,
+        ):
+            yield session
+            session.commit()
+
+    def now(self, session: Session) -> datetime:
+        """The time that leases and due times go by: the database's where it is shared, else this host's."""
+        if self._clock is not None:
+            return self._clock()
+        if self.is_sqlite:
+            return _utc_now()
+        now: datetime = session.scalars(text("SELECT clock_timestamp()")).one()
+        return now.astimezone(UTC)
+
+    def lock(self, session: Session, digests: list[bytes]) -> None:
+        """Hold other writers of the same ids off until the commit. SQLite has one writer anyway."""
+        if self.is_sqlite:
+            return
+        # One order for all, so that two requests never wait for each other.
+        for key in sorted(int.from_bytes(digest[:8], signed=True) for digest in digests):
+            session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
+    def nudge(self, session: Session) -> None:
+        """Tell waiting workers at commit that there is work. With SQLite they see the commit itself."""
+        if not self.is_sqlite:
+            session.execute(text("NOTIFY frontdesk"))
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    if make_url(url).get_backend_name() != "sqlite":
+        # hide_parameters: a database error must not carry a patient's name.
+        return create_engine(url, hide_parameters=True, pool_pre_ping=True, pool_size=10, max_overflow=10)
+    engine = create_engine(url, hide_parameters=True, module=pysqlite3.dbapi2, pool_size=20, max_overflow=20)
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # BEGIN is ours, see _begin_sqlite
+    for pragma in _PRAGMAS:
+        connection.execute(pragma)
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later fails at once when another wrote meanwhile, whatever the time-out.
+    write = connection.get_execution_options().get("write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite URL; None for another database."""
+    parsed = make_url(url)
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
