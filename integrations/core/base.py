@@ -1,0 +1,116 @@
+"""The contract of a connector: what every kind of CRM must be able to do, and the words it uses.
+
+A connector is pure translation. It holds no state, opens no thread, never sleeps, logs, or catches a network
+error: `Http` turns those into the classes of `errors.py`, and the outbox decides what follows.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+from marshmallow import RAISE, Schema
+
+from integrations.core.errors import DeliveryError
+from integrations.core.http import Http
+
+EventKind = Literal["consultation_request", "call_click"]
+Tier = Literal["A", "B", "C"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One event to be written: the person's record, and the event as an activity on it.
+
+    lead_id, event_id: our external ids (UUID text), stable for ever. record: the CRM's field → value, as the
+    connection's mapping says. activity: our canonical field → value, likewise only what is mapped.
+    remote_id: the CRM's record for this person, when one is already known (it may have been adopted).
+    """
+
+    lead_id: str
+    event_id: str
+    kind: EventKind
+    occurred_at: datetime
+    title: str
+    record: Mapping[str, str]
+    activity: Mapping[str, str] = field(default_factory=dict)
+    remote_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """The CRM holds the person and the event. remote_id: its record of the person. url: a page staff can open."""
+
+    remote_id: str
+    url: str | None = None
+
+
+Result = Pushed | DeliveryError
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of a connection check. ok: whether it is as it should be. sentence: what is wrong and what to click."""
+
+    ok: bool
+    sentence: str
+
+
+class Options(Schema):
+    """Base of every connector's options. A field with metadata `secret=True` is encrypted and never shown again;
+    `label` and `help` in the metadata draw the form and the prompts."""
+
+    class Meta:
+        unknown = RAISE
+
+
+class Connector(ABC):
+    """One kind of CRM, configured for one connection.
+
+    tier: how a repeated write is made safe. A: the CRM has a unique external id. B: looked up before it is sent
+    again. C: neither, an unknown outcome goes to a person.
+    batch_size: records per push. pace: requests per second the CRM's documentation allows, None for no limit.
+    readable: whether `find` can read back what was written. settle: seconds until a write can be read back.
+    fields: our canonical field → the CRM's field, the mapping a new connection starts with.
+    """
+
+    kind: ClassVar[str]
+    label: ClassVar[str]
+    tier: ClassVar[Tier]
+    options: ClassVar[type[Options]]
+    fields: ClassVar[Mapping[str, str]]
+    batch_size: ClassVar[int] = 1
+    pace: ClassVar[float | None] = None
+    readable: ClassVar[bool] = True
+    settle: ClassVar[float] = 0.0
+
+    def __init__(self, settings: Mapping[str, Any], http: Http) -> None:
+        """settings: what `options` loaded, secrets included."""
+        self.settings = settings
+        self.http = http
+
+    @abstractmethod
+    def check(self) -> list[Finding]:
+        """Test credentials, rights and needed properties by reading only. Raises what `Http` raises when the CRM
+        cannot be reached at all; what the CRM itself says becomes findings."""
+
+    def prepare(self) -> list[Finding]:
+        """Create what the CRM needs to hold our external ids, where its API allows it. Safe to repeat."""
+        return []
+
+    @abstractmethod
+    def push(self, batch: Sequence[Item]) -> list[Result]:
+        """Write each item, at most `batch_size` of them, no two of one lead. One result per item, in order. Raises
+        a DeliveryError when the whole call failed."""
+
+    @abstractmethod
+    def find(self, items: Sequence[Item]) -> list[Pushed | None]:
+        """Read back by external id. One answer per item, in order: None when the CRM does not hold the person's
+        record or not this event on it. Raises a DeliveryError when it cannot be told."""
+
+    @abstractmethod
+    def erase(self, remote_ids: Sequence[str]) -> None:
+        """Delete these records and their activities. A record that is not there is no error."""

@@ -1,0 +1,204 @@
+"""The only way a connector talks to the world, and where every network error becomes one of our verdicts."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests import exceptions as failures
+from urllib3.exceptions import NameResolutionError
+
+from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, Unknown
+from integrations.core.sockets import Call, GuardedAdapter
+
+LARGEST_ANSWER = 1024 * 1024  # bytes, after decompression
+
+_UNREADABLE = "The CRM sent an answer that cannot be read."
+
+# urllib3 writes whole URLs to its log, and the URL of a webhook can be a secret in itself.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. headers: looked up in any case. wrote: the call may have changed something over there."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    wrote: bool = False
+
+    def json(self) -> Any:
+        """The body read as JSON. Raises what `doubt` gives, code `unreadable`, when it is none."""
+        try:
+            return jsonlib.loads(self.body)
+        except (ValueError, RecursionError):
+            pass  # raised below: the original holds the whole body
+        raise self.doubt("unreadable", _UNREADABLE)
+
+    def doubt(self, code: str, sentence: str) -> DeliveryError:
+        """The verdict when this answer leaves open what happened: `Unknown` after a write, else `TryLater`."""
+        return _doubt(self.wrote)(code, sentence, status=self.status)
+
+
+class Http:
+    """A client that can be trusted with secrets: no proxy or password files of the machine, no redirects, no
+    cookies, TLS always verified, no private addresses, a limit on time and size. One may serve several threads."""
+
+    def __init__(
+        self,
+        *,
+        allowed_private_hosts: frozenset[str] = frozenset(),
+        before_call: Callable[[], None] | None = None,
+        connect_timeout: float = 5.0,
+        deadline: float = 20.0,
+    ) -> None:
+        """allowed_private_hosts: `host` or `host:port` that may be private and may go without TLS. before_call: runs
+        before each request (the pace). connect_timeout: seconds per address. deadline: seconds for a whole request."""
+        self._allowed = frozenset(host.lower() for host in allowed_private_hosts)
+        self._before_call = before_call
+        self._timeout = (connect_timeout, deadline)
+        self._deadline = deadline
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session.mount("https://", GuardedAdapter())
+        self._session.mount("http://", GuardedAdapter())
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        json: Any = None,
+        data: bytes | Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        reads: bool = False,
+    ) -> Answer:
+        """Send one request and read the whole answer, whatever its status; see `raise_for_status`.
+
+        reads: this POST only looks something up, so a broken one is no unknown outcome. Raises TryLater when nothing
+        was sent or written, Unknown when it may have been, Misconfigured when the address itself is wrong.
+        """
+        self._refuse_bad_url(url)
+        if self._before_call:
+            self._before_call()
+        wrote = method.upper() not in ("GET", "HEAD") and not reads
+        with Call(self._deadline, self._may_be_private) as call:
+            try:
+                answer = self._send(method, url, wrote, json=json, data=data, headers=headers, params=params)
+                failure = self._too_late(wrote) if call.expired else None
+            except (failures.RequestException, UnicodeError) as error:
+                failure = self._verdict(error, call, wrote)
+        if failure is not None:  # raised out here, so that the original (which holds the request) is not chained to it
+            raise failure
+        if 300 <= answer.status < 400:
+            raise Misconfigured(
+                "redirected", "The CRM sends us on to another address. Enter that one instead.", status=answer.status
+            )
+        return answer
+
+    def _send(self, method: str, url: str, wrote: bool, **content: Any) -> Answer:
+        with self._session.request(
+            method, url, stream=True, allow_redirects=False, timeout=self._timeout, **content
+        ) as response:
+            body = bytearray()
+            for chunk in response.iter_content(64 * 1024):
+                body += chunk
+                if len(body) > LARGEST_ANSWER:
+                    raise _doubt(wrote)(
+                        "too_big", "The CRM sent an answer of more than 1 MiB.", status=response.status_code
+                    )
+            return Answer(response.status_code, response.headers, bytes(body), wrote)
+
+    def _refuse_bad_url(self, url: str) -> None:
+        try:
+            parts = urlsplit(url)
+            plain_is_fine = self._may_be_private(parts.hostname or "", parts.port or 80)
+        except ValueError:
+            raise Misconfigured("bad_url", "This is not a valid address.") from None
+        if parts.username is not None or not parts.hostname:
+            raise Misconfigured("bad_url", "The address must name a host, and no user or password.")
+        if parts.scheme != "https" and not (parts.scheme == "http" and plain_is_fine):
+            raise Misconfigured("insecure_url", "The address must begin with https://.")
+
+    def _may_be_private(self, host: str, port: int) -> bool:
+        host = host.lower().rstrip(".")
+        return host in self._allowed or f"{host}:{port}" in self._allowed
+
+    def _verdict(self, error: Exception, call: Call, wrote: bool) -> DeliveryError:
+        if not call.sent and not isinstance(error, failures.ReadTimeout):
+            return _not_sent(error)
+        if call.expired or isinstance(error, failures.Timeout):
+            return self._too_late(wrote)
+        if isinstance(error, failures.ContentDecodingError):
+            return _doubt(wrote)("unreadable", _UNREADABLE)
+        return _doubt(wrote)("cut", "The connection to the CRM broke off before it had answered.")
+
+    def _too_late(self, wrote: bool) -> DeliveryError:
+        return _doubt(wrote)("timeout", f"The CRM did not answer within {self._deadline:g} seconds.")
+
+
+def raise_for_status(answer: Answer) -> None:
+    """What a bare status means: the fallback, for where the CRM says nothing more exact. Returns on 2xx."""
+    status = answer.status
+    if 200 <= status < 300:
+        return
+    if status == 401:
+        raise Misconfigured("bad_key", "The CRM does not accept the key. Enter a new one.", status=status)
+    if status == 403:
+        raise Misconfigured(
+            "forbidden", "The CRM says that this key may not do this. Give it the rights it needs.", status=status
+        )
+    if status in (404, 405, 410):
+        raise Misconfigured(
+            "not_found", "There is nothing at this address of the CRM. Check the address.", status=status
+        )
+    if status == 429:
+        wait = parse_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
+        raise Throttled("too_many_requests", "The CRM asks us to slow down.", status=status, retry_after=wait)
+    if status in (502, 504):
+        raise answer.doubt("gateway", f"The CRM is not answering just now (status {status}).")
+    if status in (408, 425) or status >= 500:
+        raise TryLater("unavailable", f"The CRM is not working just now (status {status}).", status=status)
+    raise Refused("refused", f"The CRM does not accept this record (status {status}).", status=status)
+
+
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds to wait by a Retry-After header, given in seconds or as a date. None when it is missing, nonsense or
+    already over. now: aware."""
+    text = (value or "").strip()
+    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", text):
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now.timestamp()
+    return seconds if seconds > 0 else None
+
+
+def _doubt(wrote: bool) -> type[Unknown] | type[TryLater]:
+    return Unknown if wrote else TryLater
+
+
+def _not_sent(error: Exception) -> DeliveryError:
+    """Nothing left us: the name, the connection, the certificate or the address itself was at fault."""
+    if isinstance(error, (failures.InvalidURL, failures.InvalidHeader, UnicodeError)):
+        return Misconfigured("bad_url", "The address or the key holds characters that cannot be sent.")
+    if isinstance(error, failures.SSLError):
+        return TryLater("tls", "No safe connection to the CRM: its certificate is not valid.")
+    cause = getattr(error.args[0] if error.args else None, "reason", None)
+    if isinstance(cause, NameResolutionError):
+        return TryLater("dns", "The name of the CRM's server cannot be found just now.")
+    return TryLater("connect", "No connection to the CRM's server just now.")

@@ -1,0 +1,164 @@
+"""Where a call may connect to and for how long: the two rules `requests` has no words for.
+
+`requests` times each read alone, so a server that drips one byte a second is never cut; and a check of the name
+before the call can be undone by a second look-up (DNS rebinding). Both are settled here, on the socket itself.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
+from ipaddress import IPv6Address, ip_address, ip_network
+from threading import Lock, Timer
+from types import TracebackType
+from typing import Any, Self
+
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from integrations.core.errors import Misconfigured
+
+_INTERNET_V6 = ip_network("2000::/3")
+# Global by the registry, yet a way round to somewhere else: Teredo and kin, 6to4, protocol assignments, relays.
+_DETOURS = [ip_network(net) for net in ("2001::/23", "2002::/16", "192.0.0.0/24", "192.88.99.0/24")]
+
+
+def is_public(address: str) -> bool:
+    """Whether this IP address is an ordinary one on the internet. `is_global` alone lets NAT64, 6to4, site-local,
+    IPv4-in-IPv6 and multicast through; of IPv6 only today's unicast block is taken."""
+    ip = ip_address(address.partition("%")[0])
+    if isinstance(ip, IPv6Address) and ip not in _INTERNET_V6:
+        return False
+    return ip.is_global and not ip.is_multicast and not any(ip in net for net in _DETOURS)
+
+
+class Call:
+    """One request on its way: where it may go, when it must be over, and whether any of it has left us.
+
+    sent: a byte went out, so the other side may have acted. expired: the deadline cut the connection.
+    """
+
+    def __init__(self, deadline: float, may_be_private: Callable[[str, int], bool]) -> None:
+        """deadline: seconds for everything together. may_be_private: (host, port) → a private address is fine."""
+        self.sent = False
+        self.expired = False
+        self.may_be_private = may_be_private
+        self._ends = time.monotonic() + deadline
+        self._socket: socket.socket | None = None
+        self._lock = Lock()
+        self._timer = Timer(deadline, self._expire)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._outer = _current.set(self)
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _current.reset(self._outer)
+        self._timer.cancel()
+        with self._lock:
+            self._drop()
+
+    def remaining(self) -> float:
+        """Seconds until the deadline, never below one millisecond (zero would mean non-blocking)."""
+        return max(self._ends - time.monotonic(), 0.001)
+
+    def watch(self, sock: socket.socket) -> None:
+        """Cut this socket at the deadline. Our own duplicate is kept: TLS wraps, and so replaces, the original."""
+        with self._lock:
+            self._drop()
+            self._socket = socket.socket(fileno=os.dup(sock.fileno()))
+            if self.expired:
+                self._cut()
+
+    def _expire(self) -> None:
+        with self._lock:
+            self.expired = True
+            self._cut()
+
+    def _cut(self) -> None:
+        if self._socket is not None:
+            with suppress(OSError):  # the other side was quicker
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _drop(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+_current: ContextVar[Call] = ContextVar("call")
+
+
+class _Guarded(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        call = _current.get()
+        addresses = self._resolve(call)
+        failure: OSError = OSError("no address")
+        for family, _, _, _, address in addresses:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock.settimeout(min(float(self.timeout or call.remaining()), call.remaining()))
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.connect(address)
+            except OSError as error:
+                sock.close()
+                failure = error
+            else:
+                call.watch(sock)
+                return sock
+        if isinstance(failure, TimeoutError):
+            raise ConnectTimeoutError(self, "no answer to the connection")
+        raise NewConnectionError(self, "no connection")
+
+    def _resolve(self, call: Call) -> list[Any]:
+        """All addresses of the host, looked up once and used as they are; one that is not allowed refuses them all."""
+        host, port = self._dns_host.strip("[]"), int(self.port or 0)
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError) as error:
+            raise NameResolutionError(self.host, self, socket.gaierror(str(error))) from None
+        if not call.may_be_private(host, port) and not all(is_public(str(entry[4][0])) for entry in found):
+            raise Misconfigured(
+                "private_address",
+                "This address leads into a private network. If it should, allow its host in the configuration file.",
+            )
+        return list(found)
+
+    def send(self, data: Any) -> None:
+        call = _current.get()
+        if self.sock is None:
+            self.connect()
+        if not call.sent:
+            call.watch(self.sock)  # a kept-alive connection comes here without `_new_conn`
+            call.sent = True
+        super().send(data)
+
+
+class _GuardedTls(_Guarded, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Guarded
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _GuardedTls
+
+
+class GuardedAdapter(HTTPAdapter):
+    """Connects only inside a `Call`, and only to where that call may go. Never retries by itself."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
