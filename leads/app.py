@@ -1,0 +1,108 @@
+"""The web application: engine, blueprints, error pages, headers."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, redirect, render_template, request, url_for
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from config.settings import Settings
+from leads.demo.routes import create_demo
+from leads.desk import auth
+from leads.desk.routes import create_desk
+from leads.intake.api import create_api
+from leads.intake.decode import MAX_BODY
+from leads.intake.form import create_form, hidden_fields
+from leads.intake.problems import problem
+from leads.intake.receive import Intake
+from leads.intake.spam import SpamCheck
+from leads.store.schema import open_vault, require_current
+from leads.store.session import Database
+from leads.sync.connect import Limits
+from leads.upkeep.health import create_health
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Robots-Tag": "noindex",
+}
+
+
+def create_app(settings: Settings) -> Flask:
+    """Build the app on an up-to-date database.
+
+    Raises SchemaError when migrations are missing and VaultError when the key does not fit the data.
+    """
+    database = Database(settings.database_url)
+    require_current(database)
+    vault = open_vault(database, settings.keys_file)
+    spam = SpamCheck(vault.signing_key, settings.form_min_seconds, settings.rate_limit, settings.rate_limit_exempt)
+    intake = Intake(database, vault, spam)
+
+    app = Flask(__name__)
+    app.config.update(
+        SECRET_KEY=vault.signing_key,
+        MAX_CONTENT_LENGTH=MAX_BODY,
+        MAX_FORM_MEMORY_SIZE=MAX_BODY,
+        MAX_FORM_PARTS=100,
+        SESSION_COOKIE_NAME="frontdesk",
+        SESSION_COOKIE_SECURE=settings.public_url.startswith("https:"),
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+    )
+    if hops := settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops, hops)  # type: ignore[method-assign]  # Flask's own advice
+    auth.init_app(app, database)
+    limits = Limits(settings.lease_seconds, settings.crm_timeout, settings.allowed_private_hosts)
+    public = [
+        create_api(intake),
+        create_form(intake),
+        create_demo(database, lambda: hidden_fields(spam, "demo")),
+        create_health(database),
+    ]
+    for blueprint in public:
+        app.register_blueprint(blueprint)
+        app.extensions["csrf"].exempt(blueprint)  # no cookie is read there, so there is nothing to forge
+    app.register_blueprint(create_desk(database, vault, limits))
+    app.add_url_rule("/", "home", lambda: redirect(url_for("desk.home")))
+    _handle_errors(app)
+    app.after_request(_add_headers)
+    return app
+
+
+def _handle_errors(app: Flask) -> None:
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        status = error.code or 500
+        if error.response is not None:
+            return Response.force_type(error.response, request.environ)
+        if _wants_json():
+            return problem(status, error.name, error.description or "")
+        return Response(render_template("error.html", status=status, title=error.name), status)
+
+    @app.errorhandler(SQLAlchemyError)
+    def no_database(error: SQLAlchemyError) -> Response:
+        app.logger.error("the database did not answer: %s", type(error).__name__)
+        if _wants_json():
+            return problem(503, "It could not be stored", "Send it again in a moment, with the same id.")
+        return Response(render_template("error.html", status=503, title="Back in a moment"), 503, {"Retry-After": "10"})
+
+
+def _wants_json() -> bool:
+    return request.path.startswith("/api/")
+
+
+def _add_headers(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.is_secure:
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    if not request.endpoint or not request.endpoint.endswith("static"):
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response

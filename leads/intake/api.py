@@ -1,0 +1,105 @@
+"""The JSON API: consultation requests and call clicks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, render_template, request
+from marshmallow import Schema, ValidationError
+from sqlalchemy import select
+
+from leads.intake import openapi
+from leads.intake.decode import Undecodable, decode_json
+from leads.intake.problems import problem
+from leads.intake.receive import Intake, is_allowed_origin, signals
+from leads.intake.schemas import CallClickSchema, ConsultationSchema
+from leads.intake.spam import HONEYPOT
+from leads.store.models import Site
+
+_JSON_TYPES = {"application/json", "text/plain", ""}  # sendBeacon sends a string as text/plain: no preflight
+_CONTROL = ("token", HONEYPOT)
+
+
+def create_api(intake: Intake) -> Blueprint:
+    """Routes under /api."""
+    api = Blueprint("api", __name__, url_prefix="/api", template_folder="templates")
+
+    @api.post("/v1/consultations")
+    def consultations() -> Response:
+        return _receive(intake, "consultation_request")
+
+    @api.post("/v1/call-clicks")
+    def call_clicks() -> Response:
+        return _receive(intake, "call_click")
+
+    @api.route("/v1/consultations", methods=["OPTIONS"], endpoint="consultations_preflight")
+    @api.route("/v1/call-clicks", methods=["OPTIONS"], endpoint="call_clicks_preflight")
+    def preflight() -> Response:
+        return _preflight(intake)
+
+    @api.get("/openapi.json")
+    def document() -> Response:
+        return jsonify(openapi.document())
+
+    @api.get("/docs")
+    def docs() -> str:
+        return render_template("docs.html", spec=openapi.document())
+
+    return api
+
+
+def _receive(intake: Intake, kind: str) -> Response:
+    if request.mimetype not in _JSON_TYPES:
+        return problem(415, "Send JSON", "Use the content type application/json or text/plain.")
+    body = request.get_data(cache=True)
+    try:
+        raw = decode_json(body)
+    except Undecodable as error:
+        if kind == "consultation_request":
+            intake.keep_unreadable(None, body, str(error))
+        return problem(400, "This could not be read", str(error))
+    site = intake.site(raw.get("site"))
+    if site is None:
+        return problem(404, "Unknown site", "", {"site": ["There is no site with this key."]})
+    if kind == "call_click" and intake.spam.too_many(site.key, request.remote_addr or ""):
+        return _with_cors(problem(429, "Too many requests"), site)
+    return _with_cors(_store(intake, site, kind, raw), site)
+
+
+def _store(intake: Intake, site: Site, kind: str, raw: dict[str, Any]) -> Response:
+    schema: Schema = ConsultationSchema(site.region) if kind == "consultation_request" else CallClickSchema()
+    shown = signals(site, raw)
+    try:
+        data = schema.load({name: value for name, value in raw.items() if name not in _CONTROL})
+    except ValidationError as error:
+        return problem(422, "Some fields need another look", errors=error.messages_dict)
+    suspicion = intake.spam.suspicion(site.key, shown) if kind == "consultation_request" else None
+    accepted = intake.accept(site, kind, data, "website", suspicion)
+    answer = jsonify(
+        id=str(accepted.event_id), reference=accepted.reference, received_at=accepted.received_at.isoformat()
+    )
+    answer.status_code = 201
+    return answer
+
+
+def _with_cors(response: Response, site: Site) -> Response:
+    response.headers.add("Vary", "Origin")
+    origin = request.headers.get("Origin")
+    if origin and origin != "null" and is_allowed_origin(request, site):
+        response.headers["Access-Control-Allow-Origin"] = origin
+    return response
+
+
+def _preflight(intake: Intake) -> Response:
+    """Before the body is there the site is not known: any site's origin may ask."""
+    response = Response(status=204)
+    response.headers.add("Vary", "Origin")
+    origin = request.headers.get("Origin", "").lower()
+    with intake.database.read() as session:
+        allowed = {listed for origins in session.scalars(select(Site.origins)) for listed in origins}
+    if origin in allowed or origin == request.host_url.rstrip("/").lower():
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Allow-Methods"] = "POST"
+        response.headers["Access-Control-Allow-Headers"] = "Content-Type"
+        response.headers["Access-Control-Max-Age"] = "3600"
+    return response

@@ -1,0 +1,101 @@
+"""A valid body → an event in the outbox: the one way in for the API, the form and the script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Request, request
+from sqlalchemy import select
+
+from leads.intake.spam import HONEYPOT, Signals, SpamCheck
+from leads.store import outbox
+from leads.store.models import Site, Unreadable, new_id
+from leads.store.outbox import Accepted, NewEvent
+from leads.store.session import Database
+from leads.store.sites import consent_text, find_site
+from leads.store.vault import Vault
+
+_NOT_ANSWERS = {"site", "id", "visitor_id", "consent"}
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What the routes share."""
+
+    database: Database
+    vault: Vault
+    spam: SpamCheck
+
+    def site(self, key: Any) -> Site | None:
+        """The site with this public key."""
+        if not isinstance(key, str) or not key:
+            return None
+        with self.database.read() as session:
+            return find_site(session, key)
+
+    def consent_text(self, site: Site) -> str:
+        """The wording that is shown and kept with each enquiry."""
+        with self.database.read() as session:
+            return consent_text(session, site)
+
+    def accept(self, site: Site, kind: str, data: Mapping[str, Any], source: str, suspicion: str | None) -> Accepted:
+        """Store what a schema has loaded. data: with `id`, and `consent` where it was asked."""
+        answers = {name: value for name, value in data.items() if name not in _NOT_ANSWERS}
+        if suspicion:
+            answers["suspicion"] = suspicion
+        asked = "consent" in data
+        return outbox.accept(
+            self.database,
+            self.vault,
+            NewEvent(
+                site_id=site.id,
+                kind=kind,
+                client_id=f"{kind}:{data['id']}",
+                visitor_id=data.get("visitor_id"),
+                answers=answers,
+                source=source,
+                consent_given=data["consent"] if asked else None,
+                consent_version=site.consent_version if asked else None,
+                suspicion=suspicion,
+            ),
+        )
+
+    def keep_unreadable(self, site: Site | None, body: bytes, reason: str) -> None:
+        """What could not be understood is kept for staff, once, and not without bound from one address."""
+        if not body.strip() or self.spam.too_many("unreadable", request.remote_addr or ""):
+            return
+        digest = self.vault.digest("unreadable", site.id if site else "", body.hex())
+        with self.database.write() as session:
+            if session.scalar(select(Unreadable.id).where(Unreadable.body_digest == digest)) is not None:
+                return
+            row = Unreadable(
+                id=new_id(),
+                site_id=site.id if site else None,
+                body_digest=digest,
+                reason=reason,
+                received_at=self.database.now(session),
+            )
+            shown = {"text": body.decode("utf-8", "backslashreplace"), "content_type": request.mimetype[:100]}
+            row.body_sealed = self.vault.seal(shown, "unreadable", "body", row.id)
+            session.add(row)
+
+
+def signals(site: Site, raw: Mapping[str, Any]) -> Signals:
+    """What this request shows besides its answers."""
+    token = raw.get("token")
+    return Signals(
+        address=request.remote_addr or "",
+        token=str(token) if token else None,
+        trap=str(raw.get(HONEYPOT) or ""),
+        foreign_origin=not is_allowed_origin(request, site),
+    )
+
+
+def is_allowed_origin(incoming: Request, site: Site) -> bool:
+    """Whether the page that sent this belongs to the site. Browsers may hide the origin, so none at all is fine."""
+    origin = incoming.headers.get("Origin", "")
+    if origin in ("", "null") or not site.origins:
+        return True
+    return origin.lower() in site.origins or origin.lower() == incoming.host_url.rstrip("/").lower()

@@ -1,0 +1,81 @@
+"""Is it a person? Suspects are held and shown to staff, never dropped and never told."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from dataclasses import dataclass
+
+from itsdangerous import BadSignature, URLSafeSerializer
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+HONEYPOT = "website"  # a field that people do not see and scripts fill in
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What a request shows besides its answers. token: from our own form, or None. trap: what stood in HONEYPOT."""
+
+    address: str
+    token: str | None
+    trap: str
+    foreign_origin: bool
+
+
+class SpamCheck:
+    """min_seconds: sooner than this after the form was shown no person sends it. per_ten_minutes: for one address and
+    site. exempt: networks whose addresses say nothing about the visitor."""
+
+    def __init__(self, key: bytes, min_seconds: float, per_ten_minutes: int, exempt: frozenset[str]) -> None:
+        self._signer = URLSafeSerializer(key, salt="form")
+        self._min_seconds = min_seconds
+        self._limit = RateLimitItemPerMinute(per_ten_minutes, 10)
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._exempt = [ipaddress.ip_network(network) for network in exempt]
+
+    def token(self, site_key: str) -> str:
+        """A signed note of when a form was shown."""
+        return str(self._signer.dumps([site_key, time.time()]))
+
+    def suspicion(self, site_key: str, signals: Signals) -> str | None:
+        """Why this may be spam, in words for staff; None when nothing speaks for it."""
+        if signals.trap:
+            return "A field that people cannot see was filled in."
+        if signals.token is not None and (reason := self._token_trouble(site_key, signals.token)):
+            return reason
+        if signals.foreign_origin:
+            return "It was sent from a page that is not in this site's list of origins."
+        if self.too_many(site_key, signals.address):
+            return "Unusually many came from one address within ten minutes."
+        return None
+
+    def too_many(self, site_key: str, address: str) -> bool:
+        """Count this one. Whether it is above what one address may send to a site."""
+        network = _network_of(address)
+        if network is not None and any(
+            network.version == exempt.version and network.network_address in exempt for exempt in self._exempt
+        ):
+            return False
+        return not self._limiter.hit(self._limit, site_key, str(network))
+
+    def _token_trouble(self, site_key: str, token: str) -> str | None:
+        try:
+            site, shown = self._signer.loads(token)
+        except (BadSignature, ValueError, TypeError):
+            return "The form's signature is not ours."
+        if site != site_key:
+            return "The form's signature is for another site."
+        if time.time() - float(shown) < self._min_seconds:
+            return "It was sent faster than a person can fill in the form."
+        return None
+
+
+def _network_of(address: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """An IPv6 visitor has a whole /64 to choose addresses from, so that counts as one."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    return ipaddress.ip_network((ip, 64 if ip.version == 6 else 32), strict=False)

@@ -1,0 +1,70 @@
+"""From a connection's row to a connector that may call its CRM, within the lease and at the agreed pace."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from integrations.core.registry import connector as connector_class
+
+from integrations.core.base import Connector
+from integrations.core.errors import Unknown
+from integrations.core.http import Http
+from leads.store.models import Connection
+from leads.store.session import Database
+from leads.store.vault import Vault
+from leads.sync.pace import wait_turn
+from leads.sync.retry import Policy
+
+
+@dataclass(slots=True)
+class Limits:
+    """lease: seconds a claim holds. timeout: seconds a call may take in all. private_hosts: allowed all the same."""
+
+    lease: float
+    timeout: float
+    private_hosts: frozenset[str] = frozenset()
+    _local: threading.local = field(default_factory=threading.local)
+
+    def start_budget(self) -> None:
+        """A claim begins: from now on this lane may start calls until one more could outlast the lease."""
+        self._local.until = time.monotonic() + self.lease - self.timeout
+
+    def check_budget(self) -> None:
+        """Raises Unknown when another worker may soon take over what this lane holds."""
+        if time.monotonic() > getattr(self._local, "until", float("inf")):
+            raise Unknown(
+                "too_slow",
+                "The CRM was too slow to finish in time; what it has is looked up before sending again.",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every lane of a worker shares."""
+
+    database: Database
+    vault: Vault
+    worker: str
+    limits: Limits
+    policy: Policy
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+def open_connector(context: Context, connection: Connection) -> Connector:
+    """Build the connector of a connection. Raises VaultError, UnknownKind or marshmallow's ValidationError."""
+    settings = context.vault.open(connection.options_sealed, "connection", "options", connection.id)
+
+    def before_call() -> None:
+        wait_turn(context.database, connection.id, connection.pace, context.stop)
+        context.limits.check_budget()
+
+    return build_connector(connection.kind, settings, context.limits, before_call)
+
+
+def build_connector(kind: str, settings: dict[str, Any], limits: Limits, before_call: Any = None) -> Connector:
+    """Build a connector that is not stored yet, such as one whose key is being tried."""
+    http = Http(allowed_private_hosts=limits.private_hosts, before_call=before_call, deadline=limits.timeout)
+    return connector_class(kind)(settings, http)

@@ -1,0 +1,57 @@
+"""A claimed delivery in the words of its CRM: only what the connection maps, and only what may be shared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from integrations.core.base import EventKind, Item
+from leads.store.models import Connection
+from leads.store.outbox import Claimed
+from leads.store.people import person_of
+from leads.store.vault import Vault
+
+TITLES = {"consultation_request": "Consultation request", "call_click": "Tapped “Call us”"}
+# Minimum necessary: the free-text message and the page are health data, so they go only where a person mapped them.
+DEFAULT_SHARE = ["preferred_time", "preferred_contact", "service", "reference", "site", "source", "consent"]
+
+
+def build(vault: Vault, connection: Connection, claimed: Claimed) -> Item:
+    """Translate. Raises VaultError when the data cannot be decrypted."""
+    event, lead = claimed.event, claimed.lead
+    facts = {**_details(vault, claimed), **_facts(claimed)}
+    person = person_of(vault, lead) if lead.known and lead.shareable else _caller(lead.code)
+    return Item(
+        lead_id=str(lead.id),
+        event_id=str(event.id),
+        kind=cast(EventKind, event.kind),
+        occurred_at=event.received_at,
+        title=TITLES[event.kind],
+        record=_pick({**person, **_facts(claimed)}, connection.fields),
+        activity={name: str(facts[name]) for name in connection.share if facts.get(name)},
+        remote_id=claimed.remote_id,
+    )
+
+
+def _caller(code: str) -> dict[str, str]:
+    return {"first_name": "Caller", "last_name": code}
+
+
+def _details(vault: Vault, claimed: Claimed) -> dict[str, Any]:
+    answers: dict[str, Any] = vault.open(claimed.event.answers_sealed, "event", "answers", claimed.event.id)
+    return answers
+
+
+def _facts(claimed: Claimed) -> dict[str, str]:
+    event = claimed.event
+    given = f"given, wording {event.consent_version}" if event.consent_given else ""
+    return {
+        "reference": claimed.lead.code,
+        "site": claimed.site.name,
+        "source": event.source,
+        "consent": given,
+    }
+
+
+def _pick(values: Mapping[str, str], fields: Mapping[str, str]) -> dict[str, str]:
+    return {theirs: str(values[ours]) for ours, theirs in fields.items() if values.get(ours)}

@@ -1,0 +1,24 @@
+"""The pace of a connection: all workers together start at most so many calls a second, kept in the database."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from uuid import UUID
+
+from leads.store.models import Connection
+from leads.store.session import Database
+
+
+def wait_turn(database: Database, connection_id: UUID, rate: float | None, stop: threading.Event) -> None:
+    """Take the next free start and sleep until it has come. rate: calls per second; None: no limit."""
+    if not rate:
+        return
+    with database.write() as session:
+        now = database.now(session)
+        row = session.get(Connection, connection_id, with_for_update=True)
+        if row is None:
+            return
+        start = max(row.pace_at or now, now)
+        row.pace_at = start + timedelta(seconds=1 / rate)
+    stop.wait((start - now).total_seconds())

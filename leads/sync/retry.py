@@ -1,0 +1,113 @@
+"""What happens next: pure functions from (verdict, attempts, age, now) to a decision. Holds the schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from integrations.core.base import Pushed, Result
+from integrations.core.errors import Misconfigured, Refused, Throttled, Unknown
+from leads.store.outbox import Health
+
+FAILURES_TO_PAUSE = 5  # calls that fail in a row before a connection is taken out of use
+_PROBE_FIRST = timedelta(seconds=5)
+_PROBE_LAST = timedelta(seconds=60)
+_PROBE_LAST_MISCONFIGURED = timedelta(minutes=5)  # a wrong key tried every minute may lock the account
+_THROTTLE_DEFAULT = timedelta(seconds=30)
+_THROTTLE_MIN = timedelta(seconds=1)
+_THROTTLE_MAX = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """schedule: the wait before each try; the sum of all is the age at which we give up."""
+
+    schedule: tuple[timedelta, ...]
+
+    @property
+    def max_age(self) -> timedelta:
+        return sum(self.schedule, timedelta())
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """state, due_at: where the delivery goes. counts: whether an attempt was spent. unknown: look before sending."""
+
+    state: str
+    due_at: datetime
+    counts: bool = False
+    unknown: bool = False
+
+
+def decide(
+    result: Result | Exception,
+    *,
+    attempts: int,
+    age: timedelta,
+    now: datetime,
+    policy: Policy,
+    chance: float,
+    probing: bool = False,
+) -> Decision:
+    """What becomes of one delivery.
+
+    attempts: those spent before. age: since the first try was due. chance: 0 to 1, spreads the wait by ± 20 %.
+    probing: the connection was out of use and this was the probe, which costs nothing.
+    """
+    if isinstance(result, Pushed):
+        return Decision("sent", now, counts=True)
+    if isinstance(result, Refused):
+        return Decision("refused", now, counts=True)
+    if age >= policy.max_age:
+        return Decision("expired", now)
+    if isinstance(result, Misconfigured):
+        return Decision("waiting", now)
+    if isinstance(result, Throttled):
+        return Decision("waiting", now + throttle(result))
+    unknown = isinstance(result, Unknown)
+    if probing:
+        return Decision("waiting", now, unknown=unknown)
+    spent = attempts + 1
+    if spent >= len(policy.schedule):
+        return Decision("expired", now, counts=True, unknown=unknown)
+    wait = policy.schedule[spent] * (0.8 + 0.4 * chance)
+    return Decision("waiting", now + wait, counts=True, unknown=unknown)
+
+
+def throttle(error: Throttled) -> timedelta:
+    """How long the CRM wants quiet: what it says, within one second and one day."""
+    if error.retry_after is None:
+        return _THROTTLE_DEFAULT
+    return min(max(timedelta(seconds=min(error.retry_after, 1e6)), _THROTTLE_MIN), _THROTTLE_MAX)
+
+
+def assess(results: Sequence[Result | Exception], before: Health, now: datetime) -> Health:
+    """What the results of one call say of the connection, given how it stood `before`."""
+    for error in results:
+        if isinstance(error, Misconfigured):
+            return _failing(error.code, error.sentence, before, now, _PROBE_LAST_MISCONFIGURED)
+    throttled = [error for error in results if isinstance(error, Throttled)]
+    if throttled:
+        until = now + max(throttle(error) for error in throttled)
+        return Health("working", 0, 0, throttled[0].code, throttled[0].sentence, wait_until=until)
+    if any(isinstance(result, Pushed | Refused) for result in results):
+        return Health("working", 0, 0)
+    failures = before.failures + 1
+    code, sentence = describe(results[0])
+    if before.state == "failing" or failures >= FAILURES_TO_PAUSE:
+        return _failing(code, sentence, before, now, _PROBE_LAST)
+    return Health("working", failures, 0, code, sentence)
+
+
+def _failing(code: str, sentence: str, before: Health, now: datetime, longest: timedelta) -> Health:
+    wait = min(_PROBE_FIRST * 2 ** min(before.probes, 10), longest)
+    return Health("failing", before.failures + 1, before.probes + 1, code, sentence, probe_at=now + wait)
+
+
+def describe(result: Result | Exception) -> tuple[str, str]:
+    """Short code and plain sentence of what went wrong."""
+    code, sentence = getattr(result, "code", None), getattr(result, "sentence", None)
+    if isinstance(code, str) and isinstance(sentence, str):
+        return code, sentence
+    return "bug", "Frontdesk made a mistake of its own. It is logged, and the enquiry is tried again."
