@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, not_, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from leads.store.failpoint import reach
@@ -36,7 +36,9 @@ HOLD_SENTENCES = {
     "no_consent": "The visitor did not agree that the details are shared with the CRM.",
     "paused": "This connection was paused by staff.",
     "unknown_caller": "This connection takes calls only once the caller is known.",
+    "removed": "The connection was removed before this was sent. Add a new one, or take care of it yourself.",
 }
+_NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +175,22 @@ def _hold(event: Event, lead: Lead, connection: Connection) -> str | None:
 
 
 def backfill(session: Session, connection: Connection, now: datetime) -> int:
-    """Give a site's first connection what came before it. Returns how many events."""
+    """Give a new connection what no other one has or will get. Returns how many events."""
+    left_by_removed = and_(Delivery.state == "held", Delivery.code == "removed")
     orphans = session.execute(
         select(Event, Lead)
         .join(Lead, Lead.id == Event.lead_id)
-        .where(Event.site_id == connection.site_id, ~exists().where(Delivery.event_id == Event.id))
+        .where(
+            Event.site_id == connection.site_id, ~exists().where(Delivery.event_id == Event.id, not_(left_by_removed))
+        )
         .order_by(Event.received_at)
     ).all()
     for event, lead in orphans:
+        session.execute(
+            update(Delivery)
+            .where(Delivery.event_id == event.id)
+            .values(state="handled", code="replaced", sentence="It goes through another connection instead.")
+        )
         _deliver_to(session, event, lead, [connection], now)
     return len(orphans)
 
@@ -568,3 +578,21 @@ def resume(session: Session, connection: Connection, now: datetime) -> None:
         .values(state="waiting", due_at=now, code=None, sentence=None)
     )
     bring_forward(session, connection.id, now)
+
+
+def remove(session: Session, connection: Connection, now: datetime) -> int:
+    """Take a connection out of use. Returns how many of its deliveries had not arrived; they stay to be seen."""
+    connection.removed_at = now
+    left = session.scalars(
+        update(Delivery)
+        .where(Delivery.connection_id == connection.id, Delivery.state.in_(_NOT_ARRIVED))
+        .values(state="held", code="removed", sentence=HOLD_SENTENCES["removed"], token=None, lease_until=None)
+        .returning(Delivery.id)
+    ).all()
+    return len(left)
+
+
+def handled(delivery: Delivery) -> None:
+    """A person took care of it outside of Frontdesk."""
+    delivery.state, delivery.code, delivery.field = "handled", "by_hand", None
+    delivery.sentence = "A person took care of this."

@@ -1,0 +1,93 @@
+"""Who may sign in to the desk, and what they did there."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import datetime
+from uuid import UUID
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from leads.store.models import ROLES, Action, User, new_id
+from leads.store.vault import Vault
+
+SHORTEST_PASSWORD = 12  # characters (NIST SP 800-63B asks for length, not for special signs)
+_LONGEST_PASSWORD = 200
+_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+_hasher = PasswordHasher()
+_NOBODY = _hasher.hash(secrets.token_hex(16))
+
+
+class StaffError(ValueError):
+    """A user or password cannot be like this. The text says why."""
+
+
+def add_user(session: Session, name: str, role: str, now: datetime) -> tuple[User, str]:
+    """Store a new user. Returns them with the one-time password, which is shown once and never again.
+
+    Raises StaffError when the name or role cannot be.
+    """
+    name = name.strip().lower()
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.@_+-]{1,99}", name):
+        raise StaffError("A user's name may have letters, digits and . @ _ + -, 2 to 100 of them.")
+    if role not in ROLES:
+        raise StaffError(f"The role must be {' or '.join(ROLES)}.")
+    if find_user(session, name) is not None:
+        raise StaffError(f"There is already a user called {name}.")
+    user = User(id=new_id(), name=name, role=role, created_at=now)
+    session.add(user)
+    return user, reset_password(user)
+
+
+def find_user(session: Session, name: str) -> User | None:
+    """The user of this name."""
+    return session.scalar(select(User).where(User.name == name.strip().lower()))
+
+
+def reset_password(user: User) -> str:
+    """Give a user a one-time password, which is returned, and end all their sessions."""
+    password = "-".join("".join(secrets.choice(_LETTERS) for _ in range(4)) for _ in range(4))
+    user.password_hash, user.one_time, user.session = _hasher.hash(password), True, new_id()
+    return password
+
+
+def change_password(user: User, password: str) -> None:
+    """Set the user's own password and end all their sessions. Raises StaffError when it is too weak."""
+    if not SHORTEST_PASSWORD <= len(password) <= _LONGEST_PASSWORD:
+        raise StaffError(f"A password needs {SHORTEST_PASSWORD} to {_LONGEST_PASSWORD} characters.")
+    if user.name in password.lower() or len(set(password)) < 5:
+        raise StaffError("This password is too easy to guess.")
+    user.password_hash, user.one_time, user.session = _hasher.hash(password), False, new_id()
+
+
+def is_password(user: User | None, password: str) -> bool:
+    """Whether this is the user's password. Takes as long for a user that does not exist."""
+    try:
+        _hasher.verify(user.password_hash if user else _NOBODY, password[: _LONGEST_PASSWORD + 1])
+    except (VerificationError, InvalidHashError):
+        return False
+    return user is not None
+
+
+def record(
+    session: Session,
+    user_name: str,
+    what: str,
+    now: datetime,
+    *,
+    delivery_id: UUID | None = None,
+    connection_id: UUID | None = None,
+    vault: Vault | None = None,
+    note: str | None = None,
+) -> None:
+    """Write down who did what. note: free text, kept encrypted; it needs the vault."""
+    action = Action(
+        id=new_id(), at=now, user_name=user_name, what=what, delivery_id=delivery_id, connection_id=connection_id
+    )
+    if vault and note:
+        action.note_sealed = vault.seal(note, "action", "note", action.id)
+    session.add(action)

@@ -1,0 +1,176 @@
+"""Connections are made, tested and changed here, for the command line and the desk alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from marshmallow import ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from integrations.core.base import Connector, Finding
+from integrations.core.errors import DeliveryError, Misconfigured
+from integrations.core.registry import UnknownKind
+from integrations.core.registry import connector as connector_class
+from leads.store import outbox
+from leads.store.models import Connection, new_id
+from leads.store.session import Database
+from leads.store.sites import find_site
+from leads.store.staff import record
+from leads.store.vault import Vault
+from leads.sync.connect import Limits, build_connector
+from leads.sync.item import DEFAULT_SHARE
+
+
+class SetupError(ValueError):
+    """A connection cannot be made like this. errors: option's name → sentences; the text is one sentence."""
+
+    def __init__(self, sentence: str, errors: Mapping[str, list[str]] | None = None) -> None:
+        super().__init__(sentence)
+        self.errors = dict(errors or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What making and changing connections needs. by: the user's name, for the record of actions."""
+
+    database: Database
+    vault: Vault
+    limits: Limits
+    by: str
+
+    def try_out(self, kind: str, typed: Mapping[str, Any]) -> list[Finding]:
+        """Check options that are not stored yet, and create in the CRM what is missing there. Raises SetupError."""
+        return _try(build_connector(kind, load_options(kind, typed), self.limits))
+
+    def create(
+        self, site_key: str, kind: str, name: str, typed: Mapping[str, Any], unknown_callers: str = "record"
+    ) -> Connection:
+        """Store a connection; a site's first one also gets what came before it. Raises SetupError."""
+        connector, options = _class_of(kind), load_options(kind, typed)
+        with self.database.write() as session:
+            site, now = find_site(session, site_key), self.database.now(session)
+            if site is None:
+                raise SetupError(f"There is no site with the key {site_key}.")
+            connection = Connection(
+                id=new_id(),
+                site_id=site.id,
+                kind=kind,
+                name=name.strip()[:100] or connector.label,
+                fields=dict(connector.fields),
+                share=list(DEFAULT_SHARE),
+                unknown_callers=unknown_callers,
+                pace=connector.pace,
+                state="working",
+                state_since=now,
+                failures=0,
+                probes=0,
+                created_at=now,
+            )
+            connection.options_sealed = self._seal(connection, options)
+            session.add(connection)
+            session.flush()
+            outbox.backfill(session, connection, now)
+            self._record(session, connection, "connection_added")
+        return connection
+
+    def test(self, connection_id: UUID) -> list[Finding]:
+        """Check a stored connection, and create in the CRM what is missing there."""
+        with self.database.read() as session:
+            connection = session.get_one(Connection, connection_id)
+        return _try(build_connector(connection.kind, self._options(connection), self.limits))
+
+    def merged(self, connection: Connection, typed: Mapping[str, Any]) -> dict[str, Any]:
+        """Stored options with what was typed over them: a secret left empty stays as it is."""
+        return self._options(connection) | {name: value for name, value in typed.items() if value not in ("", None)}
+
+    def replace(self, connection_id: UUID, typed: Mapping[str, Any]) -> Connection:
+        """Store new options and start the connection again, unless staff paused it. Raises SetupError."""
+        with self.database.write() as session:
+            connection = session.get_one(Connection, connection_id, with_for_update=True)
+            options = load_options(connection.kind, self.merged(connection, typed))
+            connection.options_sealed = self._seal(connection, options)
+            if connection.state != "paused":
+                outbox.resume(session, connection, self.database.now(session))
+            self._record(session, connection, "connection_replaced")
+            self.database.nudge(session)
+        return connection
+
+    def pause(self, connection_id: UUID) -> None:
+        """Stop sending until somebody resumes it."""
+        with self.database.write() as session:
+            connection = session.get_one(Connection, connection_id, with_for_update=True)
+            outbox.pause(session, connection, self.database.now(session))
+            self._record(session, connection, "connection_paused")
+
+    def resume(self, connection_id: UUID) -> None:
+        """Send again, at once."""
+        with self.database.write() as session:
+            connection = session.get_one(Connection, connection_id, with_for_update=True)
+            outbox.resume(session, connection, self.database.now(session))
+            self._record(session, connection, "connection_resumed")
+            self.database.nudge(session)
+
+    def remove(self, connection_id: UUID) -> int:
+        """Take a connection out of use and forget its secrets. Returns how many enquiries had not arrived yet."""
+        with self.database.write() as session:
+            connection = session.get_one(Connection, connection_id, with_for_update=True)
+            connection.options_sealed = self._seal(connection, {})
+            left = outbox.remove(session, connection, self.database.now(session))
+            self._record(session, connection, "connection_removed")
+        return left
+
+    def _seal(self, connection: Connection, options: Mapping[str, Any]) -> bytes:
+        return self.vault.seal(dict(options), "connection", "options", connection.id)
+
+    def _options(self, connection: Connection) -> dict[str, Any]:
+        options: dict[str, Any] = self.vault.open(connection.options_sealed, "connection", "options", connection.id)
+        return options
+
+    def _record(self, session: Session, connection: Connection, what: str) -> None:
+        record(session, self.by, what, self.database.now(session), connection_id=connection.id)
+
+
+def connections(session: Session) -> list[Connection]:
+    """All connections in use, oldest first."""
+    return list(
+        session.scalars(select(Connection).where(Connection.removed_at.is_(None)).order_by(Connection.created_at))
+    )
+
+
+def load_options(kind: str, typed: Mapping[str, Any]) -> dict[str, Any]:
+    """Validate what was typed by the connector's own schema. Raises SetupError naming each option that is wrong."""
+    schema = _class_of(kind).options()
+    given = {name: value for name, value in typed.items() if value not in ("", None)}
+    try:
+        options: dict[str, Any] = schema.load(given)
+    except ValidationError as error:
+        messages = {name: [str(text) for text in texts] for name, texts in error.messages_dict.items()}
+        told = "; ".join(f"{_label(schema, name)}: {' '.join(texts)}" for name, texts in messages.items())
+        raise SetupError(told, messages) from None
+    return options
+
+
+def _label(schema: Any, name: str) -> str:
+    field = schema.fields.get(name)
+    return str(field.metadata.get("label", name)) if field else name
+
+
+def _class_of(kind: str) -> type[Connector]:
+    try:
+        return connector_class(kind)
+    except UnknownKind as error:
+        raise SetupError(str(error)) from None
+
+
+def _try(connector: Connector) -> list[Finding]:
+    """prepare() creates what is missing, then check() tells what is still wrong. A refusal becomes a finding."""
+    try:
+        return connector.prepare() + connector.check()
+    except Misconfigured as error:
+        return [Finding(False, error.sentence)]
+    except DeliveryError as error:
+        return [Finding(False, f"The CRM could not be asked: {error.sentence}")]
