@@ -3,57 +3,55 @@
 from __future__ import annotations
 
 import hmac
-import json
+import socket
 import time
-from dataclasses import asdict
 from typing import Any
 
-from flask import Blueprint, Response, abort, current_app, g, jsonify, request
+from flask import Blueprint, Response, abort, g, jsonify, request
 from marshmallow import Schema, ValidationError
 
 from sandbox_crm import schemas
-from sandbox_crm.house import House, house
+from sandbox_crm.house import house
 from sandbox_crm.store import Rejected, Written
-from sandbox_crm.wire import break_off, hang_up
 
 api = Blueprint("api", __name__, url_prefix="/v1")
 WRITES = {"api.upsert_contacts", "api.upsert_activities", "api.archive"}
-BROKEN_AFTERWARDS = {"late_answer", "cut", "garbage"}
-MAINTENANCE = "<!doctype html><title>Maintenance</title><p>We will be back soon."
+_MAINTENANCE = "<!doctype html><title>Maintenance</title><p>We will be back soon."
 
 
-@api.post("/contacts/batch/upsert")
-def upsert_contacts() -> Response:
-    """Create or update up to 100 contacts; 207 when some of them were not taken."""
-    inputs = _body(schemas.Contacts())["inputs"]
-    faults = house().switchboard.on
-    refused = [one for one in inputs if g.fault == "refuse_phone" and faults.refuses(one["properties"])]
-    taken = [one for one in inputs if one not in refused]
-    invalid = "The phone number is not valid."
-    verdicts = [Rejected(one["external_id"], "invalid_phone", invalid, "phone") for one in refused]
-    return _verdicts([*house().store.upsert_contacts(taken, keep=_kept()), *verdicts])
+@api.before_request
+def misbehave_or_check_the_key() -> Response | None:
+    g.call = house().calls.arrive((request.endpoint or "").removeprefix("api."))
+    g.fault = house().switchboard.draw(writes=request.endpoint in WRITES)
+    return _failure(g.fault) or _key_trouble()
 
 
-@api.post("/activities/batch/upsert")
-def upsert_activities() -> Response:
-    """Create or update up to 100 activities; 207 when some of them were not taken."""
-    inputs = _body(schemas.Activities())["inputs"]
-    return _verdicts(house().store.upsert_activities(inputs, keep=_kept()))
+def _failure(fault: str | None) -> Response | None:
+    """The faults that strike before anything is done."""
+    settings = house().switchboard.on
+    if fault == "down":
+        return _error(503, "unavailable", "The service is down.")
+    if fault == "error_500":
+        return _error(500, "internal_error", "Something went wrong.")
+    if fault == "wrong_key":
+        return _error(401, "unauthorized", "The key is not valid.")
+    if fault == "throttled":
+        response = _error(429, "rate_limit", "Too many requests.")
+        if settings.retry_after is not None:
+            response.headers["Retry-After"] = str(settings.retry_after)
+        return response
+    if fault == "hang_up":
+        _hang_up()
+    elif fault == "slow":
+        time.sleep(settings.slow_seconds)
+    return None
 
 
-@api.post("/search")
-def search() -> Response:
-    """The contacts with one of these ids or external ids, and which activities they have."""
-    wanted = _body(schemas.Search())
-    found = house().store.find(wanted["ids"], wanted["external_ids"])
-    return jsonify(contacts=[_as_hit(contact) for contact in found])
-
-
-@api.post("/contacts/batch/archive")
-def archive() -> tuple[str, int]:
-    """Delete contacts with their activities."""
-    house().store.archive(_body(schemas.Archive())["ids"], keep=_kept())
-    return "", 204
+def _key_trouble() -> Response | None:
+    shown = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if hmac.compare_digest(shown.encode(), house().key.encode()):
+        return None
+    return _error(401, "unauthorized", "The key is not valid.")
 
 
 @api.get("/me")
@@ -62,12 +60,37 @@ def me() -> Response:
     return jsonify(account="Sandbox CRM")
 
 
-@api.before_request
-def misbehave_or_check_the_key() -> Response | None:
-    g.call = house().calls.arrive(request.endpoint or "unknown")
-    g.fault = house().switchboard.draw(writes=request.endpoint in WRITES)
-    answer = _failure(g.fault, house())
-    return answer or _key_is_missing(house())
+@api.post("/contacts/batch/upsert")
+def upsert_contacts() -> Response:
+    """Create or update up to 100 contacts; 207 when some of them were not taken."""
+    inputs = _body(schemas.Contacts())["inputs"]
+    refused = [one for one in inputs if house().switchboard.refuses(g.fault, one["properties"])]
+    taken = [one for one in inputs if one not in refused]
+    verdicts = [
+        Rejected(one["external_id"], "invalid_phone", "This phone number is not valid.", "phone") for one in refused
+    ]
+    return _verdicts([*house().store.upsert_contacts(taken, keep=_keeps()), *verdicts])
+
+
+@api.post("/activities/batch/upsert")
+def upsert_activities() -> Response:
+    """Create or update up to 100 activities; 207 when some of them were not taken."""
+    inputs = _body(schemas.Activities())["inputs"]
+    return _verdicts(house().store.upsert_activities(inputs, keep=_keeps()))
+
+
+@api.post("/search")
+def search() -> Response:
+    """The contacts with one of these ids or external ids, each with its activities."""
+    wanted = _body(schemas.Search())
+    return jsonify(contacts=house().store.find(wanted["ids"], wanted["external_ids"]))
+
+
+@api.post("/contacts/batch/archive")
+def archive() -> Response:
+    """Delete contacts with their activities."""
+    house().store.archive(_body(schemas.Archive())["ids"], keep=_keeps())
+    return Response(status=204)
 
 
 @api.after_request
@@ -76,19 +99,57 @@ def break_the_answer(response: Response) -> Response:
     if g.fault == "late_answer":
         time.sleep(house().switchboard.on.late_seconds)
     elif g.fault == "garbage":
-        response = Response(MAINTENANCE, mimetype="text/html")
+        response = Response(_MAINTENANCE, mimetype="text/html")
     elif g.fault == "cut":
-        break_off(response)
-    house().calls.settle(g.call, _outcome(response))
+        _cut_short(response)
+    met = g.fault if g.fault and g.fault != "refuse_phone" else None
+    house().calls.settle(g.call, met or str(response.status_code))
     return response
 
 
-def _failure(fault: str | None, here: House) -> Response | None:
-    """The faults that strike before anything is done."""
-    if fault == "down":
-        hang_up()
-    elif fault == "slow":
-        time.sleep(here.switchboard.on.slow_seconds)
-    elif fault == "wrong_key":
-        return _error(401, "unauthorized", "The key is not valid.")
-    return None
+def _keeps() -> bool:
+    return bool(g.fault != "accept_and_forget")
+
+
+def _body(schema: Schema) -> Any:
+    try:
+        return schema.load(schemas.parse_json(request.get_data()))
+    except ValidationError as error:
+        response = jsonify(code="invalid", message="The request is not valid.", errors=error.messages)
+        response.status_code = 400
+        abort(response)
+    except ValueError:
+        abort(_error(400, "not_json", "The body is not JSON."))
+
+
+def _verdicts(written: list[Written | Rejected]) -> Response:
+    results = [
+        {"id": one.id, "external_id": one.external_id, "new": one.new} for one in written if isinstance(one, Written)
+    ]
+    errors = [
+        {"external_id": one.external_id, "code": one.code, "message": one.message, "field": one.field, "id": one.id}
+        for one in written
+        if isinstance(one, Rejected)
+    ]
+    response = jsonify(results=results, errors=errors)
+    response.status_code = 207 if errors else 200
+    return response
+
+
+def _error(status: int, code: str, message: str) -> Response:
+    response = jsonify(code=code, message=message)
+    response.status_code = status
+    return response
+
+
+def _hang_up() -> None:
+    request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    abort(503)
+
+
+def _cut_short(response: Response) -> None:
+    """Promise the whole answer, send half of it."""
+    whole = response.get_data()
+    response.set_data(whole[: len(whole) // 2])
+    response.headers["Content-Length"] = str(len(whole) or 1)
+    response.headers["Connection"] = "close"

@@ -12,7 +12,8 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, pre_load, validate
 
 FAULTS: Mapping[str, str] = {
-    "down": "Cuts the connection at once. Nothing is answered and nothing is kept.",
+    "down": "Says that it is out of service (503). Nothing is kept.",
+    "hang_up": "Breaks the connection off before it does anything.",
     "slow": "Waits before it does what was asked.",
     "wrong_key": "Says that the key is not valid (401).",
     "throttled": "Says that there were too many calls (429), and when to come again.",
@@ -69,7 +70,11 @@ class Switchboard:
         """Switch exactly these on. The dice start anew, so that a seed gives the same run again."""
         with self._lock:
             self.on = faults
-            self._dice = Random(faults.seed)  # noqa: S311 (it picks faults, it guards nothing)
+            self._dice = Random(faults.seed)  # noqa: S311 - it picks faults, it guards nothing
+
+    def refuses(self, fault: str | None, properties: Mapping[str, Any]) -> bool:
+        """Whether a contact with these properties is refused by the fault that this call got."""
+        return fault == "refuse_phone" and self.on.refuses(properties)
 
     def draw(self, *, writes: bool) -> str | None:
         """The fault that the next call gets; None when it is to be answered as it should be."""
@@ -98,7 +103,7 @@ def _fits_a_header(value: object) -> None:
 class FaultsSchema(Schema):
     """What `PUT /faults` takes: the settings by name, or the short form `{"down": true, "slow": 5}`, or both."""
 
-    error_messages = {"unknown": UNKNOWN}  # noqa: RUF012 (marshmallow's own way)
+    error_messages = {"unknown": UNKNOWN}  # noqa: RUF012 - marshmallow's own way
 
     faults = fields.List(fields.String(validate=validate.OneOf(FAULTS, error=UNKNOWN)))
     rate = fields.Float(validate=validate.Range(0, 1))
@@ -113,6 +118,7 @@ class FaultsSchema(Schema):
         """Turn `{"slow": 5}` into `{"faults": ["slow"], "slow_seconds": 5}`."""
         if not isinstance(data, dict):
             raise ValidationError("Send a JSON object.")
+        data = {str(name).strip().lower().replace(" ", "_").replace("-", "_"): value for name, value in data.items()}
         settings = {name: value for name, value in data.items() if name not in FAULTS}
         switched_on = [name for name in FAULTS if data.get(name) not in (None, False)]
         for name in switched_on:
@@ -128,7 +134,7 @@ class FaultsSchema(Schema):
 
 def sentence_of(error: ValidationError) -> str:
     """What is wrong with the settings, in one line."""
-    return " ".join(f"{name}: {text}" for name, text in _texts(error.normalized_messages()))
+    return " ".join(f"{name}: {text}" for name, text in _texts(error.messages_dict))
 
 
 def _texts(messages: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:

@@ -32,11 +32,11 @@ def _properties() -> fields.Dict:
     return fields.Dict(keys=fields.String(validate=NAME), values=value, load_default=dict)
 
 
-def _inputs(record: type[Schema]) -> fields.List:
+def _inputs(record: type[Schema]) -> fields.List[Any]:
     return fields.List(fields.Nested(record), required=True, validate=validate.Length(1, MOST))
 
 
-def _ids(**options: Any) -> fields.List:
+def _ids(**options: Any) -> fields.List[Any]:
     return fields.List(fields.String(validate=REQUIRED_TEXT), validate=validate.Length(max=MOST), **options)
 
 

@@ -63,16 +63,12 @@ class Store:
         self._db.row_factory = sqlite3.Row
         self._db.executescript(TABLES)
 
-    def upsert_contacts(
-        self, inputs: Sequence[dict[str, Any]], *, keep: bool = True
-    ) -> list[Written | Rejected]:
+    def upsert_contacts(self, inputs: Sequence[dict[str, Any]], *, keep: bool = True) -> list[Written | Rejected]:
         """Create or update each contact, one answer per input. keep=False: answer as if, and forget it all."""
         with self._writing(keep) as db:
             return [_upsert_contact(db, one) for one in inputs]
 
-    def upsert_activities(
-        self, inputs: Sequence[dict[str, Any]], *, keep: bool = True
-    ) -> list[Written | Rejected]:
+    def upsert_activities(self, inputs: Sequence[dict[str, Any]], *, keep: bool = True) -> list[Written | Rejected]:
         """Create each activity or update it, moved to the contact it now names. keep=False as above."""
         with self._writing(keep) as db:
             return [_upsert_activity(db, one, any_contact=not keep) for one in inputs]
@@ -181,5 +177,5 @@ def _upsert_activity(db: sqlite3.Connection, sent: dict[str, Any], *, any_contac
 
 def _as_dict(row: sqlite3.Row) -> dict[str, Any]:
     hidden = {"number", "email", "contact_id"}  # the e-mail is among the properties, as it was sent
-    shown = {name: row[name] for name in row.keys() if name not in hidden}  # noqa: SIM118 (a Row is no dict)
+    shown = {name: row[name] for name in row.keys() if name not in hidden}  # noqa: SIM118 - a Row is no dict
     return shown | {"properties": json.loads(row["properties"])}

@@ -18,7 +18,9 @@ def make_site(database: Database, key: str = "demo", **more: Any) -> Site:
         return add_site(session, key=key, name="Sunrise", region="US", time_zone="America/New_York", now=now, **more)
 
 
-def make_connection(database: Database, vault: Vault, site: Site, **more: Any) -> Connection:
+def make_connection(
+    database: Database, vault: Vault, site: Site, options: dict[str, str] | None = None, **more: Any
+) -> Connection:
     with database.write() as session:
         now = database.now(session)
         values: dict[str, Any] = {
@@ -36,7 +38,7 @@ def make_connection(database: Database, vault: Vault, site: Site, **more: Any) -
             "created_at": now,
         } | more
         connection = Connection(**values)
-        options = more.get("options", {"url": "http://127.0.0.1:1", "key": "sandbox-key"})
+        options = options or {"url": "http://127.0.0.1:1", "key": "sandbox-key"}
         connection.options_sealed = vault.seal(options, "connection", "options", connection.id)
         session.add(connection)
     return connection

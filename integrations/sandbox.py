@@ -1,0 +1,160 @@
+"""The sandbox CRM that comes with Frontdesk: for demos, tests and trying things out. It holds nothing real."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from marshmallow import fields
+
+from integrations.core.base import Connector, Finding, Item, Options, Pushed, Result
+from integrations.core.errors import DeliveryError, Misconfigured, Refused, TryLater
+from integrations.core.http import Answer, raise_for_status
+
+Verdict = str | DeliveryError  # the CRM's id of a record, or why it has none
+_NO_ACTIVITY = TryLater("no_activity", "The CRM took the person but not the activity.")
+
+
+class SandboxOptions(Options):
+    url = fields.Url(
+        required=True,
+        schemes={"http", "https"},
+        require_tld=False,
+        metadata={"label": "Address", "help": "Where the sandbox CRM answers, such as http://127.0.0.1:8001"},
+    )
+    key = fields.String(
+        required=True,
+        metadata={"label": "Key", "help": "The key it was started with.", "secret": True},
+    )
+
+
+class Sandbox(Connector):
+    """Contacts and activities are both upserted by our external ids."""
+
+    kind: ClassVar[str] = "sandbox"
+    label: ClassVar[str] = "Sandbox CRM"
+    tier = "A"
+    options = SandboxOptions
+    batch_size = 50
+    fields: ClassVar[Mapping[str, str]] = {
+        "first_name": "first_name",
+        "last_name": "last_name",
+        "email": "email",
+        "phone": "phone",
+        "reference": "reference",
+    }
+
+    def check(self) -> list[Finding]:
+        """Ask who we are."""
+        try:
+            raise_for_status(self._call("GET", "/v1/me"))
+        except Misconfigured as error:
+            return [Finding(False, error.sentence)]
+        return [Finding(True, "The sandbox CRM answers and accepts the key.")]
+
+    def push(self, batch: Sequence[Item]) -> list[Result]:
+        """People first, then what they did, as activities on them."""
+        people = self._upsert("contacts", [_contact(item, item.remote_id) for item in batch])
+        people |= self._upsert("contacts", [again for item in batch if (again := _another_way(item, people))])
+        arrived = [(item, verdict) for item in batch if isinstance(verdict := people[item.lead_id], str)]
+        events = self._upsert("activities", [_activity(item, contact_id) for item, contact_id in arrived])
+        return [self._result(people[item.lead_id], events.get(item.event_id)) for item in batch]
+
+    def find(self, items: Sequence[Item]) -> list[Pushed | None]:
+        """A record counts only with the event on it."""
+        wanted = {
+            "external_ids": [item.lead_id for item in items],
+            "ids": [item.remote_id for item in items if item.remote_id],
+        }
+        answer = self._call("POST", "/v1/search", wanted, reads=True)
+        raise_for_status(answer)
+        holders = {
+            activity["external_id"]: contact["id"]
+            for contact in _rows(answer, "contacts")
+            for activity in contact["activities"]
+        }
+        held = [holders.get(item.event_id) for item in items]
+        return [self._pushed(contact_id) if contact_id else None for contact_id in held]
+
+    def erase(self, remote_ids: Sequence[str]) -> None:
+        """The sandbox deletes a contact's activities with it."""
+        raise_for_status(self._call("POST", "/v1/contacts/batch/archive", {"ids": list(remote_ids)}))
+
+    def _upsert(self, what: str, inputs: list[dict[str, Any]]) -> dict[str, Verdict]:
+        """External id → the CRM's id, or what was wrong with the record."""
+        if not inputs:
+            return {}
+        answer = self._call("POST", f"/v1/{what}/batch/upsert", {"inputs": inputs})
+        raise_for_status(answer)
+        silence = answer.doubt("no_verdict", "The CRM left this record out of its answer.")
+        verdicts: dict[str, Verdict] = {one["external_id"]: silence for one in inputs}
+        verdicts |= {row["external_id"]: row["id"] for row in _rows(answer, "results")}
+        return verdicts | {row["external_id"]: _error(row) for row in _rows(answer, "errors")}
+
+    def _call(self, method: str, path: str, body: Any = None, *, reads: bool = False) -> Answer:
+        headers = {"Authorization": f"Bearer {self.settings['key']}"}
+        return self.http.request(method, self._address() + path, json=body, headers=headers, reads=reads)
+
+    def _address(self) -> str:
+        return str(self.settings["url"]).rstrip("/")
+
+    def _result(self, contact: Verdict, event: Verdict | None) -> Result:
+        if not isinstance(contact, str):
+            return contact
+        return self._pushed(contact) if isinstance(event, str) else event or _NO_ACTIVITY
+
+    def _pushed(self, contact_id: str) -> Pushed:
+        return Pushed(contact_id, f"{self._address()}/contacts/{contact_id}")
+
+
+class _InTheWay(Refused):
+    """The CRM has this person under another record, or not under the one that we knew. owner: the one it has."""
+
+    def __init__(self, code: str, owner: str | None) -> None:
+        super().__init__(code, "The CRM has this person under another record.")
+        self.owner = owner
+
+
+def _another_way(item: Item, people: Mapping[str, Verdict]) -> dict[str, Any] | None:
+    """The record that has the e-mail already is adopted; one that is gone is made anew."""
+    verdict = people[item.lead_id]
+    return _contact(item, verdict.owner) if isinstance(verdict, _InTheWay) else None
+
+
+def _contact(item: Item, remote_id: str | None) -> dict[str, Any]:
+    contact: dict[str, Any] = {"external_id": item.lead_id, "properties": dict(item.record)}
+    return contact | {"id": remote_id} if remote_id else contact
+
+
+def _activity(item: Item, contact_id: str) -> dict[str, Any]:
+    return {
+        "external_id": item.event_id,
+        "contact_id": contact_id,
+        "kind": item.kind,
+        "occurred_at": item.occurred_at.isoformat(),
+        "title": item.title,
+        "properties": dict(item.activity),
+    }
+
+
+def _error(row: Mapping[str, Any]) -> DeliveryError:
+    code = str(row.get("code"))
+    if code == "duplicate":
+        return _InTheWay(code, row["id"])
+    if code == "not_found":
+        return _InTheWay(code, None)
+    if code == "contact_not_found":  # deleted between our two calls: the next try makes it anew
+        return TryLater(code, "The record was deleted while the activity was written.")
+    field = row.get("field")
+    if code == "invalid_phone":
+        return Refused(code, "The CRM does not accept this phone number.", field="phone")
+    return Refused("refused", "The CRM does not accept this record.", field=field if isinstance(field, str) else None)
+
+
+def _rows(answer: Answer, name: str) -> list[dict[str, Any]]:
+    """The list of this name in the answer. Raises what `answer.doubt` gives when it is not what the API promises."""
+    body = answer.json()
+    found = body.get(name) if isinstance(body, dict) else None
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        raise answer.doubt("unreadable", "The CRM sent an answer that cannot be read.")
+    return found
