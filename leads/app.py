@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask import Flask, Response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -78,10 +79,10 @@ def create_app(settings: Settings) -> Flask:
 
 def _handle_errors(app: Flask) -> None:
     @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException) -> Response:
+    def http_error(error: HTTPException) -> ResponseReturnValue:
         status = error.code or 500
         if error.response is not None:
-            return Response.force_type(error.response, request.environ)
+            return error.get_response()
         if _wants_json():
             return problem(status, error.name, error.description or "")
         return Response(render_template("error.html", status=status, title=error.name), status)

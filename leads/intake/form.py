@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, current_app, make_response, redirect, render_template, request, url_for
 from marshmallow import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from leads.intake.decode import Undecodable, clean
 from leads.intake.problems import flat
 from leads.intake.receive import Intake, signals
-from leads.intake.schemas import ConsultationSchema
+from leads.intake.schemas import MAX_ID, ConsultationSchema
 from leads.intake.spam import HONEYPOT, SpamCheck
 from leads.store.models import Site, new_id
 
 _CONTROL = {"token", HONEYPOT, "next"}
+_SHOWN = {"first_name", "last_name", "email", "phone", "preferred_time", "message"}  # what form.html asks
 _REFERENCE = re.compile(r"[A-Z2-9]{3}-[A-Z2-9]{3}")
 
 
@@ -45,8 +48,12 @@ def create_form(intake: Intake) -> Blueprint:
 
     @form.post("/<key>/consultation")
     def send(key: str) -> Response:
-        site = intake.site(key) or abort(404)
-        return _receive(intake, site)
+        try:
+            site = intake.site(key) or abort(404)
+            return _receive(intake, site)
+        except SQLAlchemyError as error:
+            current_app.logger.error("the database did not answer: %s", type(error).__name__)
+            return _later()
 
     @form.get("/<key>/thanks")
     def thanks(key: str) -> Response:
@@ -65,28 +72,37 @@ def _receive(intake: Intake, site: Site) -> Response:
     except Undecodable as error:
         intake.keep_unreadable(site, body, str(error))
         return _page(intake, site, {}, {}, 400, str(error))
-    schema = ConsultationSchema(site.region)
     answers = {name: value for name, value in raw.items() if name not in _CONTROL}
-    answers.setdefault("id", _own_id(intake, site, answers))
+    if not 0 < len(answers.get("id", "")) <= MAX_ID:
+        answers["id"] = _own_id(intake, site, answers)
     try:
-        data = schema.load({**answers, "site": site.key})
+        data = _load(ConsultationSchema(site.region), {**answers, "site": site.key})
     except ValidationError as error:
         return _page(intake, site, raw, error.messages_dict, 422)
-    try:
-        accepted = intake.accept(
-            site, "consultation_request", data, "form", intake.spam.suspicion(site.key, signals(site, raw))
-        )
-    except SQLAlchemyError:
-        trouble = "We could not store your request just now. Nothing is lost: please send it again in a moment."
-        response = _page(intake, site, raw, {}, 503, trouble)
-        response.headers["Retry-After"] = "10"
-        return response
+    suspicion = intake.spam.suspicion(site.key, signals(site, raw))
+    accepted = intake.accept(site, "consultation_request", data, "form", suspicion)
     return _thank_you(site, raw.get("next"), accepted.reference)
+
+
+def _load(schema: ConsultationSchema, answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Only what the visitor can see and mend is refused; a wrong value elsewhere is kept beside the answers."""
+    try:
+        data: dict[str, Any] = schema.load(answers)
+    except ValidationError as error:
+        unseen = error.messages_dict.keys() - _SHOWN
+        if not unseen:
+            raise
+        rest = {name: value for name, value in answers.items() if name not in unseen}
+        data = schema.load(rest | {f"{name}_as_sent": answers[name] for name in unseen})
+    return data
 
 
 def _fields() -> dict[str, Any]:
     """The form's fields; of a name that stands twice, all values. Files are not taken."""
-    form = request.form
+    try:
+        form = request.form
+    except RequestEntityTooLarge as error:  # the body as a whole was small enough, so these are its parts
+        raise Undecodable("There are too many fields.") from error
     raw = clean({name: ", ".join(form.getlist(name)) for name in form})
     if not any(name not in _CONTROL for name in raw):
         raise Undecodable("There were no form fields in it.")
@@ -94,8 +110,9 @@ def _fields() -> dict[str, Any]:
 
 
 def _own_id(intake: Intake, site: Site, answers: Mapping[str, Any]) -> str:
-    """A form without an id of its own: the same answers are the same request, as with a double click."""
-    return "answers-" + intake.vault.digest("form", site.id, sorted(answers.items())).hex()
+    """A form without an id of its own: the same answers on one day are the same request, as with a double click."""
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    return "answers-" + intake.vault.digest("form", site.id, today, sorted(answers.items())).hex()
 
 
 def _thank_you(site: Site, wanted: Any, reference: str) -> Response:
@@ -114,8 +131,8 @@ def _page(
     intake: Intake, site: Site, raw: Mapping[str, Any], errors: Mapping[str, Any], status: int, trouble: str = ""
 ) -> Response:
     hidden = hidden_fields(intake.spam, site.key)
-    # The same attempt goes on: it keeps its id, and the time since the form was first shown.
-    hidden |= {name: str(raw[name]) for name in ("id", "token", "visitor_id", "next", "page") if raw.get(name)}
+    # The same attempt goes on: it keeps its id, the time since the form was first shown, and a clinic's own questions.
+    hidden |= {name: value for name, value in raw.items() if value and name not in {*_SHOWN, "consent", HONEYPOT}}
     page = render_template(
         "form.html",
         site=site,
@@ -133,4 +150,17 @@ def _page(
         "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
         "form-action " + " ".join(["'self'", *sorted(origins)])
     )
+    return response
+
+
+def _later() -> Response:
+    """The database is gone and the site with it: a page that holds what was typed and sends it again, unchanged."""
+    try:
+        typed = _fields()
+    except Undecodable:
+        typed = {}
+    response = make_response(render_template("later.html", typed=typed, shown=_SHOWN), 503)
+    response.headers["Retry-After"] = "10"
+    # Where the thank-you page is nobody knows now, and a browser checks form-action for the redirect as well.
+    response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action *"
     return response

@@ -68,6 +68,7 @@ class Intake:
             return
         digest = self.vault.digest("unreadable", site.id if site else "", body.hex())
         with self.database.write() as session:
+            self.database.lock(session, [digest])
             if session.scalar(select(Unreadable.id).where(Unreadable.body_digest == digest)) is not None:
                 return
             row = Unreadable(

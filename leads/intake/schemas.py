@@ -12,6 +12,7 @@ from marshmallow import INCLUDE, Schema, ValidationError, fields, post_load, pre
 
 from leads.intake.decode import MAX_TEXT
 
+MAX_ID = 100  # characters of an id that the browser made
 ATTRIBUTION = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "referrer", "landing")
 
 
@@ -31,12 +32,24 @@ class LooseString(fields.Field[str]):
         return text
 
 
+class PageAddress(LooseString):
+    """An address without what follows its path, which can name a patient or an illness; cut, never refused."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
+        return path_only(_as_text(value))[: self.limit]
+
+
+def path_only(address: str) -> str:
+    """The address without query and fragment."""
+    return address.strip().split("?", 1)[0].split("#", 1)[0]
+
+
 def _text(limit: int, help_text: str) -> LooseString:
     return LooseString(limit, metadata={"description": help_text})
 
 
 def _identifier(help_text: str, *, required: bool) -> fields.String:
-    length = validate.Length(1, 100, error="Please send 1 to 100 characters.")
+    length = validate.Length(1, MAX_ID, error=f"Please send 1 to {MAX_ID} characters.")
     return fields.String(required=required, validate=length, metadata={"description": help_text})
 
 
@@ -47,7 +60,7 @@ class _Intake(Schema):
     site = _identifier("Public key of the site.", required=True)
     id = _identifier("Made by the browser once per submit, the same on every retry: it counts once.", required=True)
     visitor_id = _identifier("The browser's own visitor id; joins call clicks with a later form.", required=False)
-    page = _text(2000, "Address of the page; query and fragment are dropped.")
+    page = PageAddress(2000, metadata={"description": "Address of the page; query and fragment are dropped."})
 
     @pre_load
     def _drop_empty(self, data: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -55,12 +68,13 @@ class _Intake(Schema):
 
     @post_load
     def _tidy(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        if "page" in data:
-            # What follows the path can name a patient or an illness.
-            data["page"] = data["page"].split("?", 1)[0].split("#", 1)[0]
         extra = {name: data.pop(name) for name in list(data) if name not in self.fields}
         if extra:
             data["extra"] = {name: _as_text(value) for name, value in extra.items()}
+        return self._understand(data)
+
+    def _understand(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Read more out of the fields. No hook of its own: marshmallow runs those by name, and this comes last."""
         return data
 
 
@@ -91,7 +105,9 @@ class ConsultationSchema(_Intake):
         load_default=False, metadata={"description": "Whether the visitor agreed to the site's consent wording."}
     )
     attribution = fields.Dict(
-        keys=fields.String(), values=fields.Raw(), metadata={"description": "Of " + ", ".join(ATTRIBUTION) + "."}
+        keys=fields.String(),
+        values=fields.Raw(allow_none=True),
+        metadata={"description": "Of " + ", ".join(ATTRIBUTION) + "."},
     )
 
     @validates_schema(skip_on_field_errors=True)
@@ -99,8 +115,7 @@ class ConsultationSchema(_Intake):
         if not data.get("email") and not data.get("phone"):
             raise ValidationError("Please give an e-mail address or a phone number.", "email")
 
-    @post_load
-    def _read_contact(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def _understand(self, data: dict[str, Any]) -> dict[str, Any]:
         mistakes = {}
         if data.get("email"):
             try:
@@ -119,7 +134,9 @@ class ConsultationSchema(_Intake):
             raise ValidationError(mistakes)
         if "attribution" in data:
             given = data["attribution"]
-            data["attribution"] = {name: _as_text(given[name])[:200] for name in ATTRIBUTION if name in given}
+            data["attribution"] = {
+                name: path_only(_as_text(given[name]))[:200] for name in ATTRIBUTION if given.get(name)
+            }
         return data
 
 
@@ -131,12 +148,14 @@ class CallClickSchema(_Intake):
 
 
 def e164(typed: str, region: str) -> str:
-    """The international form of a typed number. Raises ValueError when it cannot be a number at all."""
+    """The international form of a typed number. Raises ValueError when it cannot be a whole number."""
     try:
         number = phonenumbers.parse(typed, region)
     except phonenumbers.NumberParseException:
         number = None
-    if number is None or not phonenumbers.is_possible_number(number):
+    # A number that only works within its area is "possible" too, but nobody can call it from elsewhere.
+    whole = phonenumbers.ValidationResult.IS_POSSIBLE
+    if number is None or phonenumbers.is_possible_number_with_reason(number) != whole:
         # People write "call 201 555 0123 after five": find the number in the text.
         match = next(iter(phonenumbers.PhoneNumberMatcher(typed, region)), None)
         if match is None:

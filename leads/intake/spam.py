@@ -53,12 +53,15 @@ class SpamCheck:
 
     def too_many(self, site_key: str, address: str) -> bool:
         """Count this one. Whether it is above what one address may send to a site."""
-        network = _network_of(address)
-        if network is not None and any(
-            network.version == exempt.version and network.network_address in exempt for exempt in self._exempt
-        ):
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:  # a web server behind a socket has no address to give
+            return not self._limiter.hit(self._limit, site_key)
+        if any(ip in network for network in self._exempt):
             return False
-        return not self._limiter.hit(self._limit, site_key, str(network))
+        # An IPv6 visitor has a whole /64 to choose addresses from, so that counts as one.
+        neighbours = ipaddress.ip_network((ip, 64 if ip.version == 6 else 32), strict=False)
+        return not self._limiter.hit(self._limit, site_key, str(neighbours))
 
     def _token_trouble(self, site_key: str, token: str) -> str | None:
         try:
@@ -70,12 +73,3 @@ class SpamCheck:
         if time.time() - float(shown) < self._min_seconds:
             return "It was sent faster than a person can fill in the form."
         return None
-
-
-def _network_of(address: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """An IPv6 visitor has a whole /64 to choose addresses from, so that counts as one."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return None
-    return ipaddress.ip_network((ip, 64 if ip.version == 6 else 32), strict=False)

@@ -542,7 +542,9 @@ def requeue(delivery: Delivery, now: datetime) -> None:
 
 def release_hold(session: Session, event: Event, lead: Lead, now: datetime) -> int:
     """A person has cleared the event (not spam, or consent was given). Returns how many deliveries may go now."""
-    event.hold_code = None
+    asks_consent = event.hold_code == "spam" and event.kind == "consultation_request" and not event.consent_given
+    event.hold_code = "no_consent" if asks_consent else None
+    lead.shareable = lead.shareable or (lead.known and event.hold_code is None)
     held = session.execute(
         select(Delivery, Connection)
         .join(Connection, Connection.id == Delivery.connection_id)

@@ -16,7 +16,7 @@ from leads.sync.item import build
 
 _TIMES_MISSING = 3  # after this many a person is asked
 _AGAIN = timedelta(seconds=30)
-_LATER = timedelta(seconds=60)  # when the CRM could not be asked
+_LATER = timedelta(seconds=5)  # when the CRM could not be asked
 
 
 def read_back(context: Context, lane: Lane, connection: Connection, connector: Connector, before: Health) -> None:

@@ -1,0 +1,141 @@
+"""The `frontdesk` command: thin, it calls the rooms.
+
+Exit codes: 0 all is well; 1 something is wrong or was refused; 2 the command line is wrong; 3 the configuration, the
+database or its keys cannot be opened.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from dataclasses import fields
+from typing import Any
+
+import click
+from sqlalchemy.exc import SQLAlchemyError
+
+from config.settings import PREFIX
+from leads.commands.connection import connection
+from leads.commands.lead import lead
+from leads.commands.office import CANNOT_OPEN, Office, as_json, fail, json_option
+from leads.commands.site import site
+from leads.commands.user import user
+from leads.store import failpoint
+from leads.store.schema import current
+from leads.sync import worker as sync_worker
+from leads.sync.setup import connections
+from leads.upkeep import logs
+from leads.upkeep.doctor import examine
+
+
+class _Plain(click.Group):
+    """Says in one sentence that the database does not answer, instead of a page of traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SQLAlchemyError as error:
+            fail(f"The database does not answer ({type(error).__name__}). Check FRONTDESK_DATABASE_URL.", CANNOT_OPEN)
+
+
+@click.group(
+    cls=_Plain, context_settings={"help_option_names": ["-h", "--help"]}, epilog=(__doc__ or "").split("\n\n")[1]
+)
+@click.version_option(package_name="frontdesk")
+def main() -> None:
+    """Frontdesk takes a clinic's website enquiries, keeps them safe and brings them into the CRM, with proof."""
+
+
+for group in (site, connection, lead, user):
+    main.add_command(group)
+
+
+@main.command()
+@click.option("--demo", is_flag=True, help="With a demo clinic's page and a sandbox CRM to try things out.")
+def serve(demo: bool) -> None:
+    """Start all: web and worker, and start them again when one dies."""
+    from leads.commands.serve import run  # noqa: PLC0415 - the other commands start quicker without it
+
+    run(Office(migrate=True), demo=demo)
+
+
+@main.command()
+def web() -> None:
+    """Serve the website's side and the desk alone."""
+    from leads.serve import ServeError, require_port, serve_web  # noqa: PLC0415 - as above
+
+    office = Office()
+    logs.configure(office.settings.log_level)
+    failpoint.arm(office.settings.fail_at)
+    _ = office.vault  # says what is wrong in a sentence, before the server starts
+    try:
+        require_port(office.settings.host, office.settings.port, "FRONTDESK_PORT")
+    except ServeError as error:
+        fail(str(error), CANNOT_OPEN)
+    serve_web(office.settings)
+
+
+@main.command()
+def worker() -> None:
+    """Sync enquiries to the CRMs. Any number may run, on any number of machines with one PostgreSQL."""
+    office = Office()
+    logs.configure(office.settings.log_level)
+    failpoint.arm(office.settings.fail_at)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    sync_worker.run(office.database, office.vault, office.settings, stop)
+
+
+@main.group()
+def db() -> None:
+    """The database."""
+
+
+@db.command("upgrade")
+def db_upgrade() -> None:
+    """Bring the tables up to date; make them, and the keys, in an empty database."""
+    office = Office(migrate=True)
+    _ = office.vault
+    click.echo(f"The database is up to date (migration {current(office.database)}).")
+
+
+@main.command()
+@click.option("--online", is_flag=True, help="Ask each CRM as well.")
+@json_option
+def doctor(online: bool, json_: bool) -> None:
+    """Examine the installation and say what to do."""
+    office = Office()
+    findings = examine(office.database, office.settings.data_dir, office.settings.keys_file)
+    if online:
+        with office.database.read() as session:
+            rows = connections(session)
+        findings += [
+            (finding.ok, f"{row.name}: {finding.sentence}") for row in rows for finding in office.setup.test(row.id)
+        ]
+    if json_:
+        as_json([{"ok": ok, "sentence": sentence} for ok, sentence in findings])
+    for ok, sentence in [] if json_ else findings:
+        click.echo(("ok    " if ok else "wrong ") + sentence)
+    if not all(ok for ok, _ in findings):
+        raise SystemExit(1)
+
+
+@main.group()
+def config() -> None:
+    """The configuration."""
+
+
+@config.command("show")
+@json_option
+def config_show(json_: bool) -> None:
+    """Print every setting as it is now. Passwords are left out."""
+    settings = Office().settings
+    shown = {field.name: getattr(settings, field.name) for field in fields(settings) if field.repr}
+    plain = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in shown.items()}
+    if json_:
+        as_json(plain)
+        return
+    for name, value in plain.items():
+        text = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+        click.echo(f"{PREFIX}{name.upper()}={text}")

@@ -1,0 +1,195 @@
+"""`frontdesk connection`: the CRM accounts that enquiries go to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+from marshmallow import fields
+from sqlalchemy import select
+
+from integrations.core.base import Finding
+from integrations.core.registry import connector as connector_class
+from integrations.core.registry import kinds
+from leads.commands.office import WRONG, Office, as_json, as_table, fail, json_option
+from leads.store.models import Connection, Site
+from leads.sync.setup import SetupError, connections
+
+_KIND = click.Choice(sorted(kinds()))
+_set = click.option("--set", "typed", multiple=True, metavar="NAME=VALUE", help="An option that is no secret.")
+_file = click.option("--file", "files", multiple=True, metavar="NAME=PATH", help="An option from a file; - is stdin.")
+_anyway = click.option("--anyway", is_flag=True, help="Store it even when the CRM does not accept it now.")
+
+
+@click.group()
+def connection() -> None:
+    """CRM accounts that enquiries go to."""
+
+
+@connection.command("add")
+@click.argument("kind", type=_KIND)
+@click.option("--site", "site_key", required=True, help="Key of the website whose enquiries go there.")
+@click.option("--name", default="", help="What staff call it; the CRM's name if left out.")
+@click.option(
+    "--unknown-callers",
+    type=click.Choice(["record", "wait"]),
+    default="record",
+    show_default=True,
+    help="What becomes of a call click by someone not yet known.",
+)
+@_set
+@_file
+@_anyway
+def add(
+    kind: str, site_key: str, name: str, unknown_callers: str, typed: list[str], files: list[str], anyway: bool
+) -> None:
+    """Connect a CRM. Asks for what it needs; secrets are never taken from the command line."""
+    office = Office()
+    try:
+        options = _ask(kind, _given(kind, typed, files), required=True)
+        _must_be_well(office.setup.try_out(kind, options), anyway)
+        made = office.setup.create(site_key, kind, name, options, unknown_callers)
+    except SetupError as error:
+        fail(str(error))
+    click.echo(f"Stored as {made.id}. Enquiries of {site_key} now go to {made.name}.")
+
+
+@connection.command("list")
+@json_option
+def list_connections(json_: bool) -> None:
+    """Show the connections and how they are."""
+    with Office().database.read() as session:
+        sites = {row.id: row.key for row in session.scalars(select(Site))}
+        rows = [_shown(row, sites[row.site_id]) for row in connections(session)]
+    if json_:
+        as_json(rows)
+    else:
+        empty = "No CRM is connected yet. Connect one: frontdesk connection add KIND --site KEY"
+        as_table(["id", "site", "kind", "name", "state", "since", "sentence"], rows, empty)
+
+
+@connection.command("test")
+@click.argument("name")
+def test(name: str) -> None:
+    """Ask the CRM whether all is as it should be. NAME: the connection's name or id."""
+    office = Office()
+    _must_be_well(office.setup.test(_find(office, name).id), anyway=False)
+
+
+@connection.command("pause")
+@click.argument("name")
+def pause(name: str) -> None:
+    """Send nothing until it is resumed; enquiries are kept."""
+    office = Office()
+    office.setup.pause(_find(office, name).id)
+    click.echo("Paused. Enquiries are kept until: frontdesk connection resume")
+
+
+@connection.command("resume")
+@click.argument("name")
+def resume(name: str) -> None:
+    """Send again, at once."""
+    office = Office()
+    office.setup.resume(_find(office, name).id)
+    click.echo("Resumed. What waited is sent now.")
+
+
+@connection.command("rotate")
+@click.argument("name")
+@_set
+@_file
+@_anyway
+def rotate(name: str, typed: list[str], files: list[str], anyway: bool) -> None:
+    """Replace the key or other options. What is not given stays as it is."""
+    office = Office()
+    found = _find(office, name)
+    try:
+        given = _given(found.kind, typed, files) or _ask(found.kind, {}, required=False)
+        _must_be_well(office.setup.try_out(found.kind, office.setup.merged(found, given)), anyway)
+        office.setup.replace(found.id, given)
+    except SetupError as error:
+        fail(str(error))
+    click.echo("Replaced. What waited is sent now.")
+
+
+@connection.command("remove")
+@click.argument("name")
+@click.confirmation_option(prompt="Remove it and forget its key? What has not arrived yet is kept for a new one")
+def remove(name: str) -> None:
+    """Take a connection out of use."""
+    office = Office()
+    left = office.setup.remove(_find(office, name).id)
+    click.echo(f"Removed. Enquiries that had not arrived and are kept: {left}")
+
+
+def _find(office: Office, name: str) -> Connection:
+    with office.database.read() as session:
+        found = [row for row in connections(session) if name in (row.name, str(row.id))]
+    if not found:
+        fail(f"There is no connection {name}. See: frontdesk connection list")
+    if len(found) > 1:
+        fail(f"Several connections are called {name}. Use the id that `frontdesk connection list` shows.")
+    return found[0]
+
+
+def _given(kind: str, typed: Iterable[str], files: Iterable[str]) -> dict[str, Any]:
+    schema = connector_class(kind).options().fields
+    given = dict(_pair(text, "--set") for text in typed)
+    for name in given:
+        if name in schema and schema[name].metadata.get("secret"):
+            fail(f"{name} is a secret: others on this machine can read a command line. Use --file {name}=PATH.", 2)
+    for name, path in (_pair(text, "--file") for text in files):
+        try:
+            given[name] = (sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")).strip()
+        except (OSError, UnicodeDecodeError):
+            fail(f"The file for {name} cannot be read.", 2)
+    return given
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, found, value = text.partition("=")
+    if not found:
+        fail(f"{option} needs NAME=VALUE.", 2)
+    return name, value
+
+
+def _ask(kind: str, given: dict[str, Any], *, required: bool) -> dict[str, Any]:
+    """Ask a person at a terminal for what is missing; a program gets an error that names it."""
+    missing = {name: field for name, field in connector_class(kind).options().fields.items() if name not in given}
+    if not sys.stdin.isatty():
+        return given
+    return given | {name: _prompt(field, name, required) for name, field in missing.items()}
+
+
+def _prompt(field: fields.Field[Any], name: str, required: bool) -> str:
+    about = field.metadata
+    if about.get("help"):
+        click.echo(str(about["help"]))
+    default = None if required and field.required else ""
+    answer: str = click.prompt(
+        str(about.get("label", name)), default=default, show_default=False, hide_input=bool(about.get("secret"))
+    )
+    return answer
+
+
+def _must_be_well(findings: list[Finding], anyway: bool) -> None:
+    for finding in findings:
+        click.echo(("ok    " if finding.ok else "wrong ") + finding.sentence)
+    if not anyway and not all(finding.ok for finding in findings):
+        sys.exit(WRONG)
+
+
+def _shown(row: Connection, site_key: str) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "site": site_key,
+        "kind": row.kind,
+        "name": row.name,
+        "state": row.state,
+        "since": row.state_since,
+        "code": row.code,
+        "sentence": row.sentence,
+    }

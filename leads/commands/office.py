@@ -1,0 +1,120 @@
+"""What the commands share: settings, database and keys, opened when first asked for; answers as text or JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from config.settings import Settings, SettingsError, load_settings
+from leads.store.schema import SchemaError, open_vault, require_current, upgrade
+from leads.store.session import Database, sqlite_file
+from leads.store.vault import Vault, VaultError
+from leads.sync.connect import Limits
+from leads.sync.setup import Setup
+
+WRONG, CANNOT_OPEN = 1, 3  # exit codes; 2 is click's own, for a wrong command line
+
+
+class Office:
+    """Opened once per command."""
+
+    def __init__(self, *, migrate: bool = False) -> None:
+        self._migrate = migrate
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings. Ends the program with a sentence when they are wrong."""
+        try:
+            return load_settings()
+        except SettingsError as error:
+            fail(f"The configuration is wrong.\n{error}", CANNOT_OPEN)
+
+    @cached_property
+    def database(self) -> Database:
+        """The database, up to date. Ends the program with a sentence when it cannot be had."""
+        _prepare_folder(self.settings)
+        database = Database(self.settings.database_url)
+        try:
+            if self._migrate:
+                upgrade(database)
+            else:
+                require_current(database)
+        except SchemaError as error:
+            fail(str(error), CANNOT_OPEN)
+        return database
+
+    @cached_property
+    def vault(self) -> Vault:
+        """The keys. Ends the program with a sentence when they do not fit."""
+        try:
+            return open_vault(self.database, self.settings.keys_file)
+        except VaultError as error:
+            fail(str(error), CANNOT_OPEN)
+
+    @cached_property
+    def limits(self) -> Limits:
+        """What a call to a CRM must keep to."""
+        return Limits(self.settings.lease_seconds, self.settings.crm_timeout, self.settings.allowed_private_hosts)
+
+    @cached_property
+    def setup(self) -> Setup:
+        """Makes and changes connections, in the name of the command line."""
+        return Setup(self.database, self.vault, self.limits, by="command line")
+
+
+def _prepare_folder(settings: Settings) -> None:
+    folder = settings.data_dir
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"The data folder {folder} cannot be made: {error.strerror}. Set FRONTDESK_DATA_DIR.", CANNOT_OPEN)
+    file = sqlite_file(settings.database_url)
+    for place in {folder, file.parent} if file else {folder}:
+        if not os.access(place, os.W_OK | os.X_OK):
+            fail(f"The data folder {place} cannot be written to. Set FRONTDESK_DATA_DIR to one that can.", CANNOT_OPEN)
+
+
+def fail(sentence: str, code: int = WRONG) -> NoReturn:
+    """Say what is wrong on standard error and end."""
+    click.echo(sentence, err=True)
+    sys.exit(code)
+
+
+def as_json(value: Any) -> None:
+    """Print for programs."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def as_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], empty: str) -> None:
+    """Print for people: a table, or the sentence for an empty one."""
+    rows = list(rows)
+    if not rows:
+        click.echo(empty)
+        return
+    table = Table(*(column.replace("_", " ").capitalize() for column in columns), box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    width = None if sys.stdout.isatty() else 200  # a pipe has no width, and 80 columns would cut the ids
+    Console(width=width, highlight=False, markup=False).print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return value.strftime("%Y-%m-%d %H:%M:%S") if isinstance(value, datetime) else str(value)
+
+
+json_option = click.option("--json", "json_", is_flag=True, help="Print JSON, for programs.")

@@ -1,0 +1,108 @@
+"""`frontdesk site`: the websites whose enquiries come here."""
+
+from __future__ import annotations
+
+import click
+from sqlalchemy import select
+
+from leads.commands.office import Office, as_json, as_table, fail, json_option
+from leads.store.models import Site
+from leads.store.sites import DEFAULT_CONSENT, SiteError, add_site, find_site
+
+
+@click.group()
+def site() -> None:
+    """Websites whose enquiries come here."""
+
+
+@site.command("add")
+@click.argument("key")
+@click.option("--name", required=True, help="The clinic's name, as visitors see it.")
+@click.option("--region", required=True, help="Country of phone numbers typed without a code, such as US.")
+@click.option("--time-zone", required=True, help="Such as America/New_York.")
+@click.option("--origin", "origins", multiple=True, help="Address of the website; may be given again.")
+@click.option("--thank-you", "thank_you_urls", multiple=True, help="Page shown after the form; may be given again.")
+@click.option("--consent", default=DEFAULT_CONSENT, help="What visitors are asked to agree to.")
+def add(
+    key: str, name: str, region: str, time_zone: str, origins: list[str], thank_you_urls: list[str], consent: str
+) -> None:
+    """Add a website. KEY stands in its pages: small letters, digits and hyphens."""
+    office = Office()
+    try:
+        with office.database.write() as session:
+            add_site(
+                session,
+                key=key,
+                name=name,
+                region=region.upper(),
+                time_zone=time_zone,
+                now=office.database.now(session),
+                origins=list(origins),
+                thank_you_urls=list(thank_you_urls),
+                consent=consent,
+            )
+    except SiteError as error:
+        fail(str(error))
+    click.echo(f"Added. Next: frontdesk site snippet {key}, and frontdesk connection add KIND --site {key}")
+
+
+@site.command("list")
+@json_option
+def list_sites(json_: bool) -> None:
+    """Show the websites."""
+    with Office().database.read() as session:
+        rows = [
+            {
+                "key": row.key,
+                "name": row.name,
+                "region": row.region,
+                "time_zone": row.time_zone,
+                "origins": ", ".join(row.origins),
+            }
+            for row in session.scalars(select(Site).order_by(Site.key))
+        ]
+    if json_:
+        as_json(rows)
+    else:
+        empty = "There are no websites yet. Add one: frontdesk site add KEY --name NAME --region US --time-zone ZONE"
+        as_table(["key", "name", "region", "time_zone", "origins"], rows, empty)
+
+
+@site.command("snippet")
+@click.argument("key")
+def snippet(key: str) -> None:
+    """Print what to put into the website's pages."""
+    office = Office()
+    with office.database.read() as session:
+        found = find_site(session, key)
+    if found is None:
+        fail(f"There is no site with the key {key}.")
+    click.echo(_SNIPPET.format(base=office.settings.public_url, key=key))
+
+
+_SNIPPET = """\
+<!-- A link to the hosted form; it needs no JavaScript: -->
+<a href="{base}/f/{key}/consultation">Request your consultation</a>
+
+<!-- Or a form of your own, with any of these fields and your clinic's consent wording: -->
+<form method="post" action="{base}/f/{key}/consultation">
+  <label>First name <input name="first_name" autocomplete="given-name"></label>
+  <label>Last name <input name="last_name" autocomplete="family-name"></label>
+  <label>E-mail <input name="email" type="email" autocomplete="email"></label>
+  <label>Phone <input name="phone" type="tel" autocomplete="tel"></label>
+  <label>When may we call you? <input name="preferred_time"></label>
+  <label>Your message <textarea name="message"></textarea></label>
+  <label><input type="checkbox" name="consent" value="yes"> I agree that ...</label>
+  <button>Send request</button>
+</form>
+
+<!-- Taps on "Call Us": -->
+<script>
+document.addEventListener("click", (event) => {{
+  const link = event.target.closest('a[href^="tel:"]');
+  if (link) navigator.sendBeacon("{base}/api/v1/call-clicks", JSON.stringify({{
+    site: "{key}", id: crypto.randomUUID(), tel: link.pathname, label: link.textContent.trim(),
+    page: location.origin + location.pathname,
+  }}));
+}});
+</script>"""

@@ -1,0 +1,88 @@
+"""Signing in and out, and one's own password."""
+
+from __future__ import annotations
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+
+from leads.desk.auth import Throttle, end_session, safe_next, start_session
+from leads.desk.room import Room
+from leads.store.models import User
+from leads.store.staff import SHORTEST_PASSWORD, StaffError, change_password, find_user, is_password, record
+
+_WRONG = "The name or the password is not right."
+_TOO_OFTEN = "Too many wrong tries. Please wait 15 minutes and try again."
+
+
+def add_routes(desk: Blueprint, room: Room) -> None:
+    """What everybody may do, whatever their role."""
+    throttle = Throttle()
+
+    @desk.route("/sign-in", methods=["GET", "POST"])
+    def sign_in() -> ResponseReturnValue:
+        if request.method == "GET":
+            return render_template("desk/sign_in.html", wanted=request.args.get("next", ""), name="", trouble="")
+        return _sign_in(room, throttle)
+
+    @desk.post("/sign-out")
+    def sign_out() -> ResponseReturnValue:
+        end_session()
+        flash("You are signed out.")
+        return redirect(url_for("desk.sign_in"), 303)
+
+    @desk.route("/account", methods=["GET", "POST"])
+    def account() -> ResponseReturnValue:
+        if request.method == "GET":
+            return _account_page("", 200)
+        return _change_password(room)
+
+
+def _sign_in(room: Room, throttle: Throttle) -> ResponseReturnValue:
+    name, password = request.form.get("name", ""), request.form.get("password", "")
+    address = request.remote_addr or ""
+    # Asked before the password is looked at: hashing it is what costs.
+    if not throttle.allows(name, address):
+        return _sign_in_page(name, _TOO_OFTEN, 429)
+    with room.database.read() as session:
+        user = find_user(session, name)
+    if not is_password(user, password) or user is None:
+        throttle.failed(name, address)
+        return _sign_in_page(name, _WRONG, 401)
+    throttle.succeeded(name, address)
+    with room.database.write() as session:
+        session.get_one(User, user.id).signed_in_at = room.database.now(session)
+    start_session(user)
+    return redirect(safe_next(request.form.get("next")), 303)
+
+
+def _sign_in_page(name: str, trouble: str, status: int) -> ResponseReturnValue:
+    wanted = request.form.get("next", "")
+    return render_template("desk/sign_in.html", wanted=wanted, name=name[:100], trouble=trouble), status
+
+
+def _change_password(room: Room) -> ResponseReturnValue:
+    old, new, again = (request.form.get(name, "") for name in ("old", "new", "again"))
+    if new != again:
+        return _account_page("The two new passwords are not the same.", 422)
+    with room.database.read() as session:
+        user = session.get_one(User, current_user.id)
+    # Who has just signed in with a one-time password need not type it a second time.
+    if not user.one_time and not is_password(user, old):
+        return _account_page("The old password is not right.", 422)
+    if is_password(user, new):
+        return _account_page("Please choose a password other than the one you have now.", 422)
+    try:
+        with room.database.write() as session:
+            user = session.get_one(User, current_user.id)
+            change_password(user, new)
+            record(session, user.name, "password_changed", room.database.now(session))
+    except StaffError as error:
+        return _account_page(str(error), 422)
+    start_session(user)
+    flash("Your new password is set. You are signed out everywhere else.")
+    return redirect(url_for("desk.home"), 303)
+
+
+def _account_page(trouble: str, status: int) -> ResponseReturnValue:
+    return render_template("desk/account.html", trouble=trouble, shortest=SHORTEST_PASSWORD), status

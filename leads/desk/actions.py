@@ -1,0 +1,95 @@
+"""What staff decide about an enquiry. Each decision is written down with who made it and when."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from flask import Blueprint, abort, flash, redirect, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from leads.desk.room import Room
+from leads.store import outbox
+from leads.store.models import Connection, Delivery, Event, Lead, Resubmission, Unreadable
+from leads.store.staff import record
+
+# What is being sent just now has its outcome decided elsewhere.
+CAN_SEND_AGAIN = ("waiting", "refused", "expired", "sent", "confirmed")
+CAN_BE_HANDLED = ("waiting", "refused", "expired", "held")
+_RELEASES = {"spam": "not_spam", "no_consent": "consent_given"}
+
+
+def add_routes(desk: Blueprint, room: Room) -> None:
+    """Buttons: each is a POST that ends where it was pressed."""
+
+    @desk.post("/deliveries/<uuid:delivery_id>/send-again")
+    def send_again(delivery_id: UUID) -> ResponseReturnValue:
+        return _decide(room, delivery_id, "send_again")
+
+    @desk.post("/deliveries/<uuid:delivery_id>/handled")
+    def handled(delivery_id: UUID) -> ResponseReturnValue:
+        return _decide(room, delivery_id, "handled")
+
+    @desk.post("/events/<uuid:event_id>/release")
+    def release(event_id: UUID) -> ResponseReturnValue:
+        return _release(room, event_id)
+
+    @desk.post("/resubmissions/<uuid:row_id>/seen")
+    def resubmission_seen(row_id: UUID) -> ResponseReturnValue:
+        with room.database.write() as session:
+            row = session.get(Resubmission, row_id) or abort(404)
+            row.seen_at = room.database.now(session)
+            lead_id = session.get_one(Event, row.event_id).lead_id
+        return redirect(url_for("desk.lead", lead_id=lead_id), 303)
+
+    @desk.post("/unreadable/<uuid:row_id>/seen")
+    def unreadable_seen(row_id: UUID) -> ResponseReturnValue:
+        with room.database.write() as session:
+            row = session.get(Unreadable, row_id) or abort(404)
+            row.seen_at = room.database.now(session)
+        return redirect(url_for("desk.unreadable"), 303)
+
+
+def _decide(room: Room, delivery_id: UUID, what: str) -> ResponseReturnValue:
+    with room.database.write() as session:
+        delivery = session.get(Delivery, delivery_id, with_for_update=True) or abort(404)
+        allowed = CAN_SEND_AGAIN if what == "send_again" else CAN_BE_HANDLED
+        if delivery.state in allowed and _in_use(session, delivery, what):
+            now = room.database.now(session)
+            if what == "send_again":
+                outbox.requeue(delivery, now)
+                room.database.nudge(session)
+            else:
+                outbox.handled(delivery)
+            record(session, current_user.name, what, now, delivery_id=delivery.id)
+            flash("It is on its way again." if what == "send_again" else "Noted: you took care of it.")
+        else:
+            flash("Nothing was done: it has moved on meanwhile. Below is how it stands now.")
+    return redirect(url_for("desk.lead", lead_id=delivery.lead_id), 303)
+
+
+def _in_use(session: Session, delivery: Delivery, what: str) -> bool:
+    """Nothing can be sent through a connection that was removed."""
+    return what != "send_again" or session.get_one(Connection, delivery.connection_id).removed_at is None
+
+
+def _release(room: Room, event_id: UUID) -> ResponseReturnValue:
+    with room.database.write() as session:
+        event = session.get(Event, event_id) or abort(404)
+        lead = session.get_one(Lead, event.lead_id, with_for_update=True)
+        session.refresh(event, with_for_update=True)
+        if event.hold_code in _RELEASES:
+            now, what = room.database.now(session), _RELEASES[event.hold_code]
+            held = session.scalars(
+                select(Delivery.id).where(Delivery.event_id == event.id, Delivery.state == "held")
+            ).all()
+            going = outbox.release_hold(session, event, lead, now)
+            for delivery_id in held:
+                record(session, current_user.name, what, now, delivery_id=delivery_id)
+            room.database.nudge(session)
+            flash("It is on its way to the CRM." if going else "Noted. It goes as soon as a connection can take it.")
+        else:
+            flash("Nothing was done: somebody has decided this already.")
+    return redirect(url_for("desk.lead", lead_id=lead.id), 303)

@@ -1,0 +1,185 @@
+"""Who may see the desk: sign-in, its throttle, the session's end, roles, and the guard against forged forms."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from ipaddress import ip_address, ip_network
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from flask import Flask, Response, abort, current_app, flash, make_response, redirect, render_template, request, session
+from flask.typing import ResponseReturnValue
+from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
+from flask_wtf.csrf import CSRFError, CSRFProtect
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from leads.store.models import User
+from leads.store.session import Database
+
+IDLE = 8 * 3600  # seconds without a click after which one has to sign in again
+_NOTE_EVERY = 60  # seconds between two notes of the last click, so that not every answer sets a cookie
+_OPEN = {"desk.sign_in", "desk.static"}
+_WITH_ONE_TIME_PASSWORD = {"desk.account", "desk.sign_out"}
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
+    """The person at the other end, as far as pages need to know."""
+
+    id: UUID
+    name: str
+    role: str
+    one_time: bool
+    session: UUID
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == "admin"
+
+    def get_id(self) -> str:
+        """What the session cookie remembers. A new value of the `session` column ends all sessions."""
+        return f"{self.id}.{self.session}"
+
+
+class Throttle:
+    """Counts wrong passwords, per name and per address, in this process."""
+
+    def __init__(self, failures: int = 10, minutes: int = 15) -> None:
+        self._limit = RateLimitItemPerMinute(failures, minutes)
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    def allows(self, name: str, address: str) -> bool:
+        """Whether another try may be made now."""
+        return all(self._limiter.test(self._limit, *key) for key in self._keys(name, address))
+
+    def failed(self, name: str, address: str) -> None:
+        """Count a wrong password."""
+        for key in self._keys(name, address):
+            self._limiter.hit(self._limit, *key)
+
+    def succeeded(self, name: str, address: str) -> None:
+        """Forget what this person mistyped before."""
+        for key in self._keys(name, address):
+            self._limiter.clear(self._limit, *key)
+
+    def _keys(self, name: str, address: str) -> list[tuple[str, str]]:
+        return [("name", name.strip().lower()[:100]), ("address", _network_of(address))]
+
+
+def _network_of(address: str) -> str:
+    """An IPv6 guest has a whole /64 to choose addresses from, so that counts as one."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return address
+    return str(ip_network((ip, 64 if ip.version == 6 else 32), strict=False))
+
+
+def init_app(app: Flask, database: Database) -> None:
+    """Give the app signed-in users and the guard against forged forms."""
+    # A page may stay open all day: a token is good as long as the session it belongs to.
+    app.config.setdefault("WTF_CSRF_TIME_LIMIT", None)
+    CSRFProtect(app)
+    manager = LoginManager(app)
+
+    @manager.user_loader  # type: ignore[untyped-decorator]
+    def load(remembered: str) -> SignedIn | None:
+        return _load(database, remembered)
+
+    @app.errorhandler(CSRFError)
+    def forged(error: CSRFError) -> Response:
+        if not (request.blueprint or "").startswith("desk"):
+            return Response(render_template("error.html", status=400, title=error.name), 400)
+        return make_response(render_template("desk/stale.html"), 400)
+
+
+def _load(database: Database, remembered: str) -> SignedIn | None:
+    identifier, _, valid = remembered.partition(".")
+    with database.read() as reading:
+        user = reading.get(User, UUID(identifier))
+    if user is None or str(user.session) != valid:
+        return None
+    return _signed_in(user)
+
+
+def _signed_in(user: User) -> SignedIn:
+    return SignedIn(user.id, user.name, user.role, user.one_time, user.session)
+
+
+def start_session(user: User) -> None:
+    """Sign this user in: a fresh session, so that nothing from before the password was typed is carried over."""
+    session.clear()
+    login_user(_signed_in(user))
+    session["seen"] = int(time.time())
+
+
+def end_session() -> None:
+    """Sign out here; other browsers stay signed in."""
+    logout_user()
+    session.clear()
+
+
+def require_sign_in() -> ResponseReturnValue | None:
+    """Before every request to the desk: only those who are signed in may pass, but for the sign-in page itself."""
+    if request.endpoint in _OPEN:
+        return None
+    if not current_user.is_authenticated or _is_idle():
+        end_session()
+        return _send_to_sign_in()
+    if current_user.one_time and request.endpoint not in _WITH_ONE_TIME_PASSWORD:
+        return redirect(_url("desk.account"), 303)
+    return None
+
+
+def _is_idle() -> bool:
+    now, seen = int(time.time()), int(session.get("seen", 0))
+    if now - seen > IDLE:
+        return True
+    if not refreshes_itself() and now - seen > _NOTE_EVERY:
+        session["seen"] = now
+    return False
+
+
+def refreshes_itself() -> bool:
+    """Whether the page asked by itself, with nobody there who clicked."""
+    return request.headers.get("HX-Request") == "true"
+
+
+def _send_to_sign_in() -> ResponseReturnValue:
+    if refreshes_itself():
+        return Response(status=401, headers={"HX-Refresh": "true"})
+    if request.method != "GET":
+        flash("You were signed out meanwhile, so nothing was done. Please sign in and try again.")
+        return redirect(_url("desk.sign_in"), 303)
+    return redirect(_url("desk.sign_in", next=request.full_path.rstrip("?")), 303)
+
+
+def safe_next(wanted: str | None) -> str:
+    """Where to go after sign-in: a page of the desk, whatever was asked for."""
+    home = _url("desk.home")
+    parts = urlsplit(wanted or "")
+    if parts.scheme or parts.netloc or not parts.path.startswith(home) or "\\" in parts.path:
+        return home
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+def admin_only(view: Callable[..., ResponseReturnValue]) -> Callable[..., ResponseReturnValue]:
+    """Only for users with the role admin; others read why not."""
+
+    @wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> ResponseReturnValue:
+        if not current_user.is_admin:
+            abort(403)
+        return view(*args, **kwargs)
+
+    return guarded
+
+
+def _url(endpoint: str, **values: Any) -> str:
+    return str(current_app.url_for(endpoint, **values))

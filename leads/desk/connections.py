@@ -1,0 +1,166 @@
+"""Connections: everybody sees how they are; admins add, test, change, pause and remove them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from integrations.core.base import Finding
+from integrations.core.registry import UnknownKind, connector, kinds
+from leads.desk import forms
+from leads.desk.auth import admin_only
+from leads.desk.room import Room
+from leads.store.models import Connection, Site
+from leads.store.queries import connection_actions, connection_counts, connections_in_use, sites
+from leads.sync.setup import SetupError
+
+_ALL_WELL = "Tested: everything is as it should be."
+
+
+def add_routes(desk: Blueprint, room: Room) -> None:
+    """Pages and buttons of connections."""
+
+    @desk.get("/connections", endpoint="connections")
+    def connection_list() -> ResponseReturnValue:
+        with room.database.read() as session:
+            now, known = room.database.now(session), {site.id: site for site in sites(session)}
+            rows = [(row, known[row.site_id]) for row in connections_in_use(session)]
+        return render_template("desk/connections.html", now=now, rows=rows, kinds=kinds())
+
+    @desk.get("/connections/new")
+    @admin_only
+    def connection_kinds() -> ResponseReturnValue:
+        return render_template("desk/connection_kinds.html", kinds=kinds())
+
+    @desk.route("/connections/new/<kind>", methods=["GET", "POST"])
+    @admin_only
+    def connection_new(kind: str) -> ResponseReturnValue:
+        try:
+            connector(kind)
+        except UnknownKind:
+            abort(404)
+        return _form(room, kind) if request.method == "GET" else _create(room, kind)
+
+    @desk.get("/connections/<uuid:connection_id>")
+    def connection(connection_id: UUID) -> ResponseReturnValue:
+        return _page(room, connection_id)
+
+    @desk.post("/connections/<uuid:connection_id>/test")
+    @admin_only
+    def connection_test(connection_id: UUID) -> ResponseReturnValue:
+        _existing(room, connection_id)
+        return _page(room, connection_id, findings=room.setup().test(connection_id))
+
+    @desk.route("/connections/<uuid:connection_id>/options", methods=["GET", "POST"])
+    @admin_only
+    def connection_options(connection_id: UUID) -> ResponseReturnValue:
+        row = _existing(room, connection_id)
+        return _form(room, row.kind, row) if request.method == "GET" else _replace(room, row)
+
+    @desk.post("/connections/<uuid:connection_id>/<any(pause, resume):what>")
+    @admin_only
+    def connection_switch(connection_id: UUID, what: str) -> ResponseReturnValue:
+        row = _existing(room, connection_id)
+        if what == "pause":
+            room.setup().pause(row.id)
+            flash(f"“{row.name}” is paused. New enquiries are kept and wait.")
+        else:
+            room.setup().resume(row.id)
+            flash(f"“{row.name}” is tried again now.")
+        return redirect(url_for("desk.connection", connection_id=row.id), 303)
+
+    @desk.route("/connections/<uuid:connection_id>/remove", methods=["GET", "POST"])
+    @admin_only
+    def connection_remove(connection_id: UUID) -> ResponseReturnValue:
+        row = _existing(room, connection_id)
+        if request.method == "GET":
+            return _render(room, "desk/connection_remove.html", row)
+        left = room.setup().remove(row.id)
+        rest = f" {left} had not arrived; they stay here." if left else ""
+        flash(f"“{row.name}” was removed and its key forgotten.{rest}")
+        return redirect(url_for("desk.connections"), 303)
+
+
+def _existing(room: Room, connection_id: UUID) -> Connection:
+    with room.database.read() as session:
+        row = session.get(Connection, connection_id)
+    if row is None or row.removed_at is not None:
+        abort(404)
+    return row
+
+
+def _page(room: Room, connection_id: UUID, findings: Sequence[Finding] = ()) -> str:
+    return _render(room, "desk/connection.html", _existing(room, connection_id), findings=findings)
+
+
+def _render(room: Room, template: str, row: Connection, **more: Any) -> str:
+    with room.database.read() as session:
+        return render_template(
+            template,
+            now=room.database.now(session),
+            connection=row,
+            site=session.get_one(Site, row.site_id),
+            counts=connection_counts(session, row.id),
+            actions=connection_actions(session, row.id),
+            connector=connector(row.kind),
+            **more,
+        )
+
+
+def _form(room: Room, kind: str, row: Connection | None = None, **more: Any) -> str:
+    """The form to add (no row) or change a connection. What was typed comes back, except secrets."""
+    stored = room.setup().merged(row, {}) if row else {}
+    values = stored | (forms.typed(kind, request.form) if request.method == "POST" else {})
+    with room.database.read() as session:
+        known = sites(session)
+    context: dict[str, Any] = {"trouble": "", "errors": {}, "findings": []} | more
+    return render_template(
+        "desk/connection_form.html",
+        connector=connector(kind),
+        connection=row,
+        options=forms.draw(kind, values),
+        sites=known,
+        typed=request.form,
+        **context,
+    )
+
+
+def _create(room: Room, kind: str) -> ResponseReturnValue:
+    setup, typed = room.setup(), forms.typed(kind, request.form)
+    callers = "wait" if request.form.get("unknown_callers") == "wait" else "record"
+    try:
+        if (findings := _wrong(setup.try_out(kind, typed))) and "anyway" not in request.form:
+            return _form(room, kind, findings=findings), 422
+        created = setup.create(request.form.get("site", ""), kind, request.form.get("name", ""), typed, callers)
+    except SetupError as error:
+        return _form(room, kind, trouble=_told(error), errors=error.errors), 422
+    return _saved(created, findings)
+
+
+def _replace(room: Room, row: Connection) -> ResponseReturnValue:
+    setup, typed = room.setup(), forms.typed(row.kind, request.form)
+    try:
+        if (findings := _wrong(setup.try_out(row.kind, setup.merged(row, typed)))) and "anyway" not in request.form:
+            return _form(room, row.kind, row, findings=findings), 422
+        setup.replace(row.id, typed)
+    except SetupError as error:
+        return _form(room, row.kind, row, trouble=_told(error), errors=error.errors), 422
+    return _saved(row, findings)
+
+
+def _told(error: SetupError) -> str:
+    """What is told at the top; what belongs to an option stands beside it."""
+    return "" if error.errors else str(error)
+
+
+def _wrong(findings: Sequence[Finding]) -> list[Finding]:
+    return [finding for finding in findings if not finding.ok]
+
+
+def _saved(row: Connection, findings: Sequence[Finding]) -> ResponseReturnValue:
+    flash(f"“{row.name}” is saved. " + ("It was not right when tested; see below." if findings else _ALL_WELL))
+    return redirect(url_for("desk.connection", connection_id=row.id), 303)

@@ -1,0 +1,63 @@
+"""A connector's options schema as a form: what to draw, and what was typed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from marshmallow import fields, validate
+
+from integrations.core.registry import connector
+
+
+class Option(NamedTuple):
+    """One input. value: what stands in it; always empty for a secret."""
+
+    name: str
+    label: str
+    help: str
+    type: str
+    required: bool
+    secret: bool
+    choices: list[str]
+    value: Any
+
+
+def draw(kind: str, values: Mapping[str, Any] | None = None) -> list[Option]:
+    """The inputs of a kind of CRM, filled with `values`. A secret is never put into a page."""
+    return [_option(name, field, values or {}) for name, field in connector(kind).options().fields.items()]
+
+
+def _option(name: str, field: Any, values: Mapping[str, Any]) -> Option:
+    told, secret = field.metadata, bool(field.metadata.get("secret"))
+    choices = next((rule.choices for rule in field.validators if isinstance(rule, validate.OneOf)), [])
+    default = field.load_default if isinstance(field.load_default, str | int | float) else ""
+    return Option(
+        name,
+        told.get("label", name),
+        told.get("help", ""),
+        _type(field, secret),
+        field.required,
+        secret,
+        [str(choice) for choice in choices],
+        "" if secret else values.get(name, default),
+    )
+
+
+def _type(field: Any, secret: bool) -> str:
+    if secret:
+        return "password"
+    if isinstance(field, fields.Boolean):
+        return "checkbox"
+    if isinstance(field, fields.Url):
+        return "url"
+    return "number" if isinstance(field, fields.Number) else "text"
+
+
+def typed(kind: str, form: Mapping[str, str]) -> dict[str, Any]:
+    """What stands in the sent form for this kind's options. A box that is not ticked is not sent, and means no."""
+    given: dict[str, Any] = {}
+    for option in draw(kind):
+        value = form.get(f"option-{option.name}", "").strip()
+        given[option.name] = bool(value) if option.type == "checkbox" else value
+    return given

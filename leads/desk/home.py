@@ -1,0 +1,169 @@
+"""The first page: one sentence, what waits and why, connections, today, and who wrote last."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from flask import Blueprint, render_template
+
+from leads.desk import words
+from leads.desk.room import Room
+from leads.store.queries import LeadFilter as EveryLead
+from leads.store.queries import Overview, Wait, leads, overview
+
+_NEEDS_A_PERSON = ("refused", "expired", "no_consent", "removed")
+_LATEST = 8
+
+
+class Headline(NamedTuple):
+    """The one sentence, a tone for its colour, and what it means or what to do about it."""
+
+    tone: str
+    sentence: str
+    more: str = ""
+
+
+class WaitLine(NamedTuple):
+    """One reason why enquiries wait, in words; the wait itself for its count and age."""
+
+    wait: Wait
+    why: str
+    help: str
+
+
+def add_routes(desk: Blueprint, room: Room) -> None:
+    """The home page, and the part of it that refreshes itself."""
+
+    @desk.get("/")
+    def home() -> str:
+        return _render(room, "desk/home.html")
+
+    @desk.get("/live")
+    def home_live() -> str:
+        return _render(room, "desk/home_live.html")
+
+
+def _render(room: Room, template: str) -> str:
+    with room.database.read() as session:
+        now = room.database.now(session)
+        state = overview(session, now)
+        latest = leads(session, room.vault, EveryLead(), size=_LATEST).rows
+    return render_template(
+        template,
+        now=now,
+        overview=state,
+        headline=headline(state),
+        waits=[wait_line(wait, now) for wait in state.waits],
+        latest=latest,
+        zones={day.site.id: day.site.time_zone for day in state.today},
+    )
+
+
+def headline(state: Overview) -> Headline:
+    """How everything stands, in one sentence. Never good news while nobody delivers."""
+    if state.worker_is_silent and state.connections:
+        return _silent(state)
+    waiting = state.waiting
+    if waiting.get("problem") or any(connection.state == "failing" for connection in state.connections):
+        return _problem(state)
+    if number := sum(waiting.get(reason, 0) for reason in _NEEDS_A_PERSON):
+        verb = "needs" if number == 1 else "need"
+        return Headline("bad", f"{words.enquiries(number)} {verb} you.", "Below you see why, and what helps.")
+    if not state.connections:
+        return _unconnected(state)
+    if number := waiting.get("no_connection", 0):
+        return Headline("look", f"{words.enquiries(number)} cannot go anywhere: their site has no CRM connected.")
+    if number := waiting.get("paused", 0):
+        return Headline("look", f"{words.enquiries(number)} {_wait(number)} because staff paused a connection.")
+    if number := waiting.get("on_the_way", 0):
+        return Headline("busy", f"{words.enquiries(number)} {'is on its' if number == 1 else 'are on their'} way.")
+    return _arrived(state)
+
+
+def _wait(number: int) -> str:
+    return "waits" if number == 1 else "wait"
+
+
+def _silent(state: Overview) -> Headline:
+    number = sum(state.waiting.values())
+    safe = f"{words.enquiries(number)} {_wait(number)} and {'is' if number == 1 else 'are'} safe"
+    return Headline(
+        "bad",
+        f"The sync is not running; {safe if number else 'what comes in is safe and waits'}.",
+        "Start it on the server with “frontdesk worker”, or ask whoever looks after the server.",
+    )
+
+
+def _problem(state: Overview) -> Headline:
+    failing = [connection for connection in state.connections if connection.state == "failing"]
+    what = words.problem(failing[0]) if len(failing) == 1 else f"{len(failing)} connections have a problem"
+    number = state.waiting.get("problem", 0)
+    if not number:
+        return Headline("look", f"Nothing waits for it now, but {what}.", "We keep trying by ourselves.")
+    verb = "is" if number == 1 else "are"
+    return Headline(
+        "bad", f"{words.enquiries(number)} {verb} waiting: {what}.", "Nothing is lost; we keep trying by ourselves."
+    )
+
+
+def _unconnected(state: Overview) -> Headline:
+    if not state.any_event:
+        return Headline("look", "No CRM is connected yet.")
+    number = state.waiting.get("no_connection", 0)
+    return Headline(
+        "look", f"{words.enquiries(number)} {'is' if number == 1 else 'are'} safe here; no CRM is connected."
+    )
+
+
+def _arrived(state: Overview) -> Headline:
+    if not state.any_event:
+        return Headline("calm", "No enquiries yet.")
+    spam = state.waiting.get("spam", 0)
+    looks = [
+        f"{spam} {'looks' if spam == 1 else 'look'} like spam" if spam else "",
+        f"{state.unreadable} could not be read" if state.unreadable else "",
+    ]
+    if any(looks):
+        told = " and ".join(filter(None, looks))
+        return Headline("look", f"All is in the CRM, but {told}: please have a look.")
+    return Headline("good", "Every enquiry is in the CRM.", _checking(state))
+
+
+def _checking(state: Overview) -> str:
+    notes = []
+    if state.checking:
+        verb = "is" if state.checking == 1 else "are"
+        notes.append(f"{state.checking:,} of them {verb} being checked: read back from the CRM to be sure.")
+    if callers := state.waiting.get("unknown_caller", 0):
+        notes.append(f"{words.number_of(callers, 'call')} {_wait(callers)} until the caller is known, as set up.")
+    return " ".join(notes)
+
+
+def wait_line(wait: Wait, now: datetime) -> WaitLine:
+    """Why these wait and what happens next."""
+    name = f"“{wait.connection.name}”" if wait.connection else "a connection that was removed"
+    why, help_text = {
+        "problem": (f"for {name}, which has a problem", _next_try(wait, now)),
+        "paused": (f"for {name}, which staff paused", "They go as soon as it is started again."),
+        "on_the_way": (f"on the way to {name}", ""),
+        "unknown_caller": (
+            f"for their caller to be known, as set up for {name}",
+            "They go once a form tells who it was.",
+        ),
+        "spam": (f"held before {name}: it looks like spam", "Open each one and say whether it is real."),
+        "no_consent": (f"held before {name}: no consent to share", wait.sentence or ""),
+        "removed": ("not sent: the connection was removed", wait.sentence or ""),
+        "refused": (f"refused by {name}", wait.sentence or ""),
+        "expired": (f"given up after many tries at {name}", wait.sentence or ""),
+        "no_connection": ("with nowhere to go", wait.sentence or ""),
+    }[wait.reason]
+    return WaitLine(wait, why, help_text)
+
+
+def _next_try(wait: Wait, now: datetime) -> str:
+    connection = wait.connection
+    if connection is None or connection.probe_at is None:
+        return connection.sentence or "" if connection else ""
+    soon = words.span(connection.probe_at - now) if connection.probe_at > now else "a moment"
+    return f"{connection.sentence} Next try in {soon}."

@@ -1,0 +1,190 @@
+"""The list of leads with its filters and search, and the page of one lead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from leads.desk import words
+from leads.desk.actions import CAN_BE_HANDLED, CAN_SEND_AGAIN
+from leads.desk.room import Room
+from leads.store.models import Site
+from leads.store.queries import (
+    ARRIVED,
+    MOST_FOUND,
+    MOST_SEARCHED,
+    Cursor,
+    LeadFilter,
+    journey,
+    lead_by_code,
+    leads,
+    search,
+    sites,
+    start_of_day,
+    unreadable,
+)
+
+STATES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "needs_you": ("Needs you", ("refused", "expired", "held")),
+    "on_the_way": ("On the way", ("waiting", "sending")),
+    "in_the_crm": ("In the CRM", ARRIVED),
+    "held": ("Held", ("held",)),
+    "handled": ("Taken care of", ("handled",)),
+}
+_DAYS = {"7": 7, "30": 30}
+PERIODS = {"today": "Today", "7": "Last 7 days", "30": "Last 30 days"}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is chosen in the filters; an empty text means all. It stands in the URL, so it holds nothing personal."""
+
+    state: str = ""
+    kind: str = ""
+    site: str = ""
+    period: str = ""
+
+    def given(self) -> dict[str, str]:
+        """The filters that are set, for links and hidden fields."""
+        chosen = {"state": self.state, "kind": self.kind, "site": self.site, "period": self.period}
+        return {name: value for name, value in chosen.items() if value}
+
+
+def add_routes(desk: Blueprint, room: Room) -> None:
+    """The list, the search, and the lead's page with the part of it that refreshes itself."""
+
+    @desk.get("/leads")
+    def lead_list() -> ResponseReturnValue:
+        return _list(room)
+
+    @desk.post("/leads")
+    def lead_search() -> ResponseReturnValue:
+        # By POST: a name or phone number in a URL would end up in logs and histories.
+        return _search(room, request.form.get("q", "").strip()[:200])
+
+    @desk.get("/leads/<uuid:lead_id>")
+    def lead(lead_id: UUID) -> ResponseReturnValue:
+        return _lead(room, lead_id, "desk/lead.html")
+
+    @desk.get("/leads/<uuid:lead_id>/live")
+    def lead_live(lead_id: UUID) -> ResponseReturnValue:
+        return _lead(room, lead_id, "desk/lead_live.html")
+
+    @desk.get("/unreadable", endpoint="unreadable")
+    def unreadable_list() -> ResponseReturnValue:
+        return _unreadable(room)
+
+
+def _list(room: Room) -> ResponseReturnValue:
+    with room.database.read() as session:
+        now, known = room.database.now(session), sites(session)
+        choice = _choice(request.args, known)
+        page = leads(
+            session,
+            room.vault,
+            _filter(choice, known, now),
+            older_than=_cursor(request.args.get("older")),
+            newer_than=_cursor(request.args.get("newer")),
+        )
+    return _render_list(known, choice, now, page=page, rows=page.rows)
+
+
+def _search(room: Room, typed: str) -> ResponseReturnValue:
+    with room.database.read() as session:
+        now, known = room.database.now(session), sites(session)
+        choice = _choice(request.form, known)
+        if not typed:
+            return redirect(url_for("desk.lead_list", **choice.given()), 303)
+        if coded := lead_by_code(session, typed):
+            return redirect(url_for("desk.lead", lead_id=coded.id), 303)
+        found = search(session, room.vault, typed, _filter(choice, known, now))
+    return _render_list(known, choice, now, found=found, rows=found.rows, typed=typed)
+
+
+def _render_list(known: Sequence[Site], choice: Choice, now: datetime, **more: Any) -> str:
+    context = {"page": None, "found": None, "typed": ""} | more
+    return render_template(
+        "desk/leads.html",
+        now=now,
+        sites=known,
+        choice=choice,
+        states={name: text for name, (text, _) in STATES.items()},
+        kinds=words.EVENTS,
+        periods=PERIODS,
+        most_searched=MOST_SEARCHED,
+        most_found=MOST_FOUND,
+        mark=_mark,
+        **context,
+    )
+
+
+def _choice(given: Mapping[str, str], known: Sequence[Site]) -> Choice:
+    """What is not in the lists counts as all."""
+
+    def one_of(name: str, allowed: Any) -> str:
+        value = given.get(name, "")
+        return value if value in allowed else ""
+
+    return Choice(
+        one_of("state", STATES),
+        one_of("kind", words.EVENTS),
+        one_of("site", [site.key for site in known]),
+        one_of("period", PERIODS),
+    )
+
+
+def _filter(choice: Choice, known: Sequence[Site], now: datetime) -> LeadFilter:
+    site = next((site for site in known if site.key == choice.site), None)
+    since = None
+    if choice.period == "today":
+        zone = (site or known[0]).time_zone if known else "UTC"
+        since = start_of_day(zone, now)
+    elif choice.period:
+        since = now - timedelta(days=_DAYS[choice.period])
+    _, states = STATES.get(choice.state, ("", ()))
+    return LeadFilter(states, choice.state != "needs_you", choice.kind or None, site.id if site else None, since)
+
+
+def _mark(cursor: Cursor) -> str:
+    return f"{cursor.at.isoformat()}~{cursor.id.hex}"
+
+
+def _cursor(mark: str | None) -> Cursor | None:
+    at, _, identifier = (mark or "").partition("~")
+    try:
+        cursor = Cursor(datetime.fromisoformat(at), UUID(identifier))
+    except ValueError:
+        return None
+    return cursor if cursor.at.tzinfo else None
+
+
+def _lead(room: Room, lead_id: UUID, template: str) -> ResponseReturnValue:
+    with room.database.read() as session:
+        now = room.database.now(session)
+        found = journey(session, room.vault, lead_id) or abort(404)
+    if found.lead.id != lead_id:
+        return redirect(url_for("desk.lead", lead_id=found.lead.id), 303)
+    return render_template(
+        template, now=now, journey=found, can_send_again=CAN_SEND_AGAIN, can_be_handled=CAN_BE_HANDLED
+    )
+
+
+def _unreadable(room: Room) -> str:
+    with room.database.read() as session:
+        now, by_id = room.database.now(session), {site.id: site for site in sites(session)}
+        rows = unreadable(session)
+    shown = [
+        (
+            row,
+            by_id.get(row.site_id) if row.site_id else None,
+            room.vault.open(row.body_sealed, "unreadable", "body", row.id),
+        )
+        for row in rows
+    ]
+    return render_template("desk/unreadable.html", now=now, rows=shown)

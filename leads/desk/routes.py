@@ -1,0 +1,52 @@
+"""The desk: staff pages under /desk. Who may see what is decided in `auth.py`, before any route."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, render_template
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+
+from leads.desk import account, actions, auth, connections, home, leads, users, words
+from leads.desk.room import Room
+from leads.store.queries import name_of
+from leads.store.session import Database
+from leads.store.vault import Vault
+from leads.sync.connect import Limits
+
+_VENDORED = Path(__file__).parent / "static" / "vendor" / "vendor.json"
+
+
+def create_desk(database: Database, vault: Vault, limits: Limits) -> Blueprint:
+    """All pages for staff. limits: what a call may cost when somebody tests a connection."""
+    desk = Blueprint(
+        "desk",
+        __name__,
+        url_prefix="/desk",
+        template_folder="templates",
+        static_folder="static",
+        static_url_path="/static",
+    )
+    room = Room(database, vault, limits)
+    desk.before_request(auth.require_sign_in)
+    for part in (account, home, leads, actions, connections, users):
+        part.add_routes(desk, room)
+    integrity = {file["file"]: file["integrity"] for file in json.loads(_VENDORED.read_text(encoding="utf-8"))}
+
+    @desk.context_processor
+    def helpers() -> dict[str, Any]:
+        return {"words": words, "name_of": name_of, "me": current_user, "integrity": integrity}
+
+    @desk.errorhandler(403)
+    def forbidden(_: Exception) -> ResponseReturnValue:
+        return render_template("desk/forbidden.html"), 403
+
+    @desk.errorhandler(404)
+    def missing(_: Exception) -> ResponseReturnValue:
+        # A page that refreshes itself keeps what it shows.
+        return ("", 404) if auth.refreshes_itself() else (render_template("desk/missing.html"), 404)
+
+    return desk

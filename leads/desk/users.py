@@ -1,0 +1,97 @@
+"""Who may sign in: for admins."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from leads.desk.auth import admin_only
+from leads.desk.room import Room
+from leads.store.models import ROLES, User
+from leads.store.staff import StaffError, add_user, record, reset_password
+
+
+def add_routes(desk: Blueprint, room: Room) -> None:
+    """List, add, give a new password, remove."""
+
+    @desk.get("/users", endpoint="users")
+    @admin_only
+    def user_list() -> ResponseReturnValue:
+        return _page(room)
+
+    @desk.post("/users")
+    @admin_only
+    def user_add() -> ResponseReturnValue:
+        return _add(room)
+
+    @desk.post("/users/<uuid:user_id>/password")
+    @admin_only
+    def user_password(user_id: UUID) -> ResponseReturnValue:
+        return _new_password(room, user_id)
+
+    @desk.route("/users/<uuid:user_id>/remove", methods=["GET", "POST"])
+    @admin_only
+    def user_remove(user_id: UUID) -> ResponseReturnValue:
+        return _remove(room, user_id)
+
+
+def _page(
+    room: Room, *, trouble: str = "", name: str = "", role: str = "staff", given: tuple[str, str] | None = None
+) -> str:
+    """given: a user's name and one-time password. It is shown in this one answer and kept nowhere."""
+    with room.database.read() as session:
+        now = room.database.now(session)
+        users = session.scalars(select(User).order_by(User.name)).all()
+    return render_template(
+        "desk/users.html", now=now, users=users, roles=ROLES, trouble=trouble, name=name, role=role, given=given
+    )
+
+
+def _add(room: Room) -> ResponseReturnValue:
+    name, role = request.form.get("name", ""), request.form.get("role", "")
+    try:
+        with room.database.write() as session:
+            now = room.database.now(session)
+            user, password = add_user(session, name, role, now)
+            record(session, current_user.name, "user_added", now, vault=room.vault, note=user.name)
+    except StaffError as error:
+        return _page(room, trouble=str(error), name=name[:100], role=role), 422
+    return _page(room, given=(user.name, password))
+
+
+def _new_password(room: Room, user_id: UUID) -> ResponseReturnValue:
+    with room.database.write() as session:
+        user = session.get(User, user_id) or abort(404)
+        if user.id == current_user.id:
+            flash("Change your own password on your account page.")
+            return redirect(url_for("desk.account"), 303)
+        password = reset_password(user)
+        now = room.database.now(session)
+        record(session, current_user.name, "password_reset", now, vault=room.vault, note=user.name)
+    return _page(room, given=(user.name, password))
+
+
+def _remove(room: Room, user_id: UUID) -> ResponseReturnValue:
+    with room.database.write() as session:
+        user = session.get(User, user_id) or abort(404)
+        if user.role == "admin" and _admins(session) == 1:
+            flash(
+                f"{user.name} is the last admin, so nobody could add users or connections any more. Nothing was done."
+            )
+            return redirect(url_for("desk.users"), 303)
+        if request.method == "GET":
+            return render_template("desk/user_remove.html", user=user)
+        session.delete(user)
+        now = room.database.now(session)
+        record(session, current_user.name, "user_removed", now, vault=room.vault, note=user.name)
+    flash(f"{user.name} can no longer sign in.")
+    return redirect(url_for("desk.users"), 303)
+
+
+def _admins(session: Session) -> int:
+    return session.scalar(select(func.count()).select_from(User).where(User.role == "admin")) or 0

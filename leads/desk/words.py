@@ -1,0 +1,140 @@
+"""States, reasons and times in words, the same on every page."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from markupsafe import Markup
+
+from leads.store.models import Connection
+from leads.store.queries import Standing
+
+
+class Pill(NamedTuple):
+    """A state as staff read it: an icon and words, and a tone (good, busy, look, bad, calm) for the colour."""
+
+    icon: str
+    text: str
+    tone: str
+
+
+EVENTS = {"consultation_request": "Consultation request", "call_click": "Tapped “Call us”"}
+
+_STATES = {
+    "waiting": Pill("…", "On its way", "busy"),
+    "sending": Pill("…", "Being sent", "busy"),
+    "sent": Pill("✓", "In the CRM, being checked", "good"),
+    "confirmed": Pill("✓", "In the CRM", "good"),
+    "refused": Pill("!", "Needs you: refused", "bad"),
+    "expired": Pill("!", "Needs you: gave up", "bad"),
+    "held": Pill("‖", "Held", "look"),
+    "handled": Pill("✓", "Taken care of", "calm"),
+    "erased": Pill("–", "Erased", "calm"),
+}
+_HELD = {
+    "spam": Pill("?", "Held: looks like spam", "look"),
+    "no_consent": Pill("!", "Held: no consent", "bad"),
+    "paused": Pill("‖", "Held: connection paused", "calm"),
+    "unknown_caller": Pill("‖", "Held: caller not known", "calm"),
+    "removed": Pill("!", "Held: connection removed", "bad"),
+}
+_NOWHERE = Pill("‖", "Safe here, no CRM connected", "look")
+
+TIERS = {
+    "A": "The CRM keeps our own number on every record, so a second try can never make a second record.",
+    "B": "Before a second try we look whether the first one arrived, so nothing stands there twice.",
+    "C": "The CRM cannot tell us whether a broken-off try arrived. Such an enquiry is shown to you.",
+}
+
+VERDICTS = {
+    "sent": "Accepted by the CRM",
+    "confirmed": "Seen in the CRM",
+    "missing": "Not found in the CRM",
+    "TryLater": "Did not work, tried again later",
+    "Throttled": "The CRM asked us to wait",
+    "Misconfigured": "The connection needs a repair",
+    "Refused": "Refused by the CRM",
+    "Unknown": "Broken off, looked up before the next try",
+    "Bug": "A mistake of Frontdesk",
+}
+
+ACTIONS = {
+    "send_again": "sent it again",
+    "not_spam": "said it is not spam",
+    "consent_given": "said that consent was given",
+    "handled": "took care of it",
+    "connection_added": "added it",
+    "connection_replaced": "changed its key or options",
+    "connection_paused": "paused it",
+    "connection_resumed": "started it again",
+    "connection_removed": "removed it",
+}
+
+# What a connection's problem is, after the words: the CRM “…”
+_PROBLEMS = {
+    "bad_key": "does not accept the key",
+    "forbidden": "does not let this key do what is needed",
+    "not_found": "is not at the address that was entered",
+    "redirected": "has moved to another address",
+    "timeout": "does not answer in time",
+    "connect": "cannot be reached",
+    "dns": "cannot be found",
+    "tls": "has no valid certificate",
+    "gateway": "is not answering",
+    "unavailable": "is not working just now",
+}
+
+
+def standing(found: Standing | None) -> Pill:
+    """Where a lead or delivery stands. None: its site has no connection."""
+    if found is None:
+        return _NOWHERE
+    if found.state == "held":
+        return _HELD.get(found.code or "", _STATES["held"])
+    return _STATES[found.state]
+
+
+def problem(connection: Connection) -> str:
+    """What is wrong with a connection, as the end of a sentence."""
+    return f"the CRM “{connection.name}” {_PROBLEMS.get(connection.code or '', 'has a problem')}"
+
+
+def connection_state(connection: Connection, now: datetime) -> Pill:
+    """How a connection is."""
+    if connection.state == "paused":
+        return Pill("‖", "Paused by staff", "look")
+    if connection.state == "failing":
+        return Pill("!", "Has a problem", "bad")
+    if connection.wait_until and connection.wait_until > now:
+        return Pill("…", "Waits: the CRM asked us to slow down", "busy")
+    if connection.failures:
+        return Pill("…", "Working, but the last try failed", "busy")
+    return Pill("✓", "Working", "good")
+
+
+def number_of(number: int, word: str, words: str | None = None) -> str:
+    """`1 enquiry`, `1,200 enquiries`."""
+    return f"{number:,} {word if number == 1 else words or word + 's'}"
+
+
+def enquiries(number: int) -> str:
+    return number_of(number, "enquiry", "enquiries")
+
+
+def when(moment: datetime, time_zone: str, now: datetime, *, seconds: bool = False) -> Markup:
+    """A moment in a site's own zone, named; today without the date."""
+    local, today = moment.astimezone(ZoneInfo(time_zone)), now.astimezone(ZoneInfo(time_zone)).date()
+    day = "today" if local.date() == today else f"{local.day} {local:%b %Y}"
+    text = f"{day}, {local:%H:%M:%S}" if seconds else f"{day}, {local:%H:%M}"
+    return Markup('<time datetime="{}">{} {}</time>').format(local.isoformat(), text, local.tzname())
+
+
+def span(time: timedelta) -> str:
+    """A length of time, as rough as people say it."""
+    seconds = max(int(time.total_seconds()), 0)
+    for size, word in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            return number_of(seconds // size, word)
+    return number_of(seconds, "second")

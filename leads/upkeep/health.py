@@ -1,0 +1,54 @@
+"""Whether all is up: `/healthz` for the process alone, `/readyz` for all that a lead needs on its way."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from flask import Blueprint, Response, jsonify
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from leads.store.models import Worker
+from leads.store.schema import current, head
+from leads.store.session import Database
+
+WORKER_SILENT = timedelta(seconds=20)  # four heartbeats
+
+
+def create_health(database: Database) -> Blueprint:
+    """Routes /healthz and /readyz."""
+    health = Blueprint("health", __name__)
+
+    @health.get("/healthz")
+    def healthz() -> Response:
+        return jsonify(status="ok")
+
+    @health.get("/readyz")
+    def readyz() -> tuple[Response, int]:
+        checks = readiness(database)
+        ready = all(text == "ok" for text in checks.values())
+        return jsonify(status="ok" if ready else "not ready", checks=checks), 200 if ready else 503
+
+    return health
+
+
+def readiness(database: Database) -> dict[str, str]:
+    """Database, migrations and worker: `ok`, or what is wrong."""
+    try:
+        migrated = current(database) == head()
+        return {
+            "database": "ok",
+            "migrations": "ok" if migrated else "run: frontdesk db upgrade",
+            "worker": _worker(database) if migrated else "not asked",
+        }
+    except SQLAlchemyError:
+        return {"database": "no answer"}
+
+
+def _worker(database: Database) -> str:
+    with database.read() as session:
+        seen = session.scalar(select(func.max(Worker.seen_at)))
+        now = database.now(session)
+    if seen is None:
+        return "no worker is running"
+    return "ok" if now - seen < WORKER_SILENT else "silent since " + seen.isoformat(timespec="seconds")

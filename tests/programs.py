@@ -1,0 +1,138 @@
+"""Runs the real programs as processes of their own: web, worker and the sandbox CRM, on free ports of this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from leads.store.schema import open_vault
+from leads.store.session import Database
+from leads.store.vault import Vault
+from leads.sync.connect import Limits
+from leads.sync.setup import Setup
+from tests.factory import make_site
+
+ROOT = Path(__file__).parent.parent
+KEY = "canary-sandbox-key-7f3a"
+QUICK = "0s,1s,1s,1s,2s,2s,2s,3s,3s,3s,3s,3s,5s,5s,5s,5s,5s,5s,10s,10s,1d"
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 30, every: float = 0.05) -> Any:
+    """The first true answer of `what`. Fails the test when there is none in time."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if answer := what():
+            return answer
+        time.sleep(every)
+    raise AssertionError(f"not within {seconds} seconds: {what.__doc__ or what.__name__}")
+
+
+class Programs:
+    """All that runs in one test. Everything it starts it ends."""
+
+    def __init__(self, folder: Path, database_url: str, **settings: str) -> None:
+        self.folder = folder
+        self.port, self.sandbox_port = free_port(), free_port()
+        self.url, self.crm = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.sandbox_port}"
+        self.environ = {name: value for name, value in os.environ.items() if not name.startswith("FRONTDESK_")} | {
+            "FRONTDESK_PORT": str(self.port),
+            "FRONTDESK_DATA_DIR": str(folder),
+            "FRONTDESK_DATABASE_URL": database_url,
+            "FRONTDESK_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{self.sandbox_port}",
+            "FRONTDESK_FORM_MIN_SECONDS": "0",
+            "FRONTDESK_CRM_TIMEOUT": "2",
+            "FRONTDESK_LEASE_SECONDS": "6",
+            "FRONTDESK_RETRY_SCHEDULE": QUICK,
+            "TMPDIR": str(folder),
+        }
+        self.environ |= {f"FRONTDESK_{name.upper()}": value for name, value in settings.items()}
+        self.database = Database(database_url)
+        self.vault: Vault = open_vault(self.database, folder / "keys.json")
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Programs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.wait()
+        self.database.close()
+
+    def start(self, *command: str, **settings: str) -> subprocess.Popen[bytes]:
+        """Start a program of ours. settings: environment variables without their prefix."""
+        environ = self.environ | {f"FRONTDESK_{name.upper()}": value for name, value in settings.items()}
+        with (self.folder / "programs.log").open("ab") as log:
+            process = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=environ, stdout=log, stderr=log)
+        self._running.append(process)
+        return process
+
+    def sandbox(self) -> subprocess.Popen[bytes]:
+        process = self.start("sandbox_crm", "--port", str(self.sandbox_port), "--key", KEY)
+        wait_for(lambda: _answers(f"{self.crm}/healthz"))
+        return process
+
+    def web(self, **settings: str) -> subprocess.Popen[bytes]:
+        process = self.start("leads", "web", **settings)
+        wait_for(lambda: _answers(f"{self.url}/healthz") or process.poll() is not None)
+        return process
+
+    def worker(self, **settings: str) -> subprocess.Popen[bytes]:
+        return self.start("leads", "worker", **settings)
+
+    def frontdesk(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run one `frontdesk` command to its end."""
+        command = [sys.executable, "-m", "leads", *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env=self.environ, input=stdin, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def connect(self) -> None:
+        """A site `demo` and its connection to the sandbox."""
+        make_site(self.database)
+        setup = Setup(self.database, self.vault, Limits(6, 2), by="test")
+        setup.create("demo", "sandbox", "Sandbox CRM", {"url": self.crm, "key": KEY})
+
+    def faults(self, **faults: Any) -> None:
+        """Switch exactly these faults on."""
+        requests.put(f"{self.crm}/faults", json=faults, timeout=10).raise_for_status()
+
+    def contacts(self) -> list[dict[str, Any]]:
+        """What the sandbox CRM holds."""
+        answer = requests.get(f"{self.crm}/contacts.json", timeout=30)
+        answer.raise_for_status()
+        return list(answer.json()["contacts"])
+
+    def activities(self) -> dict[str, dict[str, Any]]:
+        """Event id → the contact that holds it. Fails when one stands in the CRM twice."""
+        found: dict[str, dict[str, Any]] = {}
+        for contact in self.contacts():
+            for activity in contact["activities"]:
+                assert activity["external_id"] not in found, "an event is in the CRM twice"
+                found[activity["external_id"]] = contact
+        return found
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=2).status_code < 500
+    except requests.RequestException:
+        return False

@@ -1,0 +1,141 @@
+"""What a valid consultation request and a valid call click are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from marshmallow import ValidationError
+
+from leads.intake.schemas import CallClickSchema, ConsultationSchema, e164
+
+LEAST = {"site": "demo", "id": "1", "email": "jane@example.com"}
+
+
+def loaded(region: str = "US", **answers: Any) -> dict[str, Any]:
+    data: dict[str, Any] = ConsultationSchema(region).load(LEAST | answers)
+    return data
+
+
+def mistakes(**answers: Any) -> dict[str, Any]:
+    with pytest.raises(ValidationError) as caught:
+        loaded(**answers)
+    return caught.value.messages_dict
+
+
+@pytest.mark.parametrize(
+    ("typed", "region", "number"),
+    [
+        ("(201) 555-0123", "US", "+12015550123"),
+        ("201.555.0123", "US", "+12015550123"),
+        ("+49 30 123456", "US", "+4930123456"),
+        ("030 123456", "DE", "+4930123456"),
+        ("0049 30 123456", "DE", "+4930123456"),
+        ("020 7946 0018", "GB", "+442079460018"),
+        ("12015550123", "US", "+12015550123"),
+        ("1-800-FLOWERS", "US", "+18003569377"),
+        ("201 555 0123 ext. 5", "US", "+12015550123"),
+        ("call me 415 555 2671 pls", "US", "+14155552671"),
+        ("٢٠١٥٥٥٠١٢٣", "US", "+12015550123"),
+    ],
+)
+def test_phones_are_read_as_of_the_sites_region(typed: str, region: str, number: str) -> None:
+    assert e164(typed, region) == number
+
+
+@pytest.mark.parametrize(
+    "typed", ["555-2671", "555-2671 (US)", "ask at the desk", "12", "+1", "0" * 60, "+999 123 4567"]
+)
+def test_what_nobody_could_call_is_no_phone(typed: str) -> None:
+    with pytest.raises(ValueError, match="no phone number"):
+        e164(typed, "US")
+
+
+def test_the_phone_is_kept_as_typed_beside_the_number() -> None:
+    data = loaded(phone=" (201) 555-0123 x5 ")
+    assert (data["phone"], data["phone_typed"]) == ("+12015550123", "(201) 555-0123 x5")
+    assert "extra" not in data
+
+
+def test_a_phone_may_come_as_a_number() -> None:
+    assert loaded(phone=12015550123)["phone"] == "+12015550123"
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        (" jane@example.com ", "jane@example.com"),
+        ("Jane@EXAMPLE.com", "Jane@example.com"),
+        ("jane+clinic@site.test", "jane+clinic@site.test"),
+        ("jörg@müller.example", "jörg@müller.example"),
+    ],
+)
+def test_an_email_is_tidied(typed: str, kept: str) -> None:
+    assert loaded(email=typed)["email"] == kept
+
+
+@pytest.mark.parametrize(
+    "typed", ["jane", "jane@", "@example.com", "jane@@example.com", "a b@example.com", "jane@x..y"]
+)
+def test_what_is_no_email_is_told(typed: str) -> None:
+    assert list(mistakes(email=typed)) == ["email"]
+
+
+def test_an_email_or_a_phone_is_needed() -> None:
+    assert list(mistakes(email="")) == ["email"]
+    assert list(mistakes(email="  ", phone="")) == ["email"]
+    assert loaded(email=None, phone="201 555 0123")["phone"] == "+12015550123"
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    assert set(mistakes(email="jane", phone="12")) == {"email", "phone"}
+    assert set(mistakes(first_name="x" * 101, message=["a"], consent="perhaps", id="")) == {
+        "first_name",
+        "message",
+        "consent",
+        "id",
+    }
+
+
+@pytest.mark.parametrize(("typed", "given"), [(True, True), ("yes", True), ("on", True), (1, True), ("no", False)])
+def test_consent_is_what_was_ticked(typed: Any, given: bool) -> None:
+    assert loaded(consent=typed)["consent"] is given
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_without_a_word_there_is_no_consent(nothing: Any) -> None:
+    assert loaded()["consent"] is False
+    assert loaded(consent=nothing)["consent"] is False
+
+
+def test_a_page_is_kept_without_what_follows_its_path() -> None:
+    assert loaded(page="https://clinic.example/implants?name=Jane#x")["page"] == "https://clinic.example/implants"
+    assert len(loaded(page="https://clinic.example/" + "x" * 5000)["page"]) == 2000
+
+
+def test_only_listed_attribution_is_kept_and_without_queries() -> None:
+    given = {
+        "utm_source": "google",
+        "utm_medium": None,
+        "landing": "https://clinic.example/?email=jane@example.com",
+        "referrer": "https://search.example/?q=illness",
+        "gender": "f",
+    }
+    assert loaded(attribution=given)["attribution"] == {
+        "utm_source": "google",
+        "landing": "https://clinic.example/",
+        "referrer": "https://search.example/",
+    }
+
+
+def test_what_has_no_field_of_its_own_is_kept_as_extra() -> None:
+    extra = loaded(budget="small", teeth=[11, 12], suspicion="none", nothing="")["extra"]
+    assert extra == {"budget": "small", "teeth": "[11, 12]", "suspicion": "none"}
+
+
+def test_a_call_click_needs_nothing_but_site_and_id() -> None:
+    data = CallClickSchema().load({"site": "demo", "id": "1", "tel": "+12015550100", "page": "https://c.example/a?b"})
+    assert data == {"site": "demo", "id": "1", "tel": "+12015550100", "page": "https://c.example/a"}
+    with pytest.raises(ValidationError) as caught:
+        CallClickSchema().load({})
+    assert set(caught.value.messages_dict) == {"site", "id"}

@@ -1,0 +1,129 @@
+"""The configuration: defaults that work, and every mistake told at once, by name and never by value."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from config.settings import SettingsError, SettingsSchema, load_settings, render_example
+
+ENV_EXAMPLE = Path(__file__).parents[2] / "config" / "env.example"
+
+
+def mistakes(**environ: str) -> list[str]:
+    """What is said about an environment that cannot be right."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings({f"FRONTDESK_{name}": value for name, value in environ.items()})
+    return str(caught.value).splitlines()
+
+
+def test_nothing_set_is_a_working_configuration() -> None:
+    settings = load_settings({"HOME": "/elsewhere", "PORT": "nonsense"})
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert settings.public_url == "http://127.0.0.1:8000"
+    assert settings.database_url == f"sqlite:///{Path('data/frontdesk.sqlite3')}"
+    assert settings.keys_file == Path("data/keys.json")
+    assert sum(settings.retry_schedule, timedelta()) > timedelta(days=7)
+
+
+def test_every_variable_is_read() -> None:
+    settings = load_settings(
+        {
+            "FRONTDESK_PORT": "9000",
+            "FRONTDESK_PUBLIC_URL": "https://leads.example/",
+            "FRONTDESK_RETRY_SCHEDULE": "0s, 5m,2h,1d",
+            "FRONTDESK_RATE_LIMIT_EXEMPT": "10.0.0.0/8, ::1",
+            "FRONTDESK_KEYS_FILE": "/safe/keys.json",
+        }
+    )
+    assert settings.port == 9000
+    assert settings.public_url == "https://leads.example"
+    assert settings.retry_schedule == (timedelta(0), timedelta(minutes=5), timedelta(hours=2), timedelta(days=1))
+    assert settings.rate_limit_exempt == {"10.0.0.0/8", "::1"}
+    assert settings.keys_file == Path("/safe/keys.json")
+
+
+def test_an_empty_variable_is_as_good_as_none() -> None:
+    assert load_settings({"FRONTDESK_PORT": ""}).port == 8000
+
+
+def test_an_override_is_stronger_than_the_environment() -> None:
+    assert load_settings({"FRONTDESK_PORT": "9000"}, port="9001").port == 9001
+
+
+def test_all_mistakes_are_told_at_once_by_name_and_never_by_value() -> None:
+    told = mistakes(
+        PORT="s3cret-port",
+        LOG_LEVEL="s3cret-level",
+        RETRY_SCHEDULE="s3cret",
+        RATE_LIMIT_EXEMPT="s3cret-net",
+        CRM_TIMEOUT="-7",
+        DATABASE_URI="postgres://u:s3cret@h/d",
+        RATE_LIMIT_FILE="/s3cret/is/not/there",
+    )
+    names = {line.split(":")[0] for line in told}
+    assert names == {
+        "FRONTDESK_PORT",
+        "FRONTDESK_LOG_LEVEL",
+        "FRONTDESK_RETRY_SCHEDULE",
+        "FRONTDESK_RATE_LIMIT_EXEMPT",
+        "FRONTDESK_CRM_TIMEOUT",
+        "FRONTDESK_DATABASE_URI",
+        "FRONTDESK_RATE_LIMIT_FILE",
+    }
+    assert "s3cret" not in "\n".join(told)
+    assert "-7" not in "\n".join(told)
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "8000.5"])
+def test_a_port_is_a_port(port: str) -> None:
+    assert mistakes(PORT=port)[0].startswith("FRONTDESK_PORT: ")
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("PROT", "PORT"), ("DATABASE", "DATABASE_URL"), ("DATADIR", "DATA_DIR")])
+def test_a_slip_of_the_pen_is_recognised(typed: str, meant: str) -> None:
+    assert mistakes(**{typed: "x"}) == [f"FRONTDESK_{typed}: there is no such setting; did you mean FRONTDESK_{meant}?"]
+
+
+def test_what_is_like_nothing_gets_no_hint() -> None:
+    assert mistakes(XYZZY="1") == ["FRONTDESK_XYZZY: there is no such setting"]
+
+
+def test_a_lease_must_outlive_a_call() -> None:
+    assert mistakes(LEASE_SECONDS="20", CRM_TIMEOUT="20") == [
+        "FRONTDESK_LEASE_SECONDS: must be longer than FRONTDESK_CRM_TIMEOUT"
+    ]
+
+
+def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("postgresql://u:p@db/frontdesk\r\n")
+    settings = load_settings({"FRONTDESK_DATABASE_URL_FILE": str(file)})
+    assert settings.database_url == "postgresql+psycopg://u:p@db/frontdesk"
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_every_spelling_of_postgresql_is_taken(scheme: str) -> None:
+    settings = load_settings({"FRONTDESK_DATABASE_URL": f"{scheme}://u@db/frontdesk"})
+    assert settings.database_url == "postgresql+psycopg://u@db/frontdesk"
+
+
+def test_settings_do_not_change_and_do_not_show_the_password() -> None:
+    settings = load_settings({"FRONTDESK_DATABASE_URL": "postgres://u:s3cret@db/frontdesk"})
+    assert "s3cret" not in repr(settings)
+    with pytest.raises(FrozenInstanceError):
+        settings.port = 1  # type: ignore[misc]
+
+
+def test_the_example_file_is_what_the_settings_are() -> None:
+    assert ENV_EXAMPLE.read_text(encoding="utf-8") == render_example()
+
+
+def test_the_example_uncommented_is_the_default() -> None:
+    lines = [line[1:] for line in render_example().splitlines() if line.startswith("#FRONTDESK_")]
+    environ = dict(line.split("=", 1) for line in lines)
+    assert len(environ) == len(SettingsSchema().fields)
+    assert load_settings(environ) == load_settings({})

@@ -1,0 +1,264 @@
+"""The JSON API, as programs and the website's script use it."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from tests.factory import make_site
+from tests.web.pages import ORIGIN, page_of
+from tests.web.stored import Stored
+
+CONSULTATIONS = "/api/v1/consultations"
+CALL_CLICKS = "/api/v1/call-clicks"
+JANE = {
+    "site": "demo",
+    "id": "browser-1",
+    "visitor_id": "visitor-1",
+    "first_name": "Jane",
+    "email": "jane@example.com",
+    "phone": "(201) 555-0123",
+    "consent": True,
+    "page": "https://clinic.example/implants?name=jane",
+    "budget": "small",
+}
+CLICK = {"site": "demo", "id": "click-1", "visitor_id": "visitor-1", "tel": "+12015550100", "label": "Call Us"}
+STRANGER = {"REMOTE_ADDR": "203.0.113.9"}
+
+
+def post(client: FlaskClient, body: Any, path: str = CONSULTATIONS, **more: Any) -> TestResponse:
+    more.setdefault("content_type", "application/json")
+    return client.post(path, data=body if isinstance(body, bytes) else json.dumps(body).encode(), **more)
+
+
+def problems(response: TestResponse) -> dict[str, list[str]]:
+    """Field → what is said about it, of an answer that must be a problem (RFC 9457)."""
+    assert response.content_type == "application/problem+json"
+    body = response.get_json()
+    assert body["status"] == response.status_code
+    assert body["title"]
+    found: dict[str, list[str]] = {}
+    for error in body.get("errors", []):
+        found.setdefault(error["field"], []).append(error["detail"])
+    return found
+
+
+def test_an_enquiry_is_stored_before_it_is_answered(client: FlaskClient, stored: Stored) -> None:
+    response = post(client, JANE)
+    assert response.status_code == 201
+    answer = response.get_json()
+    [event], [lead], [delivery] = stored.events(), stored.leads(), stored.deliveries()
+    assert (UUID(answer["id"]), answer["reference"]) == (event.id, lead.code)
+    assert datetime.fromisoformat(answer["received_at"]) == event.received_at
+    assert abs(datetime.now(UTC) - event.received_at) < timedelta(minutes=1)
+    assert (event.source, event.consent_given, event.consent_version) == ("website", True, "1")
+    assert delivery.state == "waiting"
+    assert stored.answers() == {
+        "first_name": "Jane",
+        "email": "jane@example.com",
+        "phone": "+12015550123",
+        "phone_typed": "(201) 555-0123",
+        "page": "https://clinic.example/implants",
+        "extra": {"budget": "small"},
+    }
+
+
+def test_the_same_id_again_is_the_same_answer_and_one_event(client: FlaskClient, stored: Stored) -> None:
+    first, second = post(client, JANE), post(client, JANE)
+    assert first.get_json() == second.get_json()
+    assert second.status_code == 201
+    assert len(stored.events()) == 1
+    assert stored.resubmissions() == []
+
+
+def test_the_same_id_with_other_answers_is_kept_for_staff(client: FlaskClient, stored: Stored) -> None:
+    first, second = post(client, JANE), post(client, JANE | {"message": "I forgot to say"})
+    assert first.get_json() == second.get_json()
+    assert len(stored.events()) == len(stored.resubmissions()) == 1
+
+
+def test_the_same_id_in_eight_requests_at_once_is_one_event(app: Flask, stored: Stored) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: post(app.test_client(), JANE).get_json(), range(8)))
+    assert len({json.dumps(answer) for answer in answers}) == 1
+    assert len(stored.events()) == 1
+
+
+def test_an_id_of_an_enquiry_is_not_one_of_a_click(client: FlaskClient, stored: Stored) -> None:
+    post(client, JANE)
+    assert post(client, CLICK | {"id": JANE["id"]}, CALL_CLICKS).status_code == 201
+    assert {event.kind for event in stored.events()} == {"consultation_request", "call_click"}
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain;charset=UTF-8", None])
+def test_json_is_taken_as_a_beacon_sends_it(client: FlaskClient, content_type: str | None) -> None:
+    assert post(client, CLICK, CALL_CLICKS, content_type=content_type).status_code == 201
+
+
+def test_a_click_joins_the_enquiry_of_the_same_browser(client: FlaskClient, stored: Stored) -> None:
+    click, enquiry = post(client, CLICK, CALL_CLICKS), post(client, JANE)
+    assert click.get_json()["reference"] == enquiry.get_json()["reference"]
+    assert [lead.known for lead in stored.leads()] == [True]
+
+
+@pytest.mark.parametrize(
+    ("change", "fields"),
+    [
+        ({"email": "jane", "phone": "12"}, {"email", "phone"}),
+        ({"email": None, "phone": None}, {"email"}),
+        ({"id": ""}, {"id"}),
+        ({"id": 7}, {"id"}),
+        ({"id": "x" * 101, "first_name": "x" * 101, "message": ["x"]}, {"id", "first_name", "message"}),
+        ({"consent": "perhaps", "attribution": "x"}, {"consent", "attribution"}),
+    ],
+)
+def test_each_field_that_is_wrong_is_named(
+    client: FlaskClient, stored: Stored, change: dict[str, Any], fields: set[str]
+) -> None:
+    response = post(client, JANE | change)
+    assert response.status_code == 422
+    assert set(problems(response)) == fields
+    assert stored.events() == []
+
+
+@pytest.mark.parametrize("site", ["nobody", "", None, 7, {"a": 1}, "x" * 5000, "de\x00mo!"])
+def test_an_unknown_site_is_told(client: FlaskClient, site: Any) -> None:
+    response = post(client, JANE | {"site": site})
+    assert response.status_code == 404
+    assert list(problems(response)) == ["site"]
+
+
+@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "multipart/form-data", "image/png"])
+def test_another_content_type_is_told(client: FlaskClient, content_type: str) -> None:
+    response = post(client, JANE, content_type=content_type)
+    assert response.status_code == 415
+    assert problems(response) == {}
+
+
+def test_a_body_may_be_64_kilobytes(client: FlaskClient, stored: Stored) -> None:
+    room = 64 * 1024 - len(json.dumps(JANE | {"note": ""}))
+    assert post(client, JANE | {"note": "x" * room}).status_code == 201
+    assert stored.answers()["extra"]["note"] == "x" * 5000
+    response = post(client, JANE | {"note": "x" * (room + 1)})
+    assert response.status_code == 413
+    assert problems(response) == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        JANE | {"deep": [[[[[["x"]]]]]]},
+        JANE | {str(number): number for number in range(60)},
+        JANE | {"wide": list(range(61))},
+        [JANE],
+        b"{'first_name': 'Jane'}",
+    ],
+)
+def test_what_cannot_be_understood_is_kept_and_told(client: FlaskClient, stored: Stored, body: Any) -> None:
+    response = post(client, body)
+    assert response.status_code == 400
+    assert problems(response) == {}
+    assert "Jane" in stored.body()["text"]
+    assert post(client, body).status_code == 400
+    assert len(stored.unreadable()) == 1
+
+
+def test_the_same_unreadable_body_eight_times_at_once_is_kept_once(app: Flask, stored: Stored) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(lambda _: post(app.test_client(), b"{Jane").status_code, range(8)))
+    assert set(statuses) == {400}
+    assert len(stored.unreadable()) == 1
+
+
+def test_a_stranger_cannot_fill_the_database_with_rubbish(client: FlaskClient, stored: Stored) -> None:
+    for number in range(7):
+        assert post(client, b"rubbish %d" % number, environ_overrides=STRANGER).status_code == 400
+    assert len(stored.unreadable()) == 5
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [(ORIGIN, ORIGIN), ("http://localhost", "http://localhost"), ("https://evil.example", None), ("null", None)],
+)
+def test_only_pages_of_the_site_may_read_the_answer(client: FlaskClient, origin: str, allowed: str | None) -> None:
+    for body in (JANE, JANE | {"email": "x"}):
+        response = post(client, body, headers={"Origin": origin})
+        assert response.headers.get("Access-Control-Allow-Origin") == allowed
+        assert "Origin" in response.headers["Vary"]
+
+
+@pytest.mark.parametrize("path", [CONSULTATIONS, CALL_CLICKS])
+@pytest.mark.parametrize(("origin", "allowed"), [(ORIGIN, True), ("https://evil.example", False), ("null", False)])
+def test_a_preflight_is_answered_for_pages_of_a_site(
+    client: FlaskClient, path: str, origin: str, allowed: bool
+) -> None:
+    asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    response = client.options(path, headers=asked)
+    assert response.status_code == 204
+    assert (response.headers.get("Access-Control-Allow-Origin") == origin) is allowed
+    assert (response.headers.get("Access-Control-Allow-Headers") == "Content-Type") is allowed
+
+
+def test_a_site_without_origins_takes_any(client: FlaskClient, stored: Stored) -> None:
+    make_site(stored.database, key="open")
+    elsewhere = {"Origin": "https://elsewhere.example"}
+    assert (
+        client.options(CONSULTATIONS, headers=elsewhere).headers["Access-Control-Allow-Origin"] == elsewhere["Origin"]
+    )
+    response = post(client, JANE | {"site": "open"}, headers=elsewhere)
+    assert response.headers["Access-Control-Allow-Origin"] == elsewhere["Origin"]
+    assert stored.events()[0].hold_code is None
+
+
+def test_an_enquiry_from_a_foreign_page_is_held_and_not_told(client: FlaskClient, stored: Stored) -> None:
+    response = post(client, JANE, headers={"Origin": "https://evil.example"})
+    assert response.status_code == 201
+    assert set(response.get_json()) == {"id", "reference", "received_at"}
+    assert stored.events()[0].hold_code == "spam"
+    assert stored.deliveries()[0].state == "held"
+    assert "origins" in stored.answers()["suspicion"]
+
+
+def test_an_enquiry_without_consent_is_held(client: FlaskClient, stored: Stored) -> None:
+    assert post(client, JANE | {"consent": False}).status_code == 201
+    assert stored.events()[0].consent_given is False
+    assert [(row.state, row.code) for row in stored.deliveries()] == [("held", "no_consent")]
+
+
+def test_too_many_enquiries_are_held_and_too_many_clicks_are_told(client: FlaskClient, stored: Stored) -> None:
+    for number in range(7):
+        body = JANE | {"id": str(number), "email": f"p{number}@example.com", "phone": None}
+        assert post(client, body, environ_overrides=STRANGER).status_code == 201
+    assert [event.hold_code for event in stored.events()] == [None] * 5 + ["spam"] * 2
+    response = post(client, CLICK, CALL_CLICKS, environ_overrides=STRANGER, headers={"Origin": ORIGIN})
+    assert response.status_code == 429
+    assert response.headers["Retry-After"] == "600"
+    assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert problems(response) == {}
+    assert post(client, CLICK, CALL_CLICKS).status_code == 201
+
+
+def test_without_the_database_nothing_is_promised(client: FlaskClient, stored: Stored, outage: Any) -> None:
+    with outage():
+        response = post(client, JANE)
+        assert response.status_code == 503
+        assert response.headers["Retry-After"] == "10"
+        assert problems(response) == {}
+    assert post(client, JANE).status_code == 201
+    assert len(stored.events()) == 1
+
+
+def test_the_description_is_served_with_nothing_from_elsewhere(client: FlaskClient) -> None:
+    assert client.get("/api/openapi.json").get_json()["openapi"].startswith("3.1")
+    response = client.get("/api/docs")
+    assert response.status_code == 200
+    assert all(link.startswith("/") for link in page_of(response).links)
+    assert CONSULTATIONS in response.get_data(as_text=True)
