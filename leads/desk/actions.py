@@ -41,6 +41,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
         with room.database.write() as session:
             row = session.get(Resubmission, row_id) or abort(404)
             row.seen_at = room.database.now(session)
+            record(session, current_user.name, "resubmission_seen", row.seen_at)
             lead_id = session.get_one(Event, row.event_id).lead_id
         return redirect(url_for("desk.lead", lead_id=lead_id), 303)
 
@@ -49,6 +50,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
         with room.database.write() as session:
             row = session.get(Unreadable, row_id) or abort(404)
             row.seen_at = room.database.now(session)
+            record(session, current_user.name, "unreadable_seen", row.seen_at)
         return redirect(url_for("desk.unreadable"), 303)
 
 

@@ -23,7 +23,12 @@ _ALL_WELL = "Tested: everything is as it should be."
 
 def add_routes(desk: Blueprint, room: Room) -> None:
     """Pages and buttons of connections."""
+    _add_pages(desk, room)
+    _add_changes(desk, room)
+    _add_switches(desk, room)
 
+
+def _add_pages(desk: Blueprint, room: Room) -> None:
     @desk.get("/connections", endpoint="connections")
     def connection_list() -> ResponseReturnValue:
         with room.database.read() as session:
@@ -31,6 +36,12 @@ def add_routes(desk: Blueprint, room: Room) -> None:
             rows = [(row, known[row.site_id]) for row in connections_in_use(session)]
         return render_template("desk/connections.html", now=now, rows=rows, kinds=kinds())
 
+    @desk.get("/connections/<uuid:connection_id>")
+    def connection(connection_id: UUID) -> ResponseReturnValue:
+        return _page(room, connection_id)
+
+
+def _add_changes(desk: Blueprint, room: Room) -> None:
     @desk.get("/connections/new")
     @admin_only
     def connection_kinds() -> ResponseReturnValue:
@@ -45,21 +56,19 @@ def add_routes(desk: Blueprint, room: Room) -> None:
             abort(404)
         return _form(room, kind) if request.method == "GET" else _create(room, kind)
 
-    @desk.get("/connections/<uuid:connection_id>")
-    def connection(connection_id: UUID) -> ResponseReturnValue:
-        return _page(room, connection_id)
-
-    @desk.post("/connections/<uuid:connection_id>/test")
-    @admin_only
-    def connection_test(connection_id: UUID) -> ResponseReturnValue:
-        _existing(room, connection_id)
-        return _page(room, connection_id, findings=room.setup().test(connection_id))
-
     @desk.route("/connections/<uuid:connection_id>/options", methods=["GET", "POST"])
     @admin_only
     def connection_options(connection_id: UUID) -> ResponseReturnValue:
         row = _existing(room, connection_id)
         return _form(room, row.kind, row) if request.method == "GET" else _replace(room, row)
+
+
+def _add_switches(desk: Blueprint, room: Room) -> None:
+    @desk.post("/connections/<uuid:connection_id>/test")
+    @admin_only
+    def connection_test(connection_id: UUID) -> ResponseReturnValue:
+        _existing(room, connection_id)
+        return _page(room, connection_id, findings=room.setup().test(connection_id))
 
     @desk.post("/connections/<uuid:connection_id>/<any(pause, resume):what>")
     @admin_only
@@ -117,14 +126,16 @@ def _form(room: Room, kind: str, row: Connection | None = None, **more: Any) -> 
     values = stored | (forms.typed(kind, request.form) if request.method == "POST" else {})
     with room.database.read() as session:
         known = sites(session)
+    options = forms.draw(kind, values)
     context: dict[str, Any] = {"trouble": "", "errors": {}, "findings": []} | more
     return render_template(
         "desk/connection_form.html",
         connector=connector(kind),
         connection=row,
-        options=forms.draw(kind, values),
+        options=options,
         sites=known,
         typed=request.form,
+        labels={option.name: option.label for option in options},
         **context,
     )
 

@@ -9,11 +9,15 @@ from flask import Blueprint, render_template
 
 from leads.desk import words
 from leads.desk.room import Room
-from leads.store.queries import LeadFilter as EveryLead
-from leads.store.queries import Overview, Wait, leads, overview
+from leads.store.models import Connection
+from leads.store.queries import LeadFilter, Overview, Wait, leads, overview
 
 _NEEDS_A_PERSON = ("refused", "expired", "no_consent", "removed")
+# What a person can help with comes first.
+_ORDER = ("problem", *_NEEDS_A_PERSON, "no_connection", "spam", "paused", "on_the_way", "unknown_caller")
 _LATEST = 8
+# Where the leads of a reason are listed; those not named here are among the ones that need a person.
+_LISTS = {"on_the_way": "on_the_way", "unknown_caller": "held"}
 
 
 class Headline(NamedTuple):
@@ -48,13 +52,14 @@ def _render(room: Room, template: str) -> str:
     with room.database.read() as session:
         now = room.database.now(session)
         state = overview(session, now)
-        latest = leads(session, room.vault, EveryLead(), size=_LATEST).rows
+        latest = leads(session, room.vault, LeadFilter(), size=_LATEST).rows
     return render_template(
         template,
         now=now,
         overview=state,
         headline=headline(state),
-        waits=[wait_line(wait, now) for wait in state.waits],
+        list_of=_LISTS,
+        waits=[wait_line(wait, now) for wait in sorted(state.waits, key=lambda wait: _ORDER.index(wait.reason))],
         latest=latest,
         zones={day.site.id: day.site.time_zone for day in state.today},
     )
@@ -143,27 +148,24 @@ def _checking(state: Overview) -> str:
 def wait_line(wait: Wait, now: datetime) -> WaitLine:
     """Why these wait and what happens next."""
     name = f"“{wait.connection.name}”" if wait.connection else "a connection that was removed"
+    told = wait.sentence or ""
     why, help_text = {
-        "problem": (f"for {name}, which has a problem", _next_try(wait, now)),
-        "paused": (f"for {name}, which staff paused", "They go as soon as it is started again."),
+        "problem": (f"waiting for {name}, which has a problem", _next_try(wait.connection, now)),
+        "paused": (f"waiting for {name}, which staff paused", "They go as soon as it is started again."),
         "on_the_way": (f"on the way to {name}", ""),
-        "unknown_caller": (
-            f"for their caller to be known, as set up for {name}",
-            "They go once a form tells who it was.",
-        ),
-        "spam": (f"held before {name}: it looks like spam", "Open each one and say whether it is real."),
-        "no_consent": (f"held before {name}: no consent to share", wait.sentence or ""),
-        "removed": ("not sent: the connection was removed", wait.sentence or ""),
-        "refused": (f"refused by {name}", wait.sentence or ""),
-        "expired": (f"given up after many tries at {name}", wait.sentence or ""),
-        "no_connection": ("with nowhere to go", wait.sentence or ""),
+        "unknown_caller": ("waiting for the caller to be known", f"{name} was set up so; a form may tell who it was."),
+        "spam": (f"held before {name}: looks like spam", "Open each one and say whether it is real."),
+        "no_consent": (f"held before {name}: no consent to share", told),
+        "removed": ("not sent: the connection was removed", told),
+        "refused": (f"refused by {name}", told),
+        "expired": (f"given up after many tries at {name}", told),
+        "no_connection": ("with nowhere to go", told),
     }[wait.reason]
     return WaitLine(wait, why, help_text)
 
 
-def _next_try(wait: Wait, now: datetime) -> str:
-    connection = wait.connection
-    if connection is None or connection.probe_at is None:
-        return connection.sentence or "" if connection else ""
-    soon = words.span(connection.probe_at - now) if connection.probe_at > now else "a moment"
-    return f"{connection.sentence} Next try in {soon}."
+def _next_try(connection: Connection | None, now: datetime) -> str:
+    if connection is None:
+        return ""
+    soon = words.span(connection.probe_at - now) if connection.probe_at and connection.probe_at > now else "a moment"
+    return f"{connection.sentence} We try again by ourselves in {soon}."

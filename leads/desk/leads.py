@@ -14,12 +14,13 @@ from flask.typing import ResponseReturnValue
 from leads.desk import words
 from leads.desk.actions import CAN_BE_HANDLED, CAN_SEND_AGAIN
 from leads.desk.room import Room
-from leads.store.models import Site
+from leads.store.models import Action, Attempt, Site
 from leads.store.queries import (
     ARRIVED,
     MOST_FOUND,
     MOST_SEARCHED,
     Cursor,
+    DeliveryStory,
     LeadFilter,
     journey,
     lead_by_code,
@@ -100,7 +101,7 @@ def _search(room: Room, typed: str) -> ResponseReturnValue:
         now, known = room.database.now(session), sites(session)
         choice = _choice(request.form, known)
         if not typed:
-            return redirect(url_for("desk.lead_list", **choice.given()), 303)
+            return redirect(_list_url(choice), 303)
         if coded := lead_by_code(session, typed):
             return redirect(url_for("desk.lead", lead_id=coded.id), 303)
         found = search(session, room.vault, typed, _filter(choice, known, now))
@@ -120,6 +121,7 @@ def _render_list(known: Sequence[Site], choice: Choice, now: datetime, **more: A
         most_searched=MOST_SEARCHED,
         most_found=MOST_FOUND,
         mark=_mark,
+        site_names=[(site.key, site.name) for site in known],
         **context,
     )
 
@@ -151,6 +153,11 @@ def _filter(choice: Choice, known: Sequence[Site], now: datetime) -> LeadFilter:
     return LeadFilter(states, choice.state != "needs_you", choice.kind or None, site.id if site else None, since)
 
 
+def _list_url(choice: Choice) -> str:
+    values: dict[str, Any] = dict(choice.given())
+    return url_for("desk.lead_list", **values)
+
+
 def _mark(cursor: Cursor) -> str:
     return f"{cursor.at.isoformat()}~{cursor.id.hex}"
 
@@ -171,8 +178,20 @@ def _lead(room: Room, lead_id: UUID, template: str) -> ResponseReturnValue:
     if found.lead.id != lead_id:
         return redirect(url_for("desk.lead", lead_id=found.lead.id), 303)
     return render_template(
-        template, now=now, journey=found, can_send_again=CAN_SEND_AGAIN, can_be_handled=CAN_BE_HANDLED
+        template,
+        now=now,
+        journey=found,
+        timeline=_timeline,
+        can_send_again=CAN_SEND_AGAIN,
+        can_be_handled=CAN_BE_HANDLED,
     )
+
+
+def _timeline(way: DeliveryStory) -> list[tuple[datetime, Attempt | None, Action | None]]:
+    """Tries and decisions of staff, in the order in which they happened."""
+    tries = [(attempt.started_at, attempt, None) for attempt in way.attempts]
+    decisions = [(action.at, None, action) for action in way.actions]
+    return sorted([*tries, *decisions], key=lambda line: line[0])
 
 
 def _unreadable(room: Room) -> str:

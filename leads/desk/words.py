@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+import phonenumbers
 from markupsafe import Markup
 
-from leads.store.models import Connection
+from leads.store.models import Connection, Delivery
 from leads.store.queries import Standing
 
 
@@ -87,7 +89,37 @@ _PROBLEMS = {
 }
 
 
-def standing(found: Standing | None) -> Pill:
+# How many are where: the words, and the states that are counted for them.
+NUMBERS = [
+    ("In the CRM", ("sent", "confirmed")),
+    ("On the way", ("waiting", "sending")),
+    ("Held", ("held",)),
+    ("Need you", ("refused", "expired")),
+    ("Taken care of", ("handled", "erased")),
+]
+
+ANSWERS = {
+    "first_name": "First name",
+    "last_name": "Last name",
+    "email": "E-mail",
+    "phone": "Phone",
+    "phone_typed": "Phone, as typed",
+    "preferred_time": "When to call",
+    "preferred_contact": "How to contact",
+    "service": "Treatment",
+    "message": "Message",
+    "page": "Page",
+    "tel": "Number tapped",
+    "label": "Text of the link",
+}
+
+
+def total(counts: Mapping[str, int], states: Iterable[str]) -> int:
+    """How many are in one of these states."""
+    return sum(counts.get(state, 0) for state in states)
+
+
+def standing(found: Standing | Delivery | None) -> Pill:
     """Where a lead or delivery stands. None: its site has no connection."""
     if found is None:
         return _NOWHERE
@@ -129,6 +161,19 @@ def when(moment: datetime, time_zone: str, now: datetime, *, seconds: bool = Fal
     day = "today" if local.date() == today else f"{local.day} {local:%b %Y}"
     text = f"{day}, {local:%H:%M:%S}" if seconds else f"{day}, {local:%H:%M}"
     return Markup('<time datetime="{}">{} {}</time>').format(local.isoformat(), text, local.tzname())
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """How long before now: `just now`, `3 minutes ago`."""
+    return "just now" if now - moment < timedelta(seconds=2) else f"{span(now - moment)} ago"
+
+
+def phone(number: str) -> str:
+    """An international number with the spaces that people read it by."""
+    try:
+        return phonenumbers.format_number(phonenumbers.parse(number), phonenumbers.PhoneNumberFormat.INTERNATIONAL)
+    except phonenumbers.NumberParseException:
+        return number
 
 
 def span(time: timedelta) -> str:

@@ -15,7 +15,7 @@ POINTS = (
     "finish.written",  # the outcome is written, not committed
     "finish.committed",  # all is known, the next claim has not begun
 )
-_ACTIONS = ("kill", "term", "raise", "pause")
+ACTIONS = ("kill", "term", "raise", "pause")
 _armed: dict[str, str] = {}
 
 
@@ -29,7 +29,7 @@ def arm(spec: str) -> None:
     if not spec:
         return
     point, _, action = spec.partition(":")
-    if point not in POINTS or action not in _ACTIONS:
+    if point not in POINTS or action not in ACTIONS:
         raise ValueError(f"no such failpoint: {spec}")
     _armed[point] = action
 
@@ -44,4 +44,4 @@ def reach(point: str) -> None:
     elif action == "raise":
         raise Failpoint(point)
     elif action == "pause":
-        time.sleep(5)
+        time.sleep(3)

@@ -72,7 +72,8 @@ class Today(NamedTuple):
 class Overview:
     """How everything stands. waiting: reason → enquiries, each counted once however many connections it goes to.
 
-    checking: sent, and not read back from the CRM yet. unreadable, resubmitted: not yet seen by a person.
+    checking: sent, and not read back from the CRM yet. unreadable: not yet seen by a person.
+    resubmitted: leads who sent other answers under the same browser id, not yet seen; at most MOST_FOUND.
     """
 
     now: datetime
@@ -84,7 +85,7 @@ class Overview:
     connections: Sequence[Connection]
     today: Sequence[Today]
     unreadable: int
-    resubmitted: int
+    resubmitted: Sequence[UUID]
 
     @property
     def worker_is_silent(self) -> bool:
@@ -108,7 +109,7 @@ def overview(session: Session, now: datetime) -> Overview:
         connections=connections,
         today=[_today(session, site, now) for site in sites(session)],
         unreadable=_count(session, Unreadable.id, Unreadable.seen_at.is_(None)),
-        resubmitted=_count(session, Resubmission.id, Resubmission.seen_at.is_(None)),
+        resubmitted=_resubmitted(session),
     )
 
 
@@ -180,6 +181,11 @@ def _without_connection(session: Session, connections: Iterable[Connection]) -> 
 def _checking(session: Session, connections: Iterable[Connection]) -> int:
     here = Delivery.connection_id.in_([connection.id for connection in connections])
     return _count(session, Delivery.id, here, Delivery.state == "sent", Delivery.check_at.is_not(None))
+
+
+def _resubmitted(session: Session) -> list[UUID]:
+    unseen = select(Event.lead_id).join(Resubmission, Resubmission.event_id == Event.id)
+    return list(session.scalars(unseen.where(Resubmission.seen_at.is_(None)).distinct().limit(MOST_FOUND)))
 
 
 def _today(session: Session, site: Site, now: datetime) -> Today:

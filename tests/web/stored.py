@@ -33,14 +33,14 @@ class Stored:
         return self._all(Resubmission, Resubmission.received_at)
 
     def answers(self) -> dict[str, Any]:
-        """The answers of the only event."""
-        [event] = self.events()
+        """The answers of the last event."""
+        event = self.events()[-1]
         answers: dict[str, Any] = self.vault.open(event.answers_sealed, "event", "answers", event.id)
         return answers
 
     def body(self) -> dict[str, str]:
-        """The only body that could not be understood."""
-        [row] = self.unreadable()
+        """The last body that could not be understood."""
+        row = self.unreadable()[-1]
         body: dict[str, str] = self.vault.open(row.body_sealed, "unreadable", "body", row.id)
         return body
 

@@ -1,0 +1,78 @@
+"""No personal data and no secret stands readable in any byte that Frontdesk writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from sqlalchemy import select
+
+from leads.store.models import Delivery
+from tests.programs import KEY, Programs, wait_for
+
+MARKED = {
+    "first_name": "Xanthippe",
+    "last_name": "Quillfeather",
+    "email": "xanthippe.q@canary-mail.example",
+    "phone": "(201) 555-0187",
+    "preferred_time": "after the canary sings",
+    "message": "My canaryitis is back",
+}
+NEEDLES = [*MARKED.values(), "+12015550187", "2015550187", "canary-visitor-77", KEY, "canary-page"]
+
+
+def _send(programs: Programs) -> None:
+    body = {**MARKED, "id": "one", "visitor_id": "canary-visitor-77", "page": "https://clinic.example/canary-page"}
+    api = f"{programs.url}/api/v1/consultations"
+    assert requests.post(api, json={**body, "site": "demo", "consent": True}, timeout=10).status_code == 201
+    assert requests.post(api, json={**body, "site": "demo", "id": "two"}, timeout=10).status_code == 201
+    again = {**body, "site": "demo", "consent": True, "message": "My canaryitis is worse"}
+    assert requests.post(api, json=again, timeout=10).status_code == 201
+    broken = requests.post(api, data='{"site": "demo", "first_name": "Xanthippe", ', timeout=10)
+    assert broken.status_code in (400, 415)
+    wrong = requests.post(api, json={**body, "site": "demo", "id": "three", "email": "Xanthippe"}, timeout=10)
+    assert wrong.status_code == 422
+    form = requests.post(f"{programs.url}/f/demo/consultation", data={**MARKED, "consent": "yes"}, timeout=10)
+    assert form.status_code == 200
+
+
+def _states(programs: Programs) -> list[str]:
+    with programs.database.read() as session:
+        return sorted(session.scalars(select(Delivery.state)))
+
+
+def _readable(folder: Path) -> list[tuple[str, str]]:
+    """Which needle stands in which file, in any of the ways that text is written."""
+    found = []
+    for file in (path for path in folder.rglob("*") if path.is_file()):
+        content = file.read_bytes().lower()
+        for needle in NEEDLES:
+            ways: list[bytes] = [needle.encode(), needle.encode("utf-16-le"), needle.encode("utf-16-be")]
+            found += [(file.name, needle) for way in ways if way.lower() in content]
+    return found
+
+
+def test_no_marked_value_is_in_any_file(tmp_path: Path, database_url: str, request: pytest.FixtureRequest) -> None:
+    with Programs(tmp_path, database_url, log_level="debug") as programs:
+        programs.sandbox()
+        programs.connect()
+        programs.web()
+        programs.worker()
+        programs.faults(faults=["garbage"])
+        _send(programs)
+        wait_for(lambda: "unreadable" in (tmp_path / "programs.log").read_text())
+        programs.faults()
+        wait_for(lambda: _states(programs) == ["confirmed", "confirmed", "held"], 30)
+        doctor = programs.frontdesk("doctor")
+        assert not any(needle in doctor.stdout + doctor.stderr for needle in NEEDLES)
+        assert any(contact["properties"].get("email") == MARKED["email"] for contact in programs.contacts())
+        assert _readable(tmp_path) == []
+        if not database_url.startswith("sqlite"):
+            assert _readable(_data_of(request)) == []
+
+
+def _data_of(request: pytest.FixtureRequest) -> Path:
+    server: Any = request.getfixturevalue("postgres")
+    return Path(server.pgdata)

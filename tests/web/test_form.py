@@ -1,0 +1,282 @@
+"""The plain form, as a browser without scripts uses it."""
+
+from __future__ import annotations
+
+import io
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import time_machine
+from flask import Flask
+from flask.testing import FlaskClient
+from markupsafe import escape
+from sqlalchemy import update
+
+from leads.intake.spam import HONEYPOT
+from leads.store.models import ConsentText, Site
+from leads.store.sites import DEFAULT_CONSENT
+from tests.web.pages import FORM, JANE, ORIGIN, filled, opened, page_of
+from tests.web.stored import Stored
+
+STRANGER = {"REMOTE_ADDR": "203.0.113.9"}
+
+
+def change_site(stored: Stored, **values: Any) -> None:
+    with stored.database.write() as session:
+        session.execute(update(Site).values(**values))
+
+
+def test_the_form_needs_no_script(client: FlaskClient) -> None:
+    response = client.get(FORM)
+    page = page_of(response)
+    assert response.status_code == 200
+    assert page.action == FORM
+    assert set(JANE) - {"consent"} <= set(page.values)
+    assert "<script" not in page.html
+    assert escape(DEFAULT_CONSENT) in page.html
+    assert all(link.startswith(("/", "#")) for link in page.links)
+    assert "consent" not in page.values  # nobody has agreed before he has ticked it
+
+
+def test_an_enquiry_is_stored_and_thanked_for(client: FlaskClient, stored: Stored) -> None:
+    response = client.post(FORM, data=filled(client))
+    assert response.status_code == 303
+    [event], [lead], [delivery] = stored.events(), stored.leads(), stored.deliveries()
+    assert (event.source, event.hold_code, delivery.state) == ("form", None, "waiting")
+    assert stored.answers() == {
+        **{name: value for name, value in JANE.items() if name != "consent"},
+        "phone": "+12015550123",
+        "phone_typed": JANE["phone"],
+    }
+    address = urlsplit(response.location)
+    assert address.path == "/f/demo/thanks"
+    assert parse_qs(address.query) == {"reference": [lead.code]}
+    assert lead.code in client.get(response.location).get_data(as_text=True)
+
+
+def test_the_thank_you_page_shows_nothing_but_codes(client: FlaskClient) -> None:
+    response = client.get("/f/demo/thanks?reference=<script>")
+    assert response.status_code == 200
+    assert "script" not in response.get_data(as_text=True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reached"),
+    [
+        ("", "https://clinic.example/thanks"),
+        ("https://clinic.example/danke", "https://clinic.example/danke"),
+        ("https://evil.example/", "https://clinic.example/thanks"),
+        ("//evil.example", "https://clinic.example/thanks"),
+        ("https://clinic.example/danke?x", "https://clinic.example/thanks"),
+    ],
+)
+def test_the_way_back_leads_to_listed_pages_only(
+    client: FlaskClient, stored: Stored, wanted: str, reached: str
+) -> None:
+    change_site(stored, thank_you_urls=["https://clinic.example/thanks", "https://clinic.example/danke"])
+    response = client.post(FORM, data=filled(client, next=wanted))
+    assert (response.status_code, response.location) == (303, reached)
+    assert "form-action 'self' https://clinic.example;" in client.get(FORM).headers["Content-Security-Policy"] + ";"
+
+
+def test_mistakes_stand_beside_their_fields_and_nothing_typed_is_lost(client: FlaskClient, stored: Stored) -> None:
+    typed = filled(client, email="jane@", phone='12"><script>', service="implants", visitor_id="v1", next="x")
+    response = client.post(FORM, data=typed)
+    page = page_of(response)
+    assert response.status_code == 422
+    assert page.invalid == {"email", "phone"}
+    for name in page.invalid:
+        assert f"{name}-error" in page.described_by[name]
+        assert "Please check" in page.ids[f"{name}-error"]
+        assert f"#{name}" in page.links
+    assert page.values == typed | {HONEYPOT: ""}
+    assert "<script" not in page.html
+    assert "&lt;tooth&gt;" in page.html
+    assert stored.events() == []
+
+
+def test_the_corrected_form_goes_through_at_once(client: FlaskClient, stored: Stored) -> None:
+    again = page_of(client.post(FORM, data=filled(client, email="jane@"))).values
+    assert client.post(FORM, data=again | {"email": JANE["email"]}).status_code == 303
+    assert stored.events()[0].hold_code is None
+
+
+def test_a_way_to_be_reached_is_asked_for(client: FlaskClient) -> None:
+    page = page_of(client.post(FORM, data=filled(client, email="", phone=" ")))
+    assert page.invalid == {"email"}
+
+
+@pytest.mark.parametrize(
+    "unseen",
+    [
+        {"id": "x" * 101},
+        {"id": ""},
+        {"visitor_id": "x" * 101},
+        {"page": "https://clinic.example/" + "x" * 3000},
+        {"attribution": "google"},
+        {"service": "x" * 300},
+        {"consent": "I agree to everything"},
+        {"site": "another"},
+    ],
+)
+def test_what_the_visitor_cannot_see_never_stops_him(
+    client: FlaskClient, stored: Stored, unseen: dict[str, str]
+) -> None:
+    assert client.post(FORM, data=filled(client, **unseen)).status_code == 303
+    [event] = stored.events()
+    assert event.consent_given is ("consent" not in unseen)
+    if {"attribution", "service", "consent"} & unseen.keys():
+        [(name, value)] = unseen.items()
+        assert stored.answers()["extra"] == {f"{name}_as_sent": value}
+
+
+def test_a_double_click_is_one_enquiry(app: Flask, client: FlaskClient, stored: Stored) -> None:
+    data = filled(client)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: app.test_client().post(FORM, data=data), range(4)))
+    assert {answer.status_code for answer in answers} == {303}
+    assert len({answer.location for answer in answers}) == 1
+    assert len(stored.events()) == 1
+
+
+def test_a_form_without_an_id_counts_once_a_day(client: FlaskClient, stored: Stored) -> None:
+    with time_machine.travel("2026-03-02T09:00:00Z", tick=False) as clock:
+        for _ in range(2):
+            assert client.post(FORM, data=JANE).status_code == 303
+        assert client.post(FORM, data=JANE | {"message": "something else"}).status_code == 303
+        assert len(stored.events()) == 2
+        clock.shift(86400)
+        assert client.post(FORM, data=JANE).status_code == 303
+    assert len(stored.events()) == 3
+    assert len(stored.leads()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({HONEYPOT: "https://spam.example"}, "cannot see"),
+        ({"token": "made.up"}, "not ours"),
+    ],
+)
+def test_what_looks_like_a_machine_is_held_and_not_told(
+    client: FlaskClient, stored: Stored, change: dict[str, str], reason: str
+) -> None:
+    response = client.post(FORM, data=filled(client, **change))
+    assert response.status_code == 303
+    assert stored.leads()[0].code in response.location
+    assert stored.events()[0].hold_code == "spam"
+    assert [(row.state, row.code) for row in stored.deliveries()] == [("held", "spam")]
+    assert reason in stored.answers()["suspicion"]
+
+
+def test_faster_than_a_person_is_held(client: FlaskClient, stored: Stored) -> None:
+    assert client.post(FORM, data=opened(client, wait=0) | JANE).status_code == 303
+    assert "faster" in stored.answers()["suspicion"]
+
+
+def test_from_a_foreign_page_it_is_held(client: FlaskClient, stored: Stored) -> None:
+    for number, origin in enumerate([ORIGIN, "http://localhost", "null", "https://evil.example"]):
+        client.post(FORM, data=filled(client, email=f"p{number}@example.com", phone=""), headers={"Origin": origin})
+    assert [event.hold_code for event in stored.events()] == [None, None, None, "spam"]
+
+
+def test_too_many_from_one_address_are_held(client: FlaskClient, stored: Stored) -> None:
+    for number in range(7):
+        data = JANE | {"email": f"p{number}@example.com", "phone": ""}
+        assert client.post(FORM, data=data, environ_overrides=STRANGER).status_code == 303
+    assert [event.hold_code for event in stored.events()] == [None] * 5 + ["spam"] * 2
+
+
+def test_without_consent_it_is_held(client: FlaskClient, stored: Stored) -> None:
+    data = filled(client)
+    del data["consent"]
+    assert client.post(FORM, data=data).status_code == 303
+    assert stored.events()[0].consent_given is False
+    assert [(row.state, row.code) for row in stored.deliveries()] == [("held", "no_consent")]
+
+
+def test_the_wording_is_shown_and_its_version_kept(client: FlaskClient, stored: Stored, site: Site) -> None:
+    client.post(FORM, data=filled(client))
+    with stored.database.write() as session:
+        now = stored.database.now(session)
+        session.add(ConsentText(site_id=site.id, version="2", text="You may <call> me.", created_at=now))
+    change_site(stored, consent_version="2")
+    assert "You may &lt;call&gt; me." in client.get(FORM).get_data(as_text=True)
+    client.post(FORM, data=filled(client))
+    assert [event.consent_version for event in stored.events()] == ["1", "2"]
+
+
+def test_without_the_database_what_was_typed_is_kept_and_sent_again(
+    client: FlaskClient, stored: Stored, outage: Any
+) -> None:
+    typed = filled(client, service="implants")
+    with outage():
+        response = client.post(FORM, data=typed)
+        page = page_of(response)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "10")
+    assert (page.action, page.values) == (FORM, typed)
+    assert "<tooth>" not in page.html
+    assert client.post(page.action, data=page.values).status_code == 303
+    [event] = stored.events()
+    assert (event.hold_code, event.consent_given) == (None, True)
+
+
+def test_without_the_database_rubbish_is_told_to_come_again(client: FlaskClient, outage: Any) -> None:
+    with outage():
+        response = client.post(FORM, data=b"\xff", content_type="image/png")
+        assert response.status_code == 503
+        assert page_of(response).action == ""
+        assert client.get(FORM).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("data", "content_type"),
+    [
+        (b'{"email": "jane@example.com"}', "application/json"),
+        (b"email=jane@example.com", "text/plain"),
+        (b"--x\r\nbroken, by jane@example.com", "multipart/form-data; boundary=x"),
+        ("&".join(f"f{n}={n}" for n in range(80)).encode() + b"&email=jane@example.com", None),
+        (
+            b"jane@example.com"
+            + b"".join(b'--x\r\nContent-Disposition: form-data; name="f"\r\n\r\n1\r\n' for _ in range(101))
+            + b"--x--",
+            "multipart/form-data; boundary=x",
+        ),
+    ],
+)
+def test_what_cannot_be_understood_is_kept_and_told(
+    client: FlaskClient, stored: Stored, data: bytes, content_type: str | None
+) -> None:
+    response = client.post(FORM, data=data, content_type=content_type or "application/x-www-form-urlencoded")
+    assert response.status_code == 400
+    assert page_of(response).action == FORM
+    assert "jane@example.com" in stored.body()["text"]
+    assert stored.events() == []
+
+
+def test_files_are_not_taken_and_do_no_harm(client: FlaskClient, stored: Stored) -> None:
+    data = {**JANE, "scan": (io.BytesIO(b"x" * 1000), "scan.png")}
+    assert client.post(FORM, data=data, content_type="multipart/form-data").status_code == 303
+    assert "scan" not in str(stored.answers())
+
+
+def test_more_than_64_kilobytes_are_told(client: FlaskClient, stored: Stored) -> None:
+    response = client.post(FORM, data=JANE | {"message": "x" * 65536})
+    assert response.status_code == 413
+    assert "shorten your message" in response.get_data(as_text=True)
+    assert client.post(FORM, data=JANE | {"message": "x" * 5001}).status_code == 422
+    assert stored.events() == []
+
+
+@pytest.mark.parametrize("path", [FORM, "/f/demo/thanks"])
+def test_an_unknown_site_has_no_pages(client: FlaskClient, path: str) -> None:
+    assert client.get(path.replace("demo", "nobody")).status_code == 404
+    assert client.post(FORM.replace("demo", "nobody"), data=JANE).status_code == 404
+
+
+def test_no_address_holds_what_was_typed(client: FlaskClient) -> None:
+    response = client.post(FORM, data=filled(client))
+    assert re.fullmatch(r"/f/demo/thanks\?reference=[A-Z2-9]{3}-[A-Z2-9]{3}", response.location)
