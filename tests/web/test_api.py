@@ -13,6 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from tests.database.scan import found_in
 from tests.factory import make_site
 from tests.web.pages import ORIGIN, page_of
 from tests.web.stored import Stored
@@ -262,3 +263,11 @@ def test_the_description_is_served_with_nothing_from_elsewhere(client: FlaskClie
     assert response.status_code == 200
     assert all(link.startswith("/") for link in page_of(response).links)
     assert CONSULTATIONS in response.get_data(as_text=True)
+
+
+def test_nothing_typed_stands_in_the_database_in_plain(client: FlaskClient, stored: Stored) -> None:
+    marks = ["Zyxwina", "zyx.quorb", "visitor-mark-91", "browser-mark-17", "plumbus"]
+    person = {"first_name": marks[0], "email": f"{marks[1]}@example.com", "visitor_id": marks[2], "id": marks[3]}
+    assert post(client, JANE | person | {"insurance": marks[4]}).status_code == 201
+    assert post(client, " ".join(marks).encode()).status_code == 400
+    assert found_in(stored.database, marks) == []

@@ -1,0 +1,36 @@
+"""A site with one connection, and a clock that the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from leads.store.models import Connection, Site
+from leads.store.session import Database
+from leads.store.vault import Vault
+from tests.database.lanes import Clock
+from tests.factory import make_connection, make_site
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def timed(database_url: str, database: Database, clock: Clock) -> Iterator[Database]:
+    """The database, going by the clock of the test."""
+    opened = Database(database_url, clock)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def site(timed: Database) -> Site:
+    return make_site(timed)
+
+
+@pytest.fixture
+def connection(timed: Database, vault: Vault, site: Site) -> Connection:
+    return make_connection(timed, vault, site)

@@ -1,0 +1,126 @@
+"""What becomes of a call by someone not yet known: recorded or kept waiting, joined, moved, and its record retired."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select
+
+from leads.store import outbox
+from leads.store.models import Connection, Delivery, Lead, RemoteRecord, Site
+from leads.store.session import Database
+from leads.store.vault import Vault
+from tests.database.lanes import delivered, delivery_of, finished, leased
+from tests.factory import make_connection, send
+
+JANE = {"first_name": "Jane", "email": "jane@example.com"}
+
+
+def record_of(database: Database, connection: Connection) -> dict[str, bool]:
+    """The CRM's records that we know of, and whether they are to go."""
+    with database.read() as session:
+        rows = session.scalars(select(RemoteRecord).where(RemoteRecord.connection_id == connection.id)).all()
+    return {row.remote_id: row.retire for row in rows}
+
+
+def test_a_caller_is_recorded_at_once_and_named_later(
+    timed: Database, vault: Vault, site: Site, connection: Connection
+) -> None:
+    click = send(timed, vault, site, "call_click", visitor_id="v1")
+    [sent] = delivered(timed, connection)
+    assert not sent.lead.known
+    send(timed, vault, site, visitor_id="v1", **JANE)
+    [named] = delivered(timed, connection)
+    assert (named.lead.code, named.remote_id) == (click.reference, f"r-{click.reference}")
+    assert record_of(timed, connection) == {f"r-{click.reference}": False}
+
+
+def test_a_connection_that_waits_gets_the_call_once_the_caller_is_known(
+    timed: Database, vault: Vault, site: Site
+) -> None:
+    connection = make_connection(timed, vault, site, unknown_callers="wait")
+    click = send(timed, vault, site, "call_click", visitor_id="v1").event_id
+    assert (delivery_of(timed, click).state, delivery_of(timed, click).code) == ("held", "unknown_caller")
+    assert delivered(timed, connection) == []
+    form = send(timed, vault, site, visitor_id="v1", **JANE).event_id
+    assert [item.event.id for item in delivered(timed, connection)] == [click, form]
+
+
+def test_a_known_caller_waits_for_nothing(timed: Database, vault: Vault, site: Site) -> None:
+    make_connection(timed, vault, site, unknown_callers="wait")
+    send(timed, vault, site, visitor_id="v1", **JANE)
+    click = send(timed, vault, site, "call_click", visitor_id="v1").event_id
+    assert delivery_of(timed, click).state == "waiting"
+
+
+@pytest.fixture
+def known(timed: Database, vault: Vault, site: Site, connection: Connection) -> str:
+    """Jane is known and in the CRM; her reference code."""
+    accepted = send(timed, vault, site, visitor_id="v1", **JANE)
+    delivered(timed, connection)
+    return accepted.reference
+
+
+def test_a_call_moves_to_the_person_and_the_callers_record_goes(
+    timed: Database, vault: Vault, site: Site, connection: Connection, known: str
+) -> None:
+    click = send(timed, vault, site, "call_click", visitor_id="v2")
+    delivered(timed, connection)
+    form = send(timed, vault, site, visitor_id="v2", **JANE)
+    assert form.reference == known
+    row = delivery_of(timed, click.event_id)
+    assert (row.state, row.code) == ("waiting", "moved")
+    lane = leased(timed, connection)
+    assert outbox.to_retire(timed, lane) == ([], [])  # not before the call stands on the person's record
+    outbox.release(timed, lane)
+
+    moved = delivered(timed, connection)
+    assert [item.event.id for item in moved] == [click.event_id, form.event_id]
+    assert {(item.lead.code, item.remote_id) for item in moved} == {(known, f"r-{known}")}
+    lane = leased(timed, connection)
+    leads, remote_ids = outbox.to_retire(timed, lane)
+    assert remote_ids == [f"r-{click.reference}"]
+    outbox.retired(timed, lane, leads)
+    assert outbox.to_retire(timed, lane) == ([], [])
+    assert record_of(timed, connection) == {f"r-{known}": False}
+
+
+def test_a_call_that_was_on_its_way_while_the_caller_became_known_is_moved_too(
+    timed: Database, vault: Vault, site: Site, connection: Connection, known: str
+) -> None:
+    click = send(timed, vault, site, "call_click", visitor_id="v2")
+    lane = leased(timed, connection)
+    flying = outbox.claim(timed, lane, 10, 60)
+    send(timed, vault, site, visitor_id="v2", **JANE)
+    assert finished(timed, lane, flying) == 0
+    outbox.release(timed, lane)
+    row = delivery_of(timed, click.event_id)
+    assert (row.state, row.code) == ("waiting", "moved")
+    assert record_of(timed, connection) == {f"r-{known}": False, f"r-{click.reference}": True}
+    assert {item.lead.code for item in delivered(timed, connection)} == {known}
+
+
+def test_a_record_that_the_crm_took_for_both_stays(
+    timed: Database, vault: Vault, site: Site, connection: Connection, known: str
+) -> None:
+    send(timed, vault, site, "call_click", visitor_id="v2")
+    lane = leased(timed, connection)
+    finished(timed, lane, outbox.claim(timed, lane, 10, 60), remote_id=f"r-{known}")
+    outbox.release(timed, lane)
+    send(timed, vault, site, visitor_id="v2", **JANE)
+    delivered(timed, connection)
+    lane = leased(timed, connection)
+    leads, remote_ids = outbox.to_retire(timed, lane)
+    assert (len(leads), remote_ids) == (1, [])
+
+
+@pytest.mark.usefixtures("known")
+def test_a_call_that_was_never_sent_goes_to_the_person_alone(
+    timed: Database, vault: Vault, site: Site, connection: Connection
+) -> None:
+    send(timed, vault, site, "call_click", visitor_id="v2")
+    send(timed, vault, site, visitor_id="v2", **JANE)
+    assert len({item.lead.id for item in delivered(timed, connection)}) == 1
+    with timed.read() as session:
+        caller = session.scalars(select(Lead).where(Lead.merged_into.is_not(None))).one()
+        assert session.scalars(select(Delivery).where(Delivery.lead_id == caller.id)).all() == []
+    assert all(not retire for retire in record_of(timed, connection).values())

@@ -1,0 +1,113 @@
+"""The tables: migrations and models agree, an unfit schema or key is refused, and nothing is made anew over data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from leads.store import schema
+from leads.store.models import Base
+from leads.store.schema import SchemaError, current, head, open_vault, require_current, upgrade
+from leads.store.session import Database
+from leads.store.vault import VaultError
+from tests.factory import make_site
+
+
+@pytest.fixture
+def empty(database_url: str, database: Database) -> Iterator[Database]:
+    """A database without any table."""
+    with database.write() as session:
+        session.execute(text("DROP TABLE alembic_version"))
+        Base.metadata.drop_all(session.connection())
+    opened = Database(database_url)
+    yield opened
+    opened.close()
+
+
+def revision_becomes(database: Database, revision: str) -> None:
+    with database.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+
+
+def test_the_migrations_make_what_the_models_say(database: Database) -> None:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_an_empty_database_becomes_current(empty: Database) -> None:
+    assert current(empty) is None
+    with pytest.raises(SchemaError, match="frontdesk db upgrade"):
+        require_current(empty)
+    upgrade(empty)
+    require_current(empty)
+    assert current(empty) == head()
+    assert set(Base.metadata.tables) <= set(inspect(empty.engine).get_table_names())
+
+
+def test_upgrading_again_changes_nothing(database: Database) -> None:
+    make_site(database)
+    upgrade(database)
+    make_site(database, key="other")
+
+
+def test_two_upgrades_at_once_wait_for_each_other(empty: Database, database_url: str) -> None:
+    databases = [Database(database_url) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(upgrade, databases))
+    for opened in databases:
+        require_current(opened)
+        opened.close()
+
+
+def test_the_schema_of_a_newer_version_is_refused(database: Database) -> None:
+    revision_becomes(database, "9999")
+    for step in (upgrade, require_current):
+        with pytest.raises(SchemaError, match="newer Frontdesk"):
+            step(database)
+
+
+def test_a_migration_that_fails_leaves_no_half_of_it(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    with empty.write() as session:
+        session.execute(text("CREATE TABLE worker (id INTEGER)"))  # in the way of the first migration
+    with pytest.raises(Exception, match="worker"):
+        upgrade(empty)
+    assert inspect(empty.engine).get_table_names() in (["worker"], ["alembic_version", "worker"])
+    assert current(empty) is None
+
+
+def test_keys_are_made_for_a_new_database_and_kept(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    first = open_vault(database, path)
+    before = path.read_bytes()
+    assert open_vault(database, path).digest("x") == first.digest("x")
+    assert path.read_bytes() == before
+
+
+def test_keys_that_are_there_already_are_taken(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    schema.create_keys(path)
+    before = path.read_bytes()
+    open_vault(database, path)
+    assert path.read_bytes() == before
+
+
+def test_without_its_keys_a_database_is_not_opened_and_no_key_is_made(database: Database, tmp_path: Path) -> None:
+    open_vault(database, tmp_path / "keys.json")
+    (tmp_path / "keys.json").unlink()
+    with pytest.raises(VaultError, match="is missing"):
+        open_vault(database, tmp_path / "keys.json")
+    assert not (tmp_path / "keys.json").exists()
+
+
+def test_the_keys_of_another_database_are_refused(database: Database, tmp_path: Path) -> None:
+    open_vault(database, tmp_path / "keys.json")
+    schema.create_keys(tmp_path / "other.json")
+    with pytest.raises(VaultError, match=r"other\.json does not belong to this database"):
+        open_vault(database, tmp_path / "other.json")
