@@ -15,7 +15,9 @@ _SHOWN = 200  # records on the first page
 
 @pages.after_app_request
 def add_headers(response: Response) -> Response:
-    response.headers.setdefault("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'")
+    response.headers.setdefault(
+        "Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'"
+    )
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Cache-Control", "no-store")
     return response

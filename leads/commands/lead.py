@@ -97,6 +97,7 @@ def retry(code: str | None, state: str | None) -> None:
 
 def _as_dict(journey: Journey) -> dict[str, Any]:
     return {
+        "id": journey.lead.id,
         "code": journey.lead.code,
         "site": journey.site.key,
         "person": dict(journey.person),

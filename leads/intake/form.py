@@ -147,7 +147,7 @@ def _page(
     # A browser checks form-action for the redirect after the form as well.
     origins = {f"{url.scheme}://{url.netloc}" for url in map(urlsplit, site.thank_you_urls)}
     response.headers["Content-Security-Policy"] = (
-        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; "
         "form-action " + " ".join(["'self'", *sorted(origins)])
     )
     return response

@@ -15,7 +15,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import phonenumbers
-from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, Subquery, and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import (
@@ -48,7 +48,7 @@ _NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
 
 
 class Wait(NamedTuple):
-    """Enquiries that have not arrived at one connection for one reason; see `_reason` for the words.
+    """Enquiries that have not arrived at one connection for one reason; see `_not_arrived` for the words.
 
     connection: None when the site has none. oldest: when the first of them was received.
     """
@@ -129,39 +129,47 @@ def connections_in_use(session: Session) -> list[Connection]:
     return list(session.scalars(in_use.order_by(Connection.created_at, Connection.id)))
 
 
-def _reason() -> ColumnElement[str]:
-    """on_the_way, problem, paused, unknown_caller, spam, no_consent, removed, refused or expired."""
-    return case(
+def _not_arrived() -> Subquery:
+    """Every delivery that has not arrived, with the reason: on_the_way, problem, paused, unknown_caller, spam,
+    no_consent, removed, refused or expired."""
+    reason = case(
         (Delivery.state == "held", Delivery.code),
         (Delivery.state.in_(("refused", "expired")), Delivery.state),
         (Connection.state == "failing", "problem"),
         (Connection.state == "paused", "paused"),
         else_="on_the_way",
     )
+    # What a CRM says of one try while it is only late, says nothing about all that wait there.
+    sentence = case((Delivery.state.in_(("refused", "expired", "held")), Delivery.sentence), else_=None)
+    return (
+        select(
+            reason.label("reason"),
+            sentence.label("sentence"),
+            Delivery.connection_id,
+            Delivery.event_id,
+            Delivery.created_at,
+        )
+        .join(Connection, Connection.id == Delivery.connection_id)
+        .where(Delivery.state.in_(_NOT_ARRIVED))
+        .subquery()
+    )
 
 
 def _waiting(session: Session) -> dict[str, int]:
-    rows = session.execute(
-        select(_reason(), func.count(Delivery.event_id.distinct()))
-        .join(Connection, Connection.id == Delivery.connection_id)
-        .where(Delivery.state.in_(_NOT_ARRIVED))
-        .group_by(_reason())
-    )
+    late = _not_arrived().c
+    rows = session.execute(select(late.reason, func.count(late.event_id.distinct())).group_by(late.reason))
     return dict(rows.all())
 
 
 def _waits(session: Session, connections: Iterable[Connection]) -> list[Wait]:
     by_id = {connection.id: connection for connection in connections}
-    # What a CRM says of one try while it is only late, says nothing about all that wait there.
-    why = case((Delivery.state.in_(("refused", "expired", "held")), Delivery.sentence), else_=None)
+    late = _not_arrived().c
     rows = session.execute(
-        select(_reason(), Delivery.connection_id, why, func.count(), func.min(Delivery.created_at))
-        .join(Connection, Connection.id == Delivery.connection_id)
-        .where(Delivery.state.in_(_NOT_ARRIVED))
-        .group_by(_reason(), Delivery.connection_id, why)
-        .order_by(func.min(Delivery.created_at))
+        select(late.reason, late.connection_id, func.count(), func.min(late.created_at), late.sentence)
+        .group_by(late.reason, late.connection_id, late.sentence)
+        .order_by(func.min(late.created_at))
     )
-    return [Wait(reason, by_id.get(id_), count, oldest, sentence) for reason, id_, sentence, count, oldest in rows]
+    return [Wait(reason, by_id.get(id_), *rest) for reason, id_, *rest in rows]
 
 
 def _without_connection(session: Session, connections: Iterable[Connection]) -> list[Wait]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable
 
-from sqlalchemy import inspect, text
+from sqlalchemy import Text, cast, inspect, literal_column, select, table
 
 from leads.store.session import Database, sqlite_file
 
@@ -28,6 +28,9 @@ def _content(database: Database) -> bytes:
         beside = [file.with_name(file.name + end) for end in ("", "-wal", "-shm")]
         return b"".join(path.read_bytes() for path in beside if path.exists())
     with database.read() as session:
-        tables = inspect(database.engine).get_table_names()
-        rows = [session.scalars(text(f'SELECT t::text FROM "{table}" t')).all() for table in tables]
-    return "\n".join(row for table in rows for row in table).encode()
+        tables = [table(name) for name in inspect(database.engine).get_table_names()]
+        rows = [
+            session.scalars(select(cast(literal_column(f'"{each.name}"'), Text)).select_from(each)).all()
+            for each in tables
+        ]
+    return "\n".join(row for found in rows for row in found).encode()

@@ -43,20 +43,20 @@ def test_sqlite_is_new_enough_not_to_corrupt_a_shared_wal(database: Database) ->
 @only_sqlite
 def test_a_writing_transaction_has_the_lock_before_it_reads(database: Database, database_url: str) -> None:
     other = Database(database_url)
-    entered, done = threading.Event(), threading.Event()
+    entered = threading.Event()
 
     def write_elsewhere() -> None:
         with other.write() as session:
+            session.get(Meta, "here")
             entered.set()
-            session.add(Meta(name="elsewhere", value=b"1"))
-        done.set()
 
     with ThreadPoolExecutor(1) as pool:
-        with database.write() as session:  # nothing read or written yet
-            pool.submit(write_elsewhere)
+        with database.write() as session:
+            session.get(Meta, "here")
+            elsewhere = pool.submit(write_elsewhere)
             assert not entered.wait(0.2)
             session.add(Meta(name="here", value=b"1"))
-        assert done.wait(5)
+        elsewhere.result(timeout=5)
     other.close()
 
 
@@ -71,10 +71,14 @@ def test_a_reader_neither_waits_for_a_writer_nor_sees_what_is_not_committed(data
 
 
 def test_an_exception_takes_everything_back(database: Database) -> None:
-    with pytest.raises(ZeroDivisionError), database.write() as session:
-        session.add(Meta(name="x", value=b"1"))
-        session.flush()
-        raise ZeroDivisionError
+    def fail_half_way() -> None:
+        with database.write() as session:
+            session.add(Meta(name="x", value=b"1"))
+            session.flush()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
     with database.read() as session:
         assert session.get(Meta, "x") is None
 
@@ -120,17 +124,11 @@ def test_the_clock_goes_on_within_a_transaction(database: Database) -> None:
         assert database.now(session) > first
 
 
-def test_a_database_error_does_not_say_what_was_written(database: Database) -> None:
-    make_site(database)
-    with pytest.raises(IntegrityError) as caught, database.write() as session:
-        now = database.now(session)
-        session.add(beat(MARK, now))
-        session.flush()
-        session.execute(
-            text("INSERT INTO worker (id, started_at, seen_at) VALUES (:id, :at, NULL)"), {"id": MARK, "at": str(now)}
-        )
-    assert f"'{MARK}'" not in str(caught.value)
-    assert "hide_parameters" in str(caught.value)
+def test_a_database_error_does_not_say_what_was_asked(database: Database) -> None:
+    with pytest.raises(DBAPIError) as caught, database.read() as session:
+        session.execute(text("SELECT * FROM nowhere WHERE name = :name"), {"name": MARK})
+    assert "nowhere" in str(caught.value)
+    assert MARK not in str(caught.value)
 
 
 def test_a_row_that_belongs_to_nothing_is_refused(database: Database) -> None:
@@ -145,4 +143,3 @@ def test_a_site_that_is_used_cannot_vanish(database: Database) -> None:
     site = make_site(database)
     with pytest.raises(IntegrityError), database.write() as session:
         session.delete(session.get_one(Site, site.id))
-        session.flush()

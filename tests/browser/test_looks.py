@@ -1,0 +1,92 @@
+"""Every page: axe-core finds nothing, in light and dark, and nothing sticks out at 360 px."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from tests.browser.conftest import Demo, accessibility_troubles, overflow
+from tests.programs import wait_for
+
+PUBLIC = [
+    "/demo/",
+    "/f/demo/consultation",
+    "/f/demo/thanks?reference=K7Q-2MX",
+    "/api/docs",
+    "/nowhere",
+    "/desk/sign-in",
+]
+DESK = [
+    "/desk/",
+    "/desk/leads",
+    "/desk/connections",
+    "/desk/connections/new",
+    "/desk/connections/new/sandbox",
+    "/desk/users",
+    "/desk/account",
+    "/desk/unreadable",
+]
+
+
+def _look_at(page: Page, url: str) -> None:
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the two literals
+        for width in (1200, 360):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.goto(url)
+            assert accessibility_troubles(page) == [], f"{url}, {scheme}, {width} px"
+            assert overflow(page) == 0, f"{url} is wider than {width} px"
+
+
+@pytest.mark.parametrize("path", PUBLIC)
+def test_public_pages(demo: Demo, chromium: Browser, path: str) -> None:
+    context = chromium.new_context()
+    _look_at(context.new_page(), demo.url + path)
+    context.close()
+
+
+@pytest.mark.parametrize("path", DESK)
+def test_desk_pages(demo: Demo, signed_in: BrowserContext, path: str) -> None:
+    page = signed_in.new_page()
+    _look_at(page, demo.url + path)
+    page.close()
+
+
+def test_pages_that_have_something_to_tell(demo: Demo, signed_in: BrowserContext) -> None:
+    """A lead that was refused, one held as spam, one that waits, and the connection that has a problem."""
+    page = signed_in.new_page()
+    demo.faults(faults=["refuse_phone"])
+    refused = _post(demo, "Rita", phone="(201) 555-0142")
+    held = _post(demo, "Sam", website="http://spam.example")
+    wait_for(lambda: demo.state(refused) == "refused", 10)
+    demo.faults(faults=["wrong_key"])
+    waiting = _post(demo, "Walt")
+    wait_for(lambda: demo.connection_state() == "failing", 10)
+    for reference in (refused, held, waiting):
+        _look_at(page, demo.lead_url(reference))
+    _look_at(page, f"{demo.url}/desk/")
+    page.goto(f"{demo.url}/desk/connections")
+    page.get_by_role("link", name="Sandbox CRM").first.click()
+    _look_at(page, page.url)
+    _look_at(page, page.url + "/options")
+    _look_at(page, page.url.removesuffix("/options") + "/remove")
+    demo.faults()
+    page.close()
+
+
+def test_the_sandbox(demo: Demo, chromium: Browser) -> None:
+    context = chromium.new_context()
+    page = context.new_page()
+    _look_at(page, demo.crm)
+    record = requests.get(f"{demo.crm}/contacts.json", timeout=5).json()["contacts"]
+    for contact in record[:1]:
+        _look_at(page, f"{demo.crm}/contacts/{contact['id']}")
+    context.close()
+
+
+def _post(demo: Demo, name: str, **more: str) -> str:
+    """An enquiry by the API; its reference code."""
+    body = {"site": "demo", "id": f"looks-{name}", "first_name": name, "email": f"{name}@example.com", "consent": True}
+    answer = requests.post(f"{demo.url}/api/v1/consultations", json=body | more, timeout=5)
+    return str(answer.json()["reference"])

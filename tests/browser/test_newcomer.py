@@ -1,0 +1,116 @@
+"""What a newcomer does after `make run`, in a real browser."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import requests
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Demo, send_request
+from tests.programs import wait_for
+
+
+def test_the_form_works_without_javascript_and_arrives(demo: Demo, visitor: Page, desk: Page) -> None:
+    desk.goto(f"{demo.url}/desk/")
+    reference = send_request(
+        visitor, demo, first_name="Jane", last_name="Doe", email="jane@example.com", phone="(201) 555-0123"
+    )
+    expect(visitor.get_by_role("heading", name="Thank you")).to_be_visible()
+    assert re.fullmatch(r"[A-Z2-9]{3}-[A-Z2-9]{3}", reference)
+    sent = time.monotonic()
+    expect(desk.get_by_role("link", name="Jane Doe")).to_be_visible()  # the open page refreshes itself
+    expect(desk.get_by_text("Every enquiry is in the CRM.")).to_be_visible()
+    assert time.monotonic() - sent < 5
+
+    desk.get_by_role("link", name="Jane Doe").click()
+    for station in ("Received and stored", "Sent", "Seen in the CRM"):
+        expect(desk.get_by_role("listitem").filter(has_text=station).first).to_be_visible()
+    record = desk.get_by_role("link", name="Open the record in the CRM").get_attribute("href")
+    assert record is not None
+    assert "Jane" in requests.get(record, timeout=5).text
+
+
+def test_what_was_typed_stays_beside_its_error(demo: Demo, visitor: Page) -> None:
+    visitor.goto(f"{demo.url}/f/demo/consultation")
+    visitor.get_by_label("First name").fill("Tom <b>")
+    visitor.get_by_label("E-mail").fill("tom@")
+    visitor.get_by_role("button", name="Send request").click()
+    expect(visitor.get_by_label("E-mail")).to_have_attribute("aria-invalid", "true")
+    expect(visitor.get_by_label("First name")).to_have_value("Tom <b>")
+    visitor.get_by_label("E-mail").fill("tom@example.com")
+    visitor.get_by_label("I agree").check()
+    visitor.get_by_role("button", name="Send request").click()
+    expect(visitor.get_by_role("heading", name="Thank you")).to_be_visible()
+
+
+def test_a_lead_is_found_by_the_code_that_she_says(demo: Demo, visitor: Page, desk: Page) -> None:
+    reference = send_request(visitor, demo, first_name="Cora", last_name="Code", email="cora@example.com")
+    desk.goto(f"{demo.url}/desk/leads")
+    desk.locator("#q").fill(reference.lower().replace("-", ""))
+    desk.get_by_role("button", name="Search").click()
+    expect(desk.get_by_role("heading", name="Cora Code")).to_be_visible()
+
+
+def test_a_tap_on_call_us_is_joined_to_the_form_that_follows(demo: Demo, desk: Page) -> None:
+    context = desk.context.browser.new_context()  # type: ignore[union-attr]  # it has one
+    page = context.new_page()
+    page.goto(f"{demo.url}/demo/")
+    with page.expect_response(re.compile("call-clicks")) as answer:
+        page.get_by_role("link", name="Call Us").click()
+    assert answer.value.status == 201
+    reference = answer.value.json()["reference"]
+    page = context.new_page()  # in the first one Chromium now asks which program may call
+    assert send_request(page, demo, first_name="Carl", last_name="Call", email="carl@example.com") == reference
+    context.close()
+    record = wait_for(lambda: [one for one in _contacts(demo) if one["properties"].get("last_name") == "Call"], 10)[0]
+    wait_for(lambda: len(_contact(demo, record["id"])["activities"]) == 2, 10)
+
+
+def test_a_refused_phone_is_told_and_sent_again_by_a_button(demo: Demo, visitor: Page, desk: Page) -> None:
+    demo.faults(faults=["refuse_phone"], refuse_phone="+12015550199")
+    send_request(visitor, demo, first_name="Rita", last_name="Refused", phone="(201) 555-0199")
+    desk.goto(f"{demo.url}/desk/")
+    expect(desk.get_by_text("1 enquiry needs you.")).to_be_visible(timeout=10_000)
+    desk.get_by_role("link", name="Rita Refused").click()
+    expect(desk.get_by_text("The CRM does not accept this phone number.").first).to_be_visible()
+    demo.faults()
+    desk.get_by_role("button", name="Send again").click()
+    expect(desk.get_by_role("listitem").filter(has_text="Seen in the CRM").first).to_be_visible(timeout=10_000)
+    desk.goto(f"{demo.url}/desk/")
+    expect(desk.get_by_text("Every enquiry is in the CRM.")).to_be_visible(timeout=10_000)
+
+
+def test_a_crm_that_is_down_is_told_and_all_arrives_afterwards(demo: Demo, visitor: Page, desk: Page) -> None:
+    demo.faults(down=True)
+    send_request(visitor, demo, first_name="Dora", last_name="Down", email="dora@example.com")
+    desk.goto(f"{demo.url}/desk/")
+    expect(desk.get_by_role("status").first).to_contain_text("1 enquiry", timeout=15_000)
+    demo.faults()
+    expect(desk.get_by_text("Every enquiry is in the CRM.")).to_be_visible(timeout=30_000)
+
+
+def test_a_connection_with_a_wrong_key_says_so(demo: Demo, desk: Page) -> None:
+    desk.goto(f"{demo.url}/desk/connections")
+    desk.get_by_role("button", name="Connect a CRM").click()
+    desk.get_by_role("button", name="Sandbox CRM").click()
+    desk.get_by_label("Address").fill(demo.crm)
+    desk.get_by_label("Key", exact=True).fill("not-the-key")
+    desk.get_by_role("button", name="Test and save").click()
+    expect(desk.get_by_text("The CRM does not accept the key. Enter a new one.")).to_be_visible()
+    assert "not-the-key" not in desk.content()
+    desk.get_by_label("Key", exact=True).fill("sandbox-key")
+    desk.locator("#name").fill("Second CRM")
+    desk.get_by_role("button", name="Test and save").click()
+    expect(desk.get_by_role("heading", name="Second CRM")).to_be_visible()
+    desk.get_by_role("button", name=re.compile("Pause")).click()
+    expect(desk.get_by_text("Paused").first).to_be_visible()
+
+
+def _contacts(demo: Demo) -> list[dict[str, object]]:
+    return list(requests.get(f"{demo.crm}/contacts.json", timeout=5).json()["contacts"])
+
+
+def _contact(demo: Demo, contact_id: object) -> dict[str, list[object]]:
+    return next(one for one in _contacts(demo) if one["id"] == contact_id)  # type: ignore[return-value]  # JSON

@@ -1,0 +1,97 @@
+"""What the tests of the desk share: users, somebody at a browser, a worker's heartbeat."""
+
+from __future__ import annotations
+
+import html
+import re
+from datetime import timedelta
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from argon2 import PasswordHasher
+from flask import Flask
+from sqlalchemy import select, update
+from werkzeug.test import TestResponse
+
+from leads.store.models import Delivery, Event, User, Worker
+from leads.store.session import Database
+
+PASSWORD = "correct horse battery"
+
+
+def make_user(database: Database, name: str = "anna", role: str = "admin") -> User:
+    """A user who has set their own password."""
+    with database.write() as session:
+        now = database.now(session)
+        user = User(name=name, role=role, password_hash=_password_hash(), one_time=False, created_at=now)
+        session.add(user)
+    return user
+
+
+@cache
+def _password_hash() -> str:
+    """Made once: hashing a password is slow on purpose."""
+    return PasswordHasher().hash(PASSWORD)
+
+
+def beat(database: Database, seconds_ago: float = 1) -> None:
+    """A worker was last seen then."""
+    with database.write() as session:
+        now = database.now(session)
+        session.merge(Worker(id="w", started_at=now, seen_at=now - timedelta(seconds=seconds_ago)))
+
+
+def set_state(database: Database, event_id: UUID, state: str, **more: Any) -> UUID:
+    """Put the deliveries of an event into a state. Returns the id of one of them."""
+    with database.write() as session:
+        session.execute(update(Delivery).where(Delivery.event_id == event_id).values(state=state, **more))
+        return session.scalars(select(Delivery.id).where(Delivery.event_id == event_id)).first() or UUID(int=0)
+
+
+def lead_of(database: Database, event_id: UUID) -> UUID:
+    """The lead behind an event."""
+    with database.read() as session:
+        return session.get_one(Event, event_id).lead_id
+
+
+def plain(page: str) -> str:
+    """The page as one reads it: without tags, in one line."""
+    body = re.sub(r"(?s)<head>.*?</head>|<[^>]+>", " ", page)
+    return re.sub(r"\s+([.,:;])", r"\1", re.sub(r"\s+", " ", html.unescape(body)))
+
+
+class Person:
+    """Somebody at a browser."""
+
+    def __init__(self, app: Flask, address: str = "192.0.2.1") -> None:
+        self.client = app.test_client()
+        self.client.environ_base["REMOTE_ADDR"] = address
+
+    def get(self, path: str, status: int = 200) -> str:
+        """The page at this path, which must have this status."""
+        answer = self.client.get(path)
+        assert answer.status_code == status, answer.text
+        return answer.text
+
+    def post(self, path: str, status: int = 303, **fields: Any) -> TestResponse:
+        """Send a form with the token of this session."""
+        answer = self.client.post(path, data={"csrf_token": self._token(), **fields})
+        assert answer.status_code == status, answer.text
+        return answer
+
+    def sign_in(self, name: str = "anna", password: str = PASSWORD, status: int = 303, **more: str) -> TestResponse:
+        return self.post("/desk/sign-in", status, name=name, password=password, **more)
+
+    def _token(self) -> str:
+        found = re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/desk/sign-in").text)
+        assert found is not None
+        return found[1]
+
+
+def signed_in(app: Flask, database: Database, name: str = "anna", role: str = "admin") -> Person:
+    """A new user who has just signed in."""
+    make_user(database, name, role)
+    person = Person(app)
+    person.sign_in(name)
+    return person

@@ -1,0 +1,157 @@
+"""What staff decide about an enquiry: sent again, released, taken care of, each written down."""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from leads.store import outbox
+from leads.store.models import Action, Connection, Delivery, Event, Site, new_id
+from leads.store.session import Database
+from leads.store.vault import Vault
+from tests.factory import send
+from tests.web.desk import Person, lead_of, plain, set_state, signed_in
+
+JANE = {"first_name": "Jane", "last_name": "Doe", "email": "jane@example.com"}
+
+
+@pytest.fixture
+def sam(app: Flask, database: Database) -> Person:
+    return signed_in(app, database, "sam", "staff")
+
+
+def _delivery(database: Database, delivery_id: UUID) -> Delivery:
+    with database.read() as session:
+        return session.get_one(Delivery, delivery_id)
+
+
+def _done(database: Database) -> list[tuple[str, str]]:
+    with database.read() as session:
+        return [(action.user_name, action.what) for action in session.scalars(select(Action))]
+
+
+@pytest.mark.parametrize("state", ["waiting", "refused", "expired", "sent", "confirmed"])
+def test_send_again(sam: Person, database: Database, vault: Vault, site: Site, state: str) -> None:
+    event = send(database, vault, site, **JANE)
+    delivery_id = set_state(database, event.event_id, state, attempts=9, code="bad_phone", sentence="No.", missing=2)
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    assert "Send again" in sam.get(lead)
+    assert sam.post(f"/desk/deliveries/{delivery_id}/send-again").location == lead
+    row = _delivery(database, delivery_id)
+    assert (row.state, row.attempts, row.code, row.missing) == ("waiting", 0, None, 0)
+    assert _done(database) == [("sam", "send_again")]
+    page = plain(sam.get(lead))
+    assert "It is on its way again." in page
+    assert "sam sent it again" in page
+
+
+@pytest.mark.parametrize("state", ["sending", "held", "handled", "erased"])
+def test_what_cannot_be_sent_again_is_left_alone(
+    sam: Person, database: Database, vault: Vault, site: Site, state: str
+) -> None:
+    event = send(database, vault, site, **JANE)
+    delivery_id = set_state(database, event.event_id, state)
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    page = sam.get(lead)
+    assert "Send again" not in page
+    assert ("It is being sent right now." in page) == (state == "sending")
+    sam.post(f"/desk/deliveries/{delivery_id}/send-again")
+    assert _delivery(database, delivery_id).state == state
+    assert _done(database) == []
+    assert "Nothing was done" in sam.get(lead)
+
+
+def test_nothing_is_sent_again_through_a_connection_that_is_gone(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event = send(database, vault, site, **JANE)
+    delivery_id = set_state(database, event.event_id, "confirmed")
+    with database.write() as session:
+        outbox.remove(session, session.scalars(select(Connection)).one(), database.now(session))
+    page = sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
+    assert "Send again" not in page
+    assert "This connection was removed" in page
+    sam.post(f"/desk/deliveries/{delivery_id}/send-again")
+    assert _delivery(database, delivery_id).state == "confirmed"
+
+
+def test_not_spam_send(sam: Person, database: Database, vault: Vault, site: Site) -> None:
+    event = send(database, vault, site, suspicion="trap", **JANE)
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    assert "Not spam, send" in sam.get(lead)
+    sam.post(f"/desk/events/{event.event_id}/release")
+    assert _states(database, event.event_id) == ["waiting"]
+    assert _done(database) == [("sam", "not_spam")]
+    page = plain(sam.get(lead))
+    assert "It is on its way to the CRM." in page
+    assert "sam said it is not spam" in page
+    assert "Not spam, send" not in page
+
+
+def test_consent_was_given_send(sam: Person, database: Database, vault: Vault, site: Site) -> None:
+    event = send(database, vault, site, consent=False, **JANE)
+    assert "Consent was given, send" in sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
+    sam.post(f"/desk/events/{event.event_id}/release")
+    assert _states(database, event.event_id) == ["waiting"]
+    assert _done(database) == [("sam", "consent_given")]
+
+
+def test_a_release_waits_while_its_connection_is_paused(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event = send(database, vault, site, suspicion="trap", **JANE)
+    with database.write() as session:
+        outbox.pause(session, session.scalars(select(Connection)).one(), database.now(session))
+    sam.post(f"/desk/events/{event.event_id}/release")
+    assert _states(database, event.event_id) == ["held"]
+    assert "as soon as a connection can take it" in sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
+
+
+def test_what_was_decided_before_stays(sam: Person, database: Database, vault: Vault, site: Site) -> None:
+    event = send(database, vault, site, **JANE)
+    sam.post(f"/desk/events/{event.event_id}/release")
+    assert _done(database) == []
+    with database.read() as session:
+        assert session.get_one(Event, event.event_id).hold_code is None
+
+
+@pytest.mark.parametrize("state", ["waiting", "refused", "expired", "held"])
+def test_i_took_care_of_it(sam: Person, database: Database, vault: Vault, site: Site, state: str) -> None:
+    event = send(database, vault, site, **JANE)
+    delivery_id = set_state(database, event.event_id, state)
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    assert "I took care of it" in sam.get(lead)
+    sam.post(f"/desk/deliveries/{delivery_id}/handled")
+    assert _delivery(database, delivery_id).state == "handled"
+    assert _done(database) == [("sam", "handled")]
+    assert "Taken care of" in sam.get(lead)
+
+
+@pytest.mark.parametrize("state", ["sending", "sent", "confirmed"])
+def test_what_arrived_needs_nobody(sam: Person, database: Database, vault: Vault, site: Site, state: str) -> None:
+    event = send(database, vault, site, **JANE)
+    delivery_id = set_state(database, event.event_id, state)
+    assert "I took care of it" not in sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
+    sam.post(f"/desk/deliveries/{delivery_id}/handled")
+    assert _delivery(database, delivery_id).state == state
+
+
+def test_buttons_for_what_does_not_exist(sam: Person) -> None:
+    for path in ("deliveries/{}/send-again", "deliveries/{}/handled", "events/{}/release", "resubmissions/{}/seen"):
+        sam.post("/desk/" + path.format(new_id()), 404)
+
+
+def test_each_button_stands_where_it_helps(sam: Person, database: Database, vault: Vault, site: Site) -> None:
+    event = send(database, vault, site, suspicion="It was sent faster than a person can.", **JANE)
+    page = sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
+    buttons = re.findall(r"<button[^>]*>([^<]+)</button>", page)
+    assert buttons == ["Sign out", "Not spam, send", "It is spam, leave it"]
+
+
+def _states(database: Database, event_id: UUID) -> list[str]:
+    with database.read() as session:
+        return list(session.scalars(select(Delivery.state).where(Delivery.event_id == event_id)))

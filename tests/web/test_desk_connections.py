@@ -1,0 +1,191 @@
+"""Connections in the desk, tried against a CRM that really answers."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from config.settings import Settings, load_settings
+from leads.store.models import Action, Connection, Delivery, Site
+from leads.store.session import Database
+from leads.store.vault import Vault
+from tests.factory import send
+from tests.web.desk import Person, plain, set_state, signed_in
+
+KEY = "sandbox-key-that-is-right"
+WRONG = "sandbox-key-that-is-wrong"
+JANE = {"first_name": "Jane", "email": "jane@example.com"}
+
+
+class _Crm(BaseHTTPRequestHandler):
+    """Knows one key and answers nothing else."""
+
+    def do_GET(self) -> None:
+        right = self.headers["Authorization"] == f"Bearer {KEY}"
+        body = json.dumps({"account": "demo"} if right else {"code": "bad_key"}).encode()
+        self.send_response(200 if right else 401)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def crm() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Crm)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    return load_settings({}, database_url=database_url, data_dir=str(tmp_path), allowed_private_hosts="127.0.0.1")
+
+
+@pytest.fixture
+def anna(app: Flask, database: Database) -> Person:
+    return signed_in(app, database)
+
+
+def _connection(database: Database, name: str = "Sandbox CRM") -> Connection:
+    with database.read() as session:
+        return session.scalars(select(Connection).where(Connection.name == name)).one()
+
+
+def _options(database: Database, vault: Vault, name: str) -> dict[str, str]:
+    row = _connection(database, name)
+    options: dict[str, str] = vault.open(row.options_sealed, "connection", "options", row.id)
+    return options
+
+
+def _typed(crm: str, key: str = KEY, **more: str) -> dict[str, str]:
+    return {"site": "demo", "name": "Main CRM", "option-url": crm, "option-key": key} | more
+
+
+def test_add_a_connection(anna: Person, database: Database, vault: Vault, crm: str) -> None:
+    assert "/desk/connections/new/sandbox" in anna.get("/desk/connections/new")
+    assert 'type="password"' in anna.get("/desk/connections/new/sandbox")
+    answer = anna.post("/desk/connections/new/sandbox", **_typed(crm, unknown_callers="wait"))
+    row = _connection(database, "Main CRM")
+    assert answer.location == f"/desk/connections/{row.id}"
+    assert (row.state, row.unknown_callers) == ("working", "wait")
+    assert _options(database, vault, "Main CRM") == {"url": crm, "key": KEY}
+    page = anna.get(answer.location)
+    assert "“Main CRM” is saved. Tested: everything is as it should be." in plain(page)
+    assert KEY not in page
+    assert "anna added it" in plain(page)
+
+
+def test_a_wrong_key_is_told_in_plain_words(anna: Person, database: Database, crm: str) -> None:
+    page = anna.post("/desk/connections/new/sandbox", 422, **_typed(crm, WRONG)).text
+    assert "The CRM does not accept the key. Enter a new one." in page
+    assert "Save all the same" in page
+    assert WRONG not in page
+    assert f'value="{crm}"' in page
+    with database.read() as session:
+        assert session.scalars(select(Connection).where(Connection.name == "Main CRM")).all() == []
+    anna.post("/desk/connections/new/sandbox", **_typed(crm, WRONG, anyway="yes"))
+    assert _connection(database, "Main CRM").state == "working"
+    assert "It was not right when tested" in anna.get("/desk/")
+
+
+def test_a_crm_that_is_not_there_is_told_in_plain_words(anna: Person) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    page = anna.post("/desk/connections/new/sandbox", 422, **_typed(address)).text
+    assert "The CRM could not be asked: No connection to the CRM" in plain(page)
+    assert KEY not in page
+
+
+def test_what_is_missing_is_told_beside_its_field(anna: Person) -> None:
+    page = anna.post("/desk/connections/new/sandbox", 422, **_typed("", KEY)).text
+    assert 'href="#option-url">Address</a>: Missing data for required field.' in page
+    assert re.search(r'id="option-url"[^>]* aria-invalid="true"', page)
+    assert KEY not in page
+    page = anna.post("/desk/connections/new/sandbox", 422, **_typed("http://127.0.0.1:1", site="none", anyway="yes"))
+    assert "There is no site with the key none." in page.text
+
+
+def test_there_is_no_such_kind_or_connection(anna: Person) -> None:
+    anna.get("/desk/connections/new/nothing", 404)
+    anna.get("/desk/connections/01890000-0000-7000-8000-000000000000", 404)
+
+
+def test_replace_the_key_and_keep_what_was_left_empty(anna: Person, database: Database, vault: Vault, crm: str) -> None:
+    anna.post("/desk/connections/new/sandbox", **_typed("http://127.0.0.1:1", anyway="yes"))
+    path = f"/desk/connections/{_connection(database, 'Main CRM').id}"
+    form = anna.get(f"{path}/options")
+    assert 'value="http://127.0.0.1:1"' in form
+    assert KEY not in form
+    anna.post(f"{path}/options", **{"option-url": crm, "option-key": ""})
+    assert _options(database, vault, "Main CRM") == {"url": crm, "key": KEY}
+    page = anna.post(f"{path}/options", 422, **{"option-url": crm, "option-key": WRONG}).text
+    assert "does not accept the key" in page
+    assert WRONG not in page
+    anna.post(f"{path}/options", **{"option-url": crm, "option-key": WRONG, "anyway": "yes"})
+    assert _options(database, vault, "Main CRM")["key"] == WRONG
+    assert "does not accept the key" in anna.post(f"{path}/test", 200).text
+
+
+def test_test_a_connection(anna: Person, database: Database, crm: str) -> None:
+    anna.post("/desk/connections/new/sandbox", **_typed(crm))
+    path = f"/desk/connections/{_connection(database, 'Main CRM').id}"
+    assert "answers and accepts the key" in anna.post(f"{path}/test", 200).text
+
+
+def test_pause_and_start_again(anna: Person, database: Database, vault: Vault, site: Site) -> None:
+    path = f"/desk/connections/{_connection(database).id}"
+    event = send(database, vault, site, **JANE)
+    anna.post(f"{path}/pause")
+    assert _state_of(database, event.event_id) == "held"
+    assert "Paused by staff" in anna.get(path)
+    anna.post(f"{path}/resume")
+    assert _state_of(database, event.event_id) == "waiting"
+    assert "anna started it again" in plain(anna.get(path))
+
+
+def test_remove_a_connection(anna: Person, database: Database, vault: Vault, site: Site) -> None:
+    row = _connection(database)
+    event = send(database, vault, site, **JANE)
+    path = f"/desk/connections/{row.id}"
+    assert "1 enquiry that did not arrive stays here" in plain(anna.get(f"{path}/remove"))
+    assert anna.post(f"{path}/remove").location == "/desk/connections"
+    assert _options(database, vault, row.name) == {}
+    assert _state_of(database, event.event_id) == "held"
+    anna.get(path, 404)
+    assert "No CRM is connected yet" in anna.get("/desk/connections")
+    with database.read() as session:
+        assert [action.what for action in session.scalars(select(Action))] == ["connection_removed"]
+
+
+def test_staff_see_how_connections_are_and_nothing_to_press(
+    app: Flask, database: Database, vault: Vault, site: Site
+) -> None:
+    sam = signed_in(app, database, "sam", "staff")
+    set_state(database, send(database, vault, site, **JANE).event_id, "confirmed")
+    assert "Sandbox CRM" in sam.get("/desk/connections")
+    page = sam.get(f"/desk/connections/{_connection(database).id}")
+    assert "In the CRM 1" in plain(page)
+    assert re.findall(r"<button[^>]*>([^<]+)</button>", page) == ["Sign out"]
+
+
+def _state_of(database: Database, event_id: UUID) -> str:
+    with database.read() as session:
+        return session.scalars(select(Delivery.state).where(Delivery.event_id == event_id)).one()

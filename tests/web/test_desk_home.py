@@ -1,0 +1,214 @@
+"""The one sentence on the first page, in every situation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from flask import Flask
+from sqlalchemy import update
+
+from leads.store import outbox
+from leads.store.models import Connection, Site, Unreadable, new_id
+from leads.store.session import Database
+from leads.store.vault import Vault
+from tests.factory import make_connection, make_site, send
+from tests.web.desk import Person, beat, lead_of, plain, set_state, signed_in
+
+JANE = {"first_name": "Jane", "last_name": "Doe", "email": "jane@example.com"}
+Sentence = Callable[[], tuple[str, str]]
+
+
+@pytest.fixture
+def anna(app: Flask, database: Database) -> Person:
+    beat(database)
+    return signed_in(app, database)
+
+
+@pytest.fixture
+def sentence(anna: Person) -> Sentence:
+    """Reads the sentence and its tone off the part that refreshes itself."""
+
+    def read() -> tuple[str, str]:
+        page = anna.get("/desk/live")
+        found = re.search(r'headline tone-(\w+)".*?role="status">(.*?)</p>', page, re.DOTALL)
+        assert found is not None
+        return plain(found[2]), found[1]
+
+    return read
+
+
+def _connection(database: Database, **values: object) -> None:
+    with database.write() as session:
+        session.execute(update(Connection).values(**values))
+
+
+def _remove_connections(database: Database) -> None:
+    with database.write() as session:
+        now = database.now(session)
+        for connection in session.query(Connection):
+            outbox.remove(session, connection, now)
+
+
+def test_nothing_yet(sentence: Sentence, anna: Person) -> None:
+    assert sentence() == ("No enquiries yet.", "calm")
+    assert "/f/demo/consultation" in anna.get("/desk/")
+
+
+def test_no_connection_yet(sentence: Sentence, database: Database, anna: Person, app: Flask) -> None:
+    _remove_connections(database)
+    assert sentence() == ("No CRM is connected yet.", "look")
+    assert "Connect a CRM" in anna.get("/desk/")
+    assert "Ask an admin" in signed_in(app, database, "sam", "staff").get("/desk/")
+
+
+def test_enquiries_without_a_connection(sentence: Sentence, database: Database, vault: Vault, site: Site) -> None:
+    _remove_connections(database)
+    send(database, vault, site, **JANE)
+    assert sentence() == ("1 enquiry is safe here; no CRM is connected.", "look")
+
+
+def test_one_of_two_sites_has_no_connection(sentence: Sentence, database: Database, vault: Vault) -> None:
+    send(database, vault, make_site(database, "other"), **JANE)
+    assert sentence() == ("1 enquiry cannot go anywhere: their site has no CRM connected.", "look")
+
+
+def test_on_the_way(sentence: Sentence, database: Database, vault: Vault, site: Site) -> None:
+    send(database, vault, site, **JANE)
+    assert sentence() == ("1 enquiry is on its way.", "busy")
+    send(database, vault, site, "call_click")
+    send(database, vault, site, **JANE)
+    assert sentence() == ("3 enquiries are on their way.", "busy")
+
+
+def test_two_connections_do_not_make_two_enquiries(
+    sentence: Sentence, database: Database, vault: Vault, site: Site
+) -> None:
+    make_connection(database, vault, site, name="Second")
+    send(database, vault, site, **JANE)
+    assert sentence() == ("1 enquiry is on its way.", "busy")
+
+
+def test_all_arrived(sentence: Sentence, database: Database, vault: Vault, site: Site, anna: Person) -> None:
+    first, second = send(database, vault, site, **JANE), send(database, vault, site, "call_click")
+    set_state(database, first.event_id, "confirmed")
+    with database.read() as session:
+        now = database.now(session)
+    set_state(database, second.event_id, "sent", check_at=now)
+    assert sentence() == ("Every enquiry is in the CRM.", "good")
+    assert "1 of them is being checked" in plain(anna.get("/desk/"))
+
+
+def test_calls_that_wait_for_their_caller_are_no_trouble(
+    sentence: Sentence, database: Database, vault: Vault, site: Site, anna: Person
+) -> None:
+    _connection(database, unknown_callers="wait")
+    send(database, vault, site, "call_click")
+    assert sentence() == ("Every enquiry is in the CRM.", "good")
+    assert "1 call waits until the caller is known" in plain(anna.get("/desk/"))
+
+
+@pytest.mark.parametrize("state", ["refused", "expired"])
+def test_a_person_is_needed(
+    sentence: Sentence, database: Database, vault: Vault, site: Site, anna: Person, state: str
+) -> None:
+    event = send(database, vault, site, **JANE)
+    set_state(database, event.event_id, state, sentence="The CRM does not accept the phone number.")
+    assert sentence() == ("1 enquiry needs you.", "bad")
+    assert "The CRM does not accept the phone number." in anna.get("/desk/")
+    assert "Jane Doe" in anna.get("/desk/leads?state=needs_you")
+
+
+def test_no_consent_needs_a_person(sentence: Sentence, database: Database, vault: Vault, site: Site) -> None:
+    send(database, vault, site, consent=False, **JANE)
+    assert sentence() == ("1 enquiry needs you.", "bad")
+
+
+def test_spam_is_told_but_is_no_alarm(sentence: Sentence, database: Database, vault: Vault, site: Site) -> None:
+    send(database, vault, site, suspicion="A field that people cannot see was filled in.", **JANE)
+    assert sentence() == ("All is in the CRM, but 1 looks like spam: please have a look.", "look")
+
+
+def test_what_could_not_be_read_is_told_and_can_be_read(
+    sentence: Sentence, database: Database, vault: Vault, site: Site, anna: Person
+) -> None:
+    event = send(database, vault, site, **JANE)
+    set_state(database, event.event_id, "confirmed")
+    row_id = _keep_unreadable(database, vault, site, "call <b>me</b> back")
+    assert sentence() == ("All is in the CRM, but 1 could not be read: please have a look.", "look")
+    assert "call &lt;b&gt;me&lt;/b&gt; back" in anna.get("/desk/unreadable")
+    anna.post(f"/desk/unreadable/{row_id}/seen")
+    assert sentence() == ("Every enquiry is in the CRM.", "good")
+    anna.post(f"/desk/unreadable/{new_id()}/seen", 404)
+
+
+def _keep_unreadable(database: Database, vault: Vault, site: Site, body: str) -> UUID:
+    with database.write() as session:
+        now = database.now(session)
+        row = Unreadable(id=new_id(), site_id=site.id, body_digest=b"0" * 16, reason="No fields.", received_at=now)
+        row.body_sealed = vault.seal({"text": body, "content_type": "text/plain"}, "unreadable", "body", row.id)
+        session.add(row)
+    return row.id
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [("bad_key", "does not accept the key"), ("timeout", "does not answer in time"), ("odd", "has a problem")],
+)
+def test_a_connection_has_a_problem(
+    sentence: Sentence, database: Database, vault: Vault, site: Site, anna: Person, code: str, told: str
+) -> None:
+    send(database, vault, site, **JANE)
+    with database.read() as session:
+        soon = database.now(session) + timedelta(seconds=150)
+    _connection(database, state="failing", code=code, sentence="Enter a new key.", probe_at=soon)
+    assert sentence() == (f"1 enquiry is waiting: the CRM “Sandbox CRM” {told}.", "bad")
+    page = plain(anna.get("/desk/"))
+    assert "Enter a new key. We try again by ourselves in 2 minutes." in page
+    assert "Try now" in page
+
+
+def test_a_connection_has_a_problem_and_nothing_waits(sentence: Sentence, database: Database) -> None:
+    _connection(database, state="failing", code="connect", sentence="No connection.")
+    assert sentence() == ("Nothing waits for it now, but the CRM “Sandbox CRM” cannot be reached.", "look")
+
+
+def test_staff_paused_a_connection(sentence: Sentence, database: Database, vault: Vault, site: Site) -> None:
+    send(database, vault, site, **JANE)
+    with database.write() as session:
+        outbox.pause(session, session.query(Connection).one(), database.now(session))
+    assert sentence() == ("1 enquiry waits because staff paused a connection.", "look")
+
+
+def test_never_good_news_while_nobody_delivers(
+    sentence: Sentence, database: Database, vault: Vault, site: Site
+) -> None:
+    beat(database, seconds_ago=30)
+    assert sentence() == ("The sync is not running; what comes in is safe and waits.", "bad")
+    event = send(database, vault, site, **JANE)
+    assert sentence() == ("The sync is not running; 1 enquiry waits and is safe.", "bad")
+    set_state(database, event.event_id, "confirmed")
+    assert sentence()[1] == "bad"
+    beat(database)
+    assert sentence()[1] == "good"
+
+
+def test_the_day_is_the_sites_own(database: Database, vault: Vault, site: Site, anna: Person) -> None:
+    send(database, vault, site, **JANE)
+    assert "Received 1 In the CRM 0 On the way 1" in plain(anna.get("/desk/"))
+
+
+def test_other_answers_under_the_same_id_are_shown(database: Database, vault: Vault, site: Site, anna: Person) -> None:
+    event = send(database, vault, site, client_id="one", **JANE)
+    send(database, vault, site, client_id="one", **{**JANE, "message": "Sorry, I meant Tuesday."})
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    assert "1 sent again with other answers" in plain(anna.get("/desk/"))
+    page = anna.get(lead)
+    assert "Sorry, I meant Tuesday." in page
+    found = re.search(r"/desk/resubmissions/[\w-]+/seen", page)
+    assert found is not None
+    assert anna.post(found[0]).location == lead
+    assert "sent again with other answers" not in anna.get("/desk/")

@@ -1,0 +1,235 @@
+"""Finding a lead, and reading its whole way on one page."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+from sqlalchemy import select, update
+
+from leads.store import queries
+from leads.store.models import Attempt, Event, Lead, Site
+from leads.store.session import Database
+from leads.store.vault import Vault
+from tests.factory import make_site, send
+from tests.web.desk import Person, lead_of, plain, set_state, signed_in
+
+JANE = {
+    "first_name": "Lucía",
+    "last_name": "Fernández",
+    "email": "lucia@example.com",
+    "phone": "+12015550123",
+    "phone_typed": "201 555 0123",
+}
+
+
+@pytest.fixture
+def anna(app: Flask, database: Database) -> Person:
+    return signed_in(app, database)
+
+
+def _names(page: str) -> list[str]:
+    return re.findall(r'rowheader"><a href="[^"]+">([^<]*)<', page)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "lucia",
+        "FERNANDEZ",
+        "Fernández Lucía",
+        "luc fern",
+        "lucia@example.com",
+        " Lucia@Example.COM ",
+        "+12015550123",
+        "(201) 555-0123",
+        "201.555.0123",
+        "555 0123",
+    ],
+)
+def test_search(anna: Person, database: Database, vault: Vault, site: Site, typed: str) -> None:
+    send(database, vault, site, **JANE)
+    send(database, vault, site, first_name="Tom", email="tom@example.com", phone="+12015550199")
+    send(database, vault, site, "call_click")
+    answer = anna.post("/desk/leads", 200, q=typed)
+    assert _names(answer.text) == ["Lucía Fernández"]
+
+
+def test_search_by_phone_reads_the_number_as_each_sites_country_does(
+    anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    with database.write() as session:
+        session.execute(update(Site).values(region="DE"))
+    send(database, vault, site, first_name="Karl", phone="+4930901820")
+    assert _names(anna.post("/desk/leads", 200, q="030 / 901 820").text) == ["Karl"]
+
+
+def test_search_by_code_in_any_form_opens_the_lead(anna: Person, database: Database, vault: Vault, site: Site) -> None:
+    caller = send(database, vault, site, "call_click")
+    page = f"/desk/leads/{lead_of(database, caller.event_id)}"
+    code = caller.reference
+    for typed in (code, code.lower(), code.replace("-", ""), f" {code.replace('-', ' ').lower()} "):
+        assert anna.post("/desk/leads", q=typed).location == page
+    assert f"Caller {code}" in anna.get(page)
+
+
+def test_the_code_of_a_caller_who_became_known_opens_the_person(
+    anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    send(database, vault, site, visitor_id="v1", **JANE)
+    caller = send(database, vault, site, "call_click", visitor_id="v2")
+    old = lead_of(database, caller.event_id)
+    send(database, vault, site, visitor_id="v2", **JANE)
+    person = f"/desk/leads/{lead_of(database, caller.event_id)}"
+    assert anna.post("/desk/leads", q=caller.reference).location == person
+    assert anna.client.get(f"/desk/leads/{old}").location == person
+    assert _names(anna.get("/desk/leads")) == ["Lucía Fernández"]
+
+
+def test_what_was_searched_is_in_no_address(anna: Person, database: Database, vault: Vault, site: Site) -> None:
+    send(database, vault, site, **JANE)
+    page = anna.post("/desk/leads", 200, q="Fernández", period="7").text
+    assert "Fern%C3%A1ndez" not in page
+    assert 'name="period" value="7"' in page
+    assert not [link for link in re.findall(r'(?:href|action)="([^"]*)"', page) if "q=" in link]
+
+
+def test_search_says_when_it_found_nobody_and_when_it_did_not_look_everywhere(
+    anna: Person, database: Database, vault: Vault, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "MOST_SEARCHED", 1)
+    send(database, vault, site, **JANE)
+    assert "looked through" not in anna.post("/desk/leads", 200, q="nobody").text
+    send(database, vault, site, first_name="Tom", email="tom@example.com")
+    page = anna.post("/desk/leads", 200, q="Lucía").text
+    assert "Nobody found" in page
+    assert "looked through by name" in page
+
+
+def test_filters(anna: Person, database: Database, vault: Vault, site: Site) -> None:
+    other = make_site(database, "other")
+    lucia = send(database, vault, site, **JANE)
+    send(database, vault, site, "call_click", visitor_id="v9")
+    send(database, vault, other, first_name="Karl", email="karl@example.com")
+    set_state(database, lucia.event_id, "confirmed")
+    with database.write() as session:
+        session.execute(
+            update(Lead)
+            .where(Lead.id == session.get_one(Event, lucia.event_id).lead_id)
+            .values(last_event_at=database.now(session) - timedelta(days=8))
+        )
+    assert len(_names(anna.get("/desk/leads"))) == 3
+    assert _names(anna.get("/desk/leads?state=in_the_crm")) == ["Lucía Fernández"]
+    assert _names(anna.get("/desk/leads?state=handled")) == []
+    assert _names(anna.get("/desk/leads?site=other")) == ["Karl"]
+    assert len(_names(anna.get("/desk/leads?period=7"))) == 2
+    assert len(_names(anna.get("/desk/leads?period=30&state=made-up"))) == 3
+    assert len(_names(anna.get("/desk/leads?kind=call_click"))) == 1
+    assert len(_names(anna.get("/desk/leads?kind=consultation_request&period=today"))) == 1
+    assert "No lead fits these filters" in anna.get("/desk/leads?state=held&site=other")
+
+
+def test_paging_shows_each_lead_once_and_leads_back(anna: Person, database: Database, vault: Vault, site: Site) -> None:
+    for number in range(57):
+        send(database, vault, site, "call_click", visitor_id=f"v{number}")
+    with database.write() as session:  # the same moment for many: the id decides
+        session.execute(update(Lead).values(last_event_at=database.now(session)))
+    pages, path = [], "/desk/leads?kind=call_click"
+    while path:
+        page = anna.get(path)
+        pages.append(_names(page))
+        path = _link(page, "next")
+        last = page
+    assert [len(names) for names in pages] == [25, 25, 7]
+    assert len({name for names in pages for name in names}) == 57
+    back = anna.get(_link(last, "prev"))
+    assert _names(back) == pages[1]
+    first = anna.get(_link(back, "prev"))
+    assert _names(first) == pages[0]
+    assert _link(first, "prev") == ""
+    assert _names(anna.get("/desk/leads?older=nonsense~1")) == pages[0]
+
+
+def _link(page: str, rel: str) -> str:
+    found = re.search(rf'rel="{rel}" href="([^"]+)"', page)
+    return found[1].replace("&amp;", "&") if found else ""
+
+
+def test_an_empty_list_says_what_to_do(anna: Person) -> None:
+    assert "/f/demo/consultation" in anna.get("/desk/leads")
+
+
+def test_the_whole_way_on_one_page(anna: Person, database: Database, vault: Vault, site: Site) -> None:
+    event = send(database, vault, site, message="About\nimplants", page="https://clinic.example/implants", **JANE)
+    with database.read() as session:
+        now = database.now(session)
+    delivery_id = set_state(
+        database,
+        event.event_id,
+        "confirmed",
+        sent_at=now,
+        confirmed_at=now,
+        remote_id="101",
+        remote_url="https://crm.example/101",
+    )
+    with database.write() as session:
+        tried = {"delivery_id": delivery_id, "milliseconds": 187}
+        session.add(Attempt(started_at=now, verdict="TryLater", code="busy", status=503, sentence="Not now.", **tried))
+        session.add(Attempt(started_at=now + timedelta(seconds=5), verdict="sent", **tried))
+    page = anna.get(f"/desk/leads/{lead_of(database, event.event_id)}")
+    told = plain(page)
+    for part in ("Received and stored", "Sent today", "Seen in the CRM today", "About implants", "201 555 0123"):
+        assert part in told
+    assert re.search(r"\d\d:\d\d:\d\d E[SD]T", told)
+    assert "Did not work, tried again later. Not now. 187 ms, HTTP 503, busy" in told
+    assert "Consent: given, wording 1" in told
+    assert 'href="https://crm.example/101" rel="noopener noreferrer"' in page
+
+
+def test_a_lead_cannot_bring_html_into_a_page(anna: Person, database: Database, vault: Vault, site: Site) -> None:
+    evil = "<script>alert(1)</script>"
+    event = send(
+        database,
+        vault,
+        site,
+        suspicion=evil,
+        first_name=evil,
+        email='"><img@example.com',
+        message=evil,
+        page="javascript:alert(1)",
+        extra={evil: evil},
+    )
+    for path in ("/desk/", "/desk/leads", f"/desk/leads/{lead_of(database, event.event_id)}"):
+        page = anna.get(path)
+        assert evil not in page
+        assert "&lt;script&gt;" in page
+        assert 'href="javascript' not in page
+    assert evil not in anna.post("/desk/leads", 200, q=evil).text
+
+
+def test_there_is_no_such_lead(anna: Person) -> None:
+    page = anna.get("/desk/leads/01890000-0000-7000-8000-000000000000", 404)
+    assert "There is no such page" in page
+    live = anna.client.get("/desk/leads/01890000-0000-7000-8000-000000000000/live", headers={"HX-Request": "true"})
+    assert (live.status_code, live.text) == (404, "")
+
+
+def test_the_part_that_refreshes_is_no_whole_page(anna: Person, database: Database, vault: Vault, site: Site) -> None:
+    event = send(database, vault, site, **JANE)
+    lead_id = lead_of(database, event.event_id)
+    for path in ("/desk/live", f"/desk/leads/{lead_id}/live"):
+        page = anna.get(path)
+        assert "<html" not in page
+        assert "Sandbox CRM" in page
+
+
+def test_lead_by_code_knows_no_stranger(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    code = send(database, vault, site, "call_click").reference
+    with database.read() as session:
+        found = queries.lead_by_code(session, code)
+        assert found == session.scalars(select(Lead)).one()
+        for typed in ("", "AAA-AA", "AAA-AAAA", "'; --"):
+            assert queries.lead_by_code(session, typed) is None

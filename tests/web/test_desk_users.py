@@ -1,0 +1,82 @@
+"""Who may sign in, as admins decide it."""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from leads.store.models import Action, User, new_id
+from leads.store.session import Database
+from leads.store.vault import Vault
+from tests.web.desk import Person, make_user, signed_in
+
+
+@pytest.fixture
+def anna(app: Flask, database: Database) -> Person:
+    return signed_in(app, database)
+
+
+def _id(database: Database, name: str) -> UUID:
+    with database.read() as session:
+        return session.scalars(select(User.id).where(User.name == name)).one()
+
+
+def _shown(page: str) -> str:
+    found = re.search(r'class="secret"><code>([^<]+)<', page)
+    assert found is not None
+    return found[1]
+
+
+def test_a_new_user_gets_a_password_that_is_shown_once(
+    anna: Person, app: Flask, database: Database, vault: Vault
+) -> None:
+    password = _shown(anna.post("/desk/users", 200, name="nora", role="staff").text)
+    page = anna.get("/desk/users")
+    assert password not in page
+    assert "one-time password" in page
+    assert Person(app).sign_in("nora", password).location == "/desk/"
+    with database.read() as session:
+        done = session.scalars(select(Action)).one()
+    assert (done.user_name, done.what) == ("anna", "user_added")
+    assert done.note_sealed is not None
+    assert vault.open(done.note_sealed, "action", "note", done.id) == "nora"
+
+
+def test_a_user_that_cannot_be_is_told_why(anna: Person) -> None:
+    assert "may have letters" in anna.post("/desk/users", 422, name="<b>", role="staff").text
+    assert "already a user called anna" in anna.post("/desk/users", 422, name="Anna", role="admin").text
+    assert "The role must be" in anna.post("/desk/users", 422, name="nora", role="boss").text
+
+
+def test_a_new_password_ends_the_users_sessions(anna: Person, app: Flask, database: Database) -> None:
+    sam = signed_in(app, database, "sam", "staff")
+    password = _shown(anna.post(f"/desk/users/{_id(database, 'sam')}/password", 200).text)
+    sam.get("/desk/", 303)
+    assert Person(app).sign_in("sam", password).status_code == 303
+    assert anna.post(f"/desk/users/{_id(database, 'anna')}/password").location == "/desk/account"
+    anna.post(f"/desk/users/{new_id()}/password", 404)
+
+
+def test_remove_a_user(anna: Person, app: Flask, database: Database) -> None:
+    sam = signed_in(app, database, "sam", "staff")
+    path = f"/desk/users/{_id(database, 'sam')}/remove"
+    assert "Remove sam?" in anna.get(path)
+    anna.post(path)
+    sam.get("/desk/", 303)
+    assert "sam can no longer sign in." in anna.get("/desk/users")
+    anna.post(path, 404)
+
+
+def test_the_last_admin_cannot_be_removed(anna: Person, app: Flask, database: Database) -> None:
+    path = f"/desk/users/{_id(database, 'anna')}/remove"
+    anna.post(path)
+    assert "anna is the last admin" in anna.get("/desk/users")
+    make_user(database, "bert", "admin")
+    bert = Person(app)
+    bert.sign_in("bert")
+    bert.post(path)
+    anna.get("/desk/", 303)
