@@ -7,11 +7,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from integrations.core.registry import connector as connector_class
-
 from integrations.core.base import Connector
 from integrations.core.errors import Unknown
 from integrations.core.http import Http
+from integrations.core.registry import connector as connector_class
 from leads.store.models import Connection
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -58,7 +57,7 @@ def open_connector(context: Context, connection: Connection) -> Connector:
     settings = context.vault.open(connection.options_sealed, "connection", "options", connection.id)
 
     def before_call() -> None:
-        wait_turn(context.database, connection.id, connection.pace, context.stop)
+        wait_turn(context.database, connection.id, connection.pace)
         context.limits.check_budget()
 
     return build_connector(connection.kind, settings, context.limits, before_call)

@@ -45,6 +45,9 @@ def _serve(context: Context, lane: Lane) -> None:
         claimed = outbox.claim(context.database, lane, connector.batch_size, context.limits.lease)
         if not claimed:
             break
+        if context.stop.is_set():
+            outbox.give_back(context.database, claimed)
+            break
         health = _deliver(context, lane, connection, connector, claimed, health)
         lane = replace(lane, probing=health.state == "failing")
     if not context.stop.is_set() and health.state == "working":

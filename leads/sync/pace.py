@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from datetime import timedelta
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from leads.store.models import Connection
 from leads.store.session import Database
 
 
-def wait_turn(database: Database, connection_id: UUID, rate: float | None, stop: threading.Event) -> None:
+def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> None:
     """Take the next free start and sleep until it has come. rate: calls per second; None: no limit."""
     if not rate:
         return
@@ -21,4 +21,4 @@ def wait_turn(database: Database, connection_id: UUID, rate: float | None, stop:
             return
         start = max(row.pace_at or now, now)
         row.pace_at = start + timedelta(seconds=1 / rate)
-    stop.wait((start - now).total_seconds())
+    time.sleep((start - now).total_seconds())

@@ -36,7 +36,8 @@ def test_pages_load_only_our_own_files_and_check_the_vendored_ones(app: Flask, d
     assert len(loaded) == 5
     for path, rest in loaded:
         assert path.startswith("/desk/static/")
-        assert anna.client.get(path).status_code == 200
+        with anna.client.get(path) as answer:
+            assert answer.status_code == 200
         assert ("integrity=" in rest) == ("/vendor/" in path)
 
 
