@@ -239,12 +239,13 @@ def render_example() -> str:
     for name, setting in SettingsSchema().fields.items():
         lines += [
             f"# {setting.metadata['help']}",
-            f"#{PREFIX}{name.upper()}={_shown(setting.load_default)}\n",
+            f"#{PREFIX}{name.upper()}={shown(setting.load_default)}\n",
         ]
     return "\n".join(lines)
 
 
-def _shown(default: Any) -> str:
+def shown(default: Any) -> str:
+    """A setting's value as it is written in the environment."""
     if isinstance(default, frozenset):
         return ",".join(sorted(default))
     if isinstance(default, tuple):

@@ -14,7 +14,7 @@ from typing import Any
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from config.settings import PREFIX
+from config.settings import PREFIX, shown
 from leads.commands.connection import connection
 from leads.commands.lead import lead
 from leads.commands.office import CANNOT_OPEN, Office, as_json, fail, json_option
@@ -131,11 +131,9 @@ def config() -> None:
 def config_show(json_: bool) -> None:
     """Print every setting as it is now. Passwords are left out."""
     settings = Office().settings
-    shown = {field.name: getattr(settings, field.name) for field in fields(settings) if field.repr}
-    plain = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in shown.items()}
+    values = {field.name: getattr(settings, field.name) for field in fields(settings) if field.repr}
     if json_:
-        as_json(plain)
+        as_json({name: shown(value) for name, value in values.items()})
         return
-    for name, value in plain.items():
-        text = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
-        click.echo(f"{PREFIX}{name.upper()}={text}")
+    for name, value in values.items():
+        click.echo(f"{PREFIX}{name.upper()}={shown(value)}")

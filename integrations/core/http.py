@@ -165,13 +165,18 @@ def raise_for_status(answer: Answer) -> None:
             "not_found", "There is nothing at this address of the CRM. Check the address.", status=status
         )
     if status == 429:
-        wait = parse_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
+        wait = parse_retry_after(answer.headers.get("Retry-After"), utc_now())
         raise Throttled("too_many_requests", "The CRM asks us to slow down.", status=status, retry_after=wait)
     if status in (502, 504):
         raise answer.doubt("gateway", f"The CRM is not answering just now (status {status}).")
     if status in (408, 425) or status >= 500:
         raise TryLater("unavailable", f"The CRM is not working just now (status {status}).", status=status)
     raise Refused("refused", f"The CRM does not accept this record (status {status}).", status=status)
+
+
+def utc_now() -> datetime:
+    """The time that a `Retry-After` date is compared with."""
+    return datetime.now(UTC)
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:

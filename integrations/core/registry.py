@@ -10,7 +10,7 @@ import integrations
 from integrations.core.base import Connector
 
 
-class UnknownKind(KeyError):
+class UnknownKindError(KeyError):
     """There is no connector of this name. Its text is a sentence that names those there are."""
 
     def __str__(self) -> str:
@@ -29,11 +29,11 @@ def kinds() -> dict[str, type[Connector]]:
 
 
 def connector(kind: str) -> type[Connector]:
-    """The connector of this kind. Raises UnknownKind."""
+    """The connector of this kind. Raises UnknownKindError."""
     try:
         return kinds()[kind]
     except KeyError:
-        raise UnknownKind(f"There is no CRM named {kind!r}. There are: {', '.join(kinds())}.") from None
+        raise UnknownKindError(f"There is no CRM named {kind!r}. There are: {', '.join(kinds())}.") from None
 
 
 def _connector_in(name: str) -> type[Connector]:

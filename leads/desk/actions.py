@@ -7,12 +7,12 @@ from uuid import UUID
 from flask import Blueprint, abort, flash, redirect, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from leads.desk.room import Room
 from leads.store import outbox
 from leads.store.models import Connection, Delivery, Event, Lead, Resubmission, Unreadable
+from leads.store.queries import deliveries_of
 from leads.store.staff import record
 
 # What is being sent just now has its outcome decided elsewhere.
@@ -84,9 +84,7 @@ def _release(room: Room, event_id: UUID) -> ResponseReturnValue:
         session.refresh(event, with_for_update=True)
         if event.hold_code in _RELEASES:
             now, what = room.database.now(session), _RELEASES[event.hold_code]
-            held = session.scalars(
-                select(Delivery.id).where(Delivery.event_id == event.id, Delivery.state == "held")
-            ).all()
+            held = [row.id for row in deliveries_of(session, event.id) if row.state == "held"]
             going = outbox.release_hold(session, event, lead, now)
             for delivery_id in held:
                 record(session, current_user.name, what, now, delivery_id=delivery_id)

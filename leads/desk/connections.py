@@ -10,7 +10,7 @@ from flask import Blueprint, abort, flash, redirect, render_template, request, u
 from flask.typing import ResponseReturnValue
 
 from integrations.core.base import Finding
-from integrations.core.registry import UnknownKind, connector, kinds
+from integrations.core.registry import UnknownKindError, connector, kinds
 from leads.desk import forms
 from leads.desk.auth import admin_only
 from leads.desk.room import Room
@@ -18,6 +18,7 @@ from leads.store.models import Connection, Site
 from leads.store.queries import connection_actions, connection_counts, connections_in_use, sites
 from leads.sync.setup import SetupError
 
+_PLAINER = {"Missing data for required field.": "Please fill this in."}
 _ALL_WELL = "Tested: everything is as it should be."
 
 
@@ -52,7 +53,7 @@ def _add_changes(desk: Blueprint, room: Room) -> None:
     def connection_new(kind: str) -> ResponseReturnValue:
         try:
             connector(kind)
-        except UnknownKind:
+        except UnknownKindError:
             abort(404)
         return _form(room, kind) if request.method == "GET" else _create(room, kind)
 
@@ -115,7 +116,7 @@ def _render(room: Room, template: str, row: Connection, **more: Any) -> str:
             site=session.get_one(Site, row.site_id),
             counts=connection_counts(session, row.id),
             actions=connection_actions(session, row.id),
-            connector=connector(row.kind),
+            connector=kinds().get(row.kind),
             **more,
         )
 
@@ -148,7 +149,7 @@ def _create(room: Room, kind: str) -> ResponseReturnValue:
             return _form(room, kind, findings=findings), 422
         created = setup.create(request.form.get("site", ""), kind, request.form.get("name", ""), typed, callers)
     except SetupError as error:
-        return _form(room, kind, trouble=_told(error), errors=error.errors), 422
+        return _form(room, kind, trouble=_told(error), errors=_beside(error)), 422
     return _saved(created, findings)
 
 
@@ -159,8 +160,13 @@ def _replace(room: Room, row: Connection) -> ResponseReturnValue:
             return _form(room, row.kind, row, findings=findings), 422
         setup.replace(row.id, typed)
     except SetupError as error:
-        return _form(room, row.kind, row, trouble=_told(error), errors=error.errors), 422
+        return _form(room, row.kind, row, trouble=_told(error), errors=_beside(error)), 422
     return _saved(row, findings)
+
+
+def _beside(error: SetupError) -> dict[str, list[str]]:
+    """What is told beside each option, in our words."""
+    return {name: [_PLAINER.get(text, text) for text in texts] for name, texts in error.errors.items()}
 
 
 def _told(error: SetupError) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import phonenumbers
@@ -25,7 +25,7 @@ class Pill(NamedTuple):
 EVENTS = {"consultation_request": "Consultation request", "call_click": "Tapped “Call us”"}
 
 _STATES = {
-    "waiting": Pill("…", "On its way", "busy"),
+    "waiting": Pill("…", "Waiting to be sent", "busy"),
     "sending": Pill("…", "Being sent", "busy"),
     "sent": Pill("✓", "In the CRM, being checked", "good"),
     "confirmed": Pill("✓", "In the CRM", "good"),
@@ -112,6 +112,16 @@ ANSWERS = {
     "tel": "Number tapped",
     "label": "Text of the link",
 }
+
+
+def answers(given: Mapping[str, Any], person: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """What was answered, with labels; without what stands among the person's own details already."""
+    own = person or {}
+    shown = [
+        (label, given[name]) for name, label in ANSWERS.items() if given.get(name) not in (None, "", own.get(name))
+    ]
+    more = [given[group] for group in ("attribution", "extra") if isinstance(given.get(group), Mapping)]
+    return shown + [(str(name), str(value)) for group in more for name, value in group.items()]
 
 
 def total(counts: Mapping[str, int], states: Iterable[str]) -> int:

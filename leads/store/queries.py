@@ -30,6 +30,7 @@ from leads.store.models import (
     Resubmission,
     Site,
     Unreadable,
+    User,
     Worker,
 )
 from leads.store.people import person_of, trace
@@ -501,6 +502,16 @@ def connection_actions(session: Session, connection_id: UUID, limit: int = 20) -
     """What people did with a connection, newest first."""
     here = select(Action).where(Action.connection_id == connection_id)
     return list(session.scalars(here.order_by(Action.at.desc(), Action.id.desc()).limit(limit)))
+
+
+def users(session: Session) -> list[User]:
+    """Who may sign in, by name."""
+    return list(session.scalars(select(User).order_by(User.name)))
+
+
+def deliveries_of(session: Session, event_id: UUID) -> list[Delivery]:
+    """One event's deliveries to all connections."""
+    return list(session.scalars(select(Delivery).where(Delivery.event_id == event_id)))
 
 
 def unreadable(session: Session, limit: int = 50) -> list[Unreadable]:

@@ -53,7 +53,7 @@ class Context:
 
 
 def open_connector(context: Context, connection: Connection) -> Connector:
-    """Build the connector of a connection. Raises VaultError, UnknownKind or marshmallow's ValidationError."""
+    """Build the connector of a connection. Raises VaultError, UnknownKindError or marshmallow's ValidationError."""
     settings = context.vault.open(connection.options_sealed, "connection", "options", connection.id)
 
     def before_call() -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from integrations.core.base import Connector, Finding
 from integrations.core.errors import DeliveryError, Misconfigured
-from integrations.core.registry import UnknownKind
+from integrations.core.registry import UnknownKindError
 from integrations.core.registry import connector as connector_class
 from leads.store import outbox
 from leads.store.models import Connection, new_id
@@ -162,7 +162,7 @@ def _label(schema: Any, name: str) -> str:
 def _class_of(kind: str) -> type[Connector]:
     try:
         return connector_class(kind)
-    except UnknownKind as error:
+    except UnknownKindError as error:
         raise SetupError(str(error)) from None
 
 

@@ -87,6 +87,13 @@ def test_what_is_not_the_enquirys_fault_costs_nothing_until_it_is_too_old(
     assert decision.state == ("expired" if age >= POLICY.max_age else "waiting")
 
 
+@pytest.mark.parametrize("result", [MISCONFIGURED, throttled(7), TRY_LATER])
+def test_the_end_of_the_schedule_is_the_end(result: Exception) -> None:
+    instant = timedelta(microseconds=1)
+    assert decided(result, age=POLICY.max_age - instant).state == "waiting"
+    assert decided(result, age=POLICY.max_age).state == "expired"
+
+
 def test_a_wrong_key_leaves_the_enquiry_due() -> None:
     assert decided(MISCONFIGURED) == Decision("waiting", NOW)
 

@@ -116,7 +116,7 @@ def test_a_crm_that_is_not_there_is_told_in_plain_words(anna: Person) -> None:
 
 def test_what_is_missing_is_told_beside_its_field(anna: Person) -> None:
     page = anna.post("/desk/connections/new/sandbox", 422, **_typed("", KEY)).text
-    assert 'href="#option-url">Address</a>: Missing data for required field.' in page
+    assert 'href="#option-url">Address</a>: Please fill this in.' in page
     assert re.search(r'id="option-url"[^>]* aria-invalid="true"', page)
     assert KEY not in page
     page = anna.post("/desk/connections/new/sandbox", 422, **_typed("http://127.0.0.1:1", site="none", anyway="yes"))

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 from flask import Flask
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from leads.store import outbox
 from leads.store.models import Connection, Site, Unreadable, new_id
@@ -49,7 +49,7 @@ def _connection(database: Database, **values: object) -> None:
 def _remove_connections(database: Database) -> None:
     with database.write() as session:
         now = database.now(session)
-        for connection in session.query(Connection):
+        for connection in session.scalars(select(Connection)):
             outbox.remove(session, connection, now)
 
 
@@ -179,7 +179,7 @@ def test_a_connection_has_a_problem_and_nothing_waits(sentence: Sentence, databa
 def test_staff_paused_a_connection(sentence: Sentence, database: Database, vault: Vault, site: Site) -> None:
     send(database, vault, site, **JANE)
     with database.write() as session:
-        outbox.pause(session, session.query(Connection).one(), database.now(session))
+        outbox.pause(session, session.scalars(select(Connection)).one(), database.now(session))
     assert sentence() == ("1 enquiry waits because staff paused a connection.", "look")
 
 

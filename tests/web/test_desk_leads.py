@@ -34,27 +34,14 @@ def _names(page: str) -> list[str]:
     return re.findall(r'rowheader"><a href="[^"]+">([^<]*)<', page)
 
 
-@pytest.mark.parametrize(
-    "typed",
-    [
-        "lucia",
-        "FERNANDEZ",
-        "Fernández Lucía",
-        "luc fern",
-        "lucia@example.com",
-        " Lucia@Example.COM ",
-        "+12015550123",
-        "(201) 555-0123",
-        "201.555.0123",
-        "555 0123",
-    ],
-)
-def test_search(anna: Person, database: Database, vault: Vault, site: Site, typed: str) -> None:
+def test_search(anna: Person, database: Database, vault: Vault, site: Site) -> None:
     send(database, vault, site, **JANE)
     send(database, vault, site, first_name="Tom", email="tom@example.com", phone="+12015550199")
     send(database, vault, site, "call_click")
-    answer = anna.post("/desk/leads", 200, q=typed)
-    assert _names(answer.text) == ["Lucía Fernández"]
+    for typed in ("lucia", "FERNANDEZ", "Fernández Lucía", "luc fern", "lucia@example.com", " Lucia@Example.COM "):
+        assert _names(anna.post("/desk/leads", 200, q=typed).text) == ["Lucía Fernández"], typed
+    for typed in ("+12015550123", "(201) 555-0123", "201.555.0123", "555 0123"):
+        assert _names(anna.post("/desk/leads", 200, q=typed).text) == ["Lucía Fernández"], typed
 
 
 def test_search_by_phone_reads_the_number_as_each_sites_country_does(

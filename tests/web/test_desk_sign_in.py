@@ -14,6 +14,8 @@ from leads.store.session import Database
 from leads.store.staff import add_user
 from tests.web.desk import PASSWORD, Person, make_user, plain, signed_in
 
+# Nothing here depends on the kind of database.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 OPEN = {"desk.sign_in", "desk.static"}
 
 

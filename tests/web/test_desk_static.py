@@ -29,6 +29,7 @@ def test_vendored_files_are_as_published(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == named | {"vendor.json"}
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_pages_load_only_our_own_files_and_check_the_vendored_ones(app: Flask, database: Database) -> None:
     anna = signed_in(app, database)
     page = anna.get("/desk/")

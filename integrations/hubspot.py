@@ -1,0 +1,191 @@
+"""HubSpot: a person is a contact, upserted by a property of our own; an event is a note on it.
+
+Sources: developers.hubspot.com/docs, contacts and notes guides of 2026-03, error handling, usage guidelines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from marshmallow import fields
+
+from integrations._hubspot import (
+    KEY,
+    contact_input,
+    events_in,
+    existing_id,
+    note_ids,
+    note_input,
+    parts,
+    place,
+    properties,
+    record_in,
+    results,
+    verdict,
+)
+from integrations.core.base import Connector, Finding, Item, Options, Pushed, Result
+from integrations.core.errors import DeliveryError, Refused
+from integrations.core.http import Answer
+
+API = "https://api.hubapi.com"
+CONTACTS, NOTES = "/crm/objects/2026-03/contacts", "/crm/objects/2026-03/notes"
+PROPERTIES = "/crm/properties/2026-03/contacts"
+_BY_HAND = "Create it as a single-line text with unique values, or give the key the scope crm.schemas.contacts.write."
+
+Contact = tuple[str, str | None]  # HubSpot's id, and the address of the record's page
+
+
+class HubspotOptions(Options):
+    token = fields.String(
+        required=True,
+        metadata={
+            "label": "Service key or private-app token",
+            "help": "Begins with pat-. Scopes: crm.objects.contacts.read and .write, crm.schemas.contacts.write.",
+            "secret": True,
+        },
+    )
+
+
+class Hubspot(Connector):
+    """Contacts cannot be doubled; a note is looked for on its contact before it is written."""
+
+    kind: ClassVar[str] = "hubspot"
+    label: ClassVar[str] = "HubSpot"
+    tier = "B"
+    options = HubspotOptions
+    batch_size = 10
+    pace = 8.0  # of the 10 per second that all apps of a small account share
+    settle = 10.0
+    fields: ClassVar[Mapping[str, str]] = {
+        "first_name": "firstname",
+        "last_name": "lastname",
+        "email": "email",
+        "phone": "phone",
+    }
+
+    def check(self) -> list[Finding]:
+        """Whether the key works and our property is there and unique."""
+        answer = self._call("GET", f"{PROPERTIES}/{KEY}")
+        if answer.status == 404:
+            return [Finding(False, f"HubSpot has no contact property {KEY}. {_BY_HAND}")]
+        if answer.status != 200:
+            raise verdict(answer)
+        if not record_in(answer).get("hasUniqueValue"):
+            return [Finding(False, f"The contact property {KEY} does not require unique values. {_BY_HAND}")]
+        self._ask("GET", CONTACTS)
+        return [Finding(True, "HubSpot accepts the key and has all that is needed.")]
+
+    def prepare(self) -> list[Finding]:
+        """Create the unique property that holds our lead's id."""
+        if self._call("GET", f"{PROPERTIES}/{KEY}").status != 404:
+            return []
+        wanted = {
+            "name": KEY,
+            "label": "Frontdesk lead",
+            "description": "Set by Frontdesk so that an enquiry is never written twice.",
+            "groupName": "contactinformation",
+            "type": "string",
+            "fieldType": "text",
+            "hasUniqueValue": True,
+        }
+        answer = self._call("POST", PROPERTIES, wanted)
+        if answer.status in (200, 201):
+            return [Finding(True, f"Created the contact property {KEY} in HubSpot.")]
+        return [Finding(False, verdict(answer).sentence)]
+
+    def push(self, batch: Sequence[Item]) -> list[Result]:
+        """People first, then a note for each event that has none yet."""
+        people = self._upsert(batch)
+        arrived = [(item, person) for item in batch if not isinstance(person := people[item.lead_id], DeliveryError)]
+        there = self._events_on({contact_id for _, (contact_id, _) in arrived})
+        new = [note_input(item, contact_id) for item, (contact_id, _) in arrived if item.event_id not in there]
+        if new:
+            self._ask("POST", f"{NOTES}/batch/create", {"inputs": new})
+        verdicts = [people[item.lead_id] for item in batch]
+        return [one if isinstance(one, DeliveryError) else Pushed(*one) for one in verdicts]
+
+    def find(self, items: Sequence[Item]) -> list[Pushed | None]:
+        """The contact with the note on it."""
+        found: list[Pushed | None] = []
+        for item in items:
+            contact = self._read(item.remote_id) if item.remote_id else self._read(item.lead_id, by_key=True)
+            holds = contact is not None and item.event_id in self._events(note_ids(contact))
+            found.append(Pushed(*place(contact)) if contact and holds else None)
+        return found
+
+    def erase(self, remote_ids: Sequence[str]) -> None:
+        """Archive the contacts, and the notes that stand on them."""
+        notes = [note for one in remote_ids if (contact := self._read(one)) for note in note_ids(contact)]
+        for path, ids in ((NOTES, notes), (CONTACTS, list(remote_ids))):
+            for part in parts(ids):
+                self._ask("POST", f"{path}/batch/archive", {"inputs": [{"id": one} for one in part]})
+
+    def _upsert(self, batch: Sequence[Item]) -> dict[str, Contact | DeliveryError]:
+        """Lead id → its contact. What the batch did not take is sent alone, so that its error is its own."""
+        answer = self._call("POST", f"{CONTACTS}/batch/upsert", {"inputs": [contact_input(item) for item in batch]})
+        if answer.status >= 300 and answer.status not in (400, 409):
+            raise verdict(answer)
+        rows = results(answer) if answer.status < 300 else []
+        taken = {str(properties(row).get(KEY)): place(row) for row in rows}
+        people: dict[str, Contact | DeliveryError] = {}
+        for item in batch:
+            if item.lead_id in taken:
+                people[item.lead_id] = taken[item.lead_id]
+            elif len(batch) > 1:
+                people |= self._upsert([item])
+            else:
+                people[item.lead_id] = self._refused(item, answer)
+        return people
+
+    def _refused(self, item: Item, answer: Answer) -> Contact | DeliveryError:
+        """Adopt the contact that has this e-mail already; else tell what is wrong with this record."""
+        if (owner := existing_id(answer)) and (contact := self._read(owner)):
+            return self._adopt(item, contact)
+        error = verdict(answer)
+        if isinstance(error, Refused):
+            return error
+        raise error
+
+    def _adopt(self, item: Item, contact: Mapping[str, Any]) -> Contact:
+        """Fill in what is empty, our key too. A contact that stands for another lead stays as it is."""
+        held = properties(contact)
+        empty = {name: value for name, value in {**item.record, KEY: item.lead_id}.items() if not held.get(name)}
+        if empty and held.get(KEY) in (None, "", item.lead_id):
+            self._ask("PATCH", f"{CONTACTS}/{contact['id']}", {"properties": empty})
+        return place(contact)
+
+    def _read(self, contact_id: str, *, by_key: bool = False) -> dict[str, Any] | None:
+        params = {"associations": "notes", "properties": ",".join([KEY, *self.fields.values()])}
+        answer = self._call("GET", f"{CONTACTS}/{contact_id}", params=params | ({"idProperty": KEY} if by_key else {}))
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise verdict(answer)
+        return record_in(answer)
+
+    def _events_on(self, contact_ids: Iterable[str]) -> set[str]:
+        contacts = [contact for one in sorted(contact_ids) if (contact := self._read(one))]
+        return self._events([note for contact in contacts for note in note_ids(contact)])
+
+    def _events(self, ids: Sequence[str]) -> set[str]:
+        """Our events that these notes tell of."""
+        found: set[str] = set()
+        for part in parts(ids):
+            wanted = {"properties": ["hs_note_body"], "inputs": [{"id": one} for one in part]}
+            rows = results(self._ask("POST", f"{NOTES}/batch/read", wanted, reads=True))
+            found |= {event for row in rows for event in events_in(row)}
+        return found
+
+    def _ask(self, method: str, path: str, body: Any = None, *, reads: bool = False) -> Answer:
+        """A call that must succeed as a whole. Raises what HubSpot says went wrong."""
+        answer = self._call(method, path, body, reads=reads)
+        if answer.status not in (200, 201, 204):
+            raise verdict(answer)
+        return answer
+
+    def _call(
+        self, method: str, path: str, body: Any = None, *, params: Mapping[str, str] | None = None, reads: bool = False
+    ) -> Answer:
+        headers = {"Authorization": f"Bearer {self.settings['token']}"}
+        return self.http.request(method, API + path, json=body, headers=headers, params=params, reads=reads)

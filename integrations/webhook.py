@@ -1,0 +1,116 @@
+"""Any receiver of signed webhooks (standardwebhooks.com): Zapier, Make, n8n, or the clinic's own program."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+from uuid import uuid4
+
+from marshmallow import ValidationError, fields
+
+from integrations.core.base import Connector, Finding, Item, Options, Pushed, Result
+from integrations.core.errors import DeliveryError, Misconfigured, Throttled
+from integrations.core.http import raise_for_status
+
+_PREFIX = "whsec_"
+
+
+def _is_secret(value: str) -> None:
+    try:
+        length = len(base64.b64decode(value.removeprefix(_PREFIX), validate=True))
+    except binascii.Error:
+        length = 0
+    if not 24 <= length <= 64:
+        raise ValidationError("must be whsec_ and 24 to 64 bytes in base64, as the receiver shows it")
+
+
+class WebhookOptions(Options):
+    url = fields.Url(
+        required=True,
+        schemes={"http", "https"},
+        require_tld=False,
+        metadata={
+            "label": "Address",
+            "help": "Where each enquiry is posted. It may be a secret in itself.",
+            "secret": True,
+        },
+    )
+    secret = fields.String(
+        required=True,
+        validate=_is_secret,
+        metadata={"label": "Signing secret", "help": "whsec_…, the same as at the receiver.", "secret": True},
+    )
+
+
+class Webhook(Connector):
+    """One signed POST per event. The receiver drops repeats by the header `webhook-id`, which is our event's id."""
+
+    kind: ClassVar[str] = "webhook"
+    label: ClassVar[str] = "Signed webhook"
+    tier = "A"
+    options = WebhookOptions
+    readable = False
+    fields: ClassVar[Mapping[str, str]] = {
+        name: name for name in ("first_name", "last_name", "email", "phone", "reference")
+    }
+
+    def check(self) -> list[Finding]:
+        """There is nothing to read at a webhook, so a signed test message is posted."""
+        try:
+            self._post(f"test_{uuid4()}", "frontdesk.test", {})
+        except DeliveryError as error:
+            return [Finding(False, f"The receiver did not take a test message: {error.sentence}")]
+        return [Finding(True, "The receiver took a signed test message.")]
+
+    def push(self, batch: Sequence[Item]) -> list[Result]:
+        """`batch_size` is one: a webhook tells of one event."""
+        for item in batch:
+            event = {
+                "id": item.event_id,
+                "occurred_at": item.occurred_at.isoformat(),
+                "title": item.title,
+                **item.activity,
+            }
+            data = {"lead": {"id": item.lead_id, **item.record}, "event": event}
+            self._post(item.event_id, item.kind, data)
+        return [Pushed(item.lead_id) for item in batch]
+
+    def find(self, items: Sequence[Item]) -> list[Pushed | None]:
+        """A webhook cannot be asked."""
+        return [None for _ in items]
+
+    def erase(self, remote_ids: Sequence[str]) -> None:
+        """Tell the receiver which leads to forget."""
+        for remote_id in remote_ids:
+            self._post(f"erase_{remote_id}", "lead.erased", {"lead": {"id": remote_id}})
+
+    def _post(self, message_id: str, kind: str, data: Mapping[str, Any]) -> None:
+        timestamp = int(time.time())
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(timestamp))
+        body = json.dumps({"type": kind, "timestamp": moment, "data": data}, ensure_ascii=False).encode()
+        headers = {
+            "Content-Type": "application/json",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": sign(self.settings["secret"], message_id, timestamp, body),
+        }
+        answer = self.http.request("POST", self.settings["url"], data=body, headers=headers)
+        if answer.status == 410:
+            raise Misconfigured("gone", "The receiver says that this address is no longer in use.", status=410)
+        if answer.status == 503 and answer.headers.get("Retry-After", "").isdigit():
+            wait = float(answer.headers["Retry-After"])
+            raise Throttled("busy", "The receiver asks us to come again later.", status=503, retry_after=wait)
+        raise_for_status(answer)
+
+
+def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
+    """The `webhook-signature` header of the Standard Webhooks specification. timestamp: seconds since 1970."""
+    key = base64.b64decode(secret.removeprefix(_PREFIX))
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()

@@ -1,0 +1,161 @@
+"""Every connector runs through the same suite; see README.md for the format of its fixtures."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import responses
+from responses import matchers
+from responses.registries import OrderedRegistry
+
+from integrations.core.base import Connector, Finding, Pushed
+from integrations.core.errors import DeliveryError, Throttled
+from integrations.core.http import Http
+from integrations.core.registry import kinds
+from tests.contract.people import CANARIES, item, placeholders
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+_FAULTS = {"timeout": requests.ReadTimeout, "no_connection": requests.ConnectionError}
+_NAMES = {"trylater": "try_later"}
+REQUIRED = ["created", "updated", "pushed_twice", "throttled", "misconfigured", "refused", "timeout", "unreadable"]
+REQUIRED += ["erase", "check"]
+MUST_COME_TO = {
+    "created": {"pushed"},
+    "updated": {"pushed"},
+    "pushed_twice": {"pushed"},
+    "duplicate": {"pushed"},
+    "throttled": {"throttled"},
+    "misconfigured": {"misconfigured"},
+    "refused": {"refused"},
+    "timeout": {"unknown", "try_later"},
+    "unreadable": {"unknown", "try_later"},
+}
+
+
+def _scenarios() -> list[tuple[str, str]]:
+    files = [(kind, path.stem) for kind in kinds() for path in sorted((FIXTURES / kind).glob("*.json"))]
+    return [(kind, stem) for kind, stem in files if stem != "connection"]
+
+
+def _belongs_to(stem: str) -> str | None:
+    return next((name for name in MUST_COME_TO if stem == name or stem.startswith(name + "_")), None)
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_every_connector_shows_every_scenario(kind: str) -> None:
+    connector = kinds()[kind]
+    stems = [stem for of, stem in _scenarios() if of == kind]
+    wanted = REQUIRED + ["find"] * connector.readable + ["partial", "duplicate"] * (connector.batch_size > 1)
+    missing = [name for name in wanted if not any(stem == name or stem.startswith(name + "_") for stem in stems)]
+    assert missing == []
+
+
+@pytest.mark.parametrize(("kind", "stem"), _scenarios())
+def test_scenario(kind: str, stem: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    connector = kinds()[kind]
+    connection = json.loads((FIXTURES / kind / "connection.json").read_text())
+    scenario = _filled(json.loads((FIXTURES / kind / f"{stem}.json").read_text()), placeholders(connector))
+    with responses.RequestsMock(registry=OrderedRegistry) as world:
+        for exchange in scenario["exchanges"]:
+            _expect(world, exchange)
+        allowed = frozenset(connection.get("allowed_private_hosts", ()))
+        http = Http(allowed_private_hosts=allowed)
+        outcome = _run(connector(connector.options().load(connection["settings"]), http), scenario)
+    told, said = _told(outcome)
+    assert told == scenario["expect"]
+    if (name := _belongs_to(stem)) and scenario["call"] == "push":
+        assert _verdicts(told) <= MUST_COME_TO[name]
+    if stem.startswith("partial"):
+        assert "pushed" in _verdicts(told)
+        assert len(_verdicts(told)) > 1
+    for canary in [*CANARIES, *connection["secrets"]]:
+        assert canary not in said, "personal data or a secret in what the connector says"
+        assert canary not in caplog.text, "personal data or a secret in the log"
+
+
+def _filled(value: Any, known: dict[str, Any]) -> Any:
+    if isinstance(value, dict):
+        return {name: _filled(one, known) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_filled(one, known) for one in value]
+    if isinstance(value, str):
+        if value in known:
+            return known[value]
+        for name, text in known.items():
+            value = value.replace(name, text) if isinstance(text, str) else value
+    return value
+
+
+def _expect(world: responses.RequestsMock, exchange: dict[str, Any]) -> None:
+    request, answer = exchange["request"], exchange["answer"]
+    match: list[Any] = []
+    if "json" in request:
+        match.append(matchers.json_params_matcher(request["json"]))
+    if "params" in request:
+        match.append(matchers.query_param_matcher(request["params"]))
+    if "headers" in request:
+        match.append(matchers.header_matcher(request["headers"]))
+    more: dict[str, Any] = {"status": answer.get("status", 200), "headers": answer.get("headers", {})}
+    if "fault" in answer:
+        more = {"body": _FAULTS[answer["fault"]]("a canary: ann@canary.example")}
+    elif "json" in answer:
+        more["json"] = answer["json"]
+    else:
+        more["body"] = answer.get("body", "")
+    world.add(request["method"], request["url"], match=match, **more)
+
+
+def _run(connector: Connector, scenario: dict[str, Any]) -> Any:
+    call = getattr(connector, scenario["call"])
+    try:
+        if scenario["call"] in ("push", "find"):
+            return call([_item(one, type(connector)) for one in scenario["items"]])
+        return call(scenario["remote_ids"]) if scenario["call"] == "erase" else call()
+    except DeliveryError as error:
+        return error
+
+
+def _item(given: str | dict[str, Any], connector: type[Connector]) -> Any:
+    return item(given, connector) if isinstance(given, str) else item(given["item"], connector, given.get("remote_id"))
+
+
+def _told(outcome: Any) -> tuple[Any, str]:
+    """The outcome in the words of a fixture, and all that is said in it."""
+    if isinstance(outcome, DeliveryError):
+        assert outcome.__cause__ is None
+        assert outcome.__context__ is None, "the original error holds what was sent"
+        return {"raises": _line(outcome)}, repr(outcome) + str(outcome)
+    lines = [_line(one) for one in outcome or []]
+    return lines, " ".join(repr(one) + str(one) for one in outcome or [])
+
+
+def _line(one: Any) -> Any:
+    if one is None:
+        return None
+    if isinstance(one, Pushed):
+        return {"pushed": one.remote_id} | ({"url": one.url} if one.url else {})
+    if isinstance(one, Finding):
+        return {"ok": one.ok, "says": one.sentence}
+    name = type(one).__mro__[_depth(one)].__name__.lower()
+    line: dict[str, Any] = {_NAMES.get(name, name): one.code}
+    if one.field:
+        line["field"] = one.field
+    if isinstance(one, Throttled) and one.retry_after is not None:
+        line["retry_after"] = one.retry_after
+    return line
+
+
+def _depth(error: DeliveryError) -> int:
+    """A connector's own subclass counts as the verdict that it refines."""
+    return next(i for i, cls in enumerate(type(error).__mro__) if cls.__module__ == "integrations.core.errors")
+
+
+def _verdicts(told: Any) -> set[str]:
+    lines = [told["raises"]] if isinstance(told, dict) else told
+    return {next(iter(line)) for line in lines}

@@ -1,0 +1,59 @@
+"""The signature, checked by the official library of standardwebhooks.com, and what stands in a message."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+import responses
+from standardwebhooks import Webhook as Verifier
+from standardwebhooks import WebhookVerificationError
+
+from integrations.core.http import Http
+from integrations.webhook import Webhook, sign
+from tests.contract.people import item
+
+URL = "https://hooks.example/in"
+SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
+
+
+def _received(name: str) -> tuple[dict[str, Any], dict[str, str], bytes]:
+    """What a receiver gets for one of the contract suite's people: the verified document, headers and body."""
+    with responses.RequestsMock() as world:
+        world.post(URL)
+        Webhook({"url": URL, "secret": SECRET}, Http()).push([item(name, Webhook)])
+        request = world.calls[0].request
+    headers = {key.lower(): str(value) for key, value in request.headers.items()}
+    body = bytes(request.body)  # type: ignore[arg-type]  # it is bytes
+    return Verifier(SECRET).verify(body, headers), headers, body
+
+
+def test_the_official_library_accepts_the_signature() -> None:
+    document, headers, _ = _received("ann")
+    assert headers["webhook-id"] == item("ann", Webhook).event_id
+    assert document["type"] == "consultation_request"
+    assert document["data"]["lead"]["email"] == "ann@canary.example"
+    assert document["data"]["event"]["preferred_time"] == "after 5 <pm>"
+
+
+def test_a_changed_body_is_noticed() -> None:
+    _, headers, body = _received("ann")
+    with pytest.raises(WebhookVerificationError):
+        Verifier(SECRET).verify(body.replace(b"Annabelle", b"Anna"), headers)
+
+
+def test_a_repeat_has_the_same_id_and_a_signature_of_its_own_time() -> None:
+    assert sign(SECRET, "one", 1, b"{}") != sign(SECRET, "one", 2, b"{}")
+    assert _received("ann")[1]["webhook-id"] == _received("ann")[1]["webhook-id"]
+
+
+@pytest.mark.parametrize("secret", ["", "short", "whsec_c2hvcnQ=", "whsec_" + "*" * 40])
+def test_a_secret_that_is_none_is_refused(secret: str) -> None:
+    errors = Webhook.options().validate({"url": URL, "secret": secret})
+    assert list(errors) == ["secret"]
+
+
+def test_the_message_and_the_page_are_not_in_it() -> None:
+    assert "message" not in json.dumps(_received("bob")[0])
