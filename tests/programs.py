@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,12 +17,14 @@ import requests
 
 from leads.store.schema import open_vault
 from leads.store.session import Database
+from leads.store.staff import add_user, change_password
 from leads.store.vault import Vault
 from leads.sync.connect import Limits
 from leads.sync.setup import Setup
 from tests.factory import make_site
 
 ROOT = Path(__file__).parent.parent
+PASSWORD = "correct horse battery staple"
 KEY = "canary-sandbox-key-7f3a"
 QUICK = "0s,1s,1s,1s,2s,2s,2s,3s,3s,3s,3s,3s,5s,5s,5s,5s,5s,5s,10s,10s,1d"
 
@@ -110,6 +113,19 @@ class Programs:
         make_site(self.database)
         setup = Setup(self.database, self.vault, Limits(6, 2), by="test")
         setup.create("demo", "sandbox", "Sandbox CRM", {"url": self.crm, "key": KEY})
+
+    def desk(self) -> requests.Session:
+        """A browser that has signed in at the desk."""
+        with self.database.write() as session:
+            user, _ = add_user(session, "reception", "staff", self.database.now(session))
+            change_password(user, PASSWORD)
+        browser = requests.Session()
+        form = browser.get(f"{self.url}/desk/", timeout=10).text
+        token = re.search(r'name="csrf_token" value="([^"]+)"', form)
+        assert token
+        signed = {"csrf_token": token[1], "name": "reception", "password": PASSWORD}
+        browser.post(f"{self.url}/desk/sign-in", data=signed, timeout=10).raise_for_status()
+        return browser
 
     def faults(self, **faults: Any) -> None:
         """Switch exactly these faults on."""

@@ -89,7 +89,13 @@ def _release(room: Room, event_id: UUID) -> ResponseReturnValue:
             for delivery_id in held:
                 record(session, current_user.name, what, now, delivery_id=delivery_id)
             room.database.nudge(session)
-            flash("It is on its way to the CRM." if going else "Noted. It goes as soon as a connection can take it.")
+            flash(_what_follows(event, going))
         else:
             flash("Nothing was done: somebody has decided this already.")
     return redirect(url_for("desk.lead", lead_id=lead.id), 303)
+
+
+def _what_follows(event: Event, going: int) -> str:
+    if event.hold_code == "no_consent":
+        return "Noted: it is not spam. It still waits, because no consent was given."
+    return "It is on its way to the CRM." if going else "Noted. It goes as soon as a connection can take it."

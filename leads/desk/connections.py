@@ -81,6 +81,8 @@ def _add_switches(desk: Blueprint, room: Room) -> None:
         else:
             room.setup().resume(row.id)
             flash(f"“{row.name}” is tried again now.")
+        if request.form.get("back") == "home":
+            return redirect(url_for("desk.home"), 303)
         return redirect(url_for("desk.connection", connection_id=row.id), 303)
 
     @desk.route("/connections/<uuid:connection_id>/remove", methods=["GET", "POST"])

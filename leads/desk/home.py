@@ -9,12 +9,12 @@ from flask import Blueprint, render_template
 
 from leads.desk import words
 from leads.desk.room import Room
-from leads.store.models import Connection
 from leads.store.queries import LeadFilter, Overview, Wait, leads, overview
 
 _NEEDS_A_PERSON = ("refused", "expired", "no_consent", "removed")
 # What a person can help with comes first.
 _ORDER = ("problem", *_NEEDS_A_PERSON, "no_connection", "spam", "paused", "on_the_way", "unknown_caller")
+_BY_OURSELVES = "Nothing is lost; we keep trying by ourselves."
 _LATEST = 8
 # Where the leads of a reason are listed; those not named here are among the ones that need a person.
 _LISTS = {"on_the_way": "on_the_way", "unknown_caller": "held"}
@@ -82,8 +82,16 @@ def headline(state: Overview) -> Headline:
     if number := waiting.get("paused", 0):
         return Headline("look", f"{words.enquiries(number)} {_wait(number)} because staff paused a connection.")
     if number := waiting.get("on_the_way", 0):
-        return Headline("busy", f"{words.enquiries(number)} {'is on its' if number == 1 else 'are on their'} way.")
+        return _on_the_way(state, number)
     return _arrived(state)
+
+
+def _on_the_way(state: Overview, number: int) -> Headline:
+    for wait in state.waits:
+        if wait.reason == "on_the_way" and wait.connection and words.is_struggling(wait.connection, state.now):
+            verb, what = "is" if wait.number == 1 else "are", words.problem(wait.connection)
+            return Headline("busy", f"{words.enquiries(wait.number)} {verb} waiting: {what}.", _BY_OURSELVES)
+    return Headline("busy", f"{words.enquiries(number)} {'is on its' if number == 1 else 'are on their'} way.")
 
 
 def _wait(number: int) -> str:
@@ -107,9 +115,7 @@ def _problem(state: Overview) -> Headline:
     if not number:
         return Headline("look", f"Nothing waits for it now, but {what}.", "We keep trying by ourselves.")
     verb = "is" if number == 1 else "are"
-    return Headline(
-        "bad", f"{words.enquiries(number)} {verb} waiting: {what}.", "Nothing is lost; we keep trying by ourselves."
-    )
+    return Headline("bad", f"{words.enquiries(number)} {verb} waiting: {what}.", _BY_OURSELVES)
 
 
 def _unconnected(state: Overview) -> Headline:
@@ -150,9 +156,9 @@ def wait_line(wait: Wait, now: datetime) -> WaitLine:
     name = f"“{wait.connection.name}”" if wait.connection else "a connection that was removed"
     told = wait.sentence or ""
     why, help_text = {
-        "problem": (f"waiting for {name}, which has a problem", _next_try(wait.connection, now)),
+        "problem": (f"waiting for {name}, which has a problem", _next_try(wait, None, now)),
         "paused": (f"waiting for {name}, which staff paused", "They go as soon as it is started again."),
-        "on_the_way": (f"on the way to {name}", ""),
+        "on_the_way": (f"on the way to {name}", _next_try(wait, wait.due, now)),
         "unknown_caller": ("waiting for the caller to be known", f"{name} was set up so; a form may tell who it was."),
         "spam": (f"held before {name}: looks like spam", "Open each one and say whether it is real."),
         "no_consent": (f"held before {name}: no consent to share", told),
@@ -164,8 +170,11 @@ def wait_line(wait: Wait, now: datetime) -> WaitLine:
     return WaitLine(wait, why, help_text)
 
 
-def _next_try(connection: Connection | None, now: datetime) -> str:
-    if connection is None:
+def _next_try(wait: Wait, due: datetime | None, now: datetime) -> str:
+    """What was wrong the last time, if anything was, and when it is tried again: at `due` or as the connection may."""
+    connection = wait.connection
+    if connection is None or not connection.sentence:
         return ""
-    soon = words.span(connection.probe_at - now) if connection.probe_at and connection.probe_at > now else "a moment"
+    times = [moment for moment in (due, connection.probe_at, connection.wait_until) if moment and moment > now]
+    soon = words.span(max(times) - now) if times else "a moment"
     return f"{connection.sentence} We try again by ourselves in {soon}."

@@ -86,6 +86,7 @@ _PROBLEMS = {
     "tls": "has no valid certificate",
     "gateway": "is not answering",
     "unavailable": "is not working just now",
+    "too_many_requests": "asks us to slow down",
 }
 
 
@@ -154,6 +155,12 @@ def connection_state(connection: Connection, now: datetime) -> Pill:
     if connection.failures:
         return Pill("…", "Working, but the last try failed", "busy")
     return Pill("✓", "Working", "good")
+
+
+def is_struggling(connection: Connection, now: datetime) -> bool:
+    """Whether it is in use, but the last try failed or the CRM wants us to wait."""
+    quiet = connection.wait_until is not None and connection.wait_until > now
+    return connection.state == "working" and (quiet or connection.failures > 0)
 
 
 def number_of(number: int, word: str, words: str | None = None) -> str:

@@ -49,17 +49,19 @@ def create_api(intake: Intake) -> Blueprint:
 
 
 def _receive(intake: Intake, kind: str) -> Response:
-    if request.mimetype not in _JSON_TYPES:
-        return problem(415, "Send JSON", "Use the content type application/json or text/plain.")
     body = request.get_data(cache=True)
     try:
-        raw = decode_json(body)
+        raw = decode_json(body)  # whatever content type it says: sendBeacon and curl both say another
     except Undecodable as error:
         if kind == "consultation_request":
             intake.keep_unreadable(None, body, str(error))
+        if request.mimetype not in _JSON_TYPES:
+            return problem(415, "Send JSON", "Use the content type application/json or text/plain.")
         return problem(400, "This could not be read", str(error))
     site = intake.site(raw.get("site"))
     if site is None:
+        if kind == "consultation_request":
+            intake.keep_unreadable(None, body, "It names a site that is not here.")
         return problem(404, "Unknown site", "", {"site": ["There is no site with this key."]})
     if kind == "call_click" and intake.spam.too_many(site.key, request.remote_addr or ""):
         return _with_cors(problem(429, "Too many requests"), site)

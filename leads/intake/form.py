@@ -162,5 +162,7 @@ def _later() -> Response:
     response = make_response(render_template("later.html", typed=typed, shown=_SHOWN), 503)
     response.headers["Retry-After"] = "10"
     # Where the thank-you page is nobody knows now, and a browser checks form-action for the redirect as well.
-    response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action *"
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action *"
+    )
     return response

@@ -62,7 +62,7 @@ _ERRORS = {
     "400": "The body is not a JSON object.",
     "404": "There is no such site.",
     "413": "The body is larger than 64 KiB.",
-    "415": "The content type is neither application/json nor text/plain.",
+    "415": "The body is no JSON, and its content type says so.",
     "422": "A field is wrong; `errors` names each.",
     "503": "It could not be stored; send it again, with the same id.",
 }

@@ -51,13 +51,15 @@ _NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
 class Wait(NamedTuple):
     """Enquiries that have not arrived at one connection for one reason; see `_not_arrived` for the words.
 
-    connection: None when the site has none. oldest: when the first of them was received.
+    connection: None when the site has none. oldest: when the first of them was received. due: when the next one
+    is tried.
     """
 
     reason: str
     connection: Connection | None
     number: int
     oldest: datetime
+    due: datetime
     sentence: str | None
 
 
@@ -149,6 +151,7 @@ def _not_arrived() -> Subquery:
             Delivery.connection_id,
             Delivery.event_id,
             Delivery.created_at,
+            Delivery.due_at,
         )
         .join(Connection, Connection.id == Delivery.connection_id)
         .where(Delivery.state.in_(_NOT_ARRIVED))
@@ -166,7 +169,14 @@ def _waits(session: Session, connections: Iterable[Connection]) -> list[Wait]:
     by_id = {connection.id: connection for connection in connections}
     late = _not_arrived().c
     rows = session.execute(
-        select(late.reason, late.connection_id, func.count(), func.min(late.created_at), late.sentence)
+        select(
+            late.reason,
+            late.connection_id,
+            func.count(),
+            func.min(late.created_at),
+            func.min(late.due_at),
+            late.sentence,
+        )
         .group_by(late.reason, late.connection_id, late.sentence)
         .order_by(func.min(late.created_at))
     )
@@ -181,9 +191,8 @@ def _without_connection(session: Session, connections: Iterable[Connection]) -> 
         alone = (Event.site_id == site.id, ~exists().where(Delivery.event_id == Event.id))
         count, oldest = session.execute(select(func.count(), func.min(Event.received_at)).where(*alone)).one()
         if count:
-            waits.append(
-                Wait("no_connection", None, count, oldest, f"The site {site.name} has no connection to a CRM.")
-            )
+            sentence = f"The site {site.name} has no connection to a CRM."
+            waits.append(Wait("no_connection", None, count, oldest, oldest, sentence))
     return waits
 
 

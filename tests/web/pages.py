@@ -24,7 +24,7 @@ JANE = {
 
 @dataclass
 class Page(HTMLParser):
-    """values: what the form's fields hold. ids: element id → its text."""
+    """values: what the form's fields hold. ids: element id → its text. links: all that it loads or leads to."""
 
     html: str
     action: str = ""
@@ -70,6 +70,11 @@ class Page(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         self._area = ""
         self._inside = []
+
+    @property
+    def foreign_links(self) -> list[str]:
+        """What would be asked of another server."""
+        return [link for link in self.links if not link.startswith(("/", "#", "data:")) or link.startswith("//")]
 
 
 def page_of(response: TestResponse) -> Page:

@@ -138,10 +138,23 @@ def test_an_unknown_site_is_told(client: FlaskClient, site: Any) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "multipart/form-data", "image/png"])
-def test_another_content_type_is_told(client: FlaskClient, content_type: str) -> None:
-    response = post(client, JANE, content_type=content_type)
+def test_json_is_understood_whatever_content_type_it_says(
+    client: FlaskClient, stored: Stored, content_type: str
+) -> None:
+    assert post(client, JANE, content_type=content_type).status_code == 201
+    assert len(stored.events()) == 1
+
+
+def test_what_is_no_json_is_told_and_kept(client: FlaskClient, stored: Stored) -> None:
+    response = client.post(CONSULTATIONS, data={"site": "demo", "email": "jane@example.com"})
     assert response.status_code == 415
     assert problems(response) == {}
+    assert len(stored.unreadable()) == 1
+
+
+def test_an_enquiry_for_an_unknown_site_is_kept(client: FlaskClient, stored: Stored) -> None:
+    assert post(client, JANE | {"site": "dmeo"}).status_code == 404
+    assert [row.reason for row in stored.unreadable()] == ["It names a site that is not here."]
 
 
 def test_a_body_may_be_64_kilobytes(client: FlaskClient, stored: Stored) -> None:
@@ -261,7 +274,7 @@ def test_the_description_is_served_with_nothing_from_elsewhere(client: FlaskClie
     assert client.get("/api/openapi.json").get_json()["openapi"].startswith("3.1")
     response = client.get("/api/docs")
     assert response.status_code == 200
-    assert all(link.startswith("/") for link in page_of(response).links)
+    assert page_of(response).foreign_links == []
     assert CONSULTATIONS in response.get_data(as_text=True)
 
 

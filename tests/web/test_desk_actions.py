@@ -100,6 +100,18 @@ def test_consent_was_given_send(sam: Person, database: Database, vault: Vault, s
     assert _done(database) == [("sam", "consent_given")]
 
 
+def test_what_is_not_spam_may_still_lack_consent(sam: Person, database: Database, vault: Vault, site: Site) -> None:
+    event = send(database, vault, site, suspicion="trap", consent=False, **JANE)
+    sam.post(f"/desk/events/{event.event_id}/release")
+    assert _states(database, event.event_id) == ["held"]
+    page = sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
+    assert "It still waits, because no consent was given." in page
+    assert "Consent was given, send" in page
+    sam.post(f"/desk/events/{event.event_id}/release")
+    assert _states(database, event.event_id) == ["waiting"]
+    assert _done(database) == [("sam", "not_spam"), ("sam", "consent_given")]
+
+
 def test_a_release_waits_while_its_connection_is_paused(
     sam: Person, database: Database, vault: Vault, site: Site
 ) -> None:

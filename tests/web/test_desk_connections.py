@@ -156,7 +156,7 @@ def test_pause_and_start_again(anna: Person, database: Database, vault: Vault, s
     anna.post(f"{path}/pause")
     assert _state_of(database, event.event_id) == "held"
     assert "Paused by staff" in anna.get(path)
-    anna.post(f"{path}/resume")
+    assert anna.post(f"{path}/resume", back="home").location == "/desk/"
     assert _state_of(database, event.event_id) == "waiting"
     assert "anna started it again" in plain(anna.get(path))
 

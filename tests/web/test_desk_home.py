@@ -171,6 +171,18 @@ def test_a_connection_has_a_problem(
     assert "Try now" in page
 
 
+def test_a_connection_that_failed_once_is_told_with_the_next_try(
+    sentence: Sentence, database: Database, vault: Vault, site: Site, anna: Person
+) -> None:
+    event = send(database, vault, site, **JANE)
+    with database.read() as session:
+        later = database.now(session) + timedelta(seconds=330)
+    set_state(database, event.event_id, "waiting", due_at=later)
+    _connection(database, failures=1, code="unavailable", sentence="The CRM is not working just now (status 503).")
+    assert sentence() == ("1 enquiry is waiting: the CRM “Sandbox CRM” is not working just now.", "busy")
+    assert "(status 503). We try again by ourselves in 5 minutes." in plain(anna.get("/desk/"))
+
+
 def test_a_connection_has_a_problem_and_nothing_waits(sentence: Sentence, database: Database) -> None:
     _connection(database, state="failing", code="connect", sentence="No connection.")
     assert sentence() == ("Nothing waits for it now, but the CRM “Sandbox CRM” cannot be reached.", "look")
