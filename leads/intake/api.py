@@ -63,20 +63,17 @@ def _receive(intake: Intake, kind: str) -> Response:
         if kind == "consultation_request":
             intake.keep_unreadable(None, body, "It names a site that is not here.")
         return problem(404, "Unknown site", "", {"site": ["There is no site with this key."]})
-    if kind == "call_click" and intake.spam.too_many(site.key, request.remote_addr or ""):
-        return _with_cors(problem(429, "Too many requests"), site)
     return _with_cors(_store(intake, site, kind, raw), site)
 
 
 def _store(intake: Intake, site: Site, kind: str, raw: dict[str, Any]) -> Response:
     schema: Schema = ConsultationSchema(site.region) if kind == "consultation_request" else CallClickSchema()
-    shown = signals(site, raw)
+    shown = signals(site, raw, kind)
     try:
         data = schema.load({name: value for name, value in raw.items() if name not in _CONTROL})
     except ValidationError as error:
         return problem(422, "Some fields need another look", errors=error.messages_dict)
-    suspicion = intake.spam.suspicion(site.key, shown) if kind == "consultation_request" else None
-    accepted = intake.accept(site, kind, data, "website", suspicion)
+    accepted = intake.accept(site, kind, data, "website", intake.spam.suspicion(site.key, shown))
     answer = jsonify(
         id=str(accepted.event_id), reference=accepted.reference, received_at=accepted.received_at.isoformat()
     )

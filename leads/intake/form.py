@@ -79,7 +79,7 @@ def _receive(intake: Intake, site: Site) -> Response:
         data = _load(ConsultationSchema(site.region), {**answers, "site": site.key})
     except ValidationError as error:
         return _page(intake, site, raw, error.messages_dict, 422)
-    suspicion = intake.spam.suspicion(site.key, signals(site, raw))
+    suspicion = intake.spam.suspicion(site.key, signals(site, raw, "consultation_request"))
     accepted = intake.accept(site, "consultation_request", data, "form", suspicion)
     return _thank_you(site, raw.get("next"), accepted.reference)
 

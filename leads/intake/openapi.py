@@ -88,16 +88,15 @@ def document() -> dict[str, Any]:
     spec.components.schema("Problem", _PROBLEM)
     spec.components.schema("Receipt", _RECEIPT)
     _add(spec, "/api/v1/consultations", "Consultation", ConsultationSchema(), "Request a consultation")
-    _add(spec, "/api/v1/call-clicks", "CallClick", CallClickSchema(), "Note a tap on a phone link", too_many=True)
+    _add(spec, "/api/v1/call-clicks", "CallClick", CallClickSchema(), "Note a tap on a phone link")
     return spec.to_dict()
 
 
-def _add(spec: APISpec, path: str, name: str, schema: Any, summary: str, *, too_many: bool = False) -> None:
+def _add(spec: APISpec, path: str, name: str, schema: Any, summary: str) -> None:
     spec.components.schema(name, schema=schema)
     content = {"schema": {"$ref": f"#/components/schemas/{name}"}, "example": _EXAMPLES[name]}
-    errors = _ERRORS | ({"429": "Too many from one address; see Retry-After."} if too_many else {})
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    responses: dict[str, Any] = {code: {"description": text, "content": problem} for code, text in errors.items()}
+    responses: dict[str, Any] = {code: {"description": text, "content": problem} for code, text in _ERRORS.items()}
     receipt = {"application/json": {"schema": {"$ref": "#/components/schemas/Receipt"}}}
     responses["201"] = {"description": "Stored. A repeat of the same id gets the same answer.", "content": receipt}
     body = {"required": True, "content": {"application/json": content, "text/plain": content}}

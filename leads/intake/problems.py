@@ -19,8 +19,8 @@ def problem(status: int, title: str, detail: str = "", errors: Mapping[str, Any]
             {"field": name, "detail": text} for name, messages in errors.items() for text in flat(messages)
         ]
     response = Response(json.dumps(body), status=status, content_type="application/problem+json")
-    if status in (429, 503):
-        response.headers["Retry-After"] = "600" if status == 429 else "10"
+    if status == 503:
+        response.headers["Retry-After"] = "10"
     return response
 
 

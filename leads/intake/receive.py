@@ -43,8 +43,6 @@ class Intake:
     def accept(self, site: Site, kind: str, data: Mapping[str, Any], source: str, suspicion: str | None) -> Accepted:
         """Store what a schema has loaded. data: with `id`, and `consent` where it was asked."""
         answers = {name: value for name, value in data.items() if name not in _NOT_ANSWERS}
-        if suspicion:
-            answers["suspicion"] = suspicion
         asked = "consent" in data
         return outbox.accept(
             self.database,
@@ -83,10 +81,11 @@ class Intake:
             session.add(row)
 
 
-def signals(site: Site, raw: Mapping[str, Any]) -> Signals:
+def signals(site: Site, raw: Mapping[str, Any], kind: str) -> Signals:
     """What this request shows besides its answers."""
     token = raw.get("token")
     return Signals(
+        kind=kind,
         address=request.remote_addr or "",
         token=str(token) if token else None,
         trap=str(raw.get(HONEYPOT) or ""),

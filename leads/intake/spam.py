@@ -16,8 +16,10 @@ HONEYPOT = "website"  # a field that people do not see and scripts fill in
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What a request shows besides its answers. token: from our own form, or None. trap: what stood in HONEYPOT."""
+    """What a request shows besides its answers. kind: of event. token: from our own form, or None. trap: what stood
+    in HONEYPOT."""
 
+    kind: str
     address: str
     token: str | None
     trap: str
@@ -47,7 +49,8 @@ class SpamCheck:
             return reason
         if signals.foreign_origin:
             return "It was sent from a page that is not in this site's list of origins."
-        if self.too_many(site_key, signals.address):
+        # Taps and forms are counted apart: somebody who taps often may still ask.
+        if self.too_many(f"{signals.kind} {site_key}", signals.address):
             return "Unusually many came from one address within ten minutes."
         return None
 

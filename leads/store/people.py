@@ -15,10 +15,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from leads.store.models import Delivery, Event, Identity, Lead, RemoteRecord, new_id
+from leads.store import callers
+from leads.store.models import Identity, Lead, new_id
 from leads.store.vault import Vault
 
 PERSON_FIELDS = ("first_name", "last_name", "email", "phone", "phone_typed")
@@ -61,8 +62,9 @@ def join(session: Session, vault: Vault, site_id: UUID, found: Trace, trusted: b
     if lead is None:
         lead = _new_lead(session, vault, site_id, now)
     elif known and anonymous:
-        _merge(session, anonymous, known, now)
-    _learn(session, vault, lead, found, trusted)
+        anonymous.merged_into = known.id
+        callers.merge(session, anonymous.id, known.id, now)
+    _learn(session, vault, lead, found, trusted, now)
     lead.last_event_at = max(lead.last_event_at, now)
     _remember(session, lead, found, now)
     return lead
@@ -127,7 +129,7 @@ def _new_code(session: Session) -> str:
             return code
 
 
-def _learn(session: Session, vault: Vault, lead: Lead, found: Trace, trusted: bool) -> None:
+def _learn(session: Session, vault: Vault, lead: Lead, found: Trace, trusted: bool, now: datetime) -> None:
     if not found.known:
         return
     person = person_of(vault, lead)
@@ -138,40 +140,10 @@ def _learn(session: Session, vault: Vault, lead: Lead, found: Trace, trusted: bo
     lead.shareable = lead.shareable or trusted
     if not lead.known:
         lead.known = True
-        _release_callers(session, lead.id, lead.last_event_at)
+        callers.release(session, lead.id, now)
 
 
 def _remember(session: Session, lead: Lead, found: Trace, now: datetime) -> None:
     session.flush()
     for kind, digest in found.digests.items():
         session.merge(Identity(digest=digest, lead_id=lead.id, kind=kind, seen_at=now))
-
-
-def _release_callers(session: Session, lead_id: UUID, now: datetime) -> None:
-    """Calls that waited for their caller to be known may go."""
-    session.execute(
-        update(Delivery)
-        .where(Delivery.lead_id == lead_id, Delivery.state == "held", Delivery.code == "unknown_caller")
-        .values(state="waiting", due_at=now, code=None, sentence=None)
-    )
-
-
-def _merge(session: Session, caller: Lead, person: Lead, now: datetime) -> None:
-    """The unknown caller was this person: the events go to her, and so does what the CRM already has."""
-    caller.merged_into = person.id
-    session.execute(update(Event).where(Event.lead_id == caller.id).values(lead_id=person.id))
-    deliveries = update(Delivery).where(Delivery.lead_id == caller.id)
-    session.execute(
-        deliveries.where(Delivery.state.in_(("sent", "confirmed"))).values(
-            state="waiting",
-            due_at=now,
-            code="moved",
-            sentence="The caller is now known; moving the call to the person.",
-        )
-    )
-    session.execute(deliveries.values(lead_id=person.id))
-    _release_callers(session, person.id, now)
-    session.execute(update(RemoteRecord).where(RemoteRecord.lead_id == caller.id).values(retire=True))
-    for identity in session.scalars(select(Identity).where(Identity.lead_id == caller.id)).all():
-        session.delete(identity)
-        session.merge(Identity(digest=identity.digest, lead_id=person.id, kind=identity.kind, seen_at=now))

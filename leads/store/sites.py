@@ -71,12 +71,19 @@ def add_site(
 
 
 def _web(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        is_web = parts.scheme in ("https", "http") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_web = False
+    if not is_web:
         raise SiteError(f"{url} is not a web address.")
     return url
 
 
 def _origin(url: str) -> str:
+    """As a browser writes it: no path, and no port where it is the usual one."""
     parts = urlsplit(_web(url))
-    return f"{parts.scheme}://{parts.netloc}".lower()
+    usual = {"http": 80, "https": 443}[parts.scheme]
+    port = "" if parts.port in (None, usual) else f":{parts.port}"
+    return f"{parts.scheme}://{parts.hostname}{port}"

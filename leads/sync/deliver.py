@@ -169,6 +169,8 @@ def _outcome(
             remote_url=result.url,
             check_at=check_at,
         )
+    # One whose look-up failed may still be there: it is looked up again before it is sent.
+    doubtful = not isinstance(result, Refused) and (claimed.left_behind or row.unknown)
     code, sentence = retry.describe(result)
     verdict = type(result).__name__ if isinstance(result, DeliveryError) else "Bug"
     return Outcome(
@@ -183,7 +185,7 @@ def _outcome(
         sentence=sentence,
         field=getattr(result, "field", None),
         status=getattr(result, "status", None),
-        unknown=decision.unknown,
+        unknown=decision.unknown or doubtful,
     )
 
 

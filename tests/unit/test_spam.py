@@ -18,7 +18,7 @@ def check(min_seconds: float = 3, limit: int = 3, exempt: frozenset[str] = froze
 
 
 def signals(token: str | None = None, address: str = "203.0.113.9", trap: str = "", foreign: bool = False) -> Signals:
-    return Signals(address, token, trap, foreign)
+    return Signals("consultation_request", address, token, trap, foreign)
 
 
 def sent_after(seconds: float, token_of: SpamCheck | None = None, site: str = "demo") -> str | None:

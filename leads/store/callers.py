@@ -1,0 +1,46 @@
+"""What becomes of calls when their caller turns out to be somebody known."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Update, select, update
+from sqlalchemy.orm import Session
+
+from leads.store.models import Connection, Delivery, Event, Identity, RemoteRecord
+
+_MOVED = "The caller is now known; moving the call to the person."
+_PAUSED = "This connection was paused by staff."
+
+
+def release(session: Session, lead_id: UUID, now: datetime) -> None:
+    """Calls that waited for their caller to be known may go, where the connection may be used."""
+    waiting_for_name = (Delivery.lead_id == lead_id, Delivery.state == "held", Delivery.code == "unknown_caller")
+    session.execute(_go(now).where(*waiting_for_name, ~_at_a_paused_connection()))
+    session.execute(update(Delivery).where(*waiting_for_name).values(code="paused", sentence=_PAUSED))
+
+
+def merge(session: Session, caller_id: UUID, person_id: UUID, now: datetime) -> None:
+    """The unknown caller was this person: the events go to her, and so does what the CRM already has."""
+    session.execute(update(Event).where(Event.lead_id == caller_id).values(lead_id=person_id))
+    in_use = Delivery.connection_id.in_(select(Connection.id).where(Connection.removed_at.is_(None)))
+    arrived = (Delivery.lead_id == caller_id, Delivery.state.in_(("sent", "confirmed")))
+    session.execute(_go(now, code="moved", sentence=_MOVED).where(*arrived, in_use))
+    session.execute(update(Delivery).where(Delivery.lead_id == caller_id).values(lead_id=person_id))
+    release(session, person_id, now)
+    session.execute(update(RemoteRecord).where(RemoteRecord.lead_id == caller_id).values(retire=True))
+    for identity in session.scalars(select(Identity).where(Identity.lead_id == caller_id)).all():
+        session.delete(identity)
+        session.merge(Identity(digest=identity.digest, lead_id=person_id, kind=identity.kind, seen_at=now))
+
+
+def _go(now: datetime, **why: Any) -> Update:
+    """Due now, with a fresh budget: the wait was nobody's fault."""
+    fresh = {"state": "waiting", "due_at": now, "tries_from": now, "attempts": 0, "code": None, "sentence": None}
+    return update(Delivery).values(**(fresh | why))
+
+
+def _at_a_paused_connection() -> ColumnElement[bool]:
+    return Delivery.connection_id.in_(select(Connection.id).where(Connection.state == "paused"))

@@ -1,0 +1,41 @@
+"""The outbox: the only writer of Delivery. accept → claim → finish, and requeue for a person's decision.
+
+`accept` stores event, lead and deliveries in one commit. `lease` gives a worker one connection, `claim` gives it due
+deliveries with a token, and `finish` writes down what became of them, for the holder of the token only.
+(`leads/store/callers.py` moves the deliveries of a caller who became known.)
+"""
+
+from leads.store.outbox.arrivals import HOLD_SENTENCES, Accepted, NewEvent, accept, backfill
+from leads.store.outbox.decisions import handled, pause, release_hold, remove, requeue, resume
+from leads.store.outbox.lanes import Claimed, Lane, claim, lease, ready, release
+from leads.store.outbox.outcomes import Health, Outcome, bring_forward, finish, give_back
+from leads.store.outbox.proof import checked, retired, to_check, to_retire
+
+__all__ = [
+    "HOLD_SENTENCES",
+    "Accepted",
+    "Claimed",
+    "Health",
+    "Lane",
+    "NewEvent",
+    "Outcome",
+    "accept",
+    "backfill",
+    "bring_forward",
+    "checked",
+    "claim",
+    "finish",
+    "give_back",
+    "handled",
+    "lease",
+    "pause",
+    "ready",
+    "release",
+    "release_hold",
+    "remove",
+    "requeue",
+    "resume",
+    "retired",
+    "to_check",
+    "to_retire",
+]

@@ -1,0 +1,81 @@
+"""What people decide: send again, not spam, pause, remove. Pages and commands call the same functions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from leads.store.models import Connection, Delivery, Event, Lead
+from leads.store.outbox.arrivals import HOLD_SENTENCES, hold_reason
+from leads.store.outbox.outcomes import bring_forward
+
+_NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
+
+
+def requeue(delivery: Delivery, now: datetime) -> None:
+    """Send again, with a fresh budget: what staff press and what a release does."""
+    delivery.state, delivery.due_at, delivery.attempts = "waiting", now, 0
+    delivery.code = delivery.sentence = delivery.field = None
+    delivery.missing, delivery.tries_from = 0, now
+
+
+def release_hold(session: Session, event: Event, lead: Lead, now: datetime) -> int:
+    """A person has cleared the event (not spam, or consent was given). Returns how many deliveries may go now."""
+    asks_consent = event.hold_code == "spam" and event.kind == "consultation_request" and not event.consent_given
+    event.hold_code = "no_consent" if asks_consent else None
+    lead.shareable = lead.shareable or (lead.known and event.hold_code is None)
+    held = session.execute(
+        select(Delivery, Connection)
+        .join(Connection, Connection.id == Delivery.connection_id)
+        .where(Delivery.event_id == event.id, Delivery.state == "held")
+    ).all()
+    for delivery, connection in held:
+        requeue(delivery, now)
+        if hold := hold_reason(event, lead, connection):
+            delivery.state, delivery.code, delivery.sentence = "held", hold, HOLD_SENTENCES[hold]
+    return sum(delivery.state == "waiting" for delivery, _ in held)
+
+
+def pause(session: Session, connection: Connection, now: datetime) -> None:
+    """Staff stop a connection: nothing is sent until they resume it."""
+    connection.state, connection.state_since = "paused", now
+    connection.code, connection.sentence = "paused", HOLD_SENTENCES["paused"]
+    connection.probe_at = connection.wait_until = None
+    session.execute(
+        update(Delivery)
+        .where(Delivery.connection_id == connection.id, Delivery.state == "waiting")
+        .values(state="held", code="paused", sentence=HOLD_SENTENCES["paused"])
+    )
+
+
+def resume(session: Session, connection: Connection, now: datetime) -> None:
+    """Start a connection again, whether staff or a fault had stopped it; all that waits is due at once."""
+    connection.state, connection.state_since = "working", now
+    connection.code = connection.sentence = connection.probe_at = connection.wait_until = None
+    connection.failures = connection.probes = 0
+    session.execute(
+        update(Delivery)
+        .where(Delivery.connection_id == connection.id, Delivery.state == "held", Delivery.code == "paused")
+        .values(state="waiting", due_at=now, code=None, sentence=None, attempts=0, tries_from=now)
+    )
+    bring_forward(session, connection.id, now)
+
+
+def remove(session: Session, connection: Connection, now: datetime) -> int:
+    """Take a connection out of use. Returns how many of its deliveries had not arrived; they stay to be seen."""
+    connection.removed_at = now
+    left = session.scalars(
+        update(Delivery)
+        .where(Delivery.connection_id == connection.id, Delivery.state.in_(_NOT_ARRIVED))
+        .values(state="held", code="removed", sentence=HOLD_SENTENCES["removed"], token=None, lease_until=None)
+        .returning(Delivery.id)
+    ).all()
+    return len(left)
+
+
+def handled(delivery: Delivery) -> None:
+    """A person took care of it outside of Frontdesk."""
+    delivery.state, delivery.code, delivery.field = "handled", "by_hand", None
+    delivery.sentence = "A person took care of this."

@@ -1,0 +1,169 @@
+"""Out, first half: a worker leases a connection, and claims what is due there with a token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, exists, or_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from leads.store.failpoint import reach
+from leads.store.models import Connection, Delivery, Event, Lead, RemoteRecord, Site, new_id
+from leads.store.session import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A worker's right to use one connection until `until`; `probing`: one delivery only, to see if it works again."""
+
+    connection_id: UUID
+    worker: str
+    token: UUID
+    probing: bool
+
+
+def ready(session: Session, now: datetime) -> list[UUID]:
+    """Connections that have something due, may be used now and are in nobody's hands."""
+    due = exists().where(Delivery.connection_id == Connection.id, _due(now))
+    unread = exists().where(Delivery.connection_id == Connection.id, to_check_now(now))
+    retiring = exists().where(RemoteRecord.connection_id == Connection.id, may_retire())
+    work = or_(due, unread, retiring)
+    return list(session.scalars(select(Connection.id).where(_usable(now), _free(now), work)))
+
+
+def lease(database: Database, connection_id: UUID, worker: str, seconds: float) -> Lane | None:
+    """Take a connection for this worker alone. None: another one has it, or it may not be used now."""
+    token = new_id()
+    with database.write() as session:
+        now = database.now(session)
+        row = session.execute(
+            update(Connection)
+            .where(Connection.id == connection_id, _usable(now), _free(now))
+            .values(lease_worker=worker, lease_token=token, lease_until=now + timedelta(seconds=seconds))
+            .returning(Connection.state)
+        ).one_or_none()
+    return Lane(connection_id, worker, token, probing=row.state == "failing") if row else None
+
+
+def release(database: Database, lane: Lane) -> None:
+    """Give a connection back before its lease ends."""
+    with database.write() as session:
+        session.execute(
+            update(Connection)
+            .where(Connection.id == lane.connection_id, Connection.lease_token == lane.token)
+            .values(lease_worker=None, lease_token=None, lease_until=None)
+        )
+
+
+def _usable(now: datetime) -> ColumnElement[bool]:
+    probe = and_(Connection.state == "failing", Connection.probe_at <= now)
+    quiet = and_(Connection.wait_until.is_not(None), Connection.wait_until > now)
+    return and_(Connection.removed_at.is_(None), or_(Connection.state == "working", probe), ~quiet)
+
+
+def _free(now: datetime) -> ColumnElement[bool]:
+    return or_(Connection.lease_until.is_(None), Connection.lease_until < now)
+
+
+def _due(now: datetime) -> ColumnElement[bool]:
+    waiting = and_(Delivery.state == "waiting", Delivery.due_at <= now)
+    left_behind = and_(Delivery.state == "sending", Delivery.lease_until < now)
+    return or_(waiting, left_behind)
+
+
+def to_check_now(now: datetime) -> ColumnElement[bool]:
+    return and_(Delivery.state == "sent", Delivery.check_at <= now)
+
+
+def may_retire() -> ColumnElement[bool]:
+    """A merged lead's record goes once nothing of it is still on its way to the person's record."""
+    moving = exists().where(
+        Lead.id == RemoteRecord.lead_id,
+        Delivery.lead_id == Lead.merged_into,
+        Delivery.connection_id == RemoteRecord.connection_id,
+        Delivery.state.in_(("waiting", "sending")),
+    )
+    return and_(RemoteRecord.retire.is_(True), ~moving)
+
+
+class Claimed(NamedTuple):
+    """A delivery in our hands, with all that is needed to write it to the CRM."""
+
+    delivery: Delivery
+    event: Event
+    lead: Lead
+    site: Site
+    remote_id: str | None
+    token: UUID
+    left_behind: bool
+
+
+def claim(database: Database, lane: Lane, limit: int, seconds: float) -> list[Claimed]:
+    """Lease up to `limit` due deliveries of the lane's connection, never two of one lead.
+
+    Extends the lane's lease; an empty list also when the lane was lost or its connection may no longer be used.
+    """
+    token = new_id()
+    with database.write() as session:
+        now = database.now(session)
+        until = now + timedelta(seconds=seconds)
+        held = update(Connection).where(
+            Connection.id == lane.connection_id, Connection.lease_token == lane.token, _usable(now)
+        )
+        if session.execute(held.values(lease_until=until).returning(Connection.id)).one_or_none() is None:
+            return []
+        rows = _next_due(session, lane.connection_id, 1 if lane.probing else limit, now)
+        claimed = [as_claimed(row, token) for row in rows]
+        for item in claimed:
+            item.delivery.state, item.delivery.token, item.delivery.lease_until = "sending", token, until
+        session.flush()
+        reach("claim.written")
+    reach("claim.committed")
+    return claimed
+
+
+def _next_due(session: Session, connection_id: UUID, limit: int, now: datetime) -> Sequence[Any]:
+    earlier = aliased(Delivery)
+    overtakes = exists().where(
+        earlier.lead_id == Delivery.lead_id,
+        earlier.connection_id == Delivery.connection_id,
+        earlier.state.in_(("waiting", "sending")),
+        or_(
+            earlier.created_at < Delivery.created_at,
+            and_(earlier.created_at == Delivery.created_at, earlier.id < Delivery.id),
+        ),
+    )
+    return session.execute(
+        select(Delivery, Event, Lead, Site, RemoteRecord.remote_id)
+        .join(Event, Event.id == Delivery.event_id)
+        .join(Lead, Lead.id == Delivery.lead_id)
+        .join(Site, Site.id == Event.site_id)
+        .outerjoin(
+            RemoteRecord,
+            and_(RemoteRecord.lead_id == Delivery.lead_id, RemoteRecord.connection_id == Delivery.connection_id),
+        )
+        .where(Delivery.connection_id == connection_id, _due(now), ~overtakes)
+        .order_by(Delivery.due_at, Delivery.id)
+        .limit(limit)
+        .with_for_update(of=Delivery, skip_locked=True)
+    ).all()
+
+
+def as_claimed(row: Any, token: UUID) -> Claimed:
+    delivery, event, lead, site, remote_id = row
+    return Claimed(delivery, event, lead, site, remote_id, token, left_behind=delivery.state == "sending")
+
+
+def with_details() -> Select[Delivery, Event, Lead, Site, str]:
+    record = and_(RemoteRecord.lead_id == Delivery.lead_id, RemoteRecord.connection_id == Delivery.connection_id)
+    return (
+        select(Delivery, Event, Lead, Site, RemoteRecord.remote_id)
+        .join(Event, Event.id == Delivery.event_id)
+        .join(Lead, Lead.id == Delivery.lead_id)
+        .join(Site, Site.id == Event.site_id)
+        .outerjoin(RemoteRecord, record)
+    )

@@ -1,0 +1,154 @@
+"""Out, second half: what became of each claimed delivery, written down for the holder of the token only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from leads.store.failpoint import reach
+from leads.store.models import Attempt, Connection, Delivery, RemoteRecord
+from leads.store.outbox.lanes import Claimed, Lane
+from leads.store.session import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one try. state, due_at, counts: as `sync.retry` decided. verdict, code, …: for the Attempt."""
+
+    claimed: Claimed
+    state: str
+    due_at: datetime
+    counts: bool
+    verdict: str
+    started_at: datetime
+    milliseconds: int
+    code: str | None = None
+    sentence: str | None = None
+    field: str | None = None
+    status: int | None = None
+    unknown: bool = False
+    remote_id: str | None = None
+    remote_url: str | None = None
+    check_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a try says of the connection itself; the values to write."""
+
+    state: str
+    failures: int
+    probes: int
+    code: str | None = None
+    sentence: str | None = None
+    probe_at: datetime | None = None
+    wait_until: datetime | None = None
+
+
+def finish(database: Database, lane: Lane, outcomes: Sequence[Outcome], health: Health) -> int:
+    """Write down what became of claimed deliveries, in one commit. Returns how many another worker had taken over."""
+    fenced = 0
+    with database.write() as session:
+        now = database.now(session)
+        for outcome in outcomes:
+            fenced += not _finish_one(session, outcome, now)
+        report(session, lane, health, now)
+        reach("finish.written")
+    reach("finish.committed")
+    return fenced
+
+
+def _finish_one(session: Session, outcome: Outcome, now: datetime) -> bool:
+    claimed = outcome.claimed
+    row = session.scalars(
+        select(Delivery)
+        .where(Delivery.id == claimed.delivery.id, Delivery.state == "sending", Delivery.token == claimed.token)
+        .with_for_update()
+    ).one_or_none()
+    if row is None:
+        return False
+    row.state, row.due_at, row.unknown = outcome.state, outcome.due_at, outcome.unknown
+    row.code, row.sentence, row.field = outcome.code, outcome.sentence, outcome.field
+    row.attempts += outcome.counts
+    row.token = row.lease_until = None
+    if outcome.remote_id is not None:
+        row.remote_id, row.remote_url = outcome.remote_id, outcome.remote_url
+        row.sent_at, row.check_at = now, outcome.check_at
+        _remember_record(session, claimed, row, outcome)
+    session.add(attempt_of(outcome))
+    return True
+
+
+def _remember_record(session: Session, claimed: Claimed, row: Delivery, outcome: Outcome) -> None:
+    moved = row.lead_id != claimed.lead.id  # the caller became known while this was on its way
+    if moved:
+        row.state, row.code = "waiting", "moved"
+    session.merge(
+        RemoteRecord(
+            lead_id=claimed.lead.id,
+            connection_id=row.connection_id,
+            remote_id=outcome.remote_id,
+            url=outcome.remote_url,
+            retire=moved,
+        )
+    )
+
+
+def attempt_of(outcome: Outcome) -> Attempt:
+    return Attempt(
+        delivery_id=outcome.claimed.delivery.id,
+        started_at=outcome.started_at,
+        milliseconds=outcome.milliseconds,
+        verdict=outcome.verdict,
+        code=outcome.code,
+        status=outcome.status,
+        sentence=outcome.sentence,
+    )
+
+
+def report(session: Session, lane: Lane, health: Health, now: datetime) -> None:
+    row = session.scalars(
+        select(Connection)
+        .where(Connection.id == lane.connection_id, Connection.lease_token == lane.token)
+        .with_for_update()
+    ).one_or_none()
+    if row is None or row.state == "paused":  # what staff decided meanwhile stands
+        return
+    recovered = row.state == "failing" and health.state == "working"
+    if row.state != health.state:
+        row.state_since = now
+    row.state, row.failures, row.probes = health.state, health.failures, health.probes
+    row.code, row.sentence = health.code, health.sentence
+    row.probe_at, row.wait_until = health.probe_at, health.wait_until
+    if recovered:
+        bring_forward(session, row.id, now)
+
+
+def bring_forward(session: Session, connection_id: UUID, now: datetime) -> None:
+    """What waits for its next slot may go now: the reason for waiting is over."""
+    session.execute(
+        update(Delivery)
+        .where(Delivery.connection_id == connection_id, Delivery.state == "waiting", Delivery.due_at > now)
+        .values(due_at=now)
+    )
+
+
+def give_back(database: Database, claimed: Sequence[Claimed]) -> None:
+    """Return deliveries of which nothing was sent: no attempt, due at once."""
+    with database.write() as session:
+        for item in claimed:
+            session.execute(
+                update(Delivery)
+                .where(Delivery.id == item.delivery.id, Delivery.token == item.token, Delivery.state == "sending")
+                .values(
+                    state="waiting",
+                    token=None,
+                    lease_until=None,
+                    unknown=item.left_behind or item.delivery.unknown,
+                )
+            )
