@@ -8,9 +8,11 @@ import click
 from sqlalchemy import select
 
 from leads.commands.office import Office, as_json, as_table, fail, json_option
-from leads.store import outbox, queries
+from leads.store import outbox
 from leads.store.models import DELIVERY_STATES, Connection, Delivery
-from leads.store.queries import DeliveryStory, Journey, LeadFilter
+from leads.store.people import name_of
+from leads.store.queries.journey import DeliveryStory, Journey, journey
+from leads.store.queries.leads import LeadFilter, lead_by_code, leads
 from leads.store.staff import record
 
 _RETRIABLE = ("waiting", "refused", "expired", "sent", "confirmed")
@@ -30,7 +32,7 @@ def list_leads(state: str | None, limit: int, json_: bool) -> None:
     office = Office()
     with office.database.read() as session:
         chosen = LeadFilter(states=(state,) if state else ())
-        page = queries.leads(session, office.vault, chosen, size=limit)
+        page = leads(session, office.vault, chosen, size=limit)
     rows = [
         {
             "code": row.lead.code,
@@ -55,15 +57,15 @@ def show(code: str, json_: bool) -> None:
     """Show the way of one lead. CODE: the reference code."""
     office = Office()
     with office.database.read() as session:
-        found = queries.lead_by_code(session, code)
-        journey = queries.journey(session, office.vault, found.id) if found else None
-    if journey is None:
+        found = lead_by_code(session, code)
+        way_of = journey(session, office.vault, found.id) if found else None
+    if way_of is None:
         fail(f"There is no lead with the code {code}.")
     if json_:
-        as_json(_as_dict(journey))
+        as_json(_as_dict(way_of))
         return
-    click.echo(f"{journey.lead.code}  {queries.name_of(journey.person) or 'unknown caller'}  ({journey.site.name})")
-    for story in journey.events:
+    click.echo(f"{way_of.lead.code}  {name_of(way_of.person) or 'unknown caller'}  ({way_of.site.name})")
+    for story in way_of.events:
         click.echo(f"\n{story.event.received_at:%Y-%m-%d %H:%M:%S} UTC  {story.event.kind}")
         for way in story.deliveries:
             click.echo(f"  {way.connection.name}: {way.delivery.state}  {way.delivery.sentence or ''}".rstrip())
@@ -80,7 +82,7 @@ def retry(code: str | None, state: str | None) -> None:
         fail("Give either a reference code or --all refused|expired.", 2)
     office = Office()
     with office.database.write() as session:
-        found = queries.lead_by_code(session, code) if code else None
+        found = lead_by_code(session, code) if code else None
         if code and found is None:
             fail(f"There is no lead with the code {code}.")
         which = Delivery.lead_id == found.id if found else Delivery.state == state

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from leads.desk.room import Room
 from leads.store import outbox
 from leads.store.models import Connection, Delivery, Event, Lead, Resubmission, Unreadable
-from leads.store.queries import deliveries_of
+from leads.store.queries.lists import deliveries_of
 from leads.store.staff import record
 
 # What is being sent just now has its outcome decided elsewhere.

@@ -15,7 +15,7 @@ from leads.desk import forms
 from leads.desk.auth import admin_only
 from leads.desk.room import Room
 from leads.store.models import Connection, Site
-from leads.store.queries import connection_actions, connection_counts, connections_in_use, sites
+from leads.store.queries.lists import connection_actions, connection_counts, connections_in_use, sites
 from leads.sync.setup import SetupError
 
 _PLAINER = {"Missing data for required field.": "Please fill this in."}

@@ -9,7 +9,8 @@ from flask import Blueprint, render_template
 
 from leads.desk import words
 from leads.desk.room import Room
-from leads.store.queries import LeadFilter, Overview, Wait, leads, overview
+from leads.store.queries.leads import LeadFilter, leads
+from leads.store.queries.overview import Overview, Wait, overview
 
 _NEEDS_A_PERSON = ("refused", "expired", "no_consent", "removed")
 # What a person can help with comes first.

@@ -15,21 +15,18 @@ from leads.desk import words
 from leads.desk.actions import CAN_BE_HANDLED, CAN_SEND_AGAIN
 from leads.desk.room import Room
 from leads.store.models import Action, Attempt, Site
-from leads.store.queries import (
+from leads.store.queries.journey import DeliveryStory, journey
+from leads.store.queries.leads import (
     ARRIVED,
     MOST_FOUND,
     MOST_SEARCHED,
     Cursor,
-    DeliveryStory,
     LeadFilter,
-    journey,
     lead_by_code,
     leads,
     search,
-    sites,
-    start_of_day,
-    unreadable,
 )
+from leads.store.queries.lists import sites, start_of_day, unreadable
 
 STATES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "needs_you": ("Needs you", ("refused", "expired", "held")),

@@ -12,7 +12,7 @@ from flask_login import current_user
 
 from leads.desk import account, actions, auth, connections, home, leads, users, words
 from leads.desk.room import Room
-from leads.store.queries import name_of
+from leads.store.people import name_of
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.connect import Limits

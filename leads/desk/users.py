@@ -11,7 +11,7 @@ from flask_login import current_user
 from leads.desk.auth import admin_only
 from leads.desk.room import Room
 from leads.store.models import ROLES, User
-from leads.store.queries import users
+from leads.store.queries.lists import users
 from leads.store.staff import StaffError, add_user, record, reset_password
 
 

@@ -11,7 +11,7 @@ import phonenumbers
 from markupsafe import Markup
 
 from leads.store.models import Connection, Delivery
-from leads.store.queries import Standing
+from leads.store.queries.leads import Standing
 
 
 class Pill(NamedTuple):

@@ -76,6 +76,19 @@ def person_of(vault: Vault, lead: Lead) -> dict[str, str]:
     return person
 
 
+def name_of(person: Mapping[str, str]) -> str | None:
+    """What to call a person: the name, else the e-mail or phone, else None."""
+    full = " ".join(filter(None, (person.get("first_name"), person.get("last_name"))))
+    return full or person.get("email") or person.get("phone")
+
+
+def person_behind(session: Session, lead: Lead) -> Lead:
+    """The lead that this one turned out to be; itself when it was not merged."""
+    while lead.merged_into:
+        lead = session.get_one(Lead, lead.merged_into)
+    return lead
+
+
 def _candidates(session: Session, found: Trace) -> list[tuple[str, Lead]]:
     rows = session.execute(
         select(Identity.kind, Lead, Identity.seen_at)

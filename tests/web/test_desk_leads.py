@@ -9,8 +9,8 @@ import pytest
 from flask import Flask
 from sqlalchemy import select, update
 
-from leads.store import queries
 from leads.store.models import Attempt, Event, Lead, Site
+from leads.store.queries import leads as queries
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.factory import make_site, send

@@ -1,0 +1,78 @@
+"""One lead: all there is to tell of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from leads.store.models import Action, Attempt, Connection, ConsentText, Delivery, Event, Lead, Resubmission, Site
+from leads.store.people import person_behind, person_of
+from leads.store.vault import Vault
+
+
+class DeliveryStory(NamedTuple):
+    """One enquiry's way to one connection, with every try and everything a person did about it."""
+
+    delivery: Delivery
+    connection: Connection
+    attempts: list[Attempt]
+    actions: list[Action]
+
+
+class EventStory(NamedTuple):
+    """One enquiry. wording: of the consent that was asked for. resubmissions: the same form with other answers."""
+
+    event: Event
+    answers: Mapping[str, Any]
+    wording: str | None
+    resubmissions: list[tuple[Resubmission, Mapping[str, Any]]]
+    deliveries: list[DeliveryStory]
+
+
+class Journey(NamedTuple):
+    """All there is to tell of one lead, newest enquiry first."""
+
+    lead: Lead
+    site: Site
+    person: Mapping[str, str]
+    events: list[EventStory]
+
+
+def journey(session: Session, vault: Vault, lead_id: UUID) -> Journey | None:
+    """All there is to tell of a lead; of the person when this caller was merged. None: there is no such lead."""
+    lead = session.get(Lead, lead_id)
+    if lead is None:
+        return None
+    lead = person_behind(session, lead)
+    site = session.get_one(Site, lead.site_id)
+    newest = select(Event).where(Event.lead_id == lead.id).order_by(Event.received_at.desc(), Event.id.desc())
+    events = [_event_story(session, vault, event) for event in session.scalars(newest)]
+    return Journey(lead, site, person_of(vault, lead), events)
+
+
+def _event_story(session: Session, vault: Vault, event: Event) -> EventStory:
+    wording = session.get(ConsentText, (event.site_id, event.consent_version)) if event.consent_version else None
+    again = select(Resubmission).where(Resubmission.event_id == event.id).order_by(Resubmission.received_at)
+    ways = session.execute(
+        select(Delivery, Connection)
+        .join(Connection, Connection.id == Delivery.connection_id)
+        .where(Delivery.event_id == event.id)
+        .order_by(Connection.created_at)
+    ).all()
+    return EventStory(
+        event,
+        vault.open(event.answers_sealed, "event", "answers", event.id),
+        wording.text if wording else None,
+        [(row, vault.open(row.answers_sealed, "resubmission", "answers", row.id)) for row in session.scalars(again)],
+        [_delivery_story(session, delivery, connection) for delivery, connection in ways],
+    )
+
+
+def _delivery_story(session: Session, delivery: Delivery, connection: Connection) -> DeliveryStory:
+    tries = select(Attempt).where(Attempt.delivery_id == delivery.id).order_by(Attempt.started_at, Attempt.id)
+    actions = select(Action).where(Action.delivery_id == delivery.id).order_by(Action.at, Action.id)
+    return DeliveryStory(delivery, connection, list(session.scalars(tries)), list(session.scalars(actions)))

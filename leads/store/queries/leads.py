@@ -1,0 +1,227 @@
+"""Leads: the list with its filters, and the search."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import phonenumbers
+from sqlalchemy import ColumnElement, and_, exists, or_, select
+from sqlalchemy.orm import Session
+
+from leads.store.models import Delivery, Event, Identity, Lead, Site
+from leads.store.people import name_of, person_behind, person_of, trace
+from leads.store.queries.lists import sites
+from leads.store.vault import Vault
+
+PAGE_SIZE = 25
+MOST_FOUND = 50
+MOST_SEARCHED = 5_000  # leads that one search by name decrypts
+ARRIVED = ("sent", "confirmed")
+# Held because it was set up so, not because somebody has to look.
+HELD_ON_PURPOSE = ("paused", "unknown_caller")
+# The first of these that one of a lead's deliveries has is what the list says of the lead.
+_URGENCY = ("refused", "expired", "held", "sending", "waiting", "sent", "confirmed", "handled", "erased")
+
+
+class Standing(NamedTuple):
+    """Where a lead or delivery stands: its state, and the short code of the reason."""
+
+    state: str
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeadFilter:
+    """Which leads to list. states: at least one delivery is in one of them. since: the last event is not older."""
+
+    states: tuple[str, ...] = ()
+    on_purpose: bool = True
+    kind: str | None = None
+    site_id: UUID | None = None
+    since: datetime | None = None
+
+
+class Cursor(NamedTuple):
+    """A place in the list: the last event's time and the id of a lead."""
+
+    at: datetime
+    id: UUID
+
+
+class LeadRow(NamedTuple):
+    """One line of the list. name: as given, or None for a caller not yet known. standing: None without a connection."""
+
+    lead: Lead
+    name: str | None
+    site: Site
+    last_event: Event | None
+    standing: Standing | None
+
+
+class Page(NamedTuple):
+    """Part of the list, newest first. newer, older: where the next parts begin, None at an end."""
+
+    rows: list[LeadRow]
+    newer: Cursor | None
+    older: Cursor | None
+
+
+class Found(NamedTuple):
+    """What a search brought. complete: False when there were more leads than a search by name looks through."""
+
+    rows: list[LeadRow]
+    complete: bool
+
+
+def leads(
+    session: Session,
+    vault: Vault,
+    chosen: LeadFilter,
+    *,
+    older_than: Cursor | None = None,
+    newer_than: Cursor | None = None,
+    size: int = PAGE_SIZE,
+) -> Page:
+    """One page of leads, by the time of their last event."""
+    listed = select(Lead).where(*_chosen(chosen))
+    if newer_than:
+        upwards = listed.where(_beyond(newer_than, newer=True)).order_by(Lead.last_event_at, Lead.id)
+        found = list(session.scalars(upwards.limit(size + 1)))
+        more_newer, more_older = len(found) > size, True
+        found = found[:size][::-1]
+    else:
+        downwards = listed.order_by(Lead.last_event_at.desc(), Lead.id.desc())
+        if older_than:
+            downwards = downwards.where(_beyond(older_than, newer=False))
+        found = list(session.scalars(downwards.limit(size + 1)))
+        more_newer, more_older = older_than is not None, len(found) > size
+        found = found[:size]
+    rows = _rows(session, vault, found)
+    first, last = (_place(found[0]), _place(found[-1])) if found else (None, None)
+    return Page(rows, first if more_newer else None, last if more_older else None)
+
+
+def _place(lead: Lead) -> Cursor:
+    return Cursor(lead.last_event_at, lead.id)
+
+
+def _beyond(place: Cursor, *, newer: bool) -> ColumnElement[bool]:
+    at, id_ = Lead.last_event_at, Lead.id
+    # The first condition says nothing new: it lets the database start at the right place of its index.
+    if newer:
+        return and_(at >= place.at, or_(at > place.at, id_ > place.id))
+    return and_(at <= place.at, or_(at < place.at, id_ < place.id))
+
+
+def _chosen(chosen: LeadFilter) -> list[ColumnElement[bool]]:
+    where: list[ColumnElement[bool]] = [Lead.merged_into.is_(None)]
+    if chosen.states:
+        where.append(_in_states(chosen))
+    if chosen.kind:
+        where.append(exists().where(Event.lead_id == Lead.id, Event.kind == chosen.kind))
+    if chosen.site_id:
+        where.append(Lead.site_id == chosen.site_id)
+    if chosen.since:
+        where.append(Lead.last_event_at >= chosen.since)
+    return where
+
+
+def _in_states(chosen: LeadFilter) -> ColumnElement[bool]:
+    wanted: list[ColumnElement[bool]] = [Delivery.state.in_(chosen.states)]
+    if not chosen.on_purpose:
+        wanted.append(or_(Delivery.state != "held", Delivery.code.not_in(HELD_ON_PURPOSE)))
+    if set(chosen.states) <= set(ARRIVED):
+        return exists().where(Delivery.lead_id == Lead.id, *wanted)
+    # Few leads are in the other states: those are looked up first, not every lead in turn.
+    return Lead.id.in_(select(Delivery.lead_id).where(*wanted))
+
+
+def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[LeadRow]:
+    ids = [lead.id for lead in found]
+    by_site = {site.id: site for site in sites(session)}
+    events = session.scalars(select(Event).where(Event.lead_id.in_(ids)).order_by(Event.received_at, Event.id))
+    last_event = {event.lead_id: event for event in events}
+    standings: dict[UUID, set[Standing]] = {}
+    for id_, state, code in session.execute(
+        select(Delivery.lead_id, Delivery.state, Delivery.code).where(Delivery.lead_id.in_(ids)).distinct()
+    ):
+        standings.setdefault(id_, set()).add(Standing(state, code))
+    return [
+        LeadRow(
+            lead,
+            name_of(person_of(vault, lead)),
+            by_site[lead.site_id],
+            last_event.get(lead.id),
+            most_urgent(standings.get(lead.id, ())),
+        )
+        for lead in found
+    ]
+
+
+def most_urgent(standings: Iterable[Standing]) -> Standing | None:
+    """Of several, the one that somebody should know first."""
+    return min(standings, key=lambda standing: (_URGENCY.index(standing.state), standing.code or ""), default=None)
+
+
+def lead_by_code(session: Session, typed: str) -> Lead | None:
+    """The lead with this reference code, in any case, with or without hyphen; a merged caller leads to the person."""
+    letters = re.sub(r"[\s-]", "", typed).upper()
+    lead = (
+        session.scalar(select(Lead).where(Lead.code == f"{letters[:3]}-{letters[3:]}")) if len(letters) == 6 else None
+    )
+    return person_behind(session, lead) if lead else None
+
+
+def search(session: Session, vault: Vault, typed: str, chosen: LeadFilter) -> Found:
+    """Leads by reference code, e-mail or phone; else by parts of the name, newest first, at most MOST_FOUND."""
+    where = _chosen(chosen)
+    coded = lead_by_code(session, typed)
+    digests = _digests(session, vault, typed)
+    ids = set(session.scalars(select(Identity.lead_id).where(Identity.digest.in_(digests)))) if digests else set()
+    ids |= {coded.id} if coded else set()
+    newest = select(Lead).order_by(Lead.last_event_at.desc(), Lead.id.desc())
+    exact = list(session.scalars(newest.where(Lead.id.in_(ids), *where).limit(MOST_FOUND))) if ids else []
+    if exact:
+        return Found(_rows(session, vault, exact), complete=True)
+    matches = _matcher(typed)
+    looked_at = session.scalars(newest.where(*where, Lead.known.is_(True)).limit(MOST_SEARCHED + 1)).all()
+    found = [lead for lead in looked_at[:MOST_SEARCHED] if matches(person_of(vault, lead))]
+    return Found(_rows(session, vault, found[:MOST_FOUND]), complete=len(looked_at) <= MOST_SEARCHED >= len(found))
+
+
+def _digests(session: Session, vault: Vault, typed: str) -> list[bytes]:
+    """Keyed hashes of what was typed, as an e-mail and as a phone number of each site's region."""
+    found: list[bytes] = []
+    for site in sites(session):
+        answers = {"email": typed.strip()} if "@" in typed else {"phone": _e164(typed, site.region)}
+        found += trace(vault, site.id, answers, None).digests.values()
+    return found
+
+
+def _e164(typed: str, region: str) -> str | None:
+    try:
+        number = phonenumbers.parse(typed, region)
+    except phonenumbers.NumberParseException:
+        return None
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _matcher(typed: str) -> Callable[[Mapping[str, str]], bool]:
+    """Whether a person's details hold every word that was typed; accents and case do not matter."""
+    words = _plain(typed).split()
+
+    def matches(person: Mapping[str, str]) -> bool:
+        details = _plain(" ".join(person.values()))
+        return all(word in details for word in words)
+
+    return matches
+
+
+def _plain(text: str) -> str:
+    return "".join(sign for sign in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(sign))

@@ -1,0 +1,172 @@
+"""How everything stands: what the home page tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Subquery, case, exists, func, select
+from sqlalchemy.orm import Session
+
+from leads.store.models import Connection, Delivery, Event, Resubmission, Site, Unreadable
+from leads.store.queries.lists import connections_in_use, count, sites, start_of_day, worker_seen_at
+
+SILENT_AFTER = timedelta(seconds=20)  # a worker beats every five seconds
+_MOST_RESUBMITTED = 50
+_NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
+
+
+class Wait(NamedTuple):
+    """Enquiries that have not arrived at one connection for one reason; see `_not_arrived` for the words.
+
+    connection: None when the site has none. oldest: when the first of them was received. due: when the next one
+    is tried.
+    """
+
+    reason: str
+    connection: Connection | None
+    number: int
+    oldest: datetime
+    due: datetime
+    sentence: str | None
+
+
+class Today(NamedTuple):
+    """One site's day so far, in its own time zone. deliveries: state → how many."""
+
+    site: Site
+    events: int
+    deliveries: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How everything stands. waiting: reason → enquiries, each counted once however many connections it goes to.
+
+    checking: sent, and not read back from the CRM yet. unreadable: not yet seen by a person.
+    resubmitted: leads who sent other answers under the same browser id, not yet seen; at most _MOST_RESUBMITTED.
+    """
+
+    now: datetime
+    worker_seen_at: datetime | None
+    any_event: bool
+    waiting: Mapping[str, int]
+    waits: Sequence[Wait]
+    checking: int
+    connections: Sequence[Connection]
+    today: Sequence[Today]
+    unreadable: int
+    resubmitted: Sequence[UUID]
+
+    @property
+    def worker_is_silent(self) -> bool:
+        """Whether nothing is delivered now, as far as we know."""
+        return self.worker_seen_at is None or self.now - self.worker_seen_at > SILENT_AFTER
+
+
+def overview(session: Session, now: datetime) -> Overview:
+    """How everything stands at `now`."""
+    connections = connections_in_use(session)
+    waits = _waits(session, connections) + _without_connection(session, connections)
+    waiting = _waiting(session)
+    waiting["no_connection"] = sum(wait.number for wait in waits if wait.reason == "no_connection")
+    return Overview(
+        now=now,
+        worker_seen_at=worker_seen_at(session),
+        any_event=session.scalar(select(Event.id).limit(1)) is not None,
+        waiting={reason: count for reason, count in waiting.items() if count},
+        waits=waits,
+        checking=_checking(session, connections),
+        connections=connections,
+        today=[_today(session, site, now) for site in sites(session)],
+        unreadable=count(session, Unreadable.id, Unreadable.seen_at.is_(None)),
+        resubmitted=_resubmitted(session),
+    )
+
+
+def _not_arrived() -> Subquery:
+    """Every delivery that has not arrived, with the reason: on_the_way, problem, paused, unknown_caller, spam,
+    no_consent, removed, refused or expired."""
+    reason = case(
+        (Delivery.state == "held", Delivery.code),
+        (Delivery.state.in_(("refused", "expired")), Delivery.state),
+        (Connection.state == "failing", "problem"),
+        (Connection.state == "paused", "paused"),
+        else_="on_the_way",
+    )
+    # What a CRM says of one try while it is only late, says nothing about all that wait there.
+    sentence = case((Delivery.state.in_(("refused", "expired", "held")), Delivery.sentence), else_=None)
+    return (
+        select(
+            reason.label("reason"),
+            sentence.label("sentence"),
+            Delivery.connection_id,
+            Delivery.event_id,
+            Delivery.created_at,
+            Delivery.due_at,
+        )
+        .join(Connection, Connection.id == Delivery.connection_id)
+        .where(Delivery.state.in_(_NOT_ARRIVED))
+        .subquery()
+    )
+
+
+def _waiting(session: Session) -> dict[str, int]:
+    late = _not_arrived().c
+    rows = session.execute(select(late.reason, func.count(late.event_id.distinct())).group_by(late.reason))
+    return dict(rows.all())
+
+
+def _waits(session: Session, connections: Iterable[Connection]) -> list[Wait]:
+    by_id = {connection.id: connection for connection in connections}
+    late = _not_arrived().c
+    rows = session.execute(
+        select(
+            late.reason,
+            late.connection_id,
+            func.count(),
+            func.min(late.created_at),
+            func.min(late.due_at),
+            late.sentence,
+        )
+        .group_by(late.reason, late.connection_id, late.sentence)
+        .order_by(func.min(late.created_at))
+    )
+    return [Wait(reason, by_id.get(id_), *rest) for reason, id_, *rest in rows]
+
+
+def _without_connection(session: Session, connections: Iterable[Connection]) -> list[Wait]:
+    served = {connection.site_id for connection in connections}
+    unserved = [site for site in sites(session) if site.id not in served]
+    waits = []
+    for site in unserved:
+        alone = (Event.site_id == site.id, ~exists().where(Delivery.event_id == Event.id))
+        count, oldest = session.execute(select(func.count(), func.min(Event.received_at)).where(*alone)).one()
+        if count:
+            sentence = f"The site {site.name} has no connection to a CRM."
+            waits.append(Wait("no_connection", None, count, oldest, oldest, sentence))
+    return waits
+
+
+def _checking(session: Session, connections: Iterable[Connection]) -> int:
+    here = Delivery.connection_id.in_([connection.id for connection in connections])
+    return count(session, Delivery.id, here, Delivery.state == "sent", Delivery.check_at.is_not(None))
+
+
+def _resubmitted(session: Session) -> list[UUID]:
+    unseen = select(Event.lead_id).join(Resubmission, Resubmission.event_id == Event.id)
+    return list(session.scalars(unseen.where(Resubmission.seen_at.is_(None)).distinct().limit(_MOST_RESUBMITTED)))
+
+
+def _today(session: Session, site: Site, now: datetime) -> Today:
+    events = (Event.site_id == site.id, Event.received_at >= start_of_day(site.time_zone, now))
+    rows = session.execute(
+        select(Delivery.state, func.count())
+        .join(Event, Event.id == Delivery.event_id)
+        .where(*events)
+        .group_by(Delivery.state)
+    )
+    return Today(site, count(session, Event.id, *events), dict(rows.all()))
