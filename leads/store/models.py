@@ -24,6 +24,8 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     Uuid,
+    false,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -71,6 +73,7 @@ DELIVERY_STATES = (
 )
 CONNECTION_STATES = ("working", "failing", "paused")
 ROLES = ("admin", "staff")
+DRIFT_KINDS = ("deleted", "changed", "duplicated", "never_stored")
 
 
 class Base(DeclarativeBase):
@@ -129,7 +132,7 @@ class Lead(Base):
     """The person behind events of one site, or a caller known only by `code`.
 
     known: there is an e-mail or a phone. shareable: an event with consent, not suspected, stands behind the
-    details. merged_into: the lead that this one turned out to be.
+    details. merged_into: the lead that this one turned out to be. is_test: made by the canary, never counted.
     """
 
     __tablename__ = "lead"
@@ -140,6 +143,7 @@ class Lead(Base):
     known: Mapped[bool]
     shareable: Mapped[bool]
     merged_into: Mapped[UUID | None] = mapped_column(ForeignKey("lead.id"))
+    is_test: Mapped[bool] = mapped_column(default=False, server_default=false())
     created_at: Mapped[datetime]
     last_event_at: Mapped[datetime]
     __table_args__ = (
@@ -159,7 +163,10 @@ class Identity(Base):
 
 
 class Event(Base):
-    """One thing a visitor did. client_digest: of the id that the browser made, so that it counts once."""
+    """One thing a visitor did. client_digest: of the id that the browser made, so that it counts once.
+
+    is_test: sent by the canary, never counted as an enquiry.
+    """
 
     __tablename__ = "event"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -173,6 +180,7 @@ class Event(Base):
     consent_given: Mapped[bool | None]
     consent_version: Mapped[str | None]
     hold_code: Mapped[str | None]
+    is_test: Mapped[bool] = mapped_column(default=False, server_default=false())
     received_at: Mapped[datetime]
     __table_args__ = (Index("ix_event_site_received", "site_id", "received_at"),)
 
@@ -241,8 +249,8 @@ class Delivery(Base):
     """One event for one connection: the outbox row, written in the commit that stores the event.
 
     attempts: tries that counted. unknown: the last try may have been written, so look before sending again.
-    missing: how often the CRM did not hold what it had accepted. check_at: when to read it back. code, sentence,
-    field: why it is where it is.
+    missing: how often the CRM did not hold what it had accepted. check_at: when to read it back: soon after it was
+    sent, and every night for some weeks after it was confirmed. code, sentence, field: why it is where it is.
     """
 
     __tablename__ = "delivery"
@@ -291,7 +299,10 @@ class Attempt(Base):
 
 
 class RemoteRecord(Base):
-    """The record that stands for a lead at a connection. retire: its lead was merged into another, so it goes."""
+    """The record that stands for a lead at a connection. retire: its lead was merged into another, so it goes.
+
+    seen_fields: the CRM's field → keyed hash of its value when it was last read back; None before the first time.
+    """
 
     __tablename__ = "remote_record"
     lead_id: Mapped[UUID] = mapped_column(ForeignKey("lead.id"), primary_key=True)
@@ -299,7 +310,110 @@ class RemoteRecord(Base):
     remote_id: Mapped[str]
     url: Mapped[str | None] = mapped_column(Text)
     retire: Mapped[bool]
+    seen_fields: Mapped[dict[str, Any] | None]
+    seen_at: Mapped[datetime | None]
     __table_args__ = (Index("ix_remote_record_retire", "connection_id", "retire"),)
+
+
+class Drift(Base):
+    """What the CRM no longer holds as it was confirmed, found by a later look.
+
+    kind: deleted, changed, duplicated, never_stored (accepted by the CRM, never kept, sent again by us). fields: the
+    CRM's names of changed fields. remote_ids: the records in question. settled_at: no longer so, or a person has seen
+    to it; settled_by: who, None when it settled by itself.
+    """
+
+    __tablename__ = "drift"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    delivery_id: Mapped[UUID] = mapped_column(ForeignKey("delivery.id"), index=True)
+    connection_id: Mapped[UUID] = mapped_column(ForeignKey("connection.id"))
+    kind: Mapped[str] = mapped_column(_words(*DRIFT_KINDS))
+    fields: Mapped[list[str]]
+    remote_ids: Mapped[list[str]]
+    found_at: Mapped[datetime]
+    settled_at: Mapped[datetime | None]
+    settled_by: Mapped[str | None]
+    __table_args__ = (Index("ix_drift_open", "settled_at", "found_at"),)
+
+
+class CanaryRun(Base):
+    """A marked test enquiry on its way through everything: posted, stored, seen in the CRM, removed there.
+
+    started_by: a user's name, or `schedule`. event_id: known once it is stored.
+    """
+
+    __tablename__ = "canary_run"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("site.id"))
+    event_id: Mapped[UUID | None] = mapped_column(ForeignKey("event.id"))
+    started_by: Mapped[str]
+    state: Mapped[str] = mapped_column(_words("running", "ok", "failed"))
+    code: Mapped[str | None]
+    sentence: Mapped[str | None] = mapped_column(Text)
+    started_at: Mapped[datetime]
+    stored_at: Mapped[datetime | None]
+    seen_at: Mapped[datetime | None]
+    removed_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    __table_args__ = (Index("ix_canary_run_recent", "site_id", "started_at"),)
+
+
+class Replay(Base):
+    """Many deliveries sent again in the background. chosen: the filter, as it stood on the page.
+
+    after: the last delivery that was looked at. done: sent again; skipped: had moved on meanwhile.
+    """
+
+    __tablename__ = "replay"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    started_by: Mapped[str]
+    chosen: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(_words("running", "stopped", "finished"), index=True)
+    total: Mapped[int]
+    done: Mapped[int]
+    skipped: Mapped[int]
+    after: Mapped[UUID | None]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class Alert(Base):
+    """Something that people are told about once when it begins and once when it is over.
+
+    kind: late, connection, worker, canary, silence, balance, mail. subject: what it is about, such as a connection's
+    id; never personal data. told_at, end_told_at: when the notice went out.
+    """
+
+    __tablename__ = "alert"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    kind: Mapped[str]
+    subject: Mapped[str]
+    connection_id: Mapped[UUID | None] = mapped_column(ForeignKey("connection.id"))
+    sentence: Mapped[str] = mapped_column(Text)
+    began_at: Mapped[datetime]
+    told_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    end_told_at: Mapped[datetime | None]
+    __table_args__ = (
+        Index(
+            "uq_alert_open",
+            "kind",
+            "subject",
+            unique=True,
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+        Index("ix_alert_began_at", "began_at"),
+    )
+
+
+class Task(Base):
+    """Something done regularly by one process out of many: whoever moves due_at on, does it."""
+
+    __tablename__ = "task"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    due_at: Mapped[datetime]
+    ran_at: Mapped[datetime | None]
 
 
 class Worker(Base):
