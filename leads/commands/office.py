@@ -43,6 +43,7 @@ class Office:
         """The database, up to date. Ends the program with a sentence when it cannot be had."""
         _prepare_folder(self.settings)
         database = Database(self.settings.database_url)
+        click.get_current_context().call_on_close(database.close)
         try:
             if self._migrate:
                 upgrade(database)

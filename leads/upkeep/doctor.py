@@ -10,7 +10,9 @@ import pysqlite3.dbapi2
 from sqlalchemy import func, select
 
 from leads.store.models import Connection, Delivery, Site, User
+from leads.store.schema import open_vault
 from leads.store.session import Database, sqlite_file
+from leads.store.vault import VaultError
 from leads.upkeep.health import readiness
 
 _LITTLE_SPACE = 500 * 1024 * 1024  # bytes
@@ -30,20 +32,24 @@ def _programs(database: Database) -> list[Line]:
 
 def _machine(database: Database, data_dir: Path, keys_file: Path) -> list[Line]:
     free = shutil.disk_usage(data_dir).free
-    mode = stat.S_IMODE(keys_file.stat().st_mode)
     lines = [
         (free > _LITTLE_SPACE, f"Free space in the data folder: {free // 1024**2:,} MiB."),
-        (
-            mode & 0o077 == 0,
-            "The key file is readable by its owner only."
-            if mode & 0o077 == 0
-            else f"Others can read the key file. Run: chmod 600 {keys_file}",
-        ),
+        _keys(database, keys_file),
     ]
     if sqlite_file(database.engine.url.render_as_string()):
         version = pysqlite3.dbapi2.sqlite_version
         lines.append((pysqlite3.dbapi2.sqlite_version_info >= _SAFE_SQLITE, f"SQLite {version}."))
     return lines
+
+
+def _keys(database: Database, keys_file: Path) -> Line:
+    try:
+        open_vault(database, keys_file)
+    except VaultError as error:
+        return False, str(error)
+    if stat.S_IMODE(keys_file.stat().st_mode) & 0o077:
+        return False, f"Others can read the key file. Run: chmod 600 {keys_file}"
+    return True, "The key file fits the database and is readable by its owner only."
 
 
 def _content(database: Database) -> list[Line]:

@@ -1,0 +1,166 @@
+"""Commands: what they print, what they change, and how they end."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from leads.store.models import Site
+from leads.store.session import Database
+from leads.store.staff import find_user, is_password
+from leads.store.vault import Vault
+from tests.cli.conftest import Frontdesk, as_json
+from tests.factory import make_connection, make_site, send
+from tests.web.desk import set_state
+
+
+@pytest.fixture
+def site(database: Database) -> Site:
+    return make_site(database)
+
+
+def test_a_site_is_added_listed_and_its_snippet_printed(frontdesk: Frontdesk) -> None:
+    add = ("site", "add", "lakeside", "--name", "Lakeside", "--region", "us", "--time-zone", "America/New_York")
+    assert "frontdesk site snippet lakeside" in frontdesk(*add).stdout
+    assert "already" in frontdesk(*add, code=1).stderr
+    assert [row["key"] for row in as_json(frontdesk("site", "list", "--json"))] == ["lakeside"]
+    snippet = frontdesk("site", "snippet", "lakeside", public_url="https://leads.example").stdout
+    assert 'action="https://leads.example/f/lakeside/consultation"' in snippet
+    assert 'src="https://leads.example/f/static/website.js" data-site="lakeside"' in snippet
+    assert "no site" in frontdesk("site", "snippet", "nowhere", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"--region": "Narnia"}, "The region must be"),
+        ({"--time-zone": "Mars"}, "The time zone must be"),
+        ({"--origin": "clinic"}, "is not a web address"),
+    ],
+)
+def test_a_site_that_cannot_be_is_told_in_a_sentence(
+    frontdesk: Frontdesk, wrong: dict[str, str], sentence: str
+) -> None:
+    given = {"--name": "Lakeside", "--region": "US", "--time-zone": "America/New_York"} | wrong
+    result = frontdesk("site", "add", "lakeside", *(part for pair in given.items() for part in pair), code=1)
+    assert sentence in result.stderr
+
+
+def test_lists_of_nothing_say_what_to_do_next(frontdesk: Frontdesk) -> None:
+    assert "frontdesk site add" in frontdesk("site", "list").stdout
+    assert "frontdesk connection add" in frontdesk("connection", "list").stdout
+    assert "no enquiries yet" in frontdesk("lead", "list").stdout
+
+
+def test_a_user_gets_a_one_time_password(frontdesk: Frontdesk, database: Database) -> None:
+    passwords = []
+    for command in (("user", "add", "Anna", "--role", "admin"), ("user", "password", "anna")):
+        found = re.search(r": (\S+)$", frontdesk(*command).stdout.strip())
+        assert found
+        passwords.append(found[1])
+    with database.read() as session:
+        user = find_user(session, "anna")
+    assert user
+    assert (user.role, user.one_time) == ("admin", True)
+    assert [is_password(user, one) for one in passwords] == [False, True]
+    assert "no user" in frontdesk("user", "password", "nobody", code=1).stderr
+
+
+def test_a_secret_is_never_taken_from_the_command_line(frontdesk: Frontdesk, site: Site, tmp_path: Path) -> None:
+    add = ("connection", "add", "sandbox", "--site", "demo", "--set", "url=http://127.0.0.1:9")
+    refused = frontdesk(*add, "--set", "key=canary-key", code=2)
+    assert "--file key=PATH" in refused.stderr
+    assert "canary-key" not in refused.output
+    (tmp_path / "key").write_text("canary-key\n")
+    stored = frontdesk(*add, "--file", f"key={tmp_path / 'key'}", "--anyway", allowed_private_hosts="127.0.0.1")
+    assert "wrong" in stored.stdout
+    assert "Stored as" in stored.stdout
+    shown = frontdesk("connection", "list", "--json").stdout + frontdesk("config", "show").stdout
+    assert "canary-key" not in shown
+
+
+def test_a_connection_that_does_not_work_is_not_stored_unless_asked(frontdesk: Frontdesk, site: Site) -> None:
+    add = ("connection", "add", "sandbox", "--site", "demo", "--set", "url=http://127.0.0.1:9", "--file", "key=-")
+    result = frontdesk(*add, stdin="some-key\n", code=1, allowed_private_hosts="127.0.0.1")
+    assert "No connection to the CRM's server just now." in result.stdout
+    assert as_json(frontdesk("connection", "list", "--json")) == []
+    missing = frontdesk("connection", "add", "sandbox", "--site", "demo", code=1)
+    assert "Address" in missing.stderr
+    assert "Key" in missing.stderr
+
+
+def test_a_connection_is_paused_resumed_and_removed(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
+) -> None:
+    make_connection(database, vault, site)
+
+    def state() -> list[str]:
+        return [row["state"] for row in as_json(frontdesk("connection", "list", "--json"))]
+
+    frontdesk("connection", "pause", "Sandbox CRM")
+    assert state() == ["paused"]
+    frontdesk("connection", "resume", "Sandbox CRM")
+    assert state() == ["working"]
+    frontdesk("connection", "remove", "Sandbox CRM", stdin="n\n", code=1)
+    assert state() == ["working"]
+    frontdesk("connection", "remove", "Sandbox CRM", "--yes")
+    assert state() == []
+    assert "no connection" in frontdesk("connection", "pause", "Sandbox CRM", code=1).stderr
+
+
+def test_a_refused_lead_is_shown_and_sent_again(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
+) -> None:
+    make_connection(database, vault, site)
+    sent = send(database, vault, site, first_name="Jane", email="jane@example.com")
+    set_state(database, sent.event_id, "refused", sentence="The CRM does not accept the e-mail address.")
+    shown = frontdesk("lead", "show", sent.reference).stdout
+    assert "Jane" in shown
+    assert "The CRM does not accept the e-mail address." in shown
+    assert [row["code"] for row in as_json(frontdesk("lead", "list", "--state", "refused", "--json"))] == [
+        sent.reference
+    ]
+    assert "1" in frontdesk("lead", "retry", sent.reference).stdout
+    assert as_json(frontdesk("lead", "show", sent.reference, "--json"))["events"][0]["deliveries"][0]["state"] == (
+        "waiting"
+    )
+    assert "no lead" in frontdesk("lead", "show", "AAA-AAA", code=1).stderr
+
+
+def test_doctor_says_what_to_do(frontdesk: Frontdesk, tmp_path: Path) -> None:
+    found = frontdesk("doctor", code=1).stdout
+    assert "wrong There is no site yet. Run: frontdesk site add" in found
+    assert "wrong Worker: no worker is running." in found
+    assert "ok    The key file fits the database" in found
+    lines = as_json(frontdesk("doctor", "--json", code=1))
+    assert {"ok": False, "sentence": "There is no site yet. Run: frontdesk site add"} in lines
+
+
+def test_doctor_examines_on_without_the_keys(frontdesk: Frontdesk, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    keys.chmod(0o644)
+    assert "Run: chmod 600" in frontdesk("doctor", code=1).stdout
+    keys.unlink()
+    assert "is missing. Restore it from your backup" in frontdesk("doctor", code=1).stdout
+    assert not keys.exists()
+
+
+def test_without_the_keys_nothing_that_needs_them_runs(frontdesk: Frontdesk, tmp_path: Path) -> None:
+    (tmp_path / "keys.json").unlink()
+    for command in (("lead", "list"), ("web",), ("worker",), ("db", "upgrade")):
+        assert "is missing. Restore it from your backup" in frontdesk(*command, code=3).stderr
+    assert not (tmp_path / "keys.json").exists()
+
+
+def test_all_mistakes_of_the_configuration_are_told_at_once(frontdesk: Frontdesk) -> None:
+    told = frontdesk("config", "show", code=3, prot="1", lanes="zero").stderr
+    assert "did you mean FRONTDESK_PORT?" in told
+    assert "FRONTDESK_LANES: Not a valid integer." in told
+
+
+def test_a_database_that_does_not_answer_is_told_in_a_sentence(frontdesk: Frontdesk) -> None:
+    told = frontdesk("lead", "list", code=3, database_url="postgresql://nobody:hidden@127.0.0.1:9/nothing").stderr
+    assert told.startswith("The database does not answer")
+    assert "hidden" not in told
