@@ -61,7 +61,8 @@ class Sandbox(Connector):
         return [self._result(people[item.lead_id], events.get(item.event_id)) for item in batch]
 
     def find(self, items: Sequence[Item]) -> list[Pushed | None]:
-        """A record counts only with the event on it."""
+        """A record counts only with the event on it, and with every field that was sent: one write may have kept
+        its promise and the other not."""
         wanted = {
             "external_ids": [item.lead_id for item in items],
             "ids": [item.remote_id for item in items if item.remote_id],
@@ -69,12 +70,15 @@ class Sandbox(Connector):
         answer = self._call("POST", "/v1/search", wanted, reads=True)
         raise_for_status(answer)
         holders = {
-            activity["external_id"]: contact["id"]
+            activity["external_id"]: contact
             for contact in _rows(answer, "contacts")
             for activity in contact["activities"]
         }
         held = [holders.get(item.event_id) for item in items]
-        return [self._pushed(contact_id) if contact_id else None for contact_id in held]
+        return [
+            self._pushed(contact["id"]) if contact and item.record.keys() <= contact["properties"].keys() else None
+            for item, contact in zip(items, held, strict=True)
+        ]
 
     def erase(self, remote_ids: Sequence[str]) -> None:
         """The sandbox deletes a contact's activities with it."""
