@@ -47,6 +47,21 @@ class Words(fields.Field[frozenset[str]]):
         return frozenset(word.strip() for word in str(value).split(",") if word.strip())
 
 
+def _known_database(url: str) -> None:
+    if url and not re.match(r"(sqlite|postgres(ql)?(\+psycopg)?)://", url):
+        raise ValidationError("must begin with postgresql:// or sqlite://")
+
+
+def _web_address(url: str) -> None:
+    if url and not re.match(r"https?://[^/\s]+", url):
+        raise ValidationError("must begin with https:// or http://")
+
+
+def _hosts(words: frozenset[str]) -> None:
+    if any(re.search(r"[/\s]", word) for word in words):
+        raise ValidationError("must be hosts such as crm.lan or 10.0.0.5:8080, separated by commas, without http://")
+
+
 def _networks(words: frozenset[str]) -> None:
     for word in words:
         try:
@@ -93,6 +108,7 @@ class SettingsSchema(Schema):
     port = fields.Integer(load_default=8000, validate=_PORT, metadata={"help": "Port that the web server listens on."})
     public_url = fields.String(
         load_default="",
+        validate=_web_address,
         metadata={"help": "Address under which visitors and staff reach Frontdesk; empty: http://HOST:PORT."},
     )
     web_threads = fields.Integer(
@@ -110,6 +126,7 @@ class SettingsSchema(Schema):
     )
     database_url = fields.String(
         load_default="",
+        validate=_known_database,
         metadata={"help": "postgresql://user:password@host/name; empty: an SQLite file in the data folder."},
     )
     keys_file = fields.String(
@@ -163,6 +180,7 @@ class SettingsSchema(Schema):
     )
     allowed_private_hosts = Words(
         load_default=frozenset(),
+        validate=_hosts,
         metadata={"help": "Hosts (or host:port) with private addresses that connections may call."},
     )
     sandbox_port = fields.Integer(

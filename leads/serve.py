@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -129,7 +130,7 @@ def require_port(host: str, port: int, variable: str) -> None:
     except PermissionError:
         raise ServeError(f"Port {port} may not be used without more rights. Set {variable} to another one.") from None
     except OSError as error:
-        if isinstance(error, socket.gaierror):
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
             raise ServeError(f"The address {host} is not one of this machine. Check FRONTDESK_HOST.") from None
         raise ServeError(f"Port {port} is taken by another program. Set {variable} to another one.") from None
 

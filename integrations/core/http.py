@@ -130,7 +130,10 @@ class Http:
         if parts.username is not None or not parts.hostname:
             raise Misconfigured("bad_url", "The address must name a host, and no user or password.")
         if parts.scheme != "https" and not (parts.scheme == "http" and plain_is_fine):
-            raise Misconfigured("insecure_url", "The address must begin with https://.")
+            raise Misconfigured(
+                "insecure_url",
+                "The address must begin with https:// (in your own network: see FRONTDESK_ALLOWED_PRIVATE_HOSTS).",
+            )
 
     def _may_be_private(self, host: str, port: int) -> bool:
         host = host.lower().rstrip(".")

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pysqlite3.dbapi2
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 
 from leads.store.models import Connection, Delivery, Site, User
 from leads.store.schema import open_vault
@@ -57,7 +57,11 @@ def _content(database: Database) -> list[Line]:
         sites = session.scalar(select(func.count()).select_from(Site)) or 0
         users = session.scalar(select(func.count()).select_from(User)) or 0
         connections = session.scalars(select(Connection).where(Connection.removed_at.is_(None))).all()
-        need = session.scalar(select(func.count()).where(Delivery.state.in_(("refused", "expired")))) or 0
+        asks_a_person = or_(
+            Delivery.state.in_(("refused", "expired")),
+            and_(Delivery.state == "held", Delivery.code.in_(("spam", "no_consent", "removed"))),
+        )
+        need = session.scalar(select(func.count()).where(asks_a_person)) or 0
     lines = [
         (sites > 0, f"Sites: {sites}." if sites else "There is no site yet. Run: frontdesk site add"),
         (

@@ -127,3 +127,18 @@ def test_the_example_uncommented_is_the_default() -> None:
     environ = dict(line.split("=", 1) for line in lines)
     assert len(environ) == len(SettingsSchema().fields)
     assert load_settings(environ) == load_settings({})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DATABASE_URL", "mysql://user:hidden@host/name"),
+        ("DATABASE_URL", "hidden"),
+        ("PUBLIC_URL", "hidden"),
+        ("ALLOWED_PRIVATE_HOSTS", "http://hidden/"),
+    ],
+)
+def test_an_address_of_the_wrong_form_is_told_at_the_start(variable: str, value: str) -> None:
+    [told] = mistakes(**{variable: value})
+    assert told.startswith(f"FRONTDESK_{variable}: must be")
+    assert "hidden" not in told
