@@ -43,7 +43,7 @@ class Sandbox(Connector):
 
     kind: ClassVar[str] = "sandbox"
     label: ClassVar[str] = "Sandbox CRM"
-    tier = "A"
+    tier: Tier = "A"
     options = SandboxOptions
     batch_size = 50
     fields: ClassVar[Mapping[str, str]] = {
