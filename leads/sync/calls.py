@@ -30,10 +30,15 @@ def push(connector: Connector, items: Sequence[Item], doubtful: Collection[str])
     found: dict[str, Result | Exception] = {}
     if connector.readable and (unsure := [item for item in items if item.event_id in doubtful]):
         answers = zip(unsure, look_up(connector, unsure), strict=True)
-        found = {item.event_id: answer for item, answer in answers if answer is not None}
+        found = {item.event_id: answer for item, answer in answers if answer and not is_partial(answer)}
     rest = [item for item in items if item.event_id not in found]
     found |= dict(zip((item.event_id for item in rest), _ask(connector.push, rest), strict=True))
     return [found[item.event_id] for item in items]
+
+
+def is_partial(answer: Seen | Exception | None) -> bool:
+    """Whether the CRM kept only some of what was written."""
+    return isinstance(answer, Seen) and not answer.whole
 
 
 def look_up(connector: Connector, items: Sequence[Item]) -> list[Seen | Exception | None]:

@@ -60,12 +60,9 @@ class Reader:
     def _look(self, item: Claimed, answer: Seen | Exception | None, now: datetime, took: int) -> Look:
         if isinstance(answer, Exception):
             return Look(_not_asked(item, answer, now))
-        coming = self._coming_night(item, now)
-        if answer is None:
-            missing = (
-                _gone(item, now, took, coming) if item.delivery.state == "confirmed" else self._lost(item, now, took)
-            )
-            return Look(missing)
+        coming, first = self._coming_night(item, now), item.delivery.state == "sent"
+        if answer is None or (first and calls.is_partial(answer)):
+            return Look(self._lost(item, now, took) if first else _gone(item, now, took, coming))
         outcome = Outcome(
             item,
             "confirmed",

@@ -479,7 +479,9 @@ def test_what_was_sent_is_confirmed_once_read_back(
     delivered(timed, connection)
     lane = leased(timed, connection)
     seen = outbox.to_check(timed, lane, 10)
-    outbox.checked(timed, lane, [Look(outcome(item, "confirmed", remote_id="r-1", remote_url="u")) for item in seen], None)
+    outbox.checked(
+        timed, lane, [Look(outcome(item, "confirmed", remote_id="r-1", remote_url="u")) for item in seen], None
+    )
     row = delivery_of(timed, event_id)
     assert (row.state, row.remote_id, row.remote_url, row.confirmed_at) == ("confirmed", "r-1", "u", clock.time)
     assert outbox.to_check(timed, lane, 10) == []
