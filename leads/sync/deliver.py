@@ -41,6 +41,9 @@ def _serve(context: Context, lane: Lane) -> None:
     connector = open_connector(context, connection)
     reader = confirm.Reader(context, connection, connector, connector.batch_size)
     health, asked = _health_of(connection), False
+    if lane.probing and connector.tier == "C":  # an enquiry that breaks off there costs a person's time
+        health, asked = _probe(context, lane, connector, health), True
+        lane = replace(lane, probing=health.state == "failing")
     while not context.stop.is_set():
         context.limits.start_budget()
         claimed = outbox.claim(context.database, lane, connector.batch_size, context.limits.lease)
@@ -74,7 +77,8 @@ def _health_of(connection: Connection) -> Health:
 
 
 def _probe(context: Context, lane: Lane, connector: Connector, before: Health) -> Health:
-    """Nothing waits for a connection that was out of use: its own check shows whether it works again."""
+    """Without an enquiry: the connection's own check shows whether it works again."""
+    context.limits.start_budget()
     health = retry.assess([_checked(connector, before)], before, context.now())
     outbox.checked(context.database, lane, [], health)
     return health
