@@ -151,7 +151,8 @@ def test_what_we_write_ourselves_is_no_change(loop: Loop) -> None:
         def keep(self, item: Item) -> Pushed:
             pushed = super().keep(item)
             if len(self.written) > 1:
-                self.held = {one: replace(seen, record=_shouted(seen)) for one, seen in self.held.items()}
+                now = _shouted(self.held[item.event_id])
+                self.held = {one: replace(seen, record=now) for one, seen in self.held.items()}
             return pushed
 
     loop.use(Reformatting())
