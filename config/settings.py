@@ -89,6 +89,7 @@ class Settings:
     crm_timeout: float
     lease_seconds: float
     lanes: int
+    sweep_days: int
     allowed_private_hosts: frozenset[str]
     sandbox_port: int
     fail_at: str
@@ -177,6 +178,11 @@ class SettingsSchema(Schema):
         load_default=8,
         validate=validate.Range(1, 64),
         metadata={"help": "Connections that one worker serves at the same time."},
+    )
+    sweep_days = fields.Integer(
+        load_default=30,
+        validate=validate.Range(0, 365),
+        metadata={"help": "For so many days what is in the CRM is looked at again each night; 0: never."},
     )
     allowed_private_hosts = Words(
         load_default=frozenset(),

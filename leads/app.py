@@ -60,7 +60,7 @@ def create_app(settings: Settings) -> Flask:
     if hops := settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops, hops)  # type: ignore[method-assign]  # Flask's own advice
     auth.init_app(app, database)
-    limits = Limits(settings.lease_seconds, settings.crm_timeout, settings.allowed_private_hosts)
+    limits = Limits(settings.lease_seconds, settings.crm_timeout, settings.allowed_private_hosts, settings.sweep_days)
     public = [
         create_api(intake),
         create_form(intake),

@@ -88,8 +88,8 @@ class Programs:
         self._running.append(process)
         return process
 
-    def sandbox(self) -> subprocess.Popen[bytes]:
-        process = self.start("sandbox_crm", "--port", str(self.sandbox_port), "--key", KEY)
+    def sandbox(self, *options: str) -> subprocess.Popen[bytes]:
+        process = self.start("sandbox_crm", "--port", str(self.sandbox_port), "--key", KEY, *options)
         wait_for(lambda: _answers(f"{self.crm}/healthz"))
         return process
 
@@ -108,11 +108,11 @@ class Programs:
             command, cwd=ROOT, env=self.environ, input=stdin, capture_output=True, text=True, timeout=60, check=False
         )
 
-    def connect(self) -> None:
+    def connect(self, **options: str) -> None:
         """A site `demo` and its connection to the sandbox."""
         make_site(self.database)
         setup = Setup(self.database, self.vault, Limits(6, 2), by="test")
-        setup.create("demo", "sandbox", "Sandbox CRM", {"url": self.crm, "key": KEY})
+        setup.create("demo", "sandbox", "Sandbox CRM", {"url": self.crm, "key": KEY} | options)
 
     def desk(self) -> requests.Session:
         """A browser that has signed in at the desk."""

@@ -167,9 +167,11 @@ def raise_for_status(answer: Answer) -> None:
         raise Misconfigured(
             "not_found", "There is nothing at this address of the CRM. Check the address.", status=status
         )
+    wait = parse_retry_after(answer.headers.get("Retry-After"), utc_now())
     if status == 429:
-        wait = parse_retry_after(answer.headers.get("Retry-After"), utc_now())
         raise Throttled("too_many_requests", "The CRM asks us to slow down.", status=status, retry_after=wait)
+    if status == 503 and wait is not None:
+        raise Throttled("busy", "The CRM asks us to come again later.", status=status, retry_after=wait)
     if status in (502, 504):
         raise answer.doubt("gateway", f"The CRM is not answering just now (status {status}).")
     if status in (408, 425) or status >= 500:

@@ -97,6 +97,18 @@ def resume(name: str) -> None:
     click.echo("Resumed. What waited is sent now.")
 
 
+@connection.command("check-all")
+@click.argument("name")
+def check_all(name: str) -> None:
+    """Look now, and not at night, whether the CRM still holds what was confirmed lately."""
+    office = Office()
+    found = _find(office, name)
+    ability = office.setup.ability(found)
+    if ability is None or not ability.readable:
+        fail(f"{found.name} cannot be read back: its answer is all the proof there is.")
+    click.echo(f"Enquiries that are looked at now: {office.setup.check_all(found.id)}. The desk tells what is found.")
+
+
 @connection.command("rotate")
 @click.argument("name")
 @_set

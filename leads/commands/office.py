@@ -64,7 +64,12 @@ class Office:
     @cached_property
     def limits(self) -> Limits:
         """What a call to a CRM must keep to."""
-        return Limits(self.settings.lease_seconds, self.settings.crm_timeout, self.settings.allowed_private_hosts)
+        return Limits(
+            self.settings.lease_seconds,
+            self.settings.crm_timeout,
+            self.settings.allowed_private_hosts,
+            self.settings.sweep_days,
+        )
 
     @cached_property
     def setup(self) -> Setup:

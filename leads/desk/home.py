@@ -9,10 +9,11 @@ from flask import Blueprint, render_template
 
 from leads.desk import words
 from leads.desk.room import Room
+from leads.store.queries.drift import open_drifts
 from leads.store.queries.leads import LeadFilter, leads
 from leads.store.queries.overview import Overview, Wait, overview
 
-_NEEDS_A_PERSON = ("refused", "expired", "no_consent", "removed")
+_NEEDS_A_PERSON = ("refused", "unknown_outcome", "missing", "expired", "no_consent", "removed")
 # What a person can help with comes first.
 _ORDER = ("problem", *_NEEDS_A_PERSON, "no_connection", "spam", "paused", "on_the_way", "unknown_caller")
 _BY_OURSELVES = "Nothing is lost; we keep trying by ourselves."
@@ -54,6 +55,7 @@ def _render(room: Room, template: str) -> str:
         now = room.database.now(session)
         state = overview(session, now)
         latest = leads(session, room.vault, LeadFilter(), size=_LATEST).rows
+        drifted = open_drifts(session, room.vault)
     return render_template(
         template,
         now=now,
@@ -62,6 +64,7 @@ def _render(room: Room, template: str) -> str:
         list_of=_LISTS,
         waits=[wait_line(wait, now) for wait in sorted(state.waits, key=lambda wait: _ORDER.index(wait.reason))],
         latest=latest,
+        drifted=drifted,
         zones={day.site.id: day.site.time_zone for day in state.today},
     )
 
@@ -73,9 +76,8 @@ def headline(state: Overview) -> Headline:
     waiting = state.waiting
     if waiting.get("problem") or any(connection.state == "failing" for connection in state.connections):
         return _problem(state)
-    if number := sum(waiting.get(reason, 0) for reason in _NEEDS_A_PERSON):
-        verb = "needs" if number == 1 else "need"
-        return Headline("bad", f"{words.enquiries(number)} {verb} you.", "Below you see why, and what helps.")
+    if told := _needs_you(state):
+        return told
     if not state.connections:
         return _unconnected(state)
     if number := waiting.get("no_connection", 0):
@@ -85,6 +87,14 @@ def headline(state: Overview) -> Headline:
     if number := waiting.get("on_the_way", 0):
         return _on_the_way(state, number)
     return _arrived(state)
+
+
+def _needs_you(state: Overview) -> Headline | None:
+    if number := sum(state.waiting.get(reason, 0) for reason in _NEEDS_A_PERSON):
+        verb = "needs" if number == 1 else "need"
+        return Headline("bad", f"{words.enquiries(number)} {verb} you.", "Below you see why, and what helps.")
+    told = words.drifted(state.drift)
+    return Headline("bad", told, "Below you see whose they are, and what helps.") if told else None
 
 
 def _on_the_way(state: Overview, number: int) -> Headline:
@@ -165,6 +175,8 @@ def wait_line(wait: Wait, now: datetime) -> WaitLine:
         "no_consent": (f"held before {name}: no consent to share", told),
         "removed": ("not sent: the connection was removed", told),
         "refused": (f"refused by {name}", told),
+        "unknown_outcome": (f"may or may not have arrived at {name}", told),
+        "missing": (f"not kept by {name}", told),
         "expired": (f"given up after many tries at {name}", told),
         "no_connection": ("with nowhere to go", told),
     }[wait.reason]

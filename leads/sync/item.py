@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from integrations.core.base import EventKind, Item
+from integrations.core.errors import DeliveryError, Refused
 from leads.store.models import Connection
 from leads.store.outbox import Claimed
 from leads.store.people import PERSON_FIELDS, person_of
 from leads.store.vault import Vault
+from leads.sync.calls import log_bug
 
 TITLES = {"consultation_request": "Consultation request", "call_click": "Tapped “Call us”"}
 # Minimum necessary: the free-text message and the page are health data, so they go only where a person mapped them.
@@ -34,6 +36,19 @@ def build(vault: Vault, connection: Connection, claimed: Claimed) -> Item:
         activity={name: str(facts[name]) for name in connection.share if facts.get(name)} | differing,
         remote_id=claimed.remote_id,
     )
+
+
+def build_all(vault: Vault, connection: Connection, claimed: Iterable[Claimed]) -> list[Item | DeliveryError]:
+    """Translate each. One that cannot be translated needs a person, and holds up no other."""
+    return [_build_or_error(vault, connection, one) for one in claimed]
+
+
+def _build_or_error(vault: Vault, connection: Connection, claimed: Claimed) -> Item | DeliveryError:
+    try:
+        return build(vault, connection, claimed)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with one must not stop the others
+        log_bug(error)
+        return Refused("unreadable", "Frontdesk cannot read this enquiry any more. Ask whoever looks after the server.")
 
 
 def _caller(code: str) -> dict[str, str]:

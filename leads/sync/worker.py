@@ -44,7 +44,9 @@ def run(database: Database, vault: Vault, settings: Settings, stop: threading.Ev
         database=database,
         vault=vault,
         worker=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
-        limits=Limits(settings.lease_seconds, settings.crm_timeout, settings.allowed_private_hosts),
+        limits=Limits(
+            settings.lease_seconds, settings.crm_timeout, settings.allowed_private_hosts, settings.sweep_days
+        ),
         policy=Policy(settings.retry_schedule),
         stop=stop,
     )

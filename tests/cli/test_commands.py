@@ -110,6 +110,18 @@ def test_a_connection_is_paused_resumed_and_removed(
     assert "no connection" in frontdesk("connection", "pause", "Sandbox CRM", code=1).stderr
 
 
+def test_everything_is_checked_when_asked(frontdesk: Frontdesk, database: Database, vault: Vault, site: Site) -> None:
+    make_connection(database, vault, site)
+    event_id = send(database, vault, site, first_name="Jane", email="jane@example.com").event_id
+    with database.read() as session:
+        now = database.now(session)
+    set_state(database, event_id, "confirmed", confirmed_at=now)
+    assert "looked at now: 1." in frontdesk("connection", "check-all", "Sandbox CRM").stdout
+    options = {"url": "http://127.0.0.1:1", "secret": "whsec_" + "a" * 32}
+    make_connection(database, vault, site, options, kind="webhook", name="Hook")
+    assert "cannot be read back" in frontdesk("connection", "check-all", "Hook", code=1).stderr
+
+
 def test_a_refused_lead_is_shown_and_sent_again(
     frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
 ) -> None:

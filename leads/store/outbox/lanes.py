@@ -27,12 +27,15 @@ class Lane:
 
 
 def ready(session: Session, now: datetime) -> list[UUID]:
-    """Connections that have something due, may be used now and are in nobody's hands."""
+    """Connections that have something due, may be used now and are in nobody's hands.
+
+    One that is out of use is due for its probe even when nothing waits for it, else it would never be seen to work.
+    """
     due = exists().where(Delivery.connection_id == Connection.id, _due(now))
     unread = exists().where(Delivery.connection_id == Connection.id, to_check_now(now))
     retiring = exists().where(RemoteRecord.connection_id == Connection.id, may_retire())
-    work = or_(due, unread, retiring)
-    return list(session.scalars(select(Connection.id).where(_usable(now), _free(now), work)))
+    work = or_(due, unread, retiring, Connection.state == "failing")
+    return list(session.scalars(select(Connection.id).where(usable(now), _free(now), work)))
 
 
 def lease(database: Database, connection_id: UUID, worker: str, seconds: float) -> Lane | None:
@@ -42,7 +45,7 @@ def lease(database: Database, connection_id: UUID, worker: str, seconds: float) 
         now = database.now(session)
         row = session.execute(
             update(Connection)
-            .where(Connection.id == connection_id, _usable(now), _free(now))
+            .where(Connection.id == connection_id, usable(now), _free(now))
             .values(lease_worker=worker, lease_token=token, lease_until=now + timedelta(seconds=seconds))
             .returning(Connection.state)
         ).one_or_none()
@@ -59,7 +62,8 @@ def release(database: Database, lane: Lane) -> None:
         )
 
 
-def _usable(now: datetime) -> ColumnElement[bool]:
+def usable(now: datetime) -> ColumnElement[bool]:
+    """A connection that calls may be made to: it works, or its probe is due, and the CRM has not asked for quiet."""
     probe = and_(Connection.state == "failing", Connection.probe_at <= now)
     quiet = and_(Connection.wait_until.is_not(None), Connection.wait_until > now)
     return and_(Connection.removed_at.is_(None), or_(Connection.state == "working", probe), ~quiet)
@@ -76,7 +80,8 @@ def _due(now: datetime) -> ColumnElement[bool]:
 
 
 def to_check_now(now: datetime) -> ColumnElement[bool]:
-    return and_(Delivery.state == "sent", Delivery.check_at <= now)
+    """What was sent just now, and what was confirmed and is looked at again for some weeks."""
+    return and_(Delivery.state.in_(("sent", "confirmed")), Delivery.check_at <= now)
 
 
 def may_retire() -> ColumnElement[bool]:
@@ -112,7 +117,7 @@ def claim(database: Database, lane: Lane, limit: int, seconds: float) -> list[Cl
         now = database.now(session)
         until = now + timedelta(seconds=seconds)
         held = update(Connection).where(
-            Connection.id == lane.connection_id, Connection.lease_token == lane.token, _usable(now)
+            Connection.id == lane.connection_id, Connection.lease_token == lane.token, usable(now)
         )
         if session.execute(held.values(lease_until=until).returning(Connection.id)).one_or_none() is None:
             return []

@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Subquery, case, exists, func, select
+from sqlalchemy import Subquery, and_, case, exists, func, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Event, Resubmission, Site, Unreadable
+from leads.store.queries.drift import drift_counts
 from leads.store.queries.lists import connections_in_use, count, sites, start_of_day, worker_seen_at
 
 SILENT_AFTER = timedelta(seconds=20)  # a worker beats every five seconds
@@ -48,6 +49,7 @@ class Overview:
 
     checking: sent, and not read back from the CRM yet. unreadable: not yet seen by a person.
     resubmitted: leads who sent other answers under the same browser id, not yet seen; at most _MOST_RESUBMITTED.
+    drift: kind → how many records the CRM no longer holds as they were confirmed, and nobody has seen to.
     """
 
     now: datetime
@@ -60,6 +62,7 @@ class Overview:
     today: Sequence[Today]
     unreadable: int
     resubmitted: Sequence[UUID]
+    drift: Mapping[str, int]
 
     @property
     def worker_is_silent(self) -> bool:
@@ -84,13 +87,16 @@ def overview(session: Session, now: datetime) -> Overview:
         today=[_today(session, site, now) for site in sites(session)],
         unreadable=count(session, Unreadable.id, Unreadable.seen_at.is_(None)),
         resubmitted=_resubmitted(session),
+        drift=drift_counts(session),
     )
 
 
 def _not_arrived() -> Subquery:
     """Every delivery that has not arrived, with the reason: on_the_way, problem, paused, unknown_caller, spam,
-    no_consent, removed, refused or expired."""
+    no_consent, removed, refused, unknown_outcome, missing or expired."""
+    told_apart = Delivery.code.in_(("unknown_outcome", "missing"))
     reason = case(
+        (and_(Delivery.state == "refused", told_apart), Delivery.code),
         (Delivery.state == "held", Delivery.code),
         (Delivery.state.in_(("refused", "expired")), Delivery.state),
         (Connection.state == "failing", "problem"),
