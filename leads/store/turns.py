@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from sqlalchemy import exc
 
 _PATIENCE = 10.0  # seconds that a writer waits for others, in this process and in other programs together
-_HURRIED = 1.0  # the same while another program keeps the file: sixteen requests shall not wait ten seconds each
+_HURRIED = 1.0  # the same after somebody waited in vain: a line of requests shall not wait ten seconds each
 
 
 class Turns:
@@ -19,7 +19,7 @@ class Turns:
     def __init__(self, patience: float = _PATIENCE) -> None:
         self._lock = threading.Lock()
         self._patience = patience
-        self._taken = False  # whether the last writer found the file locked by another program
+        self._stuck = False  # whether the last writer waited in vain
 
     @contextmanager
     def turn(self) -> Iterator[int]:
@@ -27,15 +27,16 @@ class Turns:
 
         Raises sqlalchemy.exc.TimeoutError when the turn does not come.
         """
-        patience = min(_HURRIED, self._patience) if self._taken else self._patience
+        patience = min(_HURRIED, self._patience) if self._stuck else self._patience
         until = time.monotonic() + patience
         if not self._lock.acquire(timeout=patience):
+            self._stuck = True
             raise exc.TimeoutError("the writers before this one took too long")
         try:
             yield max(int((until - time.monotonic()) * 1000), 0)
-            self._taken = False
+            self._stuck = False
         except exc.OperationalError as error:
-            self._taken = str(getattr(error.orig, "sqlite_errorname", "")).startswith("SQLITE_BUSY")
+            self._stuck = str(getattr(error.orig, "sqlite_errorname", "")).startswith("SQLITE_BUSY")
             raise
         finally:
             self._lock.release()
