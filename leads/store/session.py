@@ -14,7 +14,7 @@ from typing import Any
 
 import pysqlite3.dbapi2
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.orm import Session
 
 from leads.store.postgres import crossed, postgres_engine
@@ -46,8 +46,9 @@ class Database:
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._clock = clock
         self._turns = Turns()
-        file = sqlite_file(url)
-        self.space = Space(file.absolute().parent if file else None, min_free)
+        self._file = sqlite_file(url)
+        self._opened: int | None = None  # the file's inode
+        self.space = Space(self._file.absolute().parent if self._file else None, min_free)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -65,6 +66,20 @@ class Database:
         with self._turn() as patience, self._connected(patience) as session:
             yield session
             session.commit()
+
+    def require_intake(self) -> None:
+        """Raises sqlalchemy.exc.SQLAlchemyError when nothing new may be taken."""
+        self.space.require()
+        if self.was_replaced():
+            raise InvalidRequestError("this is not the file that was opened")
+
+    def was_replaced(self) -> bool:
+        """Whether an SQLite file was taken away under us: then we would write on into one that has no name."""
+        if self._file is None:
+            return False
+        inode = self._file.stat().st_ino if self._file.is_file() else 0
+        self._opened = self._opened or inode
+        return inode != self._opened
 
     @contextmanager
     def _turn(self) -> Iterator[int]:

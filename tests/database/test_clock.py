@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
@@ -14,6 +15,7 @@ from leads.store.clock import heartbeat, mend, purging_allowed
 from leads.store.models import Connection, Delivery, Site, Task, Worker
 from leads.store.session import Database
 from leads.store.vault import Vault
+from leads.sync.pace import wait_turn
 from tests.database.lanes import Clock, delivery_of, finished, leased
 from tests.factory import send
 
@@ -199,3 +201,14 @@ def test_heartbeats_of_the_gone_are_forgotten_after_a_day_but_not_by_a_wrong_clo
         clock.forward(minutes=1)
         heartbeat(timed, "w1")
     assert known() == ["w1"]
+
+
+def test_no_turn_is_waited_for_that_a_clock_set_back_has_put_off(
+    timed: Database, connection: Connection, clock: Clock
+) -> None:
+    wait_turn(timed, connection.id, 10)
+    clock.time -= HOUR
+    began = time.monotonic()
+    wait_turn(timed, connection.id, 10)
+    assert time.monotonic() - began < 5
+    assert connection_now(timed, connection).pace_at == clock() + timedelta(seconds=0.1)

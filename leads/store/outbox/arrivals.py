@@ -56,7 +56,7 @@ def accept(database: Database, vault: Vault, new: NewEvent) -> Accepted:
 
     Raises sqlalchemy.exc.SQLAlchemyError when the database cannot take it: then nothing was promised.
     """
-    database.space.require()
+    database.require_intake()
     try:
         return _accept(database, vault, new)
     except DBAPIError as error:
