@@ -81,6 +81,7 @@ class Settings:
     trusted_proxies: int
     data_dir: Path
     keys_file: Path
+    min_free_mb: int
     log_level: str
     form_min_seconds: float
     rate_limit: int
@@ -133,6 +134,14 @@ class SettingsSchema(Schema):
     keys_file = fields.String(
         load_default="",
         metadata={"help": "File of the encryption keys; empty: keys.json in the data folder."},
+    )
+    min_free_mb = fields.Integer(
+        load_default=50,
+        validate=validate.Range(0),
+        metadata={
+            "help": "With less room than this on the disk of the SQLite file (MiB) new enquiries are turned away, to "
+            "be sent again; 0: whatever is free. 16 MiB more are held by a file called ballast."
+        },
     )
     log_level = fields.String(
         load_default="info",

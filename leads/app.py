@@ -20,6 +20,7 @@ from leads.intake.receive import Intake
 from leads.intake.spam import SpamCheck
 from leads.store.schema import open_vault, require_current
 from leads.store.session import Database
+from leads.store.soundness import require_sound
 from leads.sync.connect import Limits
 from leads.upkeep.health import create_health
 
@@ -38,9 +39,10 @@ _HEADERS = {
 def create_app(settings: Settings) -> Flask:
     """Build the app on an up-to-date database.
 
-    Raises SchemaError when migrations are missing and VaultError when the key does not fit the data.
+    Raises DamagedError, SchemaError when migrations are missing, and VaultError when the key does not fit the data.
     """
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, min_free=settings.min_free_mb * 2**20)
+    require_sound(database, settings.keys_file, make=False)
     require_current(database)
     vault = open_vault(database, settings.keys_file)
     spam = SpamCheck(vault.signing_key, settings.form_min_seconds, settings.rate_limit, settings.rate_limit_exempt)

@@ -93,9 +93,10 @@ def db() -> None:
 
 
 @db.command("upgrade")
-def db_upgrade() -> None:
+@click.option("--new", is_flag=True, help="Make a new database although its key file is there already.")
+def db_upgrade(new: bool) -> None:
     """Bring the tables up to date; make them, and the keys, in an empty database."""
-    office = Office(migrate=True)
+    office = Office(migrate=True, new=new)
     _ = office.vault
     click.echo(f"The database is up to date (migration {current(office.database)}).")
 

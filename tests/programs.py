@@ -59,6 +59,7 @@ class Programs:
             "FRONTDESK_DATABASE_URL": database_url,
             "FRONTDESK_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{self.sandbox_port}",
             "FRONTDESK_FORM_MIN_SECONDS": "0",
+            "FRONTDESK_MIN_FREE_MB": "0",  # no ballast in the folder of every test
             "FRONTDESK_CRM_TIMEOUT": "2",
             "FRONTDESK_LEASE_SECONDS": "6",
             "FRONTDESK_RETRY_SCHEDULE": QUICK,

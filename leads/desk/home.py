@@ -12,6 +12,7 @@ from leads.desk.room import Room
 from leads.store.queries.drift import open_drifts
 from leads.store.queries.leads import LeadFilter, leads
 from leads.store.queries.overview import Overview, Wait, overview
+from leads.store.space import Space
 
 _NEEDS_A_PERSON = ("refused", "unknown_outcome", "missing", "expired", "no_consent", "removed")
 # What a person can help with comes first.
@@ -60,12 +61,24 @@ def _render(room: Room, template: str) -> str:
         template,
         now=now,
         overview=state,
-        headline=headline(state),
+        headline=full_disk(room.database.space) or headline(state),
         list_of=_LISTS,
         waits=[wait_line(wait, now) for wait in sorted(state.waits, key=lambda wait: _ORDER.index(wait.reason))],
         latest=latest,
         drifted=drifted,
         zones={day.site.id: day.site.time_zone for day in state.today},
+    )
+
+
+def full_disk(space: Space) -> Headline | None:
+    """Comes before all else: nothing new gets in."""
+    if not space.is_short():
+        return None
+    return Headline(
+        "bad",
+        "The server’s disk is almost full: visitors are asked to send their enquiry again later.",
+        f"What is here is safe and goes on to the CRM. Ask whoever looks after the server for more room: "
+        f"{max(space.free, 0) // 2**20} MB are left, {space.min_free // 2**20} MB must be.",
     )
 
 

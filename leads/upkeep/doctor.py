@@ -12,6 +12,7 @@ from sqlalchemy import and_, func, or_, select
 from leads.store.models import Connection, Delivery, Site, User
 from leads.store.schema import open_vault
 from leads.store.session import Database, sqlite_file
+from leads.store.soundness import inspect
 from leads.store.vault import VaultError
 from leads.upkeep.health import readiness
 
@@ -37,6 +38,10 @@ def _machine(database: Database, data_dir: Path, keys_file: Path) -> list[Line]:
         _keys(database, keys_file),
     ]
     if sqlite_file(database.engine.url.render_as_string()):
+        trouble = inspect(database, thorough=True)
+        lines.append(
+            (not trouble, f"The database file is damaged: {trouble}." if trouble else "The database file is sound.")
+        )
         version = pysqlite3.dbapi2.sqlite_version
         lines.append((pysqlite3.dbapi2.sqlite_version_info >= _SAFE_SQLITE, f"SQLite {version}."))
     return lines

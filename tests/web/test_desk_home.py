@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -14,6 +15,7 @@ from sqlalchemy import select, update
 from leads.store import outbox
 from leads.store.models import Connection, Site, Unreadable, new_id
 from leads.store.session import Database
+from leads.store.space import Space
 from leads.store.vault import Vault
 from tests.factory import make_connection, make_site, send
 from tests.web.desk import Person, beat, lead_of, plain, set_state, signed_in
@@ -51,6 +53,15 @@ def _remove_connections(database: Database) -> None:
         now = database.now(session)
         for connection in session.scalars(select(Connection)):
             outbox.remove(session, connection, now)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_an_almost_full_disk_comes_before_all_else(sentence: Sentence, database: Database, tmp_path: Path) -> None:
+    database.space = Space(tmp_path, 2**60)
+    assert sentence() == (
+        "The server’s disk is almost full: visitors are asked to send their enquiry again later.",
+        "bad",
+    )
 
 
 def test_nothing_yet(sentence: Sentence, anna: Person) -> None:

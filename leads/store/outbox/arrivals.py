@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import and_, exists, not_, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from leads.store.failpoint import reach
 from leads.store.models import Connection, Delivery, Event, Lead, Resubmission, new_id
 from leads.store.people import Trace, join, trace
-from leads.store.session import Database
+from leads.store.session import Database, may_succeed_again
 from leads.store.vault import Vault
 
 HOLD_SENTENCES = {
@@ -53,8 +54,18 @@ class Accepted(NamedTuple):
 def accept(database: Database, vault: Vault, new: NewEvent) -> Accepted:
     """Store an event with its lead and deliveries in one commit, once per browser id.
 
-    Raises sqlalchemy.exc.OperationalError when the database cannot take it: then nothing was promised.
+    Raises sqlalchemy.exc.SQLAlchemyError when the database cannot take it: then nothing was promised.
     """
+    database.require_intake()
+    try:
+        return _accept(database, vault, new)
+    except DBAPIError as error:
+        if not may_succeed_again(error):
+            raise
+        return _accept(database, vault, new)  # the id makes it safe: if the commit took place, it is found
+
+
+def _accept(database: Database, vault: Vault, new: NewEvent) -> Accepted:
     found = trace(vault, new.site_id, new.answers, new.visitor_id)
     client = vault.digest("client", new.site_id, new.client_id)
     with database.write() as session:
