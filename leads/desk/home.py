@@ -8,6 +8,7 @@ from typing import NamedTuple
 from flask import Blueprint, render_template
 
 from leads.desk import words
+from leads.desk.canary import canary_lines
 from leads.desk.room import Room
 from leads.store.queries.leads import LeadFilter, leads
 from leads.store.queries.overview import Overview, Wait, overview
@@ -54,6 +55,7 @@ def _render(room: Room, template: str) -> str:
         now = room.database.now(session)
         state = overview(session, now)
         latest = leads(session, room.vault, LeadFilter(), size=_LATEST).rows
+        canaries = canary_lines(session, now)
     return render_template(
         template,
         now=now,
@@ -62,6 +64,7 @@ def _render(room: Room, template: str) -> str:
         list_of=_LISTS,
         waits=[wait_line(wait, now) for wait in sorted(state.waits, key=lambda wait: _ORDER.index(wait.reason))],
         latest=latest,
+        canaries=canaries,
         zones={day.site.id: day.site.time_zone for day in state.today},
     )
 

@@ -17,7 +17,7 @@ from leads.store import outbox
 from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Outcome
-from leads.sync import confirm, retry
+from leads.sync import canary, confirm, retry
 from leads.sync.connect import Context, open_connector
 from leads.sync.item import build
 
@@ -53,6 +53,7 @@ def _serve(context: Context, lane: Lane) -> None:
     if not context.stop.is_set() and health.state == "working":
         confirm.read_back(context, lane, connection, connector, health)
         confirm.retire_callers(context, lane, connector)
+        canary.clean_up(context, lane, connector)
 
 
 def _health_of(connection: Connection) -> Health:

@@ -26,6 +26,7 @@ from leads.store.models import Worker
 from leads.store.nudge import Nudge
 from leads.store.session import Database
 from leads.store.vault import Vault
+from leads.sync.canary import Canary
 from leads.sync.connect import Context, Limits
 from leads.sync.deliver import run_lane
 from leads.sync.retry import Policy
@@ -48,14 +49,15 @@ def run(database: Database, vault: Vault, settings: Settings, stop: threading.Ev
         policy=Policy(settings.retry_schedule),
         stop=stop,
     )
-    Clock(context, settings.lanes).run()
+    canary = Canary(context, settings.public_url, settings.canary_every, settings.canary_patience)
+    Clock(context, settings.lanes, canary).run()
 
 
 class Clock:
     """Starts a lane for every connection that has something due."""
 
-    def __init__(self, context: Context, lanes: int) -> None:
-        self._context = context
+    def __init__(self, context: Context, lanes: int, canary: Canary) -> None:
+        self._context, self._canary = context, canary
         self._pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
         self._running: set[UUID] = set()
         self._guard = threading.Lock()
@@ -82,6 +84,8 @@ class Clock:
         scheduler = BackgroundScheduler(timezone=UTC, job_defaults=defaults)
         scheduler.add_job(self.tick, "interval", seconds=_TICK, next_run_time=datetime.now(UTC))
         scheduler.add_job(self.beat, "interval", seconds=_BEAT)
+        scheduler.add_job(self._canary.begin_due, "interval", seconds=_BEAT)
+        scheduler.add_job(self._canary.step, "interval", seconds=_TICK)
         scheduler.start()
         return scheduler
 

@@ -10,6 +10,7 @@ import pysqlite3.dbapi2
 from sqlalchemy import func, select
 
 from leads.store.models import Connection, Delivery, Site, User
+from leads.store.queries.lists import is_real
 from leads.store.schema import open_vault
 from leads.store.session import Database, sqlite_file
 from leads.store.vault import VaultError
@@ -57,7 +58,7 @@ def _content(database: Database) -> list[Line]:
         sites = session.scalar(select(func.count()).select_from(Site)) or 0
         users = session.scalar(select(func.count()).select_from(User)) or 0
         connections = session.scalars(select(Connection).where(Connection.removed_at.is_(None))).all()
-        need = session.scalar(select(func.count()).where(Delivery.state.in_(("refused", "expired")))) or 0
+        need = session.scalar(select(func.count()).where(Delivery.state.in_(("refused", "expired")), is_real())) or 0
     lines = [
         (sites > 0, f"Sites: {sites}." if sites else "There is no site yet. Run: frontdesk site add"),
         (
