@@ -67,12 +67,15 @@ ACTIONS = {
     "not_spam": "said it is not spam",
     "consent_given": "said that consent was given",
     "handled": "took care of it",
+    "corrected": "corrected it and sent it again",
     "connection_added": "added it",
     "connection_replaced": "changed its key or options",
     "connection_paused": "paused it",
     "connection_resumed": "started it again",
     "connection_removed": "removed it",
 }
+
+REPLAYS = {"running": "On its way", "finished": "Finished", "stopped": "Stopped"}
 
 # What a connection's problem is, after the words: the CRM “…”
 _PROBLEMS = {

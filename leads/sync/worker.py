@@ -29,6 +29,7 @@ from leads.store.vault import Vault
 from leads.sync.canary import Canary
 from leads.sync.connect import Context, Limits
 from leads.sync.deliver import run_lane
+from leads.sync.replay import replay_on
 from leads.sync.retry import Policy
 
 log = structlog.get_logger()
@@ -86,6 +87,7 @@ class Clock:
         scheduler.add_job(self.beat, "interval", seconds=_BEAT)
         scheduler.add_job(self._canary.begin_due, "interval", seconds=_BEAT)
         scheduler.add_job(self._canary.step, "interval", seconds=_TICK)
+        scheduler.add_job(replay_on, "interval", seconds=_TICK, args=[self._context])
         scheduler.start()
         return scheduler
 
