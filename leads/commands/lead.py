@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy import select
 
+from leads.commands.connection import find_connection
 from leads.commands.office import Office, as_json, as_table, fail, json_option
 from leads.store import outbox
 from leads.store.models import DELIVERY_STATES, Connection, Delivery, Replay
@@ -17,7 +18,6 @@ from leads.store.outbox.replays import REPLAYABLE, Chosen, ReplayError, replay_s
 from leads.store.people import name_of
 from leads.store.queries.journey import DeliveryStory, Journey, journey
 from leads.store.queries.leads import LeadFilter, lead_by_code, leads
-from leads.store.queries.lists import connections_in_use
 from leads.store.queries.replays import reasons
 from leads.store.staff import record
 
@@ -94,7 +94,7 @@ def retry(code: str | None, state: str | None, connection: str | None, reason: s
     if code:
         click.echo(f"Sent again: {_retry_one(office, code)}")
         return
-    chosen = Chosen(str(state), _connection_id(office, connection), code=reason)
+    chosen = Chosen(str(state), find_connection(office, connection).id if connection else None, code=reason)
     if dry_run:
         _show_reasons(office, chosen)
     else:
@@ -115,16 +115,6 @@ def _retry_one(office: Office, code: str) -> int:
             record(session, _ME, "send_again", now, delivery_id=row.id)
         office.database.nudge(session)
     return len(rows)
-
-
-def _connection_id(office: Office, given: str | None) -> UUID | None:
-    if given is None:
-        return None
-    with office.database.read() as session:
-        found = [row.id for row in connections_in_use(session) if given in (row.name, str(row.id))]
-    if len(found) != 1:
-        fail(f"There {'is no connection' if not found else 'are several connections'} called {given}.")
-    return found[0]
 
 
 def _show_reasons(office: Office, chosen: Chosen) -> None:
