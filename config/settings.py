@@ -38,6 +38,16 @@ class Durations(fields.Field[tuple[timedelta, ...]]):
         return tuple(timedelta(**{_UNITS[match[2]]: int(match[1])}) for match in found if match)
 
 
+class Duration(fields.Field[timedelta]):
+    """`90s`, `30m`, `1h` → a timedelta."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> timedelta:
+        found = re.fullmatch(r"\s*(\d+)([smhd])\s*", str(value))
+        if not found:
+            raise ValidationError("must be a duration such as 30m or 2h")
+        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
 class Words(fields.Field[frozenset[str]]):
     """`a, b` → a set of words."""
 
@@ -92,6 +102,8 @@ class Settings:
     lanes: int
     sweep_days: int
     allowed_private_hosts: frozenset[str]
+    canary_every: timedelta
+    canary_patience: timedelta
     sandbox_port: int
     fail_at: str
     database_url: str = field(repr=False)  # it may hold a password
@@ -198,6 +210,17 @@ class SettingsSchema(Schema):
         validate=_hosts,
         metadata={"help": "Hosts (or host:port) with private addresses that connections may call."},
     )
+    canary_every = Duration(
+        load_default=timedelta(),
+        metadata={
+            "help": "How often a test enquiry goes the whole way into each CRM and is removed there, such as 1d; 0s: "
+            "never by itself. A CRM may act on new contacts, so look there first."
+        },
+    )
+    canary_patience = Duration(
+        load_default=timedelta(minutes=10),
+        metadata={"help": "A test enquiry that no CRM shows after this time has failed."},
+    )
     sandbox_port = fields.Integer(
         load_default=8001, validate=_PORT, metadata={"help": "Port of the sandbox CRM that the demo starts."}
     )
@@ -283,6 +306,8 @@ def shown(default: Any) -> str:
         return ",".join(sorted(default))
     if isinstance(default, tuple):
         return ",".join(_short(wait) for wait in default)
+    if isinstance(default, timedelta):
+        return _short(default)
     return str(default)
 
 

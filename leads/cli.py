@@ -15,6 +15,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.settings import PREFIX, shown
+from leads.commands.canary import canary
 from leads.commands.connection import connection
 from leads.commands.lead import lead
 from leads.commands.office import CANNOT_OPEN, Office, as_json, fail, json_option
@@ -46,7 +47,7 @@ def main() -> None:
     """Frontdesk takes a clinic's website enquiries, keeps them safe and brings them into the CRM, with proof."""
 
 
-for group in (site, connection, lead, user):
+for group in (site, connection, lead, user, canary):
     main.add_command(group)
 
 

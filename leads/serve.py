@@ -167,5 +167,6 @@ def environment(settings: Settings) -> dict[str, str]:
     return dict(os.environ) | {
         "FRONTDESK_PUBLIC_URL": settings.public_url,
         "FRONTDESK_FORM_MIN_SECONDS": str(settings.form_min_seconds),
+        "FRONTDESK_CANARY_EVERY": f"{settings.canary_every.total_seconds():.0f}s",
         "FRONTDESK_ALLOWED_PRIVATE_HOSTS": ",".join(sorted(settings.allowed_private_hosts)),
     }

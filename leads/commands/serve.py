@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from datetime import timedelta
 
 import click
 import requests
@@ -50,6 +51,7 @@ def _demo_settings(settings: Settings) -> Settings:
         settings,
         allowed_private_hosts=settings.allowed_private_hosts | {sandbox},
         form_min_seconds=settings.form_min_seconds if PREFIX + "FORM_MIN_SECONDS" in os.environ else 0.2,
+        canary_every=settings.canary_every or timedelta(hours=1),
     )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from flask import Blueprint, render_template
 
 from leads.desk import words
+from leads.desk.canary import canary_lines
 from leads.desk.room import Room
 from leads.store.queries.drift import open_drifts
 from leads.store.queries.leads import LeadFilter, leads
@@ -57,6 +58,7 @@ def _render(room: Room, template: str) -> str:
         state = overview(session, now)
         latest = leads(session, room.vault, LeadFilter(), size=_LATEST).rows
         drifted = open_drifts(session, room.vault)
+        canaries = canary_lines(session, now)
     return render_template(
         template,
         now=now,
@@ -66,6 +68,7 @@ def _render(room: Room, template: str) -> str:
         waits=[wait_line(wait, now) for wait in sorted(state.waits, key=lambda wait: _ORDER.index(wait.reason))],
         latest=latest,
         drifted=drifted,
+        canaries=canaries,
         zones={day.site.id: day.site.time_zone for day in state.today},
     )
 

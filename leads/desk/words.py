@@ -89,6 +89,7 @@ ACTIONS = {
     "not_spam": "said it is not spam",
     "consent_given": "said that consent was given",
     "handled": "took care of it",
+    "corrected": "corrected it and sent it again",
     "connection_added": "added it",
     "connection_replaced": "changed its key or options",
     "connection_paused": "paused it",
@@ -97,6 +98,8 @@ ACTIONS = {
     "connection_check_all": "had everything checked",
     "drift_right": "said that it is right so in the CRM",
 }
+
+REPLAYS = {"running": "On its way", "finished": "Finished", "stopped": "Stopped"}
 
 # What a connection's problem is, after the words: the CRM “…”
 _PROBLEMS = {

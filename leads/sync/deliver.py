@@ -17,7 +17,7 @@ from leads.store import outbox
 from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Outcome
-from leads.sync import calls, confirm, doubt, retry
+from leads.sync import calls, canary, confirm, doubt, retry
 from leads.sync.connect import Context, open_connector
 from leads.sync.item import build_all
 
@@ -62,6 +62,7 @@ def _serve(context: Context, lane: Lane) -> None:
         health = _probe(context, lane, connector, health)
     if health.state == "working":
         confirm.retire_callers(context, lane, connector)
+        canary.clean_up(context, lane, connector)
 
 
 def _health_of(connection: Connection) -> Health:

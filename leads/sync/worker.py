@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
@@ -24,9 +25,11 @@ from leads.store.models import Worker
 from leads.store.nudge import Nudge
 from leads.store.session import Database
 from leads.store.vault import Vault
+from leads.sync.canary import Canary
 from leads.sync.clock import Ticker, Watch
 from leads.sync.connect import Context, Limits
 from leads.sync.deliver import run_lane
+from leads.sync.replay import replay_on
 from leads.sync.retry import Policy
 
 log = structlog.get_logger()
@@ -47,18 +50,23 @@ def run(database: Database, vault: Vault, settings: Settings, stop: threading.Ev
         policy=Policy(settings.retry_schedule),
         stop=stop,
     )
-    Clock(context, settings.lanes).run()
+    canary = Canary(context, settings.public_url, settings.canary_every, settings.canary_patience)
+
+    def replay() -> None:
+        replay_on(context)
+
+    Clock(context, settings.lanes, [(canary.begin_due, _BEAT), (canary.step, _TICK), (replay, _TICK)]).run()
 
 
 class Clock:
-    """Starts a lane for every connection that has something due."""
+    """Starts a lane for every connection that has something due. jobs: what else is done every so many seconds."""
 
-    def __init__(self, context: Context, lanes: int) -> None:
+    def __init__(self, context: Context, lanes: int, jobs: Sequence[tuple[Callable[[], None], float]] = ()) -> None:
         self._context = context
         self._pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
         self._running: set[UUID] = set()
         self._guard = threading.Lock()
-        self._ticker = Ticker([(self.dispatch, _TICK), (self.beat, _BEAT)])
+        self._ticker = Ticker([(self.dispatch, _TICK), (self.beat, _BEAT), *jobs])
         self._watch: Watch | None = None
         self._watching = threading.Lock()
 

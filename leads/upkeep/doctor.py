@@ -10,6 +10,7 @@ import pysqlite3.dbapi2
 from sqlalchemy import and_, func, or_, select
 
 from leads.store.models import Connection, Delivery, Site, User
+from leads.store.queries.lists import is_real
 from leads.store.schema import open_vault
 from leads.store.session import Database, sqlite_file
 from leads.store.soundness import inspect
@@ -66,7 +67,7 @@ def _content(database: Database) -> list[Line]:
             Delivery.state.in_(("refused", "expired")),
             and_(Delivery.state == "held", Delivery.code.in_(("spam", "no_consent", "removed"))),
         )
-        need = session.scalar(select(func.count()).where(asks_a_person)) or 0
+        need = session.scalar(select(func.count()).where(asks_a_person, is_real())) or 0
     lines = [
         (sites > 0, f"Sites: {sites}." if sites else "There is no site yet. Run: frontdesk site add"),
         (

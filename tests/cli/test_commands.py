@@ -141,6 +141,33 @@ def test_a_refused_lead_is_shown_and_sent_again(
     assert "no lead" in frontdesk("lead", "show", "AAA-AAA", code=1).stderr
 
 
+def test_many_are_sent_again_after_a_look(frontdesk: Frontdesk, database: Database, vault: Vault, site: Site) -> None:
+    for name in ("One", "Other"):
+        make_connection(database, vault, site, name=name)
+    for number in range(3):
+        sent = send(database, vault, site, email=f"p{number}@example.com")
+        set_state(database, sent.event_id, "refused", code=f"code{number % 2}", sentence="Not this address.")
+    retry = ("lead", "retry", "--all", "refused")
+    looked = frontdesk(*retry, "--dry-run").stdout
+    assert re.search(r"2 +One +code0 +Not this address\.", looked)
+    assert frontdesk("lead", "list", "--state", "waiting").stdout.startswith("There are no enquiries")
+    assert frontdesk(*retry, "--connection", "One", "--code", "code1").stdout == "Sent again: 1\n"
+    assert frontdesk(*retry).stdout == "Sent again: 5\n"
+    assert frontdesk(*retry).stdout == "Sent again: 0\n"
+    assert "Nothing fits" in frontdesk(*retry, "--dry-run").stdout
+    assert "no connection" in frontdesk(*retry, "--connection", "Third", code=1).stderr
+    frontdesk("lead", "retry", sent.reference, "--dry-run", code=2)
+
+
+def test_a_test_enquiry_is_begun_and_listed(frontdesk: Frontdesk, database: Database, vault: Vault, site: Site) -> None:
+    assert "frontdesk canary run SITE" in frontdesk("canary", "list").stdout
+    make_connection(database, vault, site)
+    assert "on its way" in frontdesk("canary", "run", "demo").stdout
+    (run,) = as_json(frontdesk("canary", "list", "--json"))
+    assert (run["site"], run["state"], run["started_by"], run["seen_at"]) == ("demo", "running", "command line", None)
+    assert "no site" in frontdesk("canary", "run", "nowhere", code=1).stderr
+
+
 def test_doctor_says_what_to_do(frontdesk: Frontdesk, tmp_path: Path) -> None:
     found = frontdesk("doctor", code=1).stdout
     assert "wrong There is no site yet. Run: frontdesk site add" in found

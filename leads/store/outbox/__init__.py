@@ -6,7 +6,7 @@ deliveries with a token, and `finish` writes down what became of them, for the h
 """
 
 from leads.store.outbox.arrivals import HOLD_SENTENCES, Accepted, NewEvent, accept, backfill
-from leads.store.outbox.decisions import handled, pause, release_hold, remove, requeue, resume
+from leads.store.outbox.decisions import handled, pause, release_hold, remove, requeue, requeue_all_of, resume
 from leads.store.outbox.drift import settle
 from leads.store.outbox.lanes import Claimed, Lane, claim, lease, ready, release
 from leads.store.outbox.outcomes import Health, Outcome, bring_forward, finish, give_back, last_in_doubt
@@ -38,6 +38,7 @@ __all__ = [
     "release_hold",
     "remove",
     "requeue",
+    "requeue_all_of",
     "resume",
     "retired",
     "settle",

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from leads.store.failpoint import reach
-from leads.store.models import Connection, Delivery, Event, Lead, RemoteRecord, Site, new_id
+from leads.store.models import CanaryRun, Connection, Delivery, Event, Lead, RemoteRecord, Site, new_id
 from leads.store.session import Database
 
 
@@ -34,7 +34,8 @@ def ready(session: Session, now: datetime) -> list[UUID]:
     due = exists().where(Delivery.connection_id == Connection.id, _due(now))
     unread = exists().where(Delivery.connection_id == Connection.id, to_check_now(now))
     retiring = exists().where(RemoteRecord.connection_id == Connection.id, may_retire())
-    work = or_(due, unread, retiring, Connection.state == "failing")
+    tests = Connection.id.in_(to_remove_now(now).with_only_columns(Delivery.connection_id))
+    work = or_(due, unread, retiring, tests, Connection.state == "failing")
     return list(session.scalars(select(Connection.id).where(usable(now), _free(now), work)))
 
 
@@ -93,6 +94,17 @@ def may_retire() -> ColumnElement[bool]:
         Delivery.state.in_(("waiting", "sending")),
     )
     return and_(RemoteRecord.retire.is_(True), ~moving)
+
+
+def to_remove_now(now: datetime) -> Select[UUID]:
+    """Deliveries of tests that their CRM has shown to hold, or may hold, and that are to be removed there."""
+    answered = and_(Delivery.state == "sent", Delivery.check_at.is_(None))
+    there = or_(Delivery.state.in_(("confirmed", "refused", "expired")), answered)
+    return (
+        select(Delivery.id)
+        .join(CanaryRun, CanaryRun.event_id == Delivery.event_id)
+        .where(CanaryRun.removed_at.is_(None), there, Delivery.remote_id.is_not(None), Delivery.due_at <= now)
+    )
 
 
 class Claimed(NamedTuple):

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Event, Resubmission, Site, Unreadable
 from leads.store.queries.drift import drift_counts
-from leads.store.queries.lists import connections_in_use, count, sites, start_of_day, worker_seen_at
+from leads.store.queries.lists import connections_in_use, count, is_real, sites, start_of_day, worker_seen_at
 
 SILENT_AFTER = timedelta(seconds=20)  # a worker beats every five seconds
 _MOST_RESUBMITTED = 50
@@ -79,7 +79,7 @@ def overview(session: Session, now: datetime) -> Overview:
     return Overview(
         now=now,
         worker_seen_at=worker_seen_at(session),
-        any_event=session.scalar(select(Event.id).limit(1)) is not None,
+        any_event=session.scalar(select(Event.id).where(Event.is_test.is_(False)).limit(1)) is not None,
         waiting={reason: count for reason, count in waiting.items() if count},
         waits=waits,
         checking=_checking(session, connections),
@@ -115,7 +115,7 @@ def _not_arrived() -> Subquery:
             Delivery.due_at,
         )
         .join(Connection, Connection.id == Delivery.connection_id)
-        .where(Delivery.state.in_(_NOT_ARRIVED))
+        .where(Delivery.state.in_(_NOT_ARRIVED), is_real())
         .subquery()
     )
 
@@ -149,7 +149,7 @@ def _without_connection(session: Session, connections: Iterable[Connection]) -> 
     unserved = [site for site in sites(session) if site.id not in served]
     waits = []
     for site in unserved:
-        alone = (Event.site_id == site.id, ~exists().where(Delivery.event_id == Event.id))
+        alone = (Event.site_id == site.id, Event.is_test.is_(False), ~exists().where(Delivery.event_id == Event.id))
         count, oldest = session.execute(select(func.count(), func.min(Event.received_at)).where(*alone)).one()
         if count:
             sentence = f"The site {site.name} has no connection to a CRM."
@@ -159,7 +159,7 @@ def _without_connection(session: Session, connections: Iterable[Connection]) -> 
 
 def _checking(session: Session, connections: Iterable[Connection]) -> int:
     here = Delivery.connection_id.in_([connection.id for connection in connections])
-    return count(session, Delivery.id, here, Delivery.state == "sent", Delivery.check_at.is_not(None))
+    return count(session, Delivery.id, here, Delivery.state == "sent", Delivery.check_at.is_not(None), is_real())
 
 
 def _resubmitted(session: Session) -> list[UUID]:
@@ -168,7 +168,8 @@ def _resubmitted(session: Session) -> list[UUID]:
 
 
 def _today(session: Session, site: Site, now: datetime) -> Today:
-    events = (Event.site_id == site.id, Event.received_at >= start_of_day(site.time_zone, now))
+    today = Event.received_at >= start_of_day(site.time_zone, now)
+    events = (Event.site_id == site.id, today, Event.is_test.is_(False))
     rows = session.execute(
         select(Delivery.state, func.count())
         .join(Event, Event.id == Delivery.event_id)
