@@ -102,7 +102,7 @@ def resume(name: str) -> None:
 def check_all(name: str) -> None:
     """Look now, and not at night, whether the CRM still holds what was confirmed lately."""
     office = Office()
-    found = _find(office, name)
+    found = find_connection(office, name)
     ability = office.setup.ability(found)
     if ability is None or not ability.readable:
         fail(f"{found.name} cannot be read back: its answer is all the proof there is.")
