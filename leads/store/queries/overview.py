@@ -70,7 +70,7 @@ class Overview:
 def overview(session: Session, now: datetime) -> Overview:
     """How everything stands at `now`."""
     connections = connections_in_use(session)
-    waits = _waits(session, connections) + _without_connection(session, connections)
+    waits = _waits(session, connections) + without_connection(session, connections)
     waiting = _waiting(session)
     waiting["no_connection"] = sum(wait.number for wait in waits if wait.reason == "no_connection")
     return Overview(
@@ -138,7 +138,8 @@ def _waits(session: Session, connections: Iterable[Connection]) -> list[Wait]:
     return [Wait(reason, by_id.get(id_), *rest) for reason, id_, *rest in rows]
 
 
-def _without_connection(session: Session, connections: Iterable[Connection]) -> list[Wait]:
+def without_connection(session: Session, connections: Iterable[Connection]) -> list[Wait]:
+    """Enquiries of sites that no connection serves."""
     served = {connection.site_id for connection in connections}
     unserved = [site for site in sites(session) if site.id not in served]
     waits = []

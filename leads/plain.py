@@ -1,0 +1,23 @@
+"""Numbers and lengths of time as people say them, on pages and in notices."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+def number_of(number: int, word: str, words: str | None = None) -> str:
+    """`1 enquiry`, `1,200 enquiries`."""
+    return f"{number:,} {word if number == 1 else words or word + 's'}"
+
+
+def enquiries(number: int) -> str:
+    return number_of(number, "enquiry", "enquiries")
+
+
+def span(time: timedelta) -> str:
+    """A length of time, as rough as people say it."""
+    seconds = max(int(time.total_seconds()), 0)
+    for size, word in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            return number_of(seconds // size, word)
+    return number_of(seconds, "second")
