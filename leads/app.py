@@ -22,6 +22,7 @@ from leads.store.schema import open_vault, require_current
 from leads.store.session import Database
 from leads.sync.connect import Limits
 from leads.upkeep.health import create_health
+from leads.upkeep.metrics import create_metrics
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -66,6 +67,7 @@ def create_app(settings: Settings) -> Flask:
         create_form(intake),
         create_demo(database, lambda: hidden_fields(spam, "demo")),
         create_health(database),
+        create_metrics(database, settings.metrics_token),
     ]
     for blueprint in public:
         app.register_blueprint(blueprint)

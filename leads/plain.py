@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+
+_STANDS = {
+    "confirmed": "in the CRM",
+    "sent": "in the CRM, being checked",
+    "waiting": "waiting",
+    "held": "held",
+    "refused": "refused",
+    "expired": "given up",
+    "handled": "taken care of",
+    "erased": "erased",
+}
 
 
 def number_of(number: int, word: str, words: str | None = None) -> str:
@@ -21,3 +33,8 @@ def span(time: timedelta) -> str:
         if seconds >= size:
             return number_of(seconds // size, word)
     return number_of(seconds, "second")
+
+
+def stands(states: Mapping[str, int]) -> str:
+    """How many stand where: `38 in the CRM; 2 waiting`. states: those of a day's balance."""
+    return "; ".join(f"{states[state]:,} {text}" for state, text in _STANDS.items() if states.get(state))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from datetime import timedelta
 
-from leads.plain import enquiries, number_of, span
+from leads.plain import enquiries, span
 from leads.store.alerts import Condition
 from leads.store.queries.overview import SILENT_AFTER
 from leads.store.queries.signs import Load, Rhythm, Signs, subject_of
@@ -90,13 +90,13 @@ def _canary(signs: Signs) -> Iterator[Condition]:
 
 
 def _silence(rhythm: Rhythm, signs: Signs) -> Iterator[Condition]:
-    if is_unusual(rhythm) and rhythm.last is not None:
+    what = f"{rhythm.site.name} has sent no {_EVENTS[rhythm.kind]} for"
+    if rhythm.last is None and rhythm.told:
+        yield Condition("silence", rhythm.subject, f"{what} more than a month. Please try its pages.")
+    elif rhythm.last is not None and is_unusual(rhythm):
         usual = round(sum(rhythm.usual) / len(rhythm.usual))
-        sentence = (
-            f"{rhythm.site.name} has sent no {_EVENTS[rhythm.kind]} for {span(signs.now - rhythm.last)}; "
-            f"about {usual} would be usual. Please try its pages."
-        )
-        yield Condition("silence", f"{rhythm.site.key} {rhythm.kind}", sentence)
+        sentence = f"{what} {span(signs.now - rhythm.last)}; about {usual} would be usual. Please try its pages."
+        yield Condition("silence", rhythm.subject, sentence)
 
 
 def is_unusual(rhythm: Rhythm) -> bool:
@@ -114,10 +114,9 @@ def is_unusual(rhythm: Rhythm) -> bool:
 def _balance(signs: Signs) -> Iterator[Condition]:
     for day in signs.balances:
         if not day.closes:
-            lost = f"{number_of(day.unaccounted, 'enquiry', 'enquiries')} of {day.captured:,}"
-            sentence = (
-                f"The balance of {day.site.name} on {day.day:%-d %B %Y} does not close: {lost} not accounted for."
-            )
+            lost = f"{enquiries(day.unaccounted)} of {day.captured:,}"
+            date = f"{day.day.day} {day.day:%B %Y}"
+            sentence = f"The balance of {day.site.name} on {date} does not close: {lost} not accounted for."
             yield Condition("balance", subject_of(day), sentence)
 
 

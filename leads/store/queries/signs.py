@@ -38,7 +38,7 @@ class Rhythm(NamedTuple):
     """How often a site sends one kind of event. last: None when it sent none in all these weeks.
 
     usual: for each earlier week, how many came in the span that now has passed since the last one. weekly: how many
-    come in a week.
+    come in a week. told: an alert says that it is silent, and nothing came since.
     """
 
     site: Site
@@ -46,6 +46,12 @@ class Rhythm(NamedTuple):
     last: datetime | None
     usual: Sequence[int]
     weekly: float
+    told: bool = False
+
+    @property
+    def subject(self) -> str:
+        """What an alert about its silence is known by."""
+        return f"{self.site.key} {self.kind}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ def signs(session: Session, now: datetime) -> Signs:
     alive = select(func.min(Worker.started_at)).where(Worker.seen_at >= now - SILENT_AFTER)
     return Signs(
         now=now,
-        loads=_loads(session, known, connections),
+        loads=loads(session, known, connections),
         without_connection=without_connection(session, connections),
         worker_since=session.scalar(alive),
         worker_seen_at=worker_seen_at(session),
@@ -81,7 +87,8 @@ def signs(session: Session, now: datetime) -> Signs:
     )
 
 
-def _loads(session: Session, known: Iterable[Site], connections: Sequence[Connection]) -> list[Load]:
+def loads(session: Session, known: Iterable[Site], connections: Sequence[Connection]) -> list[Load]:
+    """What stands at each of these connections."""
     by_id = {site.id: site for site in known}
     rows = session.execute(
         select(Delivery.connection_id, Delivery.state, func.count(), func.min(Delivery.tries_from))
@@ -114,7 +121,8 @@ def _rhythm(session: Session, site: Site, kind: str, now: datetime) -> Rhythm:
     newest = select(Event.received_at).where(*mine, Event.received_at > horizon)
     last = session.scalar(newest.order_by(Event.received_at.desc()).limit(1))
     if last is None:
-        return Rhythm(site, kind, None, (), 0)
+        never = Rhythm(site, kind, None, (), 0)
+        return never._replace(told=never.subject in {alert.subject for alert in open_alerts(session, ["silence"])})
     usual, weeks = [], 0
     while weeks < _WEEKS and (start := _weeks_before(last, weeks + 1, site)) >= site.created_at:
         weeks += 1
