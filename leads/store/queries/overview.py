@@ -11,11 +11,14 @@ from uuid import UUID
 from sqlalchemy import Subquery, case, exists, func, select
 from sqlalchemy.orm import Session
 
-from leads.store.models import Connection, Delivery, Event, Resubmission, Site, Unreadable
+from leads.store.alerts import open_alerts
+from leads.store.models import Alert, Connection, Delivery, Event, Resubmission, Site, Unreadable
+from leads.store.queries.balance import DayBalance, recent_balances
 from leads.store.queries.lists import connections_in_use, count, sites, start_of_day, worker_seen_at
 
 SILENT_AFTER = timedelta(seconds=20)  # a worker beats every five seconds
 _MOST_RESUBMITTED = 50
+_ONLY_AS_ALERTS = ("mail", "silence", "balance")  # the others are told by connections, waits and the worker
 _NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
 
 
@@ -48,6 +51,7 @@ class Overview:
 
     checking: sent, and not read back from the CRM yet. unreadable: not yet seen by a person.
     resubmitted: leads who sent other answers under the same browser id, not yet seen; at most _MOST_RESUBMITTED.
+    balances: of yesterday and today. alerts: what is wrong and does not show otherwise.
     """
 
     now: datetime
@@ -60,6 +64,8 @@ class Overview:
     today: Sequence[Today]
     unreadable: int
     resubmitted: Sequence[UUID]
+    balances: Sequence[DayBalance]
+    alerts: Sequence[Alert]
 
     @property
     def worker_is_silent(self) -> bool:
@@ -69,7 +75,7 @@ class Overview:
 
 def overview(session: Session, now: datetime) -> Overview:
     """How everything stands at `now`."""
-    connections = connections_in_use(session)
+    known, connections = sites(session), connections_in_use(session)
     waits = _waits(session, connections) + without_connection(session, connections)
     waiting = _waiting(session)
     waiting["no_connection"] = sum(wait.number for wait in waits if wait.reason == "no_connection")
@@ -81,9 +87,11 @@ def overview(session: Session, now: datetime) -> Overview:
         waits=waits,
         checking=_checking(session, connections),
         connections=connections,
-        today=[_today(session, site, now) for site in sites(session)],
+        today=[_today(session, site, now) for site in known],
         unreadable=count(session, Unreadable.id, Unreadable.seen_at.is_(None)),
         resubmitted=_resubmitted(session),
+        balances=recent_balances(session, known, now),
+        alerts=open_alerts(session, _ONLY_AS_ALERTS),
     )
 
 
