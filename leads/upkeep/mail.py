@@ -93,6 +93,8 @@ _SENTENCES: tuple[tuple[type[Exception], str], ...] = (
 
 
 def _sentence(error: Exception) -> str:
+    if isinstance(error, smtplib.SMTPServerDisconnected) and isinstance(error.__context__, OSError):
+        error = error.__context__  # smtplib calls a time-out a hanging up
     code = getattr(error, "smtp_code", "")
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         code = min(code for code, _ in error.recipients.values())
