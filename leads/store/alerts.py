@@ -91,12 +91,14 @@ def pending(session: Session, now: datetime) -> Pending:
         for alert in standing
         if alert.told_at is None and alert.began_at <= settled and _about(alert) not in told_lately
     ]
-    faults = {alert.connection_id for alert in standing if alert.kind in ("connection", "worker")}
-    ended = select(Alert).where(Alert.told_at.is_not(None), Alert.end_told_at.is_(None), Alert.ended_at <= settled)
+    ended = select(Alert).where(Alert.ended_at.is_not(None), Alert.told_at.is_not(None), Alert.end_told_at.is_(None))
+    untold = list(session.scalars(ended.order_by(Alert.ended_at)))
+    unsettled = [alert for alert in untold if alert.ended_at and alert.ended_at > settled]
+    faults = {alert.connection_id for alert in (*standing, *unsettled) if alert.kind in ("connection", "worker")}
     over = [
         alert
-        for alert in session.scalars(ended.order_by(Alert.ended_at))
-        if alert.kind != "late" or not faults & {alert.connection_id, None}
+        for alert in untold
+        if alert not in unsettled and (alert.kind != "late" or not faults & {alert.connection_id, None})
     ]
     return Pending(begun, over)
 

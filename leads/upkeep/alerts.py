@@ -74,12 +74,9 @@ def _late(load: Load, signs: Signs, after: timedelta) -> Iterator[Condition]:
 def _nowhere(signs: Signs, after: timedelta) -> Iterator[Condition]:
     for wait in signs.without_connection:
         if signs.now - wait.oldest > after:
-            verb = "is" if wait.number == 1 else "are"
-            yield Condition(
-                "late",
-                wait.sentence or "",
-                f"{enquiries(wait.number)} {verb} safe here and go nowhere: {wait.sentence}",
-            )
+            verbs = "is safe here and goes" if wait.number == 1 else "are safe here and go"
+            sentence = f"{enquiries(wait.number)} {verbs} nowhere: {wait.sentence}"
+            yield Condition("late", wait.sentence or "", sentence)
 
 
 def _canary(signs: Signs) -> Iterator[Condition]:
