@@ -12,7 +12,8 @@ from leads.store.queries.overview import SILENT_AFTER
 from leads.store.queries.signs import Load, Rhythm, Signs, subject_of
 
 KINDS = ("late", "connection", "worker", "canary", "silence", "balance", "needs_you")
-# Fewer than one false alarm in a hundred weeks: a gap in which so many were to come is that rare.
+# About one false alarm in a hundred weeks, of each site and kind; a fixed chance for each gap alone would bring a busy
+# site one every day.
 _RARE = math.log(100)
 _LEARNED = 2  # weeks that have to be known
 
@@ -99,13 +100,14 @@ def _silence(rhythm: Rhythm, signs: Signs) -> Iterator[Condition]:
 def is_unusual(rhythm: Rhythm) -> bool:
     """Whether nothing has come for so long that chance hardly explains it.
 
-    Were they to come by chance alone, none would come with e to the minus `expected`. A busy site has more gaps in a
-    week in which that may happen, so more is asked of each.
+    If n came in the same span of k weeks, none comes in one more by a chance of (k / (k + 1)) to the power of n. A busy
+    site has more gaps in a week in which that may happen, so more is asked of each.
     """
-    if len(rhythm.usual) < _LEARNED:
+    weeks = len(rhythm.usual)
+    if weeks < _LEARNED:
         return False
-    expected = sum(rhythm.usual) / len(rhythm.usual)
-    return expected >= _RARE + math.log(max(rhythm.weekly, 1))
+    surprise = sum(rhythm.usual) * math.log((weeks + 1) / weeks)
+    return surprise >= _RARE + math.log(max(rhythm.weekly, 1))
 
 
 def _balance(signs: Signs) -> Iterator[Condition]:

@@ -377,7 +377,7 @@ def test_the_daily_summary(
         with timed.write() as session:
             session.execute(update(Delivery).where(Delivery.event_id == sent.event_id).values(state=state))
     make_site(timed, "other")
-    watch.passes(28 * 60, every=20)
+    watch.passes(28 * 60, every=60)
     assert len(watch.mails) == 3, "the first summary, what needs a person, the second summary"
     summary = watch.mails[2]
     assert summary.startswith("Frontdesk: yesterday, and 1 thing is wrong\nYesterday:\n")
@@ -386,7 +386,7 @@ def test_the_daily_summary(
     assert "needs a person" in summary
     with timed.write() as session:
         session.execute(update(Delivery).values(state="handled"))
-    watch.passes(24 * 60, every=20)
+    watch.passes(24 * 60, every=60)
     assert watch.mails[-1].startswith("Frontdesk: yesterday, and all is well\n")
     assert "Nothing is wrong now." in watch.mails[-1]
     assert len(watch.mails) == 5, "the all-clear and the third summary"
@@ -427,7 +427,7 @@ def test_no_notice_holds_anything_personal(
         first.state, first.field, first.sentence = "refused", "email", "The CRM does not accept the e-mail."
     watch.passes(45, every=5)
     change("failing", WRONG_KEY)
-    watch.passes(24 * 60, every=20)
+    watch.passes(24 * 60, every=60)
     watch.worker = False
     watch.passes(10)
     with timed.read() as session:
@@ -505,5 +505,5 @@ def test_test_enquiries_break_no_silence_and_wait_for_nobody(
     with timed.write() as session:
         session.execute(update(Event).where(Event.received_at == clock()).values(is_test=True))
         session.execute(update(Delivery).values(state="confirmed"))
-    watch.passes(5 * 60, every=20)
+    watch.passes(5 * 60, every=60)
     assert watch.open() == ["silence"]
