@@ -23,6 +23,7 @@ from leads.store.session import Database
 from leads.store.soundness import require_sound
 from leads.sync.connect import Limits
 from leads.upkeep.health import create_health
+from leads.upkeep.metrics import create_metrics
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -68,6 +69,7 @@ def create_app(settings: Settings) -> Flask:
         create_form(intake),
         create_demo(database, lambda: hidden_fields(spam, "demo")),
         create_health(database),
+        create_metrics(database, settings.metrics_token),
     ]
     for blueprint in public:
         app.register_blueprint(blueprint)

@@ -15,6 +15,8 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.settings import PREFIX, shown
+from leads.commands.alerts import alerts, start_watchman
+from leads.commands.balance import balance
 from leads.commands.canary import canary
 from leads.commands.connection import connection
 from leads.commands.lead import lead
@@ -47,7 +49,7 @@ def main() -> None:
     """Frontdesk takes a clinic's website enquiries, keeps them safe and brings them into the CRM, with proof."""
 
 
-for group in (site, connection, lead, user, canary):
+for group in (site, connection, lead, user, alerts, balance, canary):
     main.add_command(group)
 
 
@@ -73,6 +75,7 @@ def web() -> None:
         require_port(office.settings.host, office.settings.port, "FRONTDESK_PORT")
     except ServeError as error:
         fail(str(error), CANNOT_OPEN)
+    start_watchman(office)
     serve_web(office.settings)
 
 
@@ -85,6 +88,7 @@ def worker() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    start_watchman(office, stop)
     sync_worker.run(office.database, office.vault, office.settings, stop)
 
 

@@ -19,6 +19,7 @@ _NEEDS_A_PERSON = ("refused", "unknown_outcome", "missing", "expired", "no_conse
 # What a person can help with comes first.
 _ORDER = ("problem", *_NEEDS_A_PERSON, "no_connection", "spam", "paused", "on_the_way", "unknown_caller")
 _BY_OURSELVES = "Nothing is lost; we keep trying by ourselves."
+_SEE_THE_BALANCE = "The balance of the day shows whose. Please tell whoever looks after Frontdesk."
 _LATEST = 8
 # Where the leads of a reason are listed; those not named here are among the ones that need a person.
 _LISTS = {"on_the_way": "on_the_way", "unknown_caller": "held"}
@@ -89,6 +90,16 @@ def headline(state: Overview) -> Headline:
     """How everything stands, in one sentence. Never good news while nobody delivers."""
     if state.worker_is_silent and state.connections:
         return _silent(state)
+    return _unbalanced(state) or _told_by_waits(state)
+
+
+def _unbalanced(state: Overview) -> Headline | None:
+    number = sum(day.unaccounted for day in state.balances)
+    verb = "is" if number == 1 else "are"
+    return Headline("bad", f"{words.enquiries(number)} {verb} not accounted for.", _SEE_THE_BALANCE) if number else None
+
+
+def _told_by_waits(state: Overview) -> Headline:
     waiting = state.waiting
     if waiting.get("problem") or any(connection.state == "failing" for connection in state.connections):
         return _problem(state)

@@ -10,8 +10,12 @@ from zoneinfo import ZoneInfo
 import phonenumbers
 from markupsafe import Markup
 
+from leads import plain
 from leads.store.models import Connection, Delivery, Drift
 from leads.store.queries.leads import Standing
+
+# Pages find all their words in one place.
+number_of, enquiries, span = plain.number_of, plain.enquiries, plain.span
 
 
 class Pill(NamedTuple):
@@ -229,15 +233,6 @@ def is_struggling(connection: Connection, now: datetime) -> bool:
     return connection.state == "working" and (quiet or connection.failures > 0)
 
 
-def number_of(number: int, word: str, words: str | None = None) -> str:
-    """`1 enquiry`, `1,200 enquiries`."""
-    return f"{number:,} {word if number == 1 else words or word + 's'}"
-
-
-def enquiries(number: int) -> str:
-    return number_of(number, "enquiry", "enquiries")
-
-
 def when(moment: datetime, time_zone: str, now: datetime, *, seconds: bool = False) -> Markup:
     """A moment in a site's own zone, named; today without the date."""
     local, today = moment.astimezone(ZoneInfo(time_zone)), now.astimezone(ZoneInfo(time_zone)).date()
@@ -257,12 +252,3 @@ def phone(number: str) -> str:
         return phonenumbers.format_number(phonenumbers.parse(number), phonenumbers.PhoneNumberFormat.INTERNATIONAL)
     except phonenumbers.NumberParseException:
         return number
-
-
-def span(time: timedelta) -> str:
-    """A length of time, as rough as people say it."""
-    seconds = max(int(time.total_seconds()), 0)
-    for size, word in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            return number_of(seconds // size, word)
-    return number_of(seconds, "second")

@@ -33,3 +33,18 @@ def _first(session: Session, name: str, now: datetime, every: timedelta) -> bool
     except IntegrityError:
         return False
     return True
+
+
+def due_now(session: Session, name: str, now: datetime) -> None:
+    """Let the next round be claimed at once: this one is done."""
+    session.execute(update(Task).where(Task.name == name).values(due_at=now))
+
+
+def ran_at(session: Session, name: str) -> datetime | None:
+    """When this was last done; None before the first time."""
+    return session.scalar(select(Task.ran_at).where(Task.name == name))
+
+
+def done(session: Session, name: str, now: datetime) -> None:
+    """Write down that this was done, for what is due by the time of the day."""
+    session.merge(Task(name=name, due_at=now, ran_at=now))

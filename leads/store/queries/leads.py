@@ -26,7 +26,7 @@ ARRIVED = ("sent", "confirmed")
 # Held because it was set up so, not because somebody has to look.
 HELD_ON_PURPOSE = ("paused", "unknown_caller")
 # The first of these that one of a lead's deliveries has is what the list says of the lead.
-_URGENCY = ("refused", "expired", "held", "sending", "waiting", "sent", "confirmed", "handled", "erased")
+URGENCY = ("refused", "expired", "held", "sending", "waiting", "sent", "confirmed", "handled", "erased")
 
 
 class Standing(NamedTuple):
@@ -166,7 +166,7 @@ def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[LeadRow
 
 def most_urgent(standings: Iterable[Standing]) -> Standing | None:
     """Of several, the one that somebody should know first."""
-    return min(standings, key=lambda standing: (_URGENCY.index(standing.state), standing.code or ""), default=None)
+    return min(standings, key=lambda standing: (URGENCY.index(standing.state), standing.code or ""), default=None)
 
 
 def lead_by_code(session: Session, typed: str) -> Lead | None:

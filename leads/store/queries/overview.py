@@ -11,12 +11,15 @@ from uuid import UUID
 from sqlalchemy import Subquery, and_, case, exists, func, select
 from sqlalchemy.orm import Session
 
-from leads.store.models import Connection, Delivery, Event, Resubmission, Site, Unreadable
+from leads.store.alerts import open_alerts
+from leads.store.models import Alert, Connection, Delivery, Event, Resubmission, Site, Unreadable
+from leads.store.queries.balance import DayBalance, recent_balances
 from leads.store.queries.drift import drift_counts
 from leads.store.queries.lists import connections_in_use, count, is_real, sites, start_of_day, worker_seen_at
 
 SILENT_AFTER = timedelta(seconds=20)  # a worker beats every five seconds
 _MOST_RESUBMITTED = 50
+_ONLY_AS_ALERTS = ("mail", "silence", "balance")  # the others are told by connections, waits and the worker
 _NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
 
 
@@ -50,6 +53,7 @@ class Overview:
     checking: sent, and not read back from the CRM yet. unreadable: not yet seen by a person.
     resubmitted: leads who sent other answers under the same browser id, not yet seen; at most _MOST_RESUBMITTED.
     drift: kind → how many records the CRM no longer holds as they were confirmed, and nobody has seen to.
+    balances: of yesterday and today. alerts: what is wrong and does not show otherwise.
     """
 
     now: datetime
@@ -63,6 +67,8 @@ class Overview:
     unreadable: int
     resubmitted: Sequence[UUID]
     drift: Mapping[str, int]
+    balances: Sequence[DayBalance]
+    alerts: Sequence[Alert]
 
     @property
     def worker_is_silent(self) -> bool:
@@ -72,8 +78,8 @@ class Overview:
 
 def overview(session: Session, now: datetime) -> Overview:
     """How everything stands at `now`."""
-    connections = connections_in_use(session)
-    waits = _waits(session, connections) + _without_connection(session, connections)
+    known, connections = sites(session), connections_in_use(session)
+    waits = _waits(session, connections) + without_connection(session, connections)
     waiting = _waiting(session)
     waiting["no_connection"] = sum(wait.number for wait in waits if wait.reason == "no_connection")
     return Overview(
@@ -84,10 +90,12 @@ def overview(session: Session, now: datetime) -> Overview:
         waits=waits,
         checking=_checking(session, connections),
         connections=connections,
-        today=[_today(session, site, now) for site in sites(session)],
+        today=[_today(session, site, now) for site in known],
         unreadable=count(session, Unreadable.id, Unreadable.seen_at.is_(None)),
         resubmitted=_resubmitted(session),
         drift=drift_counts(session),
+        balances=recent_balances(session, known, now),
+        alerts=open_alerts(session, _ONLY_AS_ALERTS),
     )
 
 
@@ -144,7 +152,8 @@ def _waits(session: Session, connections: Iterable[Connection]) -> list[Wait]:
     return [Wait(reason, by_id.get(id_), *rest) for reason, id_, *rest in rows]
 
 
-def _without_connection(session: Session, connections: Iterable[Connection]) -> list[Wait]:
+def without_connection(session: Session, connections: Iterable[Connection]) -> list[Wait]:
+    """Enquiries of sites that no connection serves."""
     served = {connection.site_id for connection in connections}
     unserved = [site for site in sites(session) if site.id not in served]
     waits = []
