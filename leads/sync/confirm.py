@@ -24,6 +24,7 @@ from leads.sync.nights import next_look
 _TIMES_MISSING = 3  # after this many a person is asked
 _AGAIN = timedelta(seconds=30)
 _SOONEST, _LATEST = timedelta(seconds=5), timedelta(hours=1)  # when the CRM could not be asked
+_FIRST = 4  # deliveries in the first slice, until we know how quick the CRM is
 _SLICE = 1.0  # seconds one look may take, so that what comes in meanwhile goes out within two
 _ANSWERED = Pushed("seen")
 
@@ -35,18 +36,20 @@ class Reader:
     context: Context
     connection: Connection
     connector: Connector
-    size: int
+    size: int = _FIRST
 
     def look(self, lane: Lane, before: Health) -> Health | None:
         """Read the next slice back. Returns how the connection is then; None: nothing is due for it."""
-        claimed = outbox.to_check(self.context.database, lane, 1 if lane.probing else self.size)
+        claimed = outbox.to_check(
+            self.context.database, lane, 1 if lane.probing else min(self.size, self.connector.batch_size)
+        )
         if not claimed:
             return None
         now, clock = self.context.now(), time.monotonic()
         built = build_all(self.context.vault, self.connection, claimed)
         answers = calls.for_each(built, lambda items: calls.look_up(self.connector, items))
         took = time.monotonic() - clock
-        self.size = max(self.size // 2, 1) if took > _SLICE else min(self.size * 2, self.connector.batch_size)
+        self.size = max(self.size // 2, 1) if took > _SLICE else self.size * 2
         looks = [self._look(item, answer, now, int(took * 1000)) for item, answer in zip(claimed, answers, strict=True)]
         health = self._health(built, answers, before)
         outbox.checked(self.context.database, lane, looks, health)

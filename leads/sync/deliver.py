@@ -39,7 +39,7 @@ def _serve(context: Context, lane: Lane) -> None:
     with context.database.read() as session:
         connection = session.get_one(Connection, lane.connection_id)
     connector = open_connector(context, connection)
-    reader = confirm.Reader(context, connection, connector, connector.batch_size)
+    reader = confirm.Reader(context, connection, connector)
     health, asked = _health_of(connection), False
     if lane.probing and connector.tier == "C":  # an enquiry that breaks off there costs a person's time
         health, asked = _probe(context, lane, connector, health), True
