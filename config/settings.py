@@ -170,7 +170,9 @@ class SettingsSchema(Schema):
     )
     fail_at = fields.String(
         load_default="",
-        metadata={"help": "For tests only: POINT:kill, term, raise or pause at a named point."},
+        metadata={
+            "help": "For tests only: POINT:kill, term, raise or pause at a named point; POINT:kill:2 at its second passage."
+        },
     )
 
     @post_load

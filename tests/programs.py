@@ -21,7 +21,10 @@ from leads.store.staff import add_user, change_password
 from leads.store.vault import Vault
 from leads.sync.connect import Limits
 from leads.sync.setup import Setup
+from tests.chaos.zygote import Child, Zygote
 from tests.factory import make_site
+
+Process = subprocess.Popen[bytes] | Child
 
 ROOT = Path(__file__).parent.parent
 PASSWORD = "correct horse battery staple"
@@ -49,8 +52,9 @@ def wait_for(what: Callable[[], Any], seconds: float = 30, every: float = 0.05) 
 class Programs:
     """All that runs in one test. Everything it starts it ends."""
 
-    def __init__(self, folder: Path, database_url: str, **settings: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, database_url: str, *, zygote: Zygote | None = None, **settings: str) -> None:
+        """zygote: forks the programs instead of starting them cold. settings: environment variables of them all."""
+        self.folder, self._zygote = folder, zygote
         self.port, self.sandbox_port = free_port(), free_port()
         self.url, self.crm = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.sandbox_port}"
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("FRONTDESK_")} | {
@@ -67,7 +71,7 @@ class Programs:
         self.environ |= {f"FRONTDESK_{name.upper()}": value for name, value in settings.items()}
         self.database = Database(database_url)
         self.vault: Vault = open_vault(self.database, folder / "keys.json")
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._running: list[Process] = []
 
     def __enter__(self) -> Programs:
         return self
@@ -80,25 +84,30 @@ class Programs:
             process.wait()
         self.database.close()
 
-    def start(self, *command: str, **settings: str) -> subprocess.Popen[bytes]:
+    def start(self, *command: str, **settings: str) -> Process:
         """Start a program of ours. settings: environment variables without their prefix."""
         environ = self.environ | {f"FRONTDESK_{name.upper()}": value for name, value in settings.items()}
-        with (self.folder / "programs.log").open("ab") as log:
-            process = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=environ, stdout=log, stderr=log)
+        process: Process
+        if self._zygote:
+            process = self._zygote.start(command, environ, self.folder / "programs.log")
+        else:
+            with (self.folder / "programs.log").open("ab") as log:
+                whole = [sys.executable, "-m", *command]
+                process = subprocess.Popen(whole, cwd=ROOT, env=environ, stdout=log, stderr=log)
         self._running.append(process)
         return process
 
-    def sandbox(self) -> subprocess.Popen[bytes]:
+    def sandbox(self) -> Process:
         process = self.start("sandbox_crm", "--port", str(self.sandbox_port), "--key", KEY)
         wait_for(lambda: _answers(f"{self.crm}/healthz"))
         return process
 
-    def web(self, **settings: str) -> subprocess.Popen[bytes]:
+    def web(self, **settings: str) -> Process:
         process = self.start("leads", "web", **settings)
         wait_for(lambda: _answers(f"{self.url}/healthz") or process.poll() is not None)
         return process
 
-    def worker(self, **settings: str) -> subprocess.Popen[bytes]:
+    def worker(self, **settings: str) -> Process:
         return self.start("leads", "worker", **settings)
 
     def frontdesk(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

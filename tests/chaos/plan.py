@@ -52,6 +52,13 @@ class Figures:
     def add(self, name: str, number: float = 1) -> None:
         self.numbers[name] = self.numbers.get(name, 0) + number
 
+    def take(self, other: Figures) -> None:
+        """Add another's: numbers are summed, of those named `..._in` (seconds) and `..._most` the larger stays."""
+        for name, number in other.numbers.items():
+            here = self.numbers.get(name, 0)
+            self.numbers[name] = max(here, number) if name.endswith(("_in", "_most")) else here + number
+        self.broken += other.broken
+
     def must(self, holds: bool, sentence: str) -> None:
         """Note a broken invariant. sentence: what should have held, and what was seen instead."""
         if not holds:

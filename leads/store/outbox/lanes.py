@@ -46,6 +46,8 @@ def lease(database: Database, connection_id: UUID, worker: str, seconds: float) 
             .values(lease_worker=worker, lease_token=token, lease_until=now + timedelta(seconds=seconds))
             .returning(Connection.state)
         ).one_or_none()
+        reach("lease.written")
+    reach("lease.committed")
     return Lane(connection_id, worker, token, probing=row.state == "failing") if row else None
 
 
@@ -57,6 +59,8 @@ def release(database: Database, lane: Lane) -> None:
             .where(Connection.id == lane.connection_id, Connection.lease_token == lane.token)
             .values(lease_worker=None, lease_token=None, lease_until=None)
         )
+        reach("release.written")
+    reach("release.committed")
 
 
 def _usable(now: datetime) -> ColumnElement[bool]:

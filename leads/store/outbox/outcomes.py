@@ -152,3 +152,5 @@ def give_back(database: Database, claimed: Sequence[Claimed]) -> None:
                     unknown=item.left_behind or item.delivery.unknown,
                 )
             )
+        reach("returned.written")
+    reach("returned.committed")

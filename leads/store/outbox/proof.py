@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import delete, select
 
+from leads.store.failpoint import reach
 from leads.store.models import Delivery, RemoteRecord
 from leads.store.outbox.lanes import Claimed, Lane, as_claimed, may_retire, to_check_now, with_details
 from leads.store.outbox.outcomes import Health, Outcome, attempt_of, report
@@ -39,6 +40,9 @@ def checked(database: Database, lane: Lane, outcomes: Sequence[Outcome], health:
             session.add(attempt_of(outcome))
         if health is not None:
             report(session, lane, health, now)
+        session.flush()
+        reach("checked.written")
+    reach("checked.committed")
 
 
 def to_retire(database: Database, lane: Lane) -> tuple[list[UUID], list[str]]:
@@ -58,3 +62,5 @@ def retired(database: Database, lane: Lane, lead_ids: Sequence[UUID]) -> None:
     with database.write() as session:
         here = RemoteRecord.connection_id == lane.connection_id
         session.execute(delete(RemoteRecord).where(here, RemoteRecord.lead_id.in_(lead_ids), RemoteRecord.retire))
+        reach("retire.written")
+    reach("retire.committed")

@@ -1,0 +1,84 @@
+"""500 kill -9 at random moments of web and workers, while visitors post and the CRM misbehaves in 30 % of its calls.
+
+Half of it runs on SQLite, half on PostgreSQL, side by side.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from random import Random
+
+from tests.chaos.ledger import check, drain, left
+from tests.chaos.plan import Figures, Plan
+from tests.chaos.visitors import Visitors, plan_visits
+from tests.chaos.world import World, misbehave, new_world
+from tests.chaos.zygote import Zygote
+
+KINDS = ("sqlite", "postgres")
+KILLS, POSTS = 500, 5000
+_WORKERS = 3
+_DRAIN = 60.0  # seconds within which everything must be in the CRM once the faults are over
+
+
+def run(plan: Plan) -> Figures:
+    """Kill on both databases; the figures are the sums, `drained_in` is the longer of the two."""
+    figures = Figures()
+    with ThreadPoolExecutor(len(KINDS)) as pool:
+        for one in pool.map(lambda kind: _run_on(kind, plan), KINDS):
+            figures.take(one)
+    return figures
+
+
+def _run_on(kind: str, plan: Plan) -> Figures:
+    figures = Figures()
+    kills, posts = plan.count(KILLS // 2, 5), plan.count(POSTS // 2, 50)
+    visits = plan_visits(posts, plan.dice(f"visits {kind}"))
+    with ExitStack() as stack:
+        zygote = stack.enter_context(Zygote())
+        world = new_world(stack, plan.folder / kind, kind, zygote)
+        world.open()
+        misbehave(world, plan.dice(f"crm {kind}"))
+        span = max(plan.left() * 0.6, 4)
+        visitors = Visitors(world.url, visits, posts / span)
+        visitors.start()
+        _kill(world, kills, span / kills, plan.dice(f"kills {kind}"), figures, lambda text: plan.say(f"{kind}: {text}"))
+        figures.must(visitors.finish(30), f"{kind}: every visitor is thanked in the end: {visitors.done} of {posts}")
+        _count_faults(world, figures)
+        world.faults()
+        took = drain(world, _DRAIN)
+        figures.must(took is not None, f"{kind}: all is in the CRM {_DRAIN:g} s after the faults: {left(world)} left")
+        figures.numbers["drained_in"] = took or _DRAIN
+        check(figures, visitors.log, world, people=int(posts * 0.7))
+        figures.add("posts", visitors.log.numbers["posts"])
+    return figures
+
+
+def _kill(world: World, kills: int, pause: float, dice: Random, figures: Figures, say: Callable[[str], None]) -> None:
+    """Web 40 %, workers 60 %; each is started again at once."""
+    web, workers = world.web(), [world.worker() for _ in range(_WORKERS)]
+    due, told = time.monotonic(), time.monotonic()
+    for number in range(1, kills + 1):
+        due += dice.uniform(0.2, 1.8) * pause
+        time.sleep(max(due - time.monotonic(), 0))
+        is_web, place = dice.random() < 0.4, dice.randrange(_WORKERS)
+        victim = web if is_web else workers[place]
+        victim.kill()
+        victim.wait()
+        if is_web:
+            web = world.start("leads", "web")
+        else:
+            workers[place] = world.worker()
+        figures.add("web_kills" if is_web else "worker_kills")
+        if time.monotonic() - told > 5:
+            told = time.monotonic()
+            say(f"{number} of {kills} kills")
+
+
+def _count_faults(world: World, figures: Figures) -> None:
+    calls = world.calls()
+    met = sum(number for outcome, number in calls.items() if outcome not in ("200", "204", "207"))
+    figures.add("faults_met", met)
+    figures.add("crm_calls", sum(calls.values()))
