@@ -171,7 +171,7 @@ class SettingsSchema(Schema):
     fail_at = fields.String(
         load_default="",
         metadata={
-            "help": "For tests only: POINT:kill, term, raise or pause at a named point; POINT:kill:2 at its second passage."
+            "help": "For tests only: POINT:ACTION (kill, term, raise, pause) at a named point; :N, its N-th passage."
         },
     )
 

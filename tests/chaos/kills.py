@@ -14,7 +14,7 @@ from random import Random
 from tests.chaos.ledger import check, drain, left
 from tests.chaos.plan import Figures, Plan
 from tests.chaos.visitors import Visitors, plan_visits
-from tests.chaos.world import World, misbehave, new_world
+from tests.chaos.world import World, fresh_database, misbehave, open_world
 from tests.chaos.zygote import Zygote
 
 KINDS = ("sqlite", "postgres")
@@ -37,9 +37,10 @@ def _run_on(kind: str, plan: Plan) -> Figures:
     kills, posts = plan.count(KILLS // 2, 5), plan.count(POSTS // 2, 50)
     visits = plan_visits(posts, plan.dice(f"visits {kind}"))
     with ExitStack() as stack:
-        zygote = stack.enter_context(Zygote())
-        world = new_world(stack, plan.folder / kind, kind, zygote)
-        world.open()
+        folder = plan.folder / kind
+        folder.mkdir()
+        url = fresh_database(stack, folder, kind)
+        world = open_world(stack, folder, url, stack.enter_context(Zygote()))
         misbehave(world, plan.dice(f"crm {kind}"))
         span = max(plan.left() * 0.6, 4)
         visitors = Visitors(world.url, visits, posts / span)

@@ -63,8 +63,9 @@ class Cluster:
     def kill(self) -> None:
         """kill -9 the server. What it has forked ends by itself when it sees that."""
         pid = int((self.data / "postmaster.pid").read_text().split()[0])
+        family = [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
         os.kill(pid, signal.SIGKILL)
-        while Path(f"/proc/{pid}").exists():
+        while any(Path(f"/proc/{one}").exists() for one in family):
             time.sleep(0.01)
 
     def promote(self) -> None:

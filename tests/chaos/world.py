@@ -34,11 +34,6 @@ class World(Programs):
         wait_for(lambda: _answers(f"{self.crm}/healthz"))
         return process
 
-    def open(self) -> None:
-        """Start the CRM and connect to it."""
-        self.sandbox()
-        self.connect()
-
     def pushes(self) -> dict[str, int]:
         """Event id → how many calls wanted to write it, by the CRM's own count."""
         return dict(requests.get(f"{self.crm}/pushes.json", timeout=30).json())
@@ -52,16 +47,22 @@ class World(Programs):
         return (self.folder / "programs.log").read_text(errors="replace").count(text)
 
 
-def new_world(stack: ExitStack, folder: Path, kind: str, zygote: Zygote, **settings: str) -> World:
-    """A world on a fresh database. kind: sqlite or postgres. It ends with the stack."""
-    folder.mkdir(parents=True, exist_ok=True)
-    url = f"sqlite:///{folder}/frontdesk.sqlite3"
+def fresh_database(stack: ExitStack, folder: Path, kind: str) -> str:
+    """The address of a database that ends with the stack. kind: sqlite or postgres."""
     if kind == "postgres":
-        url = url_of(stack.enter_context(Postgres()).started())
+        return url_of(stack.enter_context(Postgres()).started())
+    return f"sqlite:///{folder}/frontdesk.sqlite3"
+
+
+def open_world(stack: ExitStack, folder: Path, url: str, zygote: Zygote, **settings: str) -> World:
+    """A world on an empty database, with a CRM and a connection to it. It ends with the stack."""
     database = Database(url)
     upgrade(database)
     database.close()
-    return stack.enter_context(World(folder, url, zygote=zygote, **(LIMITS | settings)))
+    world = stack.enter_context(World(folder, url, zygote=zygote, **(LIMITS | settings)))
+    world.sandbox()
+    world.connect()
+    return world
 
 
 def misbehave(world: World, dice: random.Random) -> None:

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 _MAINS = {"leads": "leads.cli", "sandbox_crm": "sandbox_crm.__main__", "tests.chaos.crm": "tests.chaos.crm"}
 _LAZY = ("leads.app", "leads.serve", "waitress", "alembic.command", "psycopg", "sqlalchemy.dialects.postgresql")
 _PR_SET_PDEATHSIG = 1
+UNKNOWN_COMMIT = "a COMMIT was not answered"
 
 
 class Child:
@@ -74,14 +75,16 @@ class Zygote:
 
     def ask(self, **question: Any) -> Any:
         with self._lock:
-            assert self._process.stdin and self._process.stdout
+            assert self._process.stdin
+            assert self._process.stdout
             self._process.stdin.write(json.dumps(question) + "\n")
             self._process.stdin.flush()
             return json.loads(self._process.stdout.readline())
 
     def close(self) -> None:
         """End it and all its children."""
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
@@ -116,11 +119,27 @@ def _become(command: list[str], environ: dict[str, str], log: str) -> None:
     raise SystemExit(0)  # ends the loop of `main` in this copy
 
 
+def _tell_unknown_commits() -> None:
+    """A COMMIT without an answer is the moment when nobody can know: each is written to the log, to be counted."""
+    dialect: Any = importlib.import_module("sqlalchemy.engine.default").DefaultDialect
+    commit = dialect.do_commit
+
+    def watched(self: Any, connection: Any) -> None:
+        try:
+            commit(self, connection)
+        except Exception:
+            print(UNKNOWN_COMMIT, file=sys.stderr, flush=True)
+            raise
+
+    dialect.do_commit = watched
+
+
 def main() -> None:
     """Fork on command until the other side hangs up."""
     for module in (*_MAINS.values(), *_LAZY):
         importlib.import_module(module)
     importlib.import_module("sqlalchemy.orm").configure_mappers()
+    _tell_unknown_commits()
     gc.collect()
     gc.freeze()  # what is shared now stays shared: no child's collector touches it
     for line in sys.stdin:

@@ -1,0 +1,68 @@
+"""20 promotions of a synchronous standby: the primary is killed under load, the programs find the other by themselves.
+
+`synchronous_standby_names` is never taken off: after a promotion nothing is acknowledged until the next standby
+follows, so that no moment exists in which an acknowledged row is on one machine only.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+
+from tests.chaos.plan import Figures, Plan
+from tests.chaos.postgres import Cluster, Postgres, url_of
+from tests.chaos.postgres_stops import settle
+from tests.chaos.visitors import Visitors, plan_visits
+from tests.chaos.world import open_world
+from tests.chaos.zygote import Zygote
+
+PROMOTIONS = 20
+RATE = 20.0  # visits per second
+_ROUND = 3.5  # seconds for one: kill, promote, a new base backup, in step
+
+
+def run(plan: Plan) -> Figures:
+    """Kill the primary, promote the standby, make the old primary the new standby; over and over."""
+    figures, dice = Figures(), plan.dice("failovers")
+    with ExitStack() as stack:
+        primary, standby = _pair(stack.enter_context(Postgres()))
+        world = open_world(stack, plan.folder, url_of(primary, standby), stack.enter_context(Zygote()))
+        world.web()
+        for _ in range(2):
+            world.worker()
+        promotions = plan.count(PROMOTIONS, 2)
+        pause = max(plan.left() * 0.85 / promotions - _ROUND, 0.5)
+        posts = int(promotions * (pause + _ROUND) * RATE * 0.8)
+        visitors = Visitors(world.url, plan_visits(posts, plan.dice("visits")), RATE)
+        visitors.start()
+        for number in range(1, promotions + 1):
+            time.sleep(pause * dice.uniform(0.5, 1.5))
+            primary.kill()
+            standby.promote()
+            _join(primary, standby)
+            primary, standby = standby, primary
+            figures.add("promotions")
+            plan.say(f"{number} of {promotions} promotions, {visitors.done} thanked")
+        settle(figures, world, visitors, posts)
+    return figures
+
+
+def _pair(postgres: Postgres) -> tuple[Cluster, Cluster]:
+    primary, standby = postgres.started("one"), postgres.cluster("two")
+    _join(standby, primary)
+    primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+    primary.sql("SELECT pg_reload_conf()")
+    _until_in_step(primary, "sync")
+    return primary, standby
+
+
+def _join(standby: Cluster, primary: Cluster) -> None:
+    standby.follow(primary)
+    standby.start()
+    _until_in_step(primary, "streaming")
+
+
+def _until_in_step(primary: Cluster, how: str) -> None:
+    """how: `streaming`, or `sync` when commits wait for the standby."""
+    while how not in primary.sql("SELECT state, sync_state FROM pg_stat_replication"):
+        time.sleep(0.05)
