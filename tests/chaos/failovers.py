@@ -11,19 +11,18 @@ from contextlib import ExitStack
 
 from tests.chaos.plan import Figures, Plan
 from tests.chaos.postgres import Cluster, Postgres, url_of
-from tests.chaos.postgres_stops import settle
+from tests.chaos.postgres_stops import SHARE, WAVE, blows, settle
 from tests.chaos.visitors import Visitors, plan_visits
 from tests.chaos.world import open_world
 from tests.chaos.zygote import Zygote
 
 PROMOTIONS = 20
-RATE = 20.0  # visits per second
-_ROUND = 3.5  # seconds for one: kill, promote, a new base backup, in step
+RATE = 20.0  # visits per second, in waves as in postgres_stops
 
 
 def run(plan: Plan) -> Figures:
     """Kill the primary, promote the standby, make the old primary the new standby; over and over."""
-    figures, dice = Figures(), plan.dice("failovers")
+    figures = Figures()
     with ExitStack() as stack:
         primary, standby = _pair(stack.enter_context(Postgres()))
         world = open_world(stack, plan.folder, url_of(primary, standby), stack.enter_context(Zygote()))
@@ -31,19 +30,17 @@ def run(plan: Plan) -> Figures:
         for _ in range(2):
             world.worker()
         promotions = plan.count(PROMOTIONS, 2)
-        pause = max(plan.left() * 0.85 / promotions - _ROUND, 0.5)
-        posts = int(promotions * (pause + _ROUND) * RATE * 0.8)
-        visitors = Visitors(world.url, plan_visits(posts, plan.dice("visits")), RATE)
+        posts = int(plan.left() * SHARE * RATE)
+        visitors = Visitors(world.url, plan_visits(posts, plan.dice("visits")), RATE, wave=WAVE)
         visitors.start()
-        for number in range(1, promotions + 1):
-            time.sleep(pause * dice.uniform(0.5, 1.5))
+        for number in blows(plan, promotions, visitors):
             primary.kill()
             standby.promote()
             _join(primary, standby)
             primary, standby = standby, primary
             figures.add("promotions")
             plan.say(f"{number} of {promotions} promotions, {visitors.done} thanked")
-        settle(figures, world, visitors, posts)
+        settle(plan, figures, world, visitors, posts)
     return figures
 
 

@@ -48,6 +48,8 @@ class Cluster:
     def follow(self, primary: Cluster) -> None:
         """Become a standby of another cluster, from nothing."""
         shutil.rmtree(self.data, ignore_errors=True)
+        for lock in self.sockets.glob(".s.PGSQL.*"):  # names a pid that init may not have buried yet
+            lock.unlink()
         source = f"host={primary.sockets} user=postgres application_name={self._home.name}"
         self._run("pg_basebackup", "-D", str(self.data), "-R", "-c", "fast", "-X", "stream", "-d", source)
         with (self.data / "postgresql.conf").open("a") as settings:
@@ -60,12 +62,19 @@ class Cluster:
         """mode: `immediate` is a crash of the server without one of the machine."""
         self._run("pg_ctl", "-w", "-D", str(self.data), "-m", mode, "stop")
 
+    def crash(self) -> None:
+        """An immediate stop, as `stop("immediate")`, without the moment that pg_ctl needs to begin."""
+        self._signal(signal.SIGQUIT)
+
     def kill(self) -> None:
         """kill -9 the server. What it has forked ends by itself when it sees that."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
         pid = int((self.data / "postmaster.pid").read_text().split()[0])
         family = [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
-        os.kill(pid, signal.SIGKILL)
-        while any(Path(f"/proc/{one}").exists() for one in family):
+        os.kill(pid, number)
+        while any(_runs(one) for one in family):
             time.sleep(0.01)
 
     def promote(self) -> None:
@@ -95,7 +104,8 @@ class Cluster:
             out.seek(0)
             text = out.read()
         if done.returncode:
-            raise RuntimeError(f"{program}: {text.strip()[-500:]}")
+            log = self._log.read_text()[-500:] if self._log.exists() else ""
+            raise RuntimeError(f"{program}: {text.strip()[-500:]} {log}")
         return text
 
     def _give(self, folder: Path) -> None:
@@ -134,6 +144,14 @@ class Postgres:
             if cluster.running:
                 cluster.stop("immediate")
         shutil.rmtree(self.base)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process still does something: init may take its time to bury it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def url_of(*clusters: Cluster) -> str:

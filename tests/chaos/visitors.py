@@ -75,11 +75,11 @@ def _visit(number: str, person: str, kind: str, dice: Random) -> Visit:
 class Visitors:
     """Sends visits from several threads, each due at its time whether or not the ones before are through."""
 
-    def __init__(self, url: str, visits: list[Visit], rate: float) -> None:
-        """rate: visits per second."""
-        self._url, self._visits, self._rate = url, visits, rate
+    def __init__(self, url: str, visits: list[Visit], rate: float, *, wave: int = 1) -> None:
+        """rate: visits per second. wave: so many of them come at once."""
+        self._url, self._visits, self._rate, self._wave = url, visits, rate, wave
         self.log = Log()
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="visitor")
+        self._pool = ThreadPoolExecutor(max(_THREADS, wave), thread_name_prefix="visitor")
         self._local = threading.local()
         self._over = threading.Event()
         self._started = time.monotonic()
@@ -87,6 +87,11 @@ class Visitors:
     def start(self) -> None:
         self._started = time.monotonic()
         self._sent = [self._pool.submit(self._send, place, visit) for place, visit in enumerate(self._visits)]
+
+    def wait_for_wave(self) -> None:
+        """Sleep until the next visitors come."""
+        whole = self._wave / self._rate
+        time.sleep(whole - (time.monotonic() - self._started) % whole)
 
     @property
     def done(self) -> int:
@@ -106,7 +111,8 @@ class Visitors:
         return self.done == len(self._visits)
 
     def _send(self, place: int, visit: Visit) -> None:
-        self._over.wait(max(self._started + place / self._rate - time.monotonic(), 0))
+        due = self._started + place // self._wave * self._wave / self._rate
+        self._over.wait(max(due - time.monotonic(), 0))
         thanks = 0
         while thanks < 1 + visit.twice and not self._over.is_set():
             if self._post(visit, first=not thanks):
