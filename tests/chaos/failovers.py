@@ -46,20 +46,21 @@ def run(plan: Plan) -> Figures:
 
 def _pair(postgres: Postgres) -> tuple[Cluster, Cluster]:
     primary, standby = postgres.started("one"), postgres.cluster("two")
-    _join(standby, primary)
+    standby.follow(primary)
+    standby.start()
     primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
     primary.sql("SELECT pg_reload_conf()")
-    _until_in_step(primary, "sync")
+    _until_in_step(primary)
     return primary, standby
 
 
 def _join(standby: Cluster, primary: Cluster) -> None:
     standby.follow(primary)
     standby.start()
-    _until_in_step(primary, "streaming")
+    _until_in_step(primary)
 
 
-def _until_in_step(primary: Cluster, how: str) -> None:
-    """how: `streaming`, or `sync` when commits wait for the standby."""
-    while how not in primary.sql("SELECT state, sync_state FROM pg_stat_replication"):
+def _until_in_step(primary: Cluster) -> None:
+    """Until commits wait for the standby, and the standby follows."""
+    while "streaming|sync" not in primary.sql("SELECT state, sync_state FROM pg_stat_replication"):
         time.sleep(0.05)

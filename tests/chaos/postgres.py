@@ -25,6 +25,7 @@ synchronous_commit = on
 wal_keep_size = 64MB
 max_wal_size = 256MB
 log_min_messages = error
+recovery_init_sync_method = syncfs
 """
 
 
@@ -46,14 +47,14 @@ class Cluster:
             settings.write(f"{_SETTINGS}unix_socket_directories = '{self.sockets}'\n")
 
     def follow(self, primary: Cluster) -> None:
-        """Become a standby of another cluster, from nothing."""
+        """Become a standby of another cluster, from nothing; once promoted, commit only with a standby of its own."""
         shutil.rmtree(self.data, ignore_errors=True)
         for lock in self.sockets.glob(".s.PGSQL.*"):  # names a pid that init may not have buried yet
             lock.unlink()
         source = f"host={primary.sockets} user=postgres application_name={self._home.name}"
-        self._run("pg_basebackup", "-D", str(self.data), "-R", "-c", "fast", "-X", "stream", "-d", source)
+        self._run("pg_basebackup", "-D", str(self.data), "-R", "-N", "-c", "fast", "-X", "stream", "-d", source)
         with (self.data / "postgresql.conf").open("a") as settings:
-            settings.write(f"unix_socket_directories = '{self.sockets}'\n")
+            settings.write(f"unix_socket_directories = '{self.sockets}'\nsynchronous_standby_names = '*'\n")
 
     def start(self) -> None:
         self._run("pg_ctl", "-w", "-D", str(self.data), "-l", str(self._log), "start")
