@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from integrations.core.base import Item
+from integrations.core.base import Item, record_id
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater
 from integrations.core.http import Answer, parse_retry_after, raise_for_status, utc_now
 
@@ -87,9 +87,19 @@ def record_in(answer: Answer) -> dict[str, Any]:
 def results(answer: Answer) -> list[dict[str, Any]]:
     """The records of a batch. Raises as above."""
     found = record_in(answer).get("results")
-    if not isinstance(found, list) or not all(isinstance(row, dict) and "id" in row for row in found):
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise answer.doubt("unreadable", "HubSpot sent an answer that cannot be read.")
+    if not all(record_id(row.get("id")) for row in found):
+        raise answer.doubt("no_id", "HubSpot said yes, but not which record it made.")
     return found
+
+
+def contact_in(answer: Answer) -> dict[str, Any]:
+    """The contact that was asked for. Raises as above."""
+    contact = record_in(answer)
+    if not record_id(contact.get("id")):
+        raise answer.doubt("unreadable", "HubSpot sent an answer that cannot be read.")
+    return contact
 
 
 def existing_id(answer: Answer) -> str | None:

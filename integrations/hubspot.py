@@ -12,6 +12,7 @@ from marshmallow import fields
 
 from integrations._hubspot import (
     KEY,
+    contact_in,
     contact_input,
     events_in,
     existing_id,
@@ -24,7 +25,7 @@ from integrations._hubspot import (
     results,
     verdict,
 )
-from integrations.core.base import Connector, Finding, Item, Options, Pushed, Result
+from integrations.core.base import Connector, Finding, Item, Options, Pushed, Result, Seen
 from integrations.core.errors import DeliveryError, Refused
 from integrations.core.http import Answer
 
@@ -101,18 +102,22 @@ class Hubspot(Connector):
         there = self._events_on({contact_id for _, (contact_id, _) in arrived})
         new = [note_input(item, contact_id) for item, (contact_id, _) in arrived if item.event_id not in there]
         if new:
-            self._ask("POST", f"{NOTES}/batch/create", {"inputs": new})
+            answer = self._ask("POST", f"{NOTES}/batch/create", {"inputs": new})
+            if len(results(answer)) != len(new):
+                raise answer.doubt("no_verdict", "HubSpot did not say that it took every note.")
         verdicts = [people[item.lead_id] for item in batch]
         return [one if isinstance(one, DeliveryError) else Pushed(*one) for one in verdicts]
 
-    def find(self, items: Sequence[Item]) -> list[Pushed | None]:
-        """The contact with the note on it."""
-        found: list[Pushed | None] = []
-        for item in items:
-            contact = self._read(item.remote_id) if item.remote_id else self._read(item.lead_id, by_key=True)
-            holds = contact is not None and item.event_id in self._events(note_ids(contact))
-            found.append(Pushed(*place(contact)) if contact and holds else None)
-        return found
+    def find(self, items: Sequence[Item]) -> list[Seen | None]:
+        """The contact with the note on it. HubSpot itself allows no second contact with the same e-mail address."""
+        return [self._seen(item) for item in items]
+
+    def _seen(self, item: Item) -> Seen | None:
+        mapped = tuple(item.record)
+        contact = self._read(item.remote_id or item.lead_id, by_key=not item.remote_id, mapped=mapped)
+        if contact is None or item.event_id not in self._events(note_ids(contact)):
+            return None
+        return Seen(*place(contact), {name: str(properties(contact).get(name) or "") for name in mapped})
 
     def erase(self, remote_ids: Sequence[str]) -> None:
         """Archive the contacts, and the notes that stand on them."""
@@ -140,7 +145,7 @@ class Hubspot(Connector):
 
     def _refused(self, item: Item, answer: Answer) -> Contact | DeliveryError:
         """Adopt the contact that has this e-mail already; else tell what is wrong with this record."""
-        if (owner := existing_id(answer)) and (contact := self._read(owner)):
+        if (owner := existing_id(answer)) and (contact := self._read(owner, mapped=tuple(item.record))):
             return self._adopt(item, contact)
         error = verdict(answer)
         if isinstance(error, Refused):
@@ -155,14 +160,16 @@ class Hubspot(Connector):
             self._ask("PATCH", f"{CONTACTS}/{contact['id']}", {"properties": empty})
         return place(contact)
 
-    def _read(self, contact_id: str, *, by_key: bool = False) -> dict[str, Any] | None:
-        params = {"associations": "notes", "properties": ",".join([KEY, *self.fields.values()])}
+    def _read(self, contact_id: str, *, by_key: bool = False, mapped: Sequence[str] = ()) -> dict[str, Any] | None:
+        """mapped: the properties that this connection writes."""
+        wanted = ",".join(dict.fromkeys([KEY, *self.fields.values(), *mapped]))
+        params = {"associations": "notes", "properties": wanted}
         answer = self._call("GET", f"{CONTACTS}/{contact_id}", params=params | ({"idProperty": KEY} if by_key else {}))
         if answer.status == 404:
             return None
         if answer.status != 200:
             raise verdict(answer)
-        return record_in(answer)
+        return contact_in(answer)
 
     def _events_on(self, contact_ids: Iterable[str]) -> set[str]:
         contacts = [contact for one in sorted(contact_ids) if (contact := self._read(one))]

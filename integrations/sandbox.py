@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-from marshmallow import fields
+from marshmallow import fields, validate
 
-from integrations.core.base import Connector, Finding, Item, Options, Pushed, Result
+from integrations.core.base import Connector, Finding, Item, Options, Pushed, Result, Seen, Tier, record_id
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, TryLater
-from integrations.core.http import Answer, raise_for_status
+from integrations.core.http import Answer, Http, raise_for_status
 
 Verdict = str | DeliveryError  # the CRM's id of a record, or why it has none
 _NO_ACTIVITY = TryLater("no_activity", "The CRM took the person but not the activity.")
@@ -26,10 +26,20 @@ class SandboxOptions(Options):
         required=True,
         metadata={"label": "Key", "help": "The key it was started with.", "secret": True},
     )
+    tier = fields.String(
+        load_default="A",
+        validate=validate.OneOf(["A", "B"]),
+        metadata={"label": "Never twice", "help": "A: by its unique keys. B: by looking first; start it --no-unique."},
+    )
+    settle = fields.Float(
+        load_default=0.0,
+        validate=validate.Range(0, 600),
+        metadata={"label": "Settle", "help": "Seconds after which a write can be read back, however late it was."},
+    )
 
 
 class Sandbox(Connector):
-    """Contacts and activities are both upserted by our external ids."""
+    """Contacts and activities are both upserted by our external ids. As tier B they are looked for first instead."""
 
     kind: ClassVar[str] = "sandbox"
     label: ClassVar[str] = "Sandbox CRM"
@@ -44,6 +54,11 @@ class Sandbox(Connector):
         "reference": "reference",
     }
 
+    def __init__(self, settings: Mapping[str, Any], http: Http) -> None:
+        super().__init__(settings, http)
+        self.tier = cast(Tier, settings.get("tier", "A"))
+        self.settle = float(settings.get("settle", 0))
+
     def check(self) -> list[Finding]:
         """Ask who we are."""
         try:
@@ -54,27 +69,38 @@ class Sandbox(Connector):
 
     def push(self, batch: Sequence[Item]) -> list[Result]:
         """People first, then what they did, as activities on them."""
-        people = self._upsert("contacts", [_contact(item, item.remote_id) for item in batch])
+        held = self._held(batch) if self.tier == "B" else []
+        people = self._upsert("contacts", [_contact(item, item.remote_id or _home_in(held, item)) for item in batch])
         people |= self._upsert("contacts", [again for item in batch if (again := _another_way(item, people))])
         arrived = [(item, verdict) for item in batch if isinstance(verdict := people[item.lead_id], str)]
-        events = self._upsert("activities", [_activity(item, contact_id) for item, contact_id in arrived])
+        events: dict[str, Verdict] = dict(_events_on(held))
+        new = [_activity(item, contact_id) for item, contact_id in arrived if item.event_id not in events]
+        events |= self._upsert("activities", new)
         return [self._result(people[item.lead_id], events.get(item.event_id)) for item in batch]
 
-    def find(self, items: Sequence[Item]) -> list[Pushed | None]:
+    def find(self, items: Sequence[Item]) -> list[Seen | None]:
         """A record counts only with the event on it."""
+        held = self._held(items)
+        by_id, holders = {str(contact["id"]): contact for contact in held}, _events_on(held)
+        here = [holders.get(item.event_id) for item in items]
+        return [self._seen(item, by_id[one], held) if one else None for item, one in zip(items, here, strict=True)]
+
+    def _held(self, items: Sequence[Item]) -> list[dict[str, Any]]:
+        """The contacts that may be these people, oldest first."""
         wanted = {
             "external_ids": [item.lead_id for item in items],
             "ids": [item.remote_id for item in items if item.remote_id],
+            "emails": [email for item in items if (email := item.record.get("email"))],
         }
         answer = self._call("POST", "/v1/search", wanted, reads=True)
         raise_for_status(answer)
-        holders = {
-            activity["external_id"]: contact["id"]
-            for contact in _rows(answer, "contacts")
-            for activity in contact["activities"]
-        }
-        held = [holders.get(item.event_id) for item in items]
-        return [self._pushed(contact_id) if contact_id else None for contact_id in held]
+        return _rows(answer, "contacts", "id", "external_id", "properties", "activities")
+
+    def _seen(self, item: Item, contact: Mapping[str, Any], held: Sequence[Mapping[str, Any]]) -> Seen:
+        properties, pushed = contact["properties"], self._pushed(str(contact["id"]))
+        record = {name: _text(properties.get(name)) for name in item.record}
+        copies = [str(other["id"]) for other in held if other["id"] != contact["id"] and _is_copy(item, other)]
+        return Seen(pushed.remote_id, pushed.url, record, tuple(copies))
 
     def erase(self, remote_ids: Sequence[str]) -> None:
         """The sandbox deletes a contact's activities with it."""
@@ -88,8 +114,11 @@ class Sandbox(Connector):
         raise_for_status(answer)
         silence = answer.doubt("no_verdict", "The CRM left this record out of its answer.")
         verdicts: dict[str, Verdict] = {one["external_id"]: silence for one in inputs}
-        verdicts |= {row["external_id"]: row["id"] for row in _rows(answer, "results")}
-        return verdicts | {row["external_id"]: _error(row) for row in _rows(answer, "errors")}
+        nameless = answer.doubt("no_id", "The CRM said yes, but not which record it made.")
+        verdicts |= {
+            row["external_id"]: record_id(row.get("id")) or nameless for row in _rows(answer, "results", "external_id")
+        }
+        return verdicts | {row["external_id"]: _error(row) for row in _rows(answer, "errors", "external_id")}
 
     def _call(self, method: str, path: str, body: Any = None, *, reads: bool = False) -> Answer:
         headers = {"Authorization": f"Bearer {self.settings['key']}"}
@@ -126,6 +155,30 @@ def _contact(item: Item, remote_id: str | None) -> dict[str, Any]:
     return contact | {"id": remote_id} if remote_id else contact
 
 
+def _events_on(contacts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Our events → the contact that holds each."""
+    return {one["external_id"]: str(contact["id"]) for contact in contacts for one in contact["activities"]}
+
+
+def _home_in(held: Sequence[Mapping[str, Any]], item: Item) -> str | None:
+    """The contact that this person is to be written to: our own, else one of nobody's with the same e-mail address."""
+    ours = [contact for contact in held if _is_copy(item, contact)]
+    ours.sort(key=lambda contact: contact["external_id"] != item.lead_id)
+    return str(ours[0]["id"]) if ours else None
+
+
+def _is_copy(item: Item, contact: Mapping[str, Any]) -> bool:
+    """Whether a contact is this person too. One that stands for another of our leads is somebody else."""
+    email = _text(contact["properties"].get("email"))
+    same_email = bool(email) and email.casefold() == item.record.get("email", "").casefold()
+    owner = contact["external_id"]
+    return bool(owner == item.lead_id or (same_email and not owner))
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
 def _activity(item: Item, contact_id: str) -> dict[str, Any]:
     return {
         "external_id": item.event_id,
@@ -139,8 +192,8 @@ def _activity(item: Item, contact_id: str) -> dict[str, Any]:
 
 def _error(row: Mapping[str, Any]) -> DeliveryError:
     code = str(row.get("code"))
-    if code == "duplicate":
-        return _InTheWay(code, row["id"])
+    if code == "duplicate" and record_id(row.get("id")):
+        return _InTheWay(code, record_id(row.get("id")))
     if code == "not_found":
         return _InTheWay(code, None)
     if code == "contact_not_found":  # deleted between our two calls: the next try makes it anew
@@ -151,10 +204,11 @@ def _error(row: Mapping[str, Any]) -> DeliveryError:
     return Refused("refused", "The CRM does not accept this record.", field=field if isinstance(field, str) else None)
 
 
-def _rows(answer: Answer, name: str) -> list[dict[str, Any]]:
-    """The list of this name in the answer. Raises what `answer.doubt` gives when it is not what the API promises."""
+def _rows(answer: Answer, name: str, *needed: str) -> list[dict[str, Any]]:
+    """The list of this name in the answer, each row with what is `needed`. Raises what `answer.doubt` gives when it is
+    not what the API promises."""
     body = answer.json()
     found = body.get(name) if isinstance(body, dict) else None
-    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+    if not isinstance(found, list) or not all(isinstance(row, dict) and set(needed) <= row.keys() for row in found):
         raise answer.doubt("unreadable", "The CRM sent an answer that cannot be read.")
     return found

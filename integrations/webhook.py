@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from marshmallow import ValidationError, fields
 
-from integrations.core.base import Connector, Finding, Item, Options, Pushed, Result
+from integrations.core.base import Connector, Finding, Item, Options, Pushed, Result, Seen
 from integrations.core.errors import DeliveryError, Misconfigured, Throttled
 from integrations.core.http import raise_for_status
 
@@ -81,7 +81,7 @@ class Webhook(Connector):
             self._post(item.event_id, item.kind, data)
         return [Pushed(item.lead_id) for item in batch]
 
-    def find(self, items: Sequence[Item]) -> list[Pushed | None]:
+    def find(self, items: Sequence[Item]) -> list[Seen | None]:
         """A webhook cannot be asked."""
         return [None for _ in items]
 

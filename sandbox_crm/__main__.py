@@ -32,13 +32,17 @@ def main() -> None:
     parser.add_argument(
         "--key", default=DEFAULT_KEY, help="the API key to accept (%(default)s: it guards nothing real)"
     )
+    parser.add_argument(
+        "--no-unique", action="store_true", help="every write without an id makes a record, as in a CRM without keys"
+    )
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     try:
         if options.data:
             options.data.mkdir(parents=True, exist_ok=True)
-        app = create_app(Store(str(options.data / "sandbox.sqlite3") if options.data else ":memory:"), options.key)
+        path = str(options.data / "sandbox.sqlite3") if options.data else ":memory:"
+        app = create_app(Store(path, unique=not options.no_unique), options.key)
         server = make_server(options.host, options.port, app, threaded=True, request_handler=_Handler)
     except OSError as error:
         sys.exit(f"The sandbox CRM cannot start: {error.strerror or error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import json
 import socket
 import time
 from typing import Any
@@ -44,6 +45,8 @@ def _failure(fault: str | None) -> Response | None:
         _hang_up()
     elif fault == "slow":
         time.sleep(settings.slow_seconds)
+    elif fault == "late_write":
+        time.sleep(settings.late_seconds)
     return None
 
 
@@ -81,9 +84,8 @@ def upsert_activities() -> Response:
 
 @api.post("/search")
 def search() -> Response:
-    """The contacts with one of these ids or external ids, each with its activities."""
-    wanted = _body(schemas.Search())
-    return jsonify(contacts=house().store.find(wanted["ids"], wanted["external_ids"]))
+    """The contacts with one of these ids, external ids or e-mail addresses, each with its activities."""
+    return jsonify(contacts=house().store.find(**_body(schemas.Search())))
 
 
 @api.post("/contacts/batch/archive")
@@ -102,6 +104,8 @@ def break_the_answer(response: Response) -> Response:
         response = Response(_MAINTENANCE, mimetype="text/html")
     elif g.fault == "cut":
         _cut_short(response)
+    elif g.fault == "no_id":
+        _leave_out_ids(response)
     met = g.fault if g.fault and g.fault != "refuse_phone" else None
     house().calls.settle(g.call, met or str(response.status_code))
     return response
@@ -145,6 +149,13 @@ def _error(status: int, code: str, message: str) -> Response:
 def _hang_up() -> None:
     request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
     abort(503)
+
+
+def _leave_out_ids(response: Response) -> None:
+    body = response.get_json(silent=True) or {}
+    if "results" in body:
+        rows = [{name: value for name, value in row.items() if name != "id"} for row in body["results"]]
+        response.set_data(json.dumps(body | {"results": rows}))
 
 
 def _cut_short(response: Response) -> None:

@@ -23,8 +23,10 @@ FAULTS: Mapping[str, str] = {
     "garbage": "Keeps what was sent, then answers with a web page instead of data.",
     "error_500": "Says that it failed (500). Nothing is kept.",
     "accept_and_forget": "Says that all went well, and keeps nothing.",
+    "late_write": "Does not answer in time, and keeps what was sent only after the sender has given up.",
+    "no_id": "Keeps what was sent and says so, but leaves out the records’ ids.",
 }
-WRITES_ONLY = frozenset({"refuse_phone", "late_answer", "accept_and_forget"})
+WRITES_ONLY = frozenset({"refuse_phone", "late_answer", "accept_and_forget", "late_write", "no_id"})
 UNKNOWN = f"Unknown. The faults are: {', '.join(FAULTS)}."
 LONGEST = 600.0  # seconds a call may be made to wait
 
@@ -33,6 +35,7 @@ SETTING_OF = {
     "slow": "slow_seconds",
     "throttled": "retry_after",
     "late_answer": "late_seconds",
+    "late_write": "late_seconds",
     "refuse_phone": "refuse_phone",
 }
 

@@ -7,7 +7,7 @@ from marshmallow import ValidationError
 
 from sandbox_crm.faults import FAULTS, Faults, FaultsSchema, sentence_of
 from sandbox_crm.house import house
-from sandbox_crm.schemas import parse_json
+from sandbox_crm.schemas import Habits, parse_json
 
 pages = Blueprint("pages", __name__)
 _SHOWN = 200  # records on the first page
@@ -48,7 +48,7 @@ def switch() -> Response:
         house().switchboard.turn_to(FaultsSchema().load(form))
     except ValidationError as error:
         abort(400, sentence_of(error))
-    return redirect(url_for("pages.index"), 303)  # type: ignore[return-value]  # Flask's redirect is a werkzeug response
+    return _to("pages.index")
 
 
 @pages.get("/contacts/<contact_id>")
@@ -62,7 +62,31 @@ def contact(contact_id: str) -> str:
 def delete(contact_id: str) -> Response:
     """Delete a record by hand, as somebody at the clinic might."""
     house().store.archive([contact_id])
-    return redirect(url_for("pages.index"), 303)  # type: ignore[return-value]  # as above
+    return _to("pages.index")
+
+
+@pages.post("/contacts/<contact_id>/edit")
+def edit(contact_id: str) -> Response:
+    """Change one property by hand. Form: `name` and `value`."""
+    name, value = request.form.get("name", "").strip(), request.form.get("value", "")
+    if not 1 <= len(name) <= 100:
+        abort(400, "Name the property.")
+    if not house().store.edit(contact_id, name, value):
+        abort(404)
+    return _to("pages.contact", contact_id=contact_id)
+
+
+@pages.post("/contacts/<contact_id>/duplicate")
+def duplicate(contact_id: str) -> Response:
+    """Make a copy by hand, and go to it."""
+    return _to("pages.contact", contact_id=house().store.duplicate(contact_id) or abort(404))
+
+
+@pages.post("/contacts/<contact_id>/activities/<activity_id>/delete")
+def delete_activity(contact_id: str, activity_id: str) -> Response:
+    """Delete one activity by hand."""
+    house().store.archive_activity(activity_id)
+    return _to("pages.contact", contact_id=contact_id)
 
 
 @pages.get("/contacts.json")
@@ -105,6 +129,16 @@ def no_faults() -> Response:
     return Response(status=204)
 
 
+@pages.put("/house")
+def put_habits() -> tuple[Response, int]:
+    """`{"unique": false}`: be a CRM without unique keys."""
+    try:
+        house().store.unique = Habits().load(parse_json(request.get_data()))["unique"]
+    except ValueError as error:
+        return jsonify(code="invalid", message=str(error)), 400
+    return jsonify(unique=house().store.unique), 200
+
+
 @pages.get("/calls.json")
 def calls_json() -> Response:
     """The API calls so far and what became of them."""
@@ -115,6 +149,11 @@ def calls_json() -> Response:
 def health() -> Response:
     """Answers 200 as long as the server runs, whatever faults are on."""
     return jsonify(status="ok")
+
+
+def _to(page: str, **values: str) -> Response:
+    # Flask's redirect is a werkzeug response, and url_for takes its options by name too.
+    return redirect(url_for(page, **values), 303)  # type: ignore[return-value,arg-type]
 
 
 def _shown(faults: Faults) -> dict[str, object]:

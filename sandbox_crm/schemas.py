@@ -76,6 +76,13 @@ class Search(Schema):
 
     ids = _ids(load_default=list)
     external_ids = _ids(load_default=list)
+    emails = _ids(load_default=list)
+
+
+class Habits(Schema):
+    """The body of `PUT /house`. unique: see `store.Store`."""
+
+    unique = fields.Boolean(required=True)
 
 
 class Archive(Schema):

@@ -1,4 +1,4 @@
-"""What the sandbox CRM holds: contacts, unique by external id and by e-mail, and the activities on them."""
+"""What the sandbox CRM holds: contacts, and the activities on them."""
 
 from __future__ import annotations
 
@@ -12,26 +12,34 @@ from threading import RLock
 from typing import Any
 
 TABLES = """
-PRAGMA journal_mode = WAL;
-CREATE TABLE IF NOT EXISTS contact (
+CREATE TABLE contact (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
-    external_id TEXT NOT NULL UNIQUE,
-    email TEXT UNIQUE,
+    external_id TEXT,
+    email TEXT,
     properties TEXT NOT NULL
 );
-CREATE TABLE IF NOT EXISTS activity (
+CREATE INDEX contact_by_external_id ON contact (external_id);
+CREATE INDEX contact_by_email ON contact (email);
+CREATE TABLE activity (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
-    external_id TEXT NOT NULL UNIQUE,
+    external_id TEXT NOT NULL,
     contact_id TEXT NOT NULL,
     kind TEXT NOT NULL,
     occurred_at TEXT NOT NULL,
     title TEXT NOT NULL,
     properties TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS activity_by_contact ON activity (contact_id);
+CREATE INDEX activity_by_external_id ON activity (external_id);
+CREATE INDEX activity_by_contact ON activity (contact_id);
+PRAGMA user_version = 2;
 """
+# A file of the first version: its tables could not hold two records of one external id.
+_ASIDE = "ALTER TABLE contact RENAME TO old_contact; ALTER TABLE activity RENAME TO old_activity;"
+_ASIDE += "DROP INDEX IF EXISTS activity_by_contact;"
+_BACK = "INSERT INTO contact SELECT * FROM old_contact; INSERT INTO activity SELECT * FROM old_activity;"
+_BACK += "DROP TABLE old_contact; DROP TABLE old_activity;"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +63,54 @@ class Rejected:
 
 
 class Store:
-    """Contacts and activities in one SQLite file, or in memory. Safe to use from many threads."""
+    """Contacts and activities in one SQLite file, or in memory. Safe to use from many threads.
 
-    def __init__(self, path: str = ":memory:") -> None:
+    unique: whether the API holds one record only per external id and per e-mail. If not, each write that names no id
+    makes a new record, as in a CRM without keys. What people do by hand is free either way.
+    """
+
+    def __init__(self, path: str = ":memory:", *, unique: bool = True) -> None:
+        self.unique = unique
         self._lock = RLock()
         self._db = sqlite3.connect(path, check_same_thread=False)
         self._db.row_factory = sqlite3.Row
-        self._db.executescript(TABLES)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        _make_tables(self._db)
 
     def upsert_contacts(self, inputs: Sequence[dict[str, Any]], *, keep: bool = True) -> list[Written | Rejected]:
         """Create or update each contact, one answer per input. keep=False: answer as if, and forget it all."""
         with self._writing(keep) as db:
-            return [_upsert_contact(db, one) for one in inputs]
+            return [_upsert_contact(db, one, self.unique) for one in inputs]
 
     def upsert_activities(self, inputs: Sequence[dict[str, Any]], *, keep: bool = True) -> list[Written | Rejected]:
         """Create each activity or update it, moved to the contact it now names. keep=False as above."""
         with self._writing(keep) as db:
-            return [_upsert_activity(db, one, any_contact=not keep) for one in inputs]
+            return [_upsert_activity(db, one, self.unique, any_contact=not keep) for one in inputs]
 
     def archive(self, ids: Sequence[str], *, keep: bool = True) -> None:
         """Delete contacts with their activities. One that is not there is no error. keep=False as above."""
         with self._writing(keep) as db:
             db.executemany("DELETE FROM activity WHERE contact_id = ?", [(one,) for one in ids])
             db.executemany("DELETE FROM contact WHERE id = ?", [(one,) for one in ids])
+
+    def archive_activity(self, activity_id: str) -> None:
+        """Delete one activity. One that is not there is no error."""
+        with self._writing() as db:
+            db.execute("DELETE FROM activity WHERE id = ?", [activity_id])
+
+    def edit(self, contact_id: str, name: str, value: str) -> bool:
+        """Set one property by hand, whatever other contacts hold. False: there is no such contact."""
+        with self._writing() as db:
+            found = db.execute("SELECT properties FROM contact WHERE id = ?", [contact_id]).fetchone()
+            if found:
+                _set_properties(db, contact_id, json.loads(found["properties"]) | {name: value})
+            return found is not None
+
+    def duplicate(self, contact_id: str) -> str | None:
+        """Make a copy by hand, without external id and activities. Returns its id; None: there is no such contact."""
+        with self._writing() as db:
+            found = db.execute("SELECT properties FROM contact WHERE id = ?", [contact_id]).fetchone()
+            return _insert_contact(db, None, json.loads(found["properties"])) if found else None
 
     def clear(self) -> None:
         with self._writing() as db:
@@ -96,12 +129,16 @@ class Store:
         with self._lock:
             return self._with_activities("SELECT * FROM contact ORDER BY number DESC LIMIT ?", limit)
 
-    def find(self, ids: Sequence[str], external_ids: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """The contacts with one of these ids or external ids, with their activities."""
+    def find(
+        self, ids: Sequence[str] = (), external_ids: Sequence[str] = (), emails: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
+        """The contacts with one of these ids, external ids or e-mail addresses, with their activities."""
         sql = """SELECT * FROM contact WHERE id IN (SELECT value FROM json_each(?))
-                 OR external_id IN (SELECT value FROM json_each(?)) ORDER BY number"""
+                 OR external_id IN (SELECT value FROM json_each(?))
+                 OR email IN (SELECT value FROM json_each(?)) ORDER BY number"""
+        wanted = (ids, external_ids, [_plain_email(one) for one in emails])
         with self._lock:
-            return self._with_activities(sql, json.dumps(ids), json.dumps(external_ids))
+            return self._with_activities(sql, *(json.dumps(list(one)) for one in wanted))
 
     def _with_activities(self, sql: str, *parameters: object) -> list[dict[str, Any]]:
         contacts = [_as_dict(row) | {"activities": []} for row in self._db.execute(sql, parameters)]
@@ -123,52 +160,75 @@ class Store:
                 self._db.rollback()
 
 
-def _upsert_contact(db: sqlite3.Connection, sent: dict[str, Any]) -> Written | Rejected:
-    found = _named_contact(db, sent)
+def _make_tables(db: sqlite3.Connection) -> None:
+    if db.execute("PRAGMA user_version").fetchone()[0] == 2:
+        return
+    old = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'contact'").fetchone()
+    db.executescript(f"BEGIN; {_ASIDE if old else ''} {TABLES} {_BACK if old else ''} COMMIT;")
+
+
+def _upsert_contact(db: sqlite3.Connection, sent: dict[str, Any], unique: bool) -> Written | Rejected:
+    found = _named_contact(db, sent, unique)
     if sent.get("id") and found is None:
         return Rejected(sent["external_id"], "not_found", "There is no contact with this id.", "id")
     properties = (json.loads(found["properties"]) if found else {}) | sent["properties"]
-    email = str(properties.get("email") or "").strip().lower() or None
-    owner = db.execute("SELECT id FROM contact WHERE email = ?", [email]).fetchone()
-    if owner and (found is None or owner["id"] != found["id"]):
+    if unique and (owner := _owner(db, properties, found)):
         message = "Another contact has this e-mail address already."
-        return Rejected(sent["external_id"], "duplicate", message, "email", owner["id"])
+        return Rejected(sent["external_id"], "duplicate", message, "email", owner)
     if found:
-        db.execute(
-            "UPDATE contact SET email = ?, properties = ? WHERE id = ?",
-            [email, json.dumps(properties), found["id"]],
-        )
+        _set_properties(db, found["id"], properties)
         return Written(found["id"], sent["external_id"], new=False)
-    made = Written(secrets.token_hex(8), sent["external_id"], new=True)
-    db.execute(
-        "INSERT INTO contact (id, external_id, email, properties) VALUES (?, ?, ?, ?)",
-        [made.id, made.external_id, email, json.dumps(properties)],
-    )
-    return made
+    return Written(_insert_contact(db, sent["external_id"], properties), sent["external_id"], new=True)
 
 
-def _named_contact(db: sqlite3.Connection, sent: dict[str, Any]) -> sqlite3.Row | None:
-    """The contact a write means: by its id where one is given, by its external id otherwise."""
+def _named_contact(db: sqlite3.Connection, sent: dict[str, Any], unique: bool) -> sqlite3.Row | None:
+    """The contact a write means: by its id where one is given, by its external id where that is unique."""
     if sent.get("id"):
         found = db.execute("SELECT * FROM contact WHERE id = ?", [sent["id"]])
     else:
-        found = db.execute("SELECT * FROM contact WHERE external_id = ?", [sent["external_id"]])
+        found = db.execute("SELECT * FROM contact WHERE external_id = ? AND ?", [sent["external_id"], unique])
     row: sqlite3.Row | None = found.fetchone()
     return row
 
 
-def _upsert_activity(db: sqlite3.Connection, sent: dict[str, Any], *, any_contact: bool) -> Written | Rejected:
+def _owner(db: sqlite3.Connection, properties: dict[str, Any], found: sqlite3.Row | None) -> str | None:
+    """The id of another contact that has this e-mail address."""
+    sql = "SELECT id FROM contact WHERE email = ? AND id IS NOT ?"
+    owner = db.execute(sql, [_plain_email(properties.get("email")), found["id"] if found else None]).fetchone()
+    return str(owner["id"]) if owner else None
+
+
+def _insert_contact(db: sqlite3.Connection, external_id: str | None, properties: dict[str, Any]) -> str:
+    made = secrets.token_hex(8)
+    values = [made, external_id, _plain_email(properties.get("email")), json.dumps(properties)]
+    db.execute("INSERT INTO contact (id, external_id, email, properties) VALUES (?, ?, ?, ?)", values)
+    return made
+
+
+def _set_properties(db: sqlite3.Connection, contact_id: str, properties: dict[str, Any]) -> None:
+    values = [_plain_email(properties.get("email")), json.dumps(properties), contact_id]
+    db.execute("UPDATE contact SET email = ?, properties = ? WHERE id = ?", values)
+
+
+def _plain_email(value: object) -> str | None:
+    return str(value or "").strip().lower() or None
+
+
+def _upsert_activity(
+    db: sqlite3.Connection, sent: dict[str, Any], unique: bool, *, any_contact: bool
+) -> Written | Rejected:
     """any_contact: take the activity even when its contact does not exist."""
     contact = db.execute("SELECT 1 FROM contact WHERE id = ?", [sent["contact_id"]]).fetchone()
     if contact is None and not any_contact:
         message = "There is no contact with this id."
         return Rejected(sent["external_id"], "contact_not_found", message, "contact_id")
-    found = db.execute("SELECT id FROM activity WHERE external_id = ?", [sent["external_id"]]).fetchone()
+    sql = "SELECT id FROM activity WHERE external_id = ? AND ?"
+    found = db.execute(sql, [sent["external_id"], unique]).fetchone()
     written = Written(found["id"] if found else secrets.token_hex(8), sent["external_id"], new=found is None)
     db.execute(
         """INSERT INTO activity (id, external_id, contact_id, kind, occurred_at, title, properties)
            VALUES (:id, :external_id, :contact_id, :kind, :occurred_at, :title, :properties)
-           ON CONFLICT (external_id) DO UPDATE SET contact_id = excluded.contact_id, kind = excluded.kind,
+           ON CONFLICT (id) DO UPDATE SET contact_id = excluded.contact_id, kind = excluded.kind,
            occurred_at = excluded.occurred_at, title = excluded.title, properties = excluded.properties""",
         {**sent, "id": written.id, "properties": json.dumps(sent["properties"])},
     )

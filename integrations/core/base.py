@@ -48,6 +48,16 @@ class Pushed:
     url: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Seen(Pushed):
+    """What a read-back shows. record: the CRM's field → its value now, of the fields that were sent ("" when it is
+    empty there); None when this CRM does not tell. copies: ids of other records of the same person, which stand for
+    none of our leads."""
+
+    record: Mapping[str, str] | None = field(default=None, repr=False)  # personal: never in a log
+    copies: tuple[str, ...] = ()
+
+
 Result = Pushed | DeliveryError
 
 
@@ -67,25 +77,33 @@ class Options(Schema):
         unknown = RAISE
 
 
+def record_id(value: object) -> str | None:
+    """The id that a CRM gave a record, as text; None when it is none (missing, null, empty, endless)."""
+    text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    return text if 0 < len(text) <= 200 and text.isprintable() and text.lower() not in ("null", "none") else None
+
+
 class Connector(ABC):
     """One kind of CRM, configured for one connection.
 
-    tier: how a repeated write is made safe. A: the CRM has a unique external id. B: looked up before it is sent
-    again. C: neither, an unknown outcome goes to a person.
+    tier: how a repeated write is made safe. A: the CRM has a unique external id or drops repeats. B: looked up before
+    it is sent again, once `settle` has passed. C: neither, an unknown outcome goes to a person. A kind whose accounts
+    differ says so per connection, in `__init__`.
     batch_size: records per push. pace: requests per second the CRM's documentation allows, None for no limit.
-    readable: whether `find` can read back what was written. settle: seconds until a write can be read back.
+    readable: whether `find` can read back what was written. settle: seconds until a write, also one whose answer
+    never came, can be read back.
     fields: our canonical field → the CRM's field, the mapping a new connection starts with.
     """
 
     kind: ClassVar[str]
     label: ClassVar[str]
-    tier: ClassVar[Tier]
+    tier: Tier
     options: ClassVar[type[Options]]
     fields: ClassVar[Mapping[str, str]]
     batch_size: ClassVar[int] = 1
     pace: ClassVar[float | None] = None
     readable: ClassVar[bool] = True
-    settle: ClassVar[float] = 0.0
+    settle: float = 0.0
 
     def __init__(self, settings: Mapping[str, Any], http: Http) -> None:
         """settings: what `options` loaded, secrets included."""
@@ -107,7 +125,7 @@ class Connector(ABC):
         a DeliveryError when the whole call failed."""
 
     @abstractmethod
-    def find(self, items: Sequence[Item]) -> list[Pushed | None]:
+    def find(self, items: Sequence[Item]) -> list[Seen | None]:
         """Read back by external id. One answer per item, in order: None when the CRM does not hold the person's
         record or not this event on it. Raises a DeliveryError when it cannot be told."""
 

@@ -13,7 +13,7 @@ import responses
 from responses import matchers
 from responses.registries import OrderedRegistry
 
-from integrations.core.base import Connector, Finding, Pushed
+from integrations.core.base import Connector, Finding, Pushed, Seen
 from integrations.core.errors import DeliveryError, Throttled
 from integrations.core.http import Http
 from integrations.core.registry import kinds
@@ -34,6 +34,8 @@ MUST_COME_TO = {
     "refused": {"refused"},
     "timeout": {"unknown", "try_later"},
     "unreadable": {"unknown", "try_later"},
+    "no_id": {"unknown", "try_later"},
+    "error_in_200": {"unknown", "try_later", "refused", "misconfigured", "throttled"},
 }
 
 
@@ -50,7 +52,11 @@ def _belongs_to(stem: str) -> str | None:
 def test_every_connector_shows_every_scenario(kind: str) -> None:
     connector = kinds()[kind]
     stems = [stem for of, stem in _scenarios() if of == kind]
-    wanted = REQUIRED + ["find"] * connector.readable + ["partial", "duplicate"] * (connector.batch_size > 1)
+    wanted = (
+        REQUIRED
+        + ["find", "no_id", "error_in_200"] * connector.readable
+        + ["partial", "duplicate"] * (connector.batch_size > 1)
+    )
     missing = [name for name in wanted if not any(stem == name or stem.startswith(name + "_") for stem in stems)]
     assert missing == []
 
@@ -66,7 +72,8 @@ def test_scenario(kind: str, stem: str, caplog: pytest.LogCaptureFixture) -> Non
             _expect(world, exchange)
         allowed = frozenset(connection.get("allowed_private_hosts", ()))
         http = Http(allowed_private_hosts=allowed)
-        outcome = _run(connector(connector.options().load(connection["settings"]), http), scenario)
+        settings = connection["settings"] | scenario.get("settings", {})
+        outcome = _run(connector(connector.options().load(settings), http), scenario)
     told, said = _told(outcome)
     assert told == scenario["expect"]
     if (name := _belongs_to(stem)) and scenario["call"] == "push":
@@ -136,14 +143,16 @@ def _told(outcome: Any) -> tuple[Any, str]:
 
 
 def _line(one: Any) -> Any:
+    line: dict[str, Any]
     if one is None:
         return None
     if isinstance(one, Pushed):
-        return {"pushed": one.remote_id} | ({"url": one.url} if one.url else {})
+        line = {"pushed": one.remote_id} | ({"url": one.url} if one.url else {})
+        return line | ({"record": one.record, "copies": list(one.copies)} if isinstance(one, Seen) else {})
     if isinstance(one, Finding):
         return {"ok": one.ok, "says": one.sentence}
     name = type(one).__mro__[_depth(one)].__name__.lower()
-    line: dict[str, Any] = {_NAMES.get(name, name): one.code}
+    line = {_NAMES.get(name, name): one.code}
     if one.field:
         line["field"] = one.field
     if isinstance(one, Throttled) and one.retry_after is not None:
