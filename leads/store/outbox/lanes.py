@@ -87,7 +87,7 @@ def may_retire() -> ColumnElement[bool]:
     """A merged lead's record goes once nothing of it is still on its way to the person's record."""
     moving = exists().where(
         Lead.id == RemoteRecord.lead_id,
-        Delivery.lead_id == Lead.merged_into,
+        or_(Delivery.lead_id == Lead.merged_into, Delivery.lead_id == Lead.id),
         Delivery.connection_id == RemoteRecord.connection_id,
         Delivery.state.in_(("waiting", "sending")),
     )
