@@ -13,7 +13,7 @@ from typing import Any
 from flask import Flask, Response, jsonify, request
 from werkzeug.serving import make_server
 
-from sandbox_crm.__main__ import _Handler
+from sandbox_crm.__main__ import _Handler  # as the real one: callers keep their connection
 from sandbox_crm.app import create_app
 from sandbox_crm.store import Store
 
@@ -37,10 +37,10 @@ def count_pushes(app: Flask) -> None:
 
 
 def main() -> None:
-    """Usage: PORT KEY. Serve until SIGTERM."""
-    port, key = sys.argv[1:]
+    """Usage: PORT KEY [--no-unique]. Serve until SIGTERM."""
+    _, port, key, *options = sys.argv
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    app = create_app(Store(), key)
+    app = create_app(Store(unique=not options), key)
     count_pushes(app)
     make_server("127.0.0.1", int(port), app, threaded=True, request_handler=_Handler).serve_forever()

@@ -14,7 +14,7 @@ from random import Random
 from tests.chaos.ledger import check, drain, left
 from tests.chaos.plan import Figures, Plan
 from tests.chaos.visitors import Visitors, plan_visits
-from tests.chaos.world import World, fresh_database, misbehave, open_world
+from tests.chaos.world import SETTLE, World, behave, fresh_database, misbehave, open_world
 from tests.chaos.zygote import Zygote
 
 KINDS = ("sqlite", "postgres")
@@ -41,6 +41,7 @@ def _run_on(kind: str, plan: Plan) -> Figures:
         folder.mkdir()
         url = fresh_database(stack, folder, kind)
         world = open_world(stack, folder, url, stack.enter_context(Zygote()))
+        world.add_tier_b(SETTLE)
         misbehave(world, plan.dice(f"crm {kind}"))
         span = max(plan.left() * 0.6, 4)
         visitors = Visitors(world.url, visits, posts / span)
@@ -48,7 +49,7 @@ def _run_on(kind: str, plan: Plan) -> Figures:
         _kill(world, kills, span / kills, plan.dice(f"kills {kind}"), figures, lambda text: plan.say(f"{kind}: {text}"))
         figures.must(visitors.finish(30), f"{kind}: every visitor is thanked in the end: {visitors.done} of {posts}")
         _count_faults(world, figures)
-        world.faults()
+        behave(world)
         took = drain(world, _DRAIN)
         figures.must(took is not None, f"{kind}: all is in the CRM {_DRAIN:g} s after the faults: {left(world)} left")
         figures.numbers["drained_in"] = took or _DRAIN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -12,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from leads.store.models import Attempt, Delivery, Event, RemoteRecord
 from tests.chaos.plan import Figures
 from tests.chaos.visitors import Log
+from tests.chaos.world import World
 from tests.programs import Programs
 
 
@@ -37,7 +39,7 @@ def left(programs: Programs) -> dict[str, int]:
     return waiting | ({"retiring": retiring} if retiring else {})
 
 
-def check(figures: Figures, log: Log, programs: Programs, people: int) -> None:
+def check(figures: Figures, log: Log, programs: World, people: int) -> None:
     """Compare the three books, for every connection. people: how many different ones have written."""
     with programs.database.read() as session:
         stored = set(session.scalars(select(Event.id)))
@@ -48,24 +50,26 @@ def check(figures: Figures, log: Log, programs: Programs, people: int) -> None:
     figures.must(promised <= stored, f"what was promised is stored: {len(promised - stored)} are not")
     figures.must(stored <= promised, f"nothing else is stored: {len(stored - promised)} are")
     figures.must(set(states) <= {"confirmed"}, f"all is confirmed: {dict(states)}")
-    in_crm = _in_crm(programs, figures, people)
+    figures.add("acknowledged", len(log.thanked))
+    figures.add("lost", len(promised - stored))
+    figures.add("double", twice)
+    for crm, tier in zip(programs.crms, "AB", strict=False):
+        _check_crm(figures, programs.contacts(crm), promised, people, f"tier {tier}")
+
+
+def _check_crm(figures: Figures, contacts: list[dict[str, Any]], promised: set[UUID], people: int, which: str) -> None:
+    in_crm = Counter(UUID(one["external_id"]) for contact in contacts for one in contact["activities"])
     lost, foreign = len(promised - set(in_crm)), len(set(in_crm) - promised)
     double = sum(number > 1 for number in in_crm.values())
-    figures.must(lost == 0, f"what was promised is in the CRM: {lost} are not")
-    figures.must(foreign == 0, f"nothing else is in the CRM: {foreign} are")
-    figures.must(double == 0, f"everything is in the CRM once: {double} are there twice")
-    figures.add("acknowledged", len(log.thanked))
-    figures.add("lost", lost + len(promised - stored))
-    figures.add("double", double + twice)
-
-
-def _in_crm(programs: Programs, figures: Figures, people: int) -> Counter[UUID]:
-    contacts = programs.contacts()
+    figures.must(lost == 0, f"{which}: what was promised is in the CRM: {lost} are not")
+    figures.must(foreign == 0, f"{which}: nothing else is in the CRM: {foreign} are")
+    figures.must(double == 0, f"{which}: everything is in the CRM once: {double} are there twice")
     emails = Counter(str(contact["properties"].get("email")) for contact in contacts)
-    double = sum(number > 1 for number in emails.values())
-    figures.must(double == 0, f"every person is in the CRM once: {double} are there twice")
-    figures.must(len(contacts) == people, f"the CRM holds {people} people: it holds {len(contacts)}")
-    return Counter(UUID(one["external_id"]) for contact in contacts for one in contact["activities"])
+    copies = sum(number > 1 for number in emails.values())
+    figures.must(copies == 0, f"{which}: every person is in the CRM once: {copies} are there twice")
+    figures.must(len(contacts) == people, f"{which}: the CRM holds {people} people: it holds {len(contacts)}")
+    figures.add("lost", lost)
+    figures.add("double", double + copies)
 
 
 def pushed_twice(programs: Programs) -> int:
