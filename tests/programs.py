@@ -117,11 +117,11 @@ class Programs:
             command, cwd=ROOT, env=self.environ, input=stdin, capture_output=True, text=True, timeout=60, check=False
         )
 
-    def connect(self) -> None:
-        """A site `demo` and its connection to the sandbox."""
-        make_site(self.database)
+    def connect(self, site: str = "demo") -> None:
+        """A site and its connection to the sandbox."""
+        make_site(self.database, site)
         setup = Setup(self.database, self.vault, Limits(6, 2), by="test")
-        setup.create("demo", "sandbox", "Sandbox CRM", {"url": self.crm, "key": KEY})
+        setup.create(site, "sandbox", "Sandbox CRM", {"url": self.crm, "key": KEY})
 
     def desk(self) -> requests.Session:
         """A browser that has signed in at the desk."""

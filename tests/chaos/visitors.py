@@ -15,6 +15,7 @@ from uuid import UUID
 
 import requests
 
+KINDS = ("form", "call", "form elsewhere")
 _THREADS = 6
 _IMPATIENT = 5.0  # seconds a browser waits for an answer
 _AGAIN = 0.1  # seconds before it sends again
@@ -48,21 +49,19 @@ class Log:
             self.numbers[name] += 1
 
 
-def plan_visits(number: int, dice: Random, prefix: str = "") -> list[Visit]:
+def plan_visits(number: int, dice: Random, kinds: tuple[str, ...] = KINDS) -> list[Visit]:
     """A day at the clinic: forms, calls by people not yet known, returning patients, double clicks.
 
     Every person sends one form with e-mail and browser id, so that in the end each is one person, whatever came first.
     """
     people = max(int(number * 0.7), 1)
-    visits = [_visit(f"{prefix}{one}", f"{prefix}{one}", "form", dice) for one in range(people)]
-    for extra in range(people, number):
-        kind = dice.choice(("form", "call", "form elsewhere"))
-        visits.append(_visit(f"{prefix}{extra}", f"{prefix}{dice.randrange(people)}", kind, dice))
+    visits = [_visit(one, one, "form", dice) for one in range(people)]
+    visits += [_visit(extra, dice.randrange(people), dice.choice(kinds), dice) for extra in range(people, number)]
     dice.shuffle(visits)
     return visits
 
 
-def _visit(number: str, person: str, kind: str, dice: Random) -> Visit:
+def _visit(number: int, person: int, kind: str, dice: Random) -> Visit:
     body: dict[str, Any] = {"site": "demo", "id": f"visit-{number}"}
     if kind != "form elsewhere":
         body["visitor_id"] = f"browser-{person}"
@@ -87,6 +86,13 @@ class Visitors:
     def start(self) -> None:
         self._started = time.monotonic()
         self._sent = [self._pool.submit(self._send, place, visit) for place, visit in enumerate(self._visits)]
+
+    def wait_for(self, share: float) -> None:
+        """Sleep until this share of the visits has been thanked. Raises AssertionError when that takes minutes."""
+        until = time.monotonic() + 120
+        while self.done < share * len(self._visits):
+            assert time.monotonic() < until, "nobody is thanked any more"
+            time.sleep(0.01)
 
     def wait_for_wave(self) -> None:
         """Sleep until the next visitors come."""

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import requests
@@ -29,6 +30,7 @@ MISBEHAVIOUR: dict[str, Any] = {
     "slow_seconds": 0.7,
     "late_seconds": 1.3,
 }
+_MIGRATING = Lock()
 LIMITS = {"lease_seconds": "2", "crm_timeout": "1", "log_level": "error"}
 
 
@@ -83,9 +85,10 @@ def fresh_database(stack: ExitStack, folder: Path, kind: str) -> str:
 
 def open_world(stack: ExitStack, folder: Path, url: str, zygote: Zygote, **settings: str) -> World:
     """A world on an empty database, with a CRM and a connection to it. It ends with the stack."""
-    database = Database(url)
-    upgrade(database)
-    database.close()
+    with _MIGRATING:  # Alembic keeps what it works on in globals
+        database = Database(url)
+        upgrade(database)
+        database.close()
     world = stack.enter_context(World(folder, url, zygote=zygote, **(LIMITS | settings)))
     world.sandbox()
     world.connect()

@@ -115,6 +115,9 @@ def _become(command: list[str], environ: dict[str, str], log: str) -> None:
     os.environ.clear()
     os.environ.update(environ)
     sys.argv = command
+    import faulthandler
+
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     importlib.import_module(_MAINS[command[0]]).main()
     raise SystemExit(0)  # ends the loop of `main` in this copy
 
