@@ -7,7 +7,6 @@ A variable is `FRONTDESK_` and the field's name in capitals; `..._FILE` names a 
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -18,41 +17,24 @@ from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
 
+from config.fields import (
+    ADDRESS,
+    Duration,
+    Durations,
+    HourOrOff,
+    Words,
+    addresses,
+    hosts,
+    known_database,
+    networks,
+    web_address,
+)
+
 PREFIX = "FRONTDESK_"
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class SettingsError(Exception):
     """The configuration is wrong. The text is one line per variable, ready to be shown."""
-
-
-class Durations(fields.Field[tuple[timedelta, ...]]):
-    """`0s,5s,1m,2h,1d` → a tuple of timedeltas."""
-
-    def _deserialize(
-        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
-    ) -> tuple[timedelta, ...]:
-        found = [re.fullmatch(r"\s*(\d+)([smhd])\s*", part) for part in str(value).split(",")]
-        if not all(found):
-            raise ValidationError("must be durations such as 0s,5s,1m,2h,1d, separated by commas")
-        return tuple(timedelta(**{_UNITS[match[2]]: int(match[1])}) for match in found if match)
-
-
-class Words(fields.Field[frozenset[str]]):
-    """`a, b` → a set of words."""
-
-    def _deserialize(
-        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
-    ) -> frozenset[str]:
-        return frozenset(word.strip() for word in str(value).split(",") if word.strip())
-
-
-def _networks(words: frozenset[str]) -> None:
-    for word in words:
-        try:
-            ipaddress.ip_network(word)
-        except ValueError as error:
-            raise ValidationError("must be networks such as 10.0.0.0/8, separated by commas") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +48,7 @@ class Settings:
     trusted_proxies: int
     data_dir: Path
     keys_file: Path
+    min_free_mb: int
     log_level: str
     form_min_seconds: float
     rate_limit: int
@@ -74,10 +57,25 @@ class Settings:
     crm_timeout: float
     lease_seconds: float
     lanes: int
+    sweep_days: int
     allowed_private_hosts: frozenset[str]
+    canary_every: timedelta
+    canary_patience: timedelta
     sandbox_port: int
     fail_at: str
-    database_url: str = field(repr=False)  # it may hold a password
+    alert_emails: frozenset[str]
+    alert_after: timedelta
+    digest_at: int | None
+    smtp_host: str
+    smtp_port: int
+    smtp_security: str
+    smtp_user: str
+    smtp_from: str
+    # What may hold a secret is never shown.
+    smtp_password: str = field(repr=False)
+    alert_urls: str = field(repr=False)
+    metrics_token: str = field(repr=False)
+    database_url: str = field(repr=False)
 
 
 _PORT = validate.Range(0, 65535, error="must be a port, 0 to 65535")
@@ -93,6 +91,7 @@ class SettingsSchema(Schema):
     port = fields.Integer(load_default=8000, validate=_PORT, metadata={"help": "Port that the web server listens on."})
     public_url = fields.String(
         load_default="",
+        validate=web_address,
         metadata={"help": "Address under which visitors and staff reach Frontdesk; empty: http://HOST:PORT."},
     )
     web_threads = fields.Integer(
@@ -110,11 +109,20 @@ class SettingsSchema(Schema):
     )
     database_url = fields.String(
         load_default="",
+        validate=known_database,
         metadata={"help": "postgresql://user:password@host/name; empty: an SQLite file in the data folder."},
     )
     keys_file = fields.String(
         load_default="",
         metadata={"help": "File of the encryption keys; empty: keys.json in the data folder."},
+    )
+    min_free_mb = fields.Integer(
+        load_default=50,
+        validate=validate.Range(0),
+        metadata={
+            "help": "With less room than this on the disk of the SQLite file (MiB) new enquiries are turned away, to "
+            "be sent again; 0: whatever is free. 16 MiB more are held by a file called ballast."
+        },
     )
     log_level = fields.String(
         load_default="info",
@@ -133,7 +141,7 @@ class SettingsSchema(Schema):
     )
     rate_limit_exempt = Words(
         load_default=frozenset({"127.0.0.0/8", "::1"}),
-        validate=_networks,
+        validate=networks,
         metadata={
             "help": "Networks that are not rate-limited. An address of your own proxy says nothing about a visitor."
         },
@@ -161,9 +169,26 @@ class SettingsSchema(Schema):
         validate=validate.Range(1, 64),
         metadata={"help": "Connections that one worker serves at the same time."},
     )
+    sweep_days = fields.Integer(
+        load_default=30,
+        validate=validate.Range(0, 365),
+        metadata={"help": "For so many days what is in the CRM is looked at again each night; 0: never."},
+    )
     allowed_private_hosts = Words(
         load_default=frozenset(),
+        validate=hosts,
         metadata={"help": "Hosts (or host:port) with private addresses that connections may call."},
+    )
+    canary_every = Duration(
+        load_default=timedelta(),
+        metadata={
+            "help": "How often a test enquiry goes the whole way into each CRM and is removed there, such as 1d; 0s: "
+            "never by itself. A CRM may act on new contacts, so look there first."
+        },
+    )
+    canary_patience = Duration(
+        load_default=timedelta(minutes=10),
+        metadata={"help": "A test enquiry that no CRM shows after this time has failed."},
     )
     sandbox_port = fields.Integer(
         load_default=8001, validate=_PORT, metadata={"help": "Port of the sandbox CRM that the demo starts."}
@@ -175,6 +200,47 @@ class SettingsSchema(Schema):
         },
     )
 
+    alert_emails = Words(
+        load_default=frozenset(),
+        validate=addresses,
+        metadata={"help": "Addresses that are told when something is wrong, and every morning how all stands."},
+    )
+    alert_after = Duration(
+        load_default=timedelta(minutes=30),
+        metadata={"help": "An enquiry that is not in the CRM after this time is told."},
+    )
+    digest_at = HourOrOff(
+        load_default=8,
+        metadata={"help": "Hour of the daily summary, 0 to 23, in the first site's time zone; or off."},
+    )
+    smtp_host = fields.String(load_default="", metadata={"help": "Mail server that sends the notices."})
+    smtp_port = fields.Integer(
+        load_default=0,
+        validate=_PORT,
+        metadata={"help": "Port of the mail server; 0: 587 with starttls, 465 with tls, 25 with none."},
+    )
+    smtp_security = fields.String(
+        load_default="starttls",
+        validate=validate.OneOf(["starttls", "tls", "none"]),
+        metadata={"help": "How the way to the mail server is protected: starttls, tls or none."},
+    )
+    smtp_user = fields.String(load_default="", metadata={"help": "Name at the mail server; empty: without a sign-in."})
+    smtp_password = fields.String(load_default="", metadata={"help": "Password at the mail server."})
+    smtp_from = fields.String(
+        load_default="",
+        validate=validate.Regexp(ADDRESS, error="must be an e-mail address"),
+        metadata={"help": "Sender of the notices; empty: FRONTDESK_SMTP_USER where that is an address."},
+    )
+    alert_urls = fields.String(
+        load_default="",
+        metadata={"help": "Chats and phones that are told as well, as Apprise addresses; needs the extra `alerts`."},
+    )
+    metrics_token = fields.String(
+        load_default="",
+        validate=validate.Length(min=16, error="must be at least 16 characters long"),
+        metadata={"help": "Who sends this as a Bearer token may read /metrics; empty: nobody."},
+    )
+
     @post_load
     def _build(self, data: dict[str, Any], **kwargs: Any) -> Settings:
         data["data_dir"] = Path(data["data_dir"]).expanduser()
@@ -182,8 +248,18 @@ class SettingsSchema(Schema):
         data["database_url"] = _database_url(data["database_url"], data["data_dir"])
         if data["lease_seconds"] <= data["crm_timeout"]:
             raise ValidationError("must be longer than FRONTDESK_CRM_TIMEOUT", "lease_seconds")
+        _mail(data)
         data["public_url"] = (data["public_url"] or f"http://{data['host']}:{data['port']}").rstrip("/")
         return Settings(**data)
+
+
+def _mail(data: dict[str, Any]) -> None:
+    data["smtp_port"] = data["smtp_port"] or {"starttls": 587, "tls": 465, "none": 25}[data["smtp_security"]]
+    if not data["smtp_from"] and ADDRESS.fullmatch(data["smtp_user"]):
+        data["smtp_from"] = data["smtp_user"]
+    missing = [name for name in ("smtp_host", "smtp_from") if data["alert_emails"] and not data[name]]
+    if missing:
+        raise ValidationError({name: ["is needed to send to FRONTDESK_ALERT_EMAILS"] for name in missing})
 
 
 def _database_url(url: str, data_dir: Path) -> str:
@@ -252,6 +328,10 @@ def shown(default: Any) -> str:
         return ",".join(sorted(default))
     if isinstance(default, tuple):
         return ",".join(_short(wait) for wait in default)
+    if isinstance(default, timedelta):
+        return _short(default)
+    if default is None:
+        return "off"
     return str(default)
 
 

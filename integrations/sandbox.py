@@ -43,7 +43,7 @@ class Sandbox(Connector):
 
     kind: ClassVar[str] = "sandbox"
     label: ClassVar[str] = "Sandbox CRM"
-    tier = "A"
+    tier: Tier = "A"
     options = SandboxOptions
     batch_size = 50
     fields: ClassVar[Mapping[str, str]] = {
@@ -79,7 +79,8 @@ class Sandbox(Connector):
         return [self._result(people[item.lead_id], events.get(item.event_id)) for item in batch]
 
     def find(self, items: Sequence[Item]) -> list[Seen | None]:
-        """A record counts only with the event on it."""
+        """A record counts only with the event on it, and as whole only with every field that was sent: one write may
+        have kept its promise and the other not."""
         held = self._held(items)
         by_id, holders = {str(contact["id"]): contact for contact in held}, _events_on(held)
         here = [holders.get(item.event_id) for item in items]
@@ -100,7 +101,7 @@ class Sandbox(Connector):
         properties, pushed = contact["properties"], self._pushed(str(contact["id"]))
         record = {name: _text(properties.get(name)) for name in item.record}
         copies = [str(other["id"]) for other in held if other["id"] != contact["id"] and _is_copy(item, other)]
-        return Seen(pushed.remote_id, pushed.url, record, tuple(copies))
+        return Seen(pushed.remote_id, pushed.url, record, tuple(copies), whole=record.keys() <= properties.keys())
 
     def erase(self, remote_ids: Sequence[str]) -> None:
         """The sandbox deletes a contact's activities with it."""

@@ -14,9 +14,9 @@ from uuid import uuid4
 
 from marshmallow import ValidationError, fields
 
-from integrations.core.base import Connector, Finding, Item, Options, Pushed, Result, Seen
-from integrations.core.errors import DeliveryError, Misconfigured, Throttled
-from integrations.core.http import raise_for_status
+from integrations.core.base import Connector, Finding, Item, Options, Pushed, Result, Seen, Tier
+from integrations.core.errors import DeliveryError, Misconfigured
+from integrations.core.http import Http, raise_for_status
 
 _PREFIX = "whsec_"
 
@@ -46,19 +46,31 @@ class WebhookOptions(Options):
         validate=_is_secret,
         metadata={"label": "Signing secret", "help": "whsec_…, the same as at the receiver.", "secret": True},
     )
+    drops_repeats = fields.Boolean(
+        load_default=False,
+        metadata={
+            "label": "The receiver drops repeats",
+            "help": "It ignores a webhook-id that it has seen, as standardwebhooks.com asks. Most automation services "
+            "do not; then an enquiry whose try broke off is shown to you instead of being sent twice.",
+        },
+    )
 
 
 class Webhook(Connector):
-    """One signed POST per event. The receiver drops repeats by the header `webhook-id`, which is our event's id."""
+    """One signed POST per event. The header `webhook-id` is our event's id; some receivers drop repeats by it."""
 
     kind: ClassVar[str] = "webhook"
     label: ClassVar[str] = "Signed webhook"
-    tier = "A"
+    tier: Tier = "C"
     options = WebhookOptions
     readable = False
     fields: ClassVar[Mapping[str, str]] = {
         name: name for name in ("first_name", "last_name", "email", "phone", "reference")
     }
+
+    def __init__(self, settings: Mapping[str, Any], http: Http) -> None:
+        super().__init__(settings, http)
+        self.tier = "A" if settings.get("drops_repeats") else "C"
 
     def check(self) -> list[Finding]:
         """There is nothing to read at a webhook, so a signed test message is posted."""
@@ -103,9 +115,6 @@ class Webhook(Connector):
         answer = self.http.request("POST", self.settings["url"], data=body, headers=headers)
         if answer.status == 410:
             raise Misconfigured("gone", "The receiver says that this address is no longer in use.", status=410)
-        if answer.status == 503 and answer.headers.get("Retry-After", "").isdigit():
-            wait = float(answer.headers["Retry-After"])
-            raise Throttled("busy", "The receiver asks us to come again later.", status=503, retry_after=wait)
         raise_for_status(answer)
 
 

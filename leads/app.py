@@ -20,8 +20,10 @@ from leads.intake.receive import Intake
 from leads.intake.spam import SpamCheck
 from leads.store.schema import open_vault, require_current
 from leads.store.session import Database
+from leads.store.soundness import require_sound
 from leads.sync.connect import Limits
 from leads.upkeep.health import create_health
+from leads.upkeep.metrics import create_metrics
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -38,9 +40,10 @@ _HEADERS = {
 def create_app(settings: Settings) -> Flask:
     """Build the app on an up-to-date database.
 
-    Raises SchemaError when migrations are missing and VaultError when the key does not fit the data.
+    Raises DamagedError, SchemaError when migrations are missing, and VaultError when the key does not fit the data.
     """
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, min_free=settings.min_free_mb * 2**20)
+    require_sound(database, settings.keys_file, make=False)
     require_current(database)
     vault = open_vault(database, settings.keys_file)
     spam = SpamCheck(vault.signing_key, settings.form_min_seconds, settings.rate_limit, settings.rate_limit_exempt)
@@ -60,12 +63,13 @@ def create_app(settings: Settings) -> Flask:
     if hops := settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops, hops)  # type: ignore[method-assign]  # Flask's own advice
     auth.init_app(app, database)
-    limits = Limits(settings.lease_seconds, settings.crm_timeout, settings.allowed_private_hosts)
+    limits = Limits(settings.lease_seconds, settings.crm_timeout, settings.allowed_private_hosts, settings.sweep_days)
     public = [
         create_api(intake),
         create_form(intake),
         create_demo(database, lambda: hidden_fields(spam, "demo")),
         create_health(database),
+        create_metrics(database, settings.metrics_token),
     ]
     for blueprint in public:
         app.register_blueprint(blueprint)

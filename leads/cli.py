@@ -15,6 +15,9 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.settings import PREFIX, shown
+from leads.commands.alerts import alerts, start_watchman
+from leads.commands.balance import balance
+from leads.commands.canary import canary
 from leads.commands.connection import connection
 from leads.commands.lead import lead
 from leads.commands.office import CANNOT_OPEN, Office, as_json, fail, json_option
@@ -46,7 +49,7 @@ def main() -> None:
     """Frontdesk takes a clinic's website enquiries, keeps them safe and brings them into the CRM, with proof."""
 
 
-for group in (site, connection, lead, user):
+for group in (site, connection, lead, user, alerts, balance, canary):
     main.add_command(group)
 
 
@@ -72,6 +75,7 @@ def web() -> None:
         require_port(office.settings.host, office.settings.port, "FRONTDESK_PORT")
     except ServeError as error:
         fail(str(error), CANNOT_OPEN)
+    start_watchman(office)
     serve_web(office.settings)
 
 
@@ -84,6 +88,7 @@ def worker() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    start_watchman(office, stop)
     sync_worker.run(office.database, office.vault, office.settings, stop)
 
 
@@ -93,9 +98,10 @@ def db() -> None:
 
 
 @db.command("upgrade")
-def db_upgrade() -> None:
+@click.option("--new", is_flag=True, help="Make a new database although its key file is there already.")
+def db_upgrade(new: bool) -> None:
     """Bring the tables up to date; make them, and the keys, in an empty database."""
-    office = Office(migrate=True)
+    office = Office(migrate=True, new=new)
     _ = office.vault
     click.echo(f"The database is up to date (migration {current(office.database)}).")
 

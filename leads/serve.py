@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -129,7 +130,7 @@ def require_port(host: str, port: int, variable: str) -> None:
     except PermissionError:
         raise ServeError(f"Port {port} may not be used without more rights. Set {variable} to another one.") from None
     except OSError as error:
-        if isinstance(error, socket.gaierror):
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
             raise ServeError(f"The address {host} is not one of this machine. Check FRONTDESK_HOST.") from None
         raise ServeError(f"Port {port} is taken by another program. Set {variable} to another one.") from None
 
@@ -166,5 +167,6 @@ def environment(settings: Settings) -> dict[str, str]:
     return dict(os.environ) | {
         "FRONTDESK_PUBLIC_URL": settings.public_url,
         "FRONTDESK_FORM_MIN_SECONDS": str(settings.form_min_seconds),
+        "FRONTDESK_CANARY_EVERY": f"{settings.canary_every.total_seconds():.0f}s",
         "FRONTDESK_ALLOWED_PRIVATE_HOSTS": ",".join(sorted(settings.allowed_private_hosts)),
     }

@@ -134,8 +134,8 @@ def put_habits() -> tuple[Response, int]:
     """`{"unique": false}`: be a CRM without unique keys."""
     try:
         house().store.unique = Habits().load(parse_json(request.get_data()))["unique"]
-    except ValueError as error:
-        return jsonify(code="invalid", message=str(error)), 400
+    except (ValidationError, ValueError):
+        return jsonify(code="invalid", message='Send {"unique": true} or {"unique": false}.'), 400
     return jsonify(unique=house().store.unique), 200
 
 

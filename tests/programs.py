@@ -63,6 +63,7 @@ class Programs:
             "FRONTDESK_DATABASE_URL": database_url,
             "FRONTDESK_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{self.sandbox_port}",
             "FRONTDESK_FORM_MIN_SECONDS": "0",
+            "FRONTDESK_MIN_FREE_MB": "0",  # no ballast in the folder of every test
             "FRONTDESK_CRM_TIMEOUT": "2",
             "FRONTDESK_LEASE_SECONDS": "6",
             "FRONTDESK_RETRY_SCHEDULE": QUICK,
@@ -97,8 +98,8 @@ class Programs:
         self._running.append(process)
         return process
 
-    def sandbox(self) -> Process:
-        process = self.start("sandbox_crm", "--port", str(self.sandbox_port), "--key", KEY)
+    def sandbox(self, *options: str) -> Process:
+        process = self.start("sandbox_crm", "--port", str(self.sandbox_port), "--key", KEY, *options)
         wait_for(lambda: _answers(f"{self.crm}/healthz"))
         return process
 
@@ -117,11 +118,11 @@ class Programs:
             command, cwd=ROOT, env=self.environ, input=stdin, capture_output=True, text=True, timeout=60, check=False
         )
 
-    def connect(self, site: str = "demo") -> None:
-        """A site and its connection to the sandbox."""
+    def connect(self, site: str = "demo", **options: str) -> None:
+        """A site and its connection to the sandbox. options: further ones of the connector."""
         make_site(self.database, site)
         setup = Setup(self.database, self.vault, Limits(6, 2), by="test")
-        setup.create(site, "sandbox", "Sandbox CRM", {"url": self.crm, "key": KEY})
+        setup.create(site, "sandbox", "Sandbox CRM", {"url": self.crm, "key": KEY} | options)
 
     def desk(self) -> requests.Session:
         """A browser that has signed in at the desk."""

@@ -52,10 +52,11 @@ class Pushed:
 class Seen(Pushed):
     """What a read-back shows. record: the CRM's field → its value now, of the fields that were sent ("" when it is
     empty there); None when this CRM does not tell. copies: ids of other records of the same person, which stand for
-    none of our leads."""
+    none of our leads. whole: every field that was sent is there; if not, one of our writes was not kept."""
 
     record: Mapping[str, str] | None = field(default=None, repr=False)  # personal: never in a log
     copies: tuple[str, ...] = ()
+    whole: bool = True
 
 
 Result = Pushed | DeliveryError

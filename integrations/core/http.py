@@ -130,7 +130,10 @@ class Http:
         if parts.username is not None or not parts.hostname:
             raise Misconfigured("bad_url", "The address must name a host, and no user or password.")
         if parts.scheme != "https" and not (parts.scheme == "http" and plain_is_fine):
-            raise Misconfigured("insecure_url", "The address must begin with https://.")
+            raise Misconfigured(
+                "insecure_url",
+                "The address must begin with https:// (in your own network: see FRONTDESK_ALLOWED_PRIVATE_HOSTS).",
+            )
 
     def _may_be_private(self, host: str, port: int) -> bool:
         host = host.lower().rstrip(".")
@@ -164,9 +167,11 @@ def raise_for_status(answer: Answer) -> None:
         raise Misconfigured(
             "not_found", "There is nothing at this address of the CRM. Check the address.", status=status
         )
+    wait = parse_retry_after(answer.headers.get("Retry-After"), utc_now())
     if status == 429:
-        wait = parse_retry_after(answer.headers.get("Retry-After"), utc_now())
         raise Throttled("too_many_requests", "The CRM asks us to slow down.", status=status, retry_after=wait)
+    if status == 503 and wait is not None:
+        raise Throttled("busy", "The CRM asks us to come again later.", status=status, retry_after=wait)
     if status in (502, 504):
         raise answer.doubt("gateway", f"The CRM is not answering just now (status {status}).")
     if status in (408, 425) or status >= 500:

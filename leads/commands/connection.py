@@ -76,7 +76,7 @@ def list_connections(json_: bool) -> None:
 def test(name: str) -> None:
     """Ask the CRM whether all is as it should be. NAME: the connection's name or id."""
     office = Office()
-    _must_be_well(office.setup.test(_find(office, name).id), anyway=False)
+    _must_be_well(office.setup.test(find_connection(office, name).id), anyway=False)
 
 
 @connection.command("pause")
@@ -84,7 +84,7 @@ def test(name: str) -> None:
 def pause(name: str) -> None:
     """Send nothing until it is resumed; enquiries are kept."""
     office = Office()
-    office.setup.pause(_find(office, name).id)
+    office.setup.pause(find_connection(office, name).id)
     click.echo("Paused. Enquiries are kept until: frontdesk connection resume")
 
 
@@ -93,8 +93,20 @@ def pause(name: str) -> None:
 def resume(name: str) -> None:
     """Send again, at once."""
     office = Office()
-    office.setup.resume(_find(office, name).id)
+    office.setup.resume(find_connection(office, name).id)
     click.echo("Resumed. What waited is sent now.")
+
+
+@connection.command("check-all")
+@click.argument("name")
+def check_all(name: str) -> None:
+    """Look now, and not at night, whether the CRM still holds what was confirmed lately."""
+    office = Office()
+    found = find_connection(office, name)
+    ability = office.setup.ability(found)
+    if ability is None or not ability.readable:
+        fail(f"{found.name} cannot be read back: its answer is all the proof there is.")
+    click.echo(f"Enquiries that are looked at now: {office.setup.check_all(found.id)}. The desk tells what is found.")
 
 
 @connection.command("rotate")
@@ -105,7 +117,7 @@ def resume(name: str) -> None:
 def rotate(name: str, typed: list[str], files: list[str], anyway: bool) -> None:
     """Replace the key or other options. What is not given stays as it is."""
     office = Office()
-    found = _find(office, name)
+    found = find_connection(office, name)
     try:
         given = _given(found.kind, typed, files) or _ask(found.kind, {}, required=False)
         _must_be_well(office.setup.try_out(found.kind, office.setup.merged(found, given)), anyway)
@@ -121,11 +133,12 @@ def rotate(name: str, typed: list[str], files: list[str], anyway: bool) -> None:
 def remove(name: str) -> None:
     """Take a connection out of use."""
     office = Office()
-    left = office.setup.remove(_find(office, name).id)
+    left = office.setup.remove(find_connection(office, name).id)
     click.echo(f"Removed. Enquiries that had not arrived and are kept: {left}")
 
 
-def _find(office: Office, name: str) -> Connection:
+def find_connection(office: Office, name: str) -> Connection:
+    """The connection of this name or id. Ends the program with a sentence when it is not clear which."""
     with office.database.read() as session:
         found = [row for row in connections(session) if name in (row.name, str(row.id))]
     if not found:

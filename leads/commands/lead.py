@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import click
+from rich.console import Console
+from rich.progress import Progress
 from sqlalchemy import select
 
+from leads.commands.connection import find_connection
 from leads.commands.office import Office, as_json, as_table, fail, json_option
 from leads.store import outbox
-from leads.store.models import DELIVERY_STATES, Connection, Delivery
+from leads.store.models import DELIVERY_STATES, Connection, Delivery, Replay
+from leads.store.outbox.replays import REPLAYABLE, Chosen, ReplayError, replay_slice, start_replay, stop_replay
 from leads.store.people import name_of
 from leads.store.queries.journey import DeliveryStory, Journey, journey
 from leads.store.queries.leads import LeadFilter, lead_by_code, leads
+from leads.store.queries.replays import reasons
 from leads.store.staff import record
 
 _RETRIABLE = ("waiting", "refused", "expired", "sent", "confirmed")
+_ME = "command line"
 
 
 @click.group()
@@ -75,26 +82,72 @@ def show(code: str, json_: bool) -> None:
 
 @lead.command("retry")
 @click.argument("code", required=False)
-@click.option("--all", "state", type=click.Choice(["refused", "expired"]), help="All deliveries in this state.")
-def retry(code: str | None, state: str | None) -> None:
-    """Send again: one lead by its reference CODE, or all that are refused or expired."""
-    if bool(code) == bool(state):
-        fail("Give either a reference code or --all refused|expired.", 2)
+@click.option("--all", "state", type=click.Choice(list(REPLAYABLE)), help="All deliveries in this state.")
+@click.option("--connection", "connection", help="With --all: only those of this connection, by its name or id.")
+@click.option("--code", "reason", help="With --all: only those with this reason, as --dry-run shows it.")
+@click.option("--dry-run", is_flag=True, help="With --all: show how many there are and why, and send nothing.")
+def retry(code: str | None, state: str | None, connection: str | None, reason: str | None, dry_run: bool) -> None:
+    """Send again: one lead by its reference CODE, or all that are in a state."""
+    if bool(code) == bool(state) or (code and (connection or reason or dry_run)):
+        fail("Give either a reference code alone, or --all STATE.", 2)
     office = Office()
+    if code:
+        click.echo(f"Sent again: {_retry_one(office, code)}")
+        return
+    chosen = Chosen(str(state), find_connection(office, connection).id if connection else None, code=reason)
+    if dry_run:
+        _show_reasons(office, chosen)
+    else:
+        click.echo(f"Sent again: {_replay(office, chosen)}")
+
+
+def _retry_one(office: Office, code: str) -> int:
     with office.database.write() as session:
-        found = lead_by_code(session, code) if code else None
-        if code and found is None:
+        found = lead_by_code(session, code)
+        if found is None:
             fail(f"There is no lead with the code {code}.")
-        which = Delivery.lead_id == found.id if found else Delivery.state == state
         in_use = select(Connection.id).where(Connection.removed_at.is_(None))
-        chosen = select(Delivery).where(which, Delivery.state.in_(_RETRIABLE), Delivery.connection_id.in_(in_use))
-        rows = session.scalars(chosen.with_for_update()).all()
+        mine = (Delivery.lead_id == found.id, Delivery.state.in_(_RETRIABLE), Delivery.connection_id.in_(in_use))
+        rows = session.scalars(select(Delivery).where(*mine).with_for_update()).all()
         now = office.database.now(session)
         for row in rows:
             outbox.requeue(row, now)
-            record(session, "command line", "send_again", now, delivery_id=row.id)
+            record(session, _ME, "send_again", now, delivery_id=row.id)
         office.database.nudge(session)
-    click.echo(f"Sent again: {len(rows)}")
+    return len(rows)
+
+
+def _show_reasons(office: Office, chosen: Chosen) -> None:
+    with office.database.read() as session:
+        found = reasons(session, chosen, office.database.now(session))
+    rows = [
+        {"number": one.number, "connection": one.connection.name, "code": one.code, "reason": one.sentence}
+        for one in found
+    ]
+    as_table(["number", "connection", "code", "reason"], rows, "Nothing fits, so nothing would be sent again.")
+
+
+def _replay(office: Office, chosen: Chosen) -> int:
+    """Send all of them again, showing how far it is. Ctrl-C stops it after the slice that is on its way."""
+    with office.database.write() as session:
+        try:
+            replay = start_replay(session, chosen, _ME, office.database.now(session))
+        except ReplayError:
+            return 0
+    try:
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("Sending again", total=replay.total)
+            while replay_slice(office.database, replay.id, patient=False):
+                progress.update(task, completed=_replay_row(office, replay.id).done)
+    except KeyboardInterrupt:
+        with office.database.write() as session:
+            stop_replay(session, replay.id, office.database.now(session))
+    return _replay_row(office, replay.id).done
+
+
+def _replay_row(office: Office, replay_id: UUID) -> Replay:
+    with office.database.read() as session:
+        return session.get_one(Replay, replay_id)
 
 
 def _as_dict(journey: Journey) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rich.table import Table
 from config.settings import Settings, SettingsError, load_settings
 from leads.store.schema import SchemaError, open_vault, require_current, upgrade
 from leads.store.session import Database, sqlite_file
+from leads.store.soundness import DamagedError, require_sound
 from leads.store.vault import Vault, VaultError
 from leads.sync.connect import Limits
 from leads.sync.setup import Setup
@@ -27,8 +28,9 @@ WRONG, CANNOT_OPEN = 1, 3  # exit codes; 2 is click's own, for a wrong command l
 class Office:
     """Opened once per command."""
 
-    def __init__(self, *, migrate: bool = False) -> None:
-        self._migrate = migrate
+    def __init__(self, *, migrate: bool = False, new: bool = False) -> None:
+        """migrate: bring the tables up to date. new: make a database although its key is there already."""
+        self._migrate, self._new = migrate, new
 
     @cached_property
     def settings(self) -> Settings:
@@ -42,14 +44,16 @@ class Office:
     def database(self) -> Database:
         """The database, up to date. Ends the program with a sentence when it cannot be had."""
         _prepare_folder(self.settings)
-        database = Database(self.settings.database_url)
+        database = Database(self.settings.database_url, min_free=self.settings.min_free_mb * 2**20)
         click.get_current_context().call_on_close(database.close)
         try:
+            if not self._new:
+                require_sound(database, self.settings.keys_file, make=self._migrate)
             if self._migrate:
                 upgrade(database)
             else:
                 require_current(database)
-        except SchemaError as error:
+        except (SchemaError, DamagedError) as error:
             fail(str(error), CANNOT_OPEN)
         return database
 
@@ -64,7 +68,12 @@ class Office:
     @cached_property
     def limits(self) -> Limits:
         """What a call to a CRM must keep to."""
-        return Limits(self.settings.lease_seconds, self.settings.crm_timeout, self.settings.allowed_private_hosts)
+        return Limits(
+            self.settings.lease_seconds,
+            self.settings.crm_timeout,
+            self.settings.allowed_private_hosts,
+            self.settings.sweep_days,
+        )
 
     @cached_property
     def setup(self) -> Setup:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from datetime import timedelta
 
 import click
 import requests
@@ -33,6 +34,8 @@ def run(office: Office, *, demo: bool) -> None:
     try:
         require_port(settings.host, settings.port, "FRONTDESK_PORT")
         if demo:
+            if settings.sandbox_port == settings.port:
+                raise ServeError("FRONTDESK_PORT and FRONTDESK_SANDBOX_PORT are the same. Change one of them.")
             require_port("127.0.0.1", settings.sandbox_port, "FRONTDESK_SANDBOX_PORT")
             login = _prepare_demo(office, settings, supervisor)
     except ServeError as error:
@@ -48,6 +51,7 @@ def _demo_settings(settings: Settings) -> Settings:
         settings,
         allowed_private_hosts=settings.allowed_private_hosts | {sandbox},
         form_min_seconds=settings.form_min_seconds if PREFIX + "FORM_MIN_SECONDS" in os.environ else 0.2,
+        canary_every=settings.canary_every or timedelta(hours=1),
     )
 
 
@@ -93,9 +97,9 @@ Frontdesk is up.
 
   1. The demo clinic   {url}/demo/
   2. The desk          {url}/desk/   sign in as {login.name}, {password}
-  3. The sandbox CRM   http://127.0.0.1:{settings.sandbox_port}/
+  3. The sandbox CRM   http://127.0.0.1:{settings.sandbox_port}/   its key is {_DEMO_KEY}
 
 Try this: send the form of the demo clinic, and watch it arrive at the desk and in the sandbox CRM.
 Then switch a fault on in the sandbox CRM, send another one, and see what the desk says.
-Ctrl-C stops everything; your data stays in {settings.data_dir}.
+Ctrl-C stops everything; your data stays in {settings.data_dir}, the sandbox CRM's in {settings.data_dir}-sandbox.
 """

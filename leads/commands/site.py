@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import click
 from sqlalchemy import select
 
 from leads.commands.office import Office, as_json, as_table, fail, json_option
 from leads.store.models import Site
-from leads.store.sites import DEFAULT_CONSENT, SiteError, add_site, find_site
+from leads.store.sites import DEFAULT_CONSENT, SiteError, add_site, consent_text, find_site
 
 
 @click.group()
@@ -75,16 +77,17 @@ def snippet(key: str) -> None:
     office = Office()
     with office.database.read() as session:
         found = find_site(session, key)
-    if found is None:
-        fail(f"There is no site with the key {key}.")
-    click.echo(_SNIPPET.format(base=office.settings.public_url, key=key))
+        if found is None:
+            fail(f"There is no site with the key {key}.")
+        consent = escape(consent_text(session, found))
+    click.echo(_SNIPPET.format(base=office.settings.public_url, key=key, consent=consent))
 
 
 _SNIPPET = """\
 <!-- A link to the hosted form; it needs no JavaScript: -->
 <a href="{base}/f/{key}/consultation">Request your consultation</a>
 
-<!-- Or a form of your own, with any of these fields and your clinic's consent wording: -->
+<!-- Or a form of your own, with any of these fields; the consent wording is the one that is kept: -->
 <form method="post" action="{base}/f/{key}/consultation">
   <label>First name <input name="first_name" autocomplete="given-name"></label>
   <label>Last name <input name="last_name" autocomplete="family-name"></label>
@@ -92,7 +95,8 @@ _SNIPPET = """\
   <label>Phone <input name="phone" type="tel" autocomplete="tel"></label>
   <label>When may we call you? <input name="preferred_time"></label>
   <label>Your message <textarea name="message"></textarea></label>
-  <label><input type="checkbox" name="consent" value="yes"> I agree that ...</label>
+  <label><input type="checkbox" name="consent" value="yes"> {consent}</label>
+  <label hidden>Leave this empty <input name="website" tabindex="-1" autocomplete="off"></label>
   <button>Send request</button>
 </form>
 

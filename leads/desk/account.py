@@ -8,7 +8,7 @@ from flask_login import current_user
 
 from leads.desk.auth import Throttle, end_session, safe_next, start_session
 from leads.desk.room import Room
-from leads.store.models import User
+from leads.store.models import User, new_id
 from leads.store.staff import SHORTEST_PASSWORD, StaffError, change_password, find_user, is_password, record
 
 _WRONG = "The name or the password is not right."
@@ -27,8 +27,12 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
     @desk.post("/sign-out")
     def sign_out() -> ResponseReturnValue:
+        # A cookie can be kept and put back, so the server has to stop believing it.
+        if current_user.is_authenticated:
+            with room.database.write() as session:
+                session.get_one(User, current_user.id).session = new_id()
         end_session()
-        flash("You are signed out.")
+        flash("You are signed out, here and in every other browser.")
         return redirect(url_for("desk.sign_in"), 303)
 
     @desk.route("/account", methods=["GET", "POST"])

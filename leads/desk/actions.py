@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from leads.desk.room import Room
 from leads.store import outbox
-from leads.store.models import Connection, Delivery, Event, Lead, Resubmission, Unreadable
+from leads.store.models import Connection, Delivery, Drift, Event, Lead, Resubmission, Unreadable
 from leads.store.queries.lists import deliveries_of
 from leads.store.staff import record
 
@@ -31,6 +31,19 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     @desk.post("/deliveries/<uuid:delivery_id>/handled")
     def handled(delivery_id: UUID) -> ResponseReturnValue:
         return _decide(room, delivery_id, "handled")
+
+    @desk.post("/drifts/<uuid:drift_id>/right")
+    def drift_right(drift_id: UUID) -> ResponseReturnValue:
+        with room.database.write() as session:
+            found = session.get(Drift, drift_id, with_for_update=True) or abort(404)
+            lead_id = session.get_one(Delivery, found.delivery_id).lead_id
+            if found.settled_at is None:
+                now = room.database.now(session)
+                outbox.settle(session, found, current_user.name, now)
+                record(session, current_user.name, "drift_right", now, delivery_id=found.delivery_id)
+                room.database.nudge(session)
+                flash("Noted: it is right as the CRM has it.")
+        return redirect(url_for("desk.lead", lead_id=lead_id), 303)
 
     @desk.post("/events/<uuid:event_id>/release")
     def release(event_id: UUID) -> ResponseReturnValue:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from ipaddress import ip_address, ip_network
@@ -15,7 +15,7 @@ from flask import Flask, Response, abort, current_app, flash, make_response, red
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from flask_wtf.csrf import CSRFError, CSRFProtect
-from limits import RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
@@ -48,28 +48,32 @@ class SignedIn(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
 
 
 class Throttle:
-    """Counts wrong passwords, per name and per address, in this process."""
+    """Counts wrong passwords in this process: of one name from one address, of an address, and of a name.
+
+    The last two are wider: a clinic's staff share one address, and a stranger must not be able to lock a name out soon.
+    """
 
     def __init__(self, failures: int = 10, minutes: int = 15) -> None:
-        self._limit = RateLimitItemPerMinute(failures, minutes)
+        self._limits = [RateLimitItemPerMinute(failures * times, minutes) for times in (1, 5, 10)]
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     def allows(self, name: str, address: str) -> bool:
         """Whether another try may be made now."""
-        return all(self._limiter.test(self._limit, *key) for key in self._keys(name, address))
+        return all(self._limiter.test(limit, *key) for limit, key in self._counts(name, address))
 
     def failed(self, name: str, address: str) -> None:
         """Count a wrong password."""
-        for key in self._keys(name, address):
-            self._limiter.hit(self._limit, *key)
+        for limit, key in self._counts(name, address):
+            self._limiter.hit(limit, *key)
 
     def succeeded(self, name: str, address: str) -> None:
-        """Forget what this person mistyped before."""
-        for key in self._keys(name, address):
-            self._limiter.clear(self._limit, *key)
+        """Forget what this person mistyped here; what was tried with other names stays counted."""
+        limit, key = next(self._counts(name, address))
+        self._limiter.clear(limit, *key)
 
-    def _keys(self, name: str, address: str) -> list[tuple[str, str]]:
-        return [("name", name.strip().lower()[:100]), ("address", _network_of(address))]
+    def _counts(self, name: str, address: str) -> Iterator[tuple[RateLimitItem, tuple[str, ...]]]:
+        name, network = name.strip().lower()[:100], _network_of(address)
+        return zip(self._limits, (("both", name, network), ("address", network), ("name", name)), strict=True)
 
 
 def _network_of(address: str) -> str:
@@ -120,7 +124,7 @@ def start_session(user: User) -> None:
 
 
 def end_session() -> None:
-    """Sign out here; other browsers stay signed in."""
+    """Forget in this browser who it was."""
     logout_user()
     session.clear()
 

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 
 from integrations.core.base import Finding
 from integrations.core.registry import UnknownKindError, connector, kinds
-from leads.desk import forms
+from leads.desk import forms, words
 from leads.desk.auth import admin_only
 from leads.desk.room import Room
 from leads.store.models import Connection, Site
@@ -71,6 +71,14 @@ def _add_switches(desk: Blueprint, room: Room) -> None:
         _existing(room, connection_id)
         return _page(room, connection_id, findings=room.setup().test(connection_id))
 
+    @desk.post("/connections/<uuid:connection_id>/check-all")
+    @admin_only
+    def connection_check_all(connection_id: UUID) -> ResponseReturnValue:
+        row = _existing(room, connection_id)
+        number = words.enquiries(room.setup().check_all(row.id))
+        flash(f"Looking at {number} in “{row.name}” again. The first page tells what is found.")
+        return redirect(url_for("desk.connection", connection_id=row.id), 303)
+
     @desk.post("/connections/<uuid:connection_id>/<any(pause, resume):what>")
     @admin_only
     def connection_switch(connection_id: UUID, what: str) -> ResponseReturnValue:
@@ -118,7 +126,7 @@ def _render(room: Room, template: str, row: Connection, **more: Any) -> str:
             site=session.get_one(Site, row.site_id),
             counts=connection_counts(session, row.id),
             actions=connection_actions(session, row.id),
-            connector=kinds().get(row.kind),
+            connector=room.setup().ability(row),
             **more,
         )
 

@@ -8,14 +8,18 @@ from typing import NamedTuple
 from flask import Blueprint, render_template
 
 from leads.desk import words
+from leads.desk.canary import canary_lines
 from leads.desk.room import Room
+from leads.store.queries.drift import open_drifts
 from leads.store.queries.leads import LeadFilter, leads
 from leads.store.queries.overview import Overview, Wait, overview
+from leads.store.space import Space
 
-_NEEDS_A_PERSON = ("refused", "expired", "no_consent", "removed")
+_NEEDS_A_PERSON = ("refused", "unknown_outcome", "missing", "expired", "no_consent", "removed")
 # What a person can help with comes first.
 _ORDER = ("problem", *_NEEDS_A_PERSON, "no_connection", "spam", "paused", "on_the_way", "unknown_caller")
 _BY_OURSELVES = "Nothing is lost; we keep trying by ourselves."
+_SEE_THE_BALANCE = "The balance of the day shows whose. Please tell whoever looks after Frontdesk."
 _LATEST = 8
 # Where the leads of a reason are listed; those not named here are among the ones that need a person.
 _LISTS = {"on_the_way": "on_the_way", "unknown_caller": "held"}
@@ -54,15 +58,31 @@ def _render(room: Room, template: str) -> str:
         now = room.database.now(session)
         state = overview(session, now)
         latest = leads(session, room.vault, LeadFilter(), size=_LATEST).rows
+        drifted = open_drifts(session, room.vault)
+        canaries = canary_lines(session, now)
     return render_template(
         template,
         now=now,
         overview=state,
-        headline=headline(state),
+        headline=full_disk(room.database.space) or headline(state),
         list_of=_LISTS,
         waits=[wait_line(wait, now) for wait in sorted(state.waits, key=lambda wait: _ORDER.index(wait.reason))],
         latest=latest,
+        drifted=drifted,
+        canaries=canaries,
         zones={day.site.id: day.site.time_zone for day in state.today},
+    )
+
+
+def full_disk(space: Space) -> Headline | None:
+    """Comes before all else: nothing new gets in."""
+    if not space.is_short():
+        return None
+    return Headline(
+        "bad",
+        "The server’s disk is almost full: visitors are asked to send their enquiry again later.",
+        f"What is here is safe and goes on to the CRM. Ask whoever looks after the server for more room: "
+        f"{max(space.free, 0) // 2**20} MB are left, {space.min_free // 2**20} MB must be.",
     )
 
 
@@ -70,12 +90,21 @@ def headline(state: Overview) -> Headline:
     """How everything stands, in one sentence. Never good news while nobody delivers."""
     if state.worker_is_silent and state.connections:
         return _silent(state)
+    return _unbalanced(state) or _told_by_waits(state)
+
+
+def _unbalanced(state: Overview) -> Headline | None:
+    number = sum(day.unaccounted for day in state.balances)
+    verb = "is" if number == 1 else "are"
+    return Headline("bad", f"{words.enquiries(number)} {verb} not accounted for.", _SEE_THE_BALANCE) if number else None
+
+
+def _told_by_waits(state: Overview) -> Headline:
     waiting = state.waiting
     if waiting.get("problem") or any(connection.state == "failing" for connection in state.connections):
         return _problem(state)
-    if number := sum(waiting.get(reason, 0) for reason in _NEEDS_A_PERSON):
-        verb = "needs" if number == 1 else "need"
-        return Headline("bad", f"{words.enquiries(number)} {verb} you.", "Below you see why, and what helps.")
+    if told := _needs_you(state):
+        return told
     if not state.connections:
         return _unconnected(state)
     if number := waiting.get("no_connection", 0):
@@ -85,6 +114,14 @@ def headline(state: Overview) -> Headline:
     if number := waiting.get("on_the_way", 0):
         return _on_the_way(state, number)
     return _arrived(state)
+
+
+def _needs_you(state: Overview) -> Headline | None:
+    if number := sum(state.waiting.get(reason, 0) for reason in _NEEDS_A_PERSON):
+        verb = "needs" if number == 1 else "need"
+        return Headline("bad", f"{words.enquiries(number)} {verb} you.", "Below you see why, and what helps.")
+    told = words.drifted(state.drift)
+    return Headline("bad", told, "Below you see whose they are, and what helps.") if told else None
 
 
 def _on_the_way(state: Overview, number: int) -> Headline:
@@ -165,6 +202,8 @@ def wait_line(wait: Wait, now: datetime) -> WaitLine:
         "no_consent": (f"held before {name}: no consent to share", told),
         "removed": ("not sent: the connection was removed", told),
         "refused": (f"refused by {name}", told),
+        "unknown_outcome": (f"may or may not have arrived at {name}", told),
+        "missing": (f"not kept by {name}", told),
         "expired": (f"given up after many tries at {name}", told),
         "no_connection": ("with nowhere to go", told),
     }[wait.reason]

@@ -13,6 +13,7 @@ from flask.typing import ResponseReturnValue
 
 from leads.desk import words
 from leads.desk.actions import CAN_BE_HANDLED, CAN_SEND_AGAIN
+from leads.desk.correction import correction_of
 from leads.desk.room import Room
 from leads.store.models import Action, Attempt, Site
 from leads.store.queries.journey import DeliveryStory, journey
@@ -169,19 +170,26 @@ def _cursor(mark: str | None) -> Cursor | None:
 
 
 def _lead(room: Room, lead_id: UUID, template: str) -> ResponseReturnValue:
+    context = lead_context(room, lead_id)
+    if (found := context["journey"].lead.id) != lead_id:
+        return redirect(url_for("desk.lead", lead_id=found), 303)
+    return render_template(template, **context)
+
+
+def lead_context(room: Room, lead_id: UUID) -> dict[str, Any]:
+    """What the lead's page shows, also of the person whom a caller turned out to be."""
     with room.database.read() as session:
         now = room.database.now(session)
         found = journey(session, room.vault, lead_id) or abort(404)
-    if found.lead.id != lead_id:
-        return redirect(url_for("desk.lead", lead_id=found.lead.id), 303)
-    return render_template(
-        template,
-        now=now,
-        journey=found,
-        timeline=_timeline,
-        can_send_again=CAN_SEND_AGAIN,
-        can_be_handled=CAN_BE_HANDLED,
-    )
+    return {
+        "now": now,
+        "journey": found,
+        "timeline": _timeline,
+        "correction": correction_of(found),
+        "note_of": lambda action: room.vault.open(action.note_sealed, "action", "note", action.id),
+        "can_send_again": CAN_SEND_AGAIN,
+        "can_be_handled": CAN_BE_HANDLED,
+    }
 
 
 def _timeline(way: DeliveryStory) -> list[tuple[datetime, Attempt | None, Action | None]]:

@@ -10,8 +10,12 @@ from zoneinfo import ZoneInfo
 import phonenumbers
 from markupsafe import Markup
 
-from leads.store.models import Connection, Delivery
+from leads import plain
+from leads.store.models import Connection, Delivery, Drift
 from leads.store.queries.leads import Standing
+
+# Pages find all their words in one place.
+number_of, enquiries, span = plain.number_of, plain.enquiries, plain.span
 
 
 class Pill(NamedTuple):
@@ -42,12 +46,34 @@ _HELD = {
     "unknown_caller": Pill("‖", "Held: caller not known", "calm"),
     "removed": Pill("!", "Held: connection removed", "bad"),
 }
+_REFUSED = {
+    "unknown_outcome": Pill("!", "Needs you: may have arrived", "bad"),
+    "missing": Pill("!", "Needs you: not in the CRM", "bad"),
+}
+_DRIFTED = {
+    "deleted": Pill("!", "Deleted in the CRM", "bad"),
+    "duplicated": Pill("!", "In the CRM twice", "bad"),
+}
 _NOWHERE = Pill("‖", "Safe here, no CRM connected", "look")
 
 TIERS = {
     "A": "The CRM keeps our own number on every record, so a second try can never make a second record.",
     "B": "Before a second try we look whether the first one arrived, so nothing stands there twice.",
     "C": "The CRM cannot tell us whether a broken-off try arrived. Such an enquiry is shown to you.",
+}
+
+# What became of a record in the CRM after it was seen there.
+DRIFTS = {
+    "deleted": "It is no longer in the CRM. It is not sent again by itself: somebody may have deleted it on purpose.",
+    "duplicated": "The CRM has this person more than once. Please merge the records there.",
+    "changed": "The record was changed in the CRM. That is normal where staff work with it.",
+    "never_stored": "The CRM said that it took this, and did not keep it. We send it again by ourselves.",
+}
+DRIFTS_SETTLED = {
+    "deleted": "It was no longer in the CRM for a while.",
+    "duplicated": "The CRM had this person more than once for a while.",
+    "changed": "The record was changed in the CRM.",
+    "never_stored": "The CRM had said that it took this, and did not keep it. We sent it again.",
 }
 
 VERDICTS = {
@@ -58,7 +84,7 @@ VERDICTS = {
     "Throttled": "The CRM asked us to wait",
     "Misconfigured": "The connection needs a repair",
     "Refused": "Refused by the CRM",
-    "Unknown": "Broken off, looked up before the next try",
+    "Unknown": "Broken off: it may have arrived",
     "Bug": "A mistake of Frontdesk",
 }
 
@@ -67,12 +93,17 @@ ACTIONS = {
     "not_spam": "said it is not spam",
     "consent_given": "said that consent was given",
     "handled": "took care of it",
+    "corrected": "corrected it and sent it again",
     "connection_added": "added it",
     "connection_replaced": "changed its key or options",
     "connection_paused": "paused it",
     "connection_resumed": "started it again",
     "connection_removed": "removed it",
+    "connection_check_all": "had everything checked",
+    "drift_right": "said that it is right so in the CRM",
 }
+
+REPLAYS = {"running": "On its way", "finished": "Finished", "stopped": "Stopped"}
 
 # What a connection's problem is, after the words: the CRM “…”
 _PROBLEMS = {
@@ -130,13 +161,52 @@ def total(counts: Mapping[str, int], states: Iterable[str]) -> int:
     return sum(counts.get(state, 0) for state in states)
 
 
-def standing(found: Standing | Delivery | None) -> Pill:
-    """Where a lead or delivery stands. None: its site has no connection."""
+def standing(found: Standing | Delivery | None, drifts: Iterable[Drift] = ()) -> Pill:
+    """Where a lead or delivery stands. None: its site has no connection. drifts: what was found of it later."""
     if found is None:
         return _NOWHERE
     if found.state == "held":
         return _HELD.get(found.code or "", _STATES["held"])
+    if found.state == "refused":
+        return _REFUSED.get(found.code or "", _STATES["refused"])
+    if found.state == "confirmed":
+        now = [_DRIFTED[drift.kind] for drift in drifts if drift.settled_at is None and drift.kind in _DRIFTED]
+        return now[0] if now else _STATES["confirmed"]
     return _STATES[found.state]
+
+
+def drifted(counts: Mapping[str, int]) -> str:
+    """The sentence on records that somebody has to see to; empty when there are none."""
+    gone, doubled = counts.get("deleted", 0), counts.get("duplicated", 0)
+    parts = [
+        f"{enquiries(gone)} {'was' if gone == 1 else 'were'} deleted in the CRM" if gone else "",
+        f"{number_of(doubled, 'person is', 'people are')} in the CRM more than once" if doubled else "",
+    ]
+    told = ", and ".join(filter(None, parts))
+    return told and told + "."
+
+
+def drift_summary(counts: Mapping[str, int]) -> str:
+    """How many of each kind, as one line."""
+    texts = {
+        "deleted": "deleted",
+        "duplicated": "there more than once",
+        "never_stored": "taken by the CRM and not kept, sent again by us",
+        "changed": "changed, which is normal where staff work with them",
+    }
+    told = [f"{counts[kind]:,} {text}" for kind, text in texts.items() if counts.get(kind)]
+    return f"Of the records that were seen in the CRM: {'; '.join(told)}."
+
+
+def drift_line(drift: Drift) -> str:
+    """What happened to one record, after the person's name and before the connection's."""
+    named = f" ({', '.join(drift.fields)})" if drift.fields else ""
+    return {
+        "deleted": "was deleted in",
+        "duplicated": "is there more than once in",
+        "changed": f"was changed{named} in",
+        "never_stored": "was not kept by",
+    }[drift.kind]
 
 
 def problem(connection: Connection) -> str:
@@ -163,15 +233,6 @@ def is_struggling(connection: Connection, now: datetime) -> bool:
     return connection.state == "working" and (quiet or connection.failures > 0)
 
 
-def number_of(number: int, word: str, words: str | None = None) -> str:
-    """`1 enquiry`, `1,200 enquiries`."""
-    return f"{number:,} {word if number == 1 else words or word + 's'}"
-
-
-def enquiries(number: int) -> str:
-    return number_of(number, "enquiry", "enquiries")
-
-
 def when(moment: datetime, time_zone: str, now: datetime, *, seconds: bool = False) -> Markup:
     """A moment in a site's own zone, named; today without the date."""
     local, today = moment.astimezone(ZoneInfo(time_zone)), now.astimezone(ZoneInfo(time_zone)).date()
@@ -191,12 +252,3 @@ def phone(number: str) -> str:
         return phonenumbers.format_number(phonenumbers.parse(number), phonenumbers.PhoneNumberFormat.INTERNATIONAL)
     except phonenumbers.NumberParseException:
         return number
-
-
-def span(time: timedelta) -> str:
-    """A length of time, as rough as people say it."""
-    seconds = max(int(time.total_seconds()), 0)
-    for size, word in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            return number_of(seconds // size, word)
-    return number_of(seconds, "second")

@@ -8,7 +8,8 @@ from typing import Any
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
-from leads.intake.schemas import CallClickSchema, ConsultationSchema, LooseString
+from leads.fields import LooseString
+from leads.intake.schemas import CallClickSchema, ConsultationSchema
 
 _EXAMPLES = {
     "Consultation": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from flask import Request, request
 from sqlalchemy import select
@@ -40,8 +41,16 @@ class Intake:
         with self.database.read() as session:
             return consent_text(session, site)
 
-    def accept(self, site: Site, kind: str, data: Mapping[str, Any], source: str, suspicion: str | None) -> Accepted:
-        """Store what a schema has loaded. data: with `id`, and `consent` where it was asked."""
+    def accept(
+        self,
+        site: Site,
+        kind: str,
+        data: Mapping[str, Any],
+        source: str,
+        suspicion: str | None,
+        test_run: UUID | None = None,
+    ) -> Accepted:
+        """Store what a schema has loaded. data: with `id`, and `consent` where it was asked. test_run: whose it is."""
         answers = {name: value for name, value in data.items() if name not in _NOT_ANSWERS}
         asked = "consent" in data
         return outbox.accept(
@@ -50,13 +59,14 @@ class Intake:
             NewEvent(
                 site_id=site.id,
                 kind=kind,
-                client_id=f"{kind}:{data['id']}",
+                client_id=f"canary:{test_run}" if test_run else f"{kind}:{data['id']}",
                 visitor_id=data.get("visitor_id"),
                 answers=answers,
                 source=source,
                 consent_given=data["consent"] if asked else None,
                 consent_version=site.consent_version if asked else None,
                 suspicion=suspicion,
+                test_run=test_run,
             ),
         )
 

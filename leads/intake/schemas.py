@@ -6,30 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import phonenumbers
-from email_validator import EmailNotValidError, validate_email
-from marshmallow import INCLUDE, Schema, ValidationError, fields, post_load, pre_load, validate, validates_schema
+from marshmallow import INCLUDE, Schema, fields, post_load, pre_load, validate
 
+from leads.fields import LooseString, PersonSchema, text_field, understand_person
 from leads.intake.decode import MAX_TEXT
 
 MAX_ID = 100  # characters of an id that the browser made
 ATTRIBUTION = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "referrer", "landing")
-
-
-class LooseString(fields.Field[str]):
-    """Text as people and plugins send it: trimmed, a number is fine, empty is missing."""
-
-    def __init__(self, limit: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.limit = limit
-
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ValidationError("This must be text.")
-        text = str(value).strip()
-        if len(text) > self.limit:
-            raise ValidationError(f"Please keep this under {self.limit} characters.")
-        return text
 
 
 class PageAddress(LooseString):
@@ -42,10 +25,6 @@ class PageAddress(LooseString):
 def path_only(address: str) -> str:
     """The address without query and fragment."""
     return address.strip().split("?", 1)[0].split("#", 1)[0]
-
-
-def _text(limit: int, help_text: str) -> LooseString:
-    return LooseString(limit, metadata={"description": help_text})
 
 
 def _identifier(help_text: str, *, required: bool) -> fields.String:
@@ -83,24 +62,13 @@ def _as_text(value: Any) -> str:
     return text[:MAX_TEXT]
 
 
-class ConsultationSchema(_Intake):
-    """A visitor asks to be contacted. An e-mail or a phone number is needed.
+class ConsultationSchema(PersonSchema, _Intake):
+    """A visitor asks to be contacted."""
 
-    region: two letters; numbers typed without a country code are read as of this country.
-    """
-
-    def __init__(self, region: str = "US", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.region = region
-
-    first_name = _text(100, "First name.")
-    last_name = _text(100, "Last name.")
-    email = _text(254, "E-mail address.")
-    phone = _text(60, "Phone number, as typed.")
-    preferred_time = _text(200, "When the visitor likes to be called.")
-    preferred_contact = _text(60, "How the visitor likes to be contacted.")
-    service = _text(200, "The treatment asked for.")
-    message = _text(MAX_TEXT, "Free text. It goes to a CRM only where a connection maps it.")
+    preferred_time = text_field(200, "When the visitor likes to be called.")
+    preferred_contact = text_field(60, "How the visitor likes to be contacted.")
+    service = text_field(200, "The treatment asked for.")
+    message = text_field(MAX_TEXT, "Free text. It goes to a CRM only where a connection maps it.")
     consent = fields.Boolean(
         load_default=False, metadata={"description": "Whether the visitor agreed to the site's consent wording."}
     )
@@ -110,28 +78,8 @@ class ConsultationSchema(_Intake):
         metadata={"description": "Of " + ", ".join(ATTRIBUTION) + "."},
     )
 
-    @validates_schema(skip_on_field_errors=True)
-    def _needs_contact(self, data: Mapping[str, Any], **kwargs: Any) -> None:
-        if not data.get("email") and not data.get("phone"):
-            raise ValidationError("Please give an e-mail address or a phone number.", "email")
-
     def _understand(self, data: dict[str, Any]) -> dict[str, Any]:
-        mistakes = {}
-        if data.get("email"):
-            try:
-                data["email"] = validate_email(
-                    data["email"], check_deliverability=False, test_environment=True
-                ).normalized
-            except EmailNotValidError:
-                mistakes["email"] = ["Please check the e-mail address: it should look like name@example.com."]
-        if data.get("phone"):
-            data["phone_typed"] = data["phone"]
-            try:
-                data["phone"] = e164(data["phone"], self.region)
-            except ValueError:
-                mistakes["phone"] = ["Please check the phone number, and give it with its area code."]
-        if mistakes:
-            raise ValidationError(mistakes)
+        data = understand_person(data, self.region)
         if "attribution" in data:
             given = data["attribution"]
             data["attribution"] = {
@@ -143,22 +91,5 @@ class ConsultationSchema(_Intake):
 class CallClickSchema(_Intake):
     """A visitor tapped a phone link."""
 
-    tel = _text(60, "The number that was tapped.")
-    label = _text(100, "The text of the link.")
-
-
-def e164(typed: str, region: str) -> str:
-    """The international form of a typed number. Raises ValueError when it cannot be a whole number."""
-    try:
-        number = phonenumbers.parse(typed, region)
-    except phonenumbers.NumberParseException:
-        number = None
-    # A number that only works within its area is "possible" too, but nobody can call it from elsewhere.
-    whole = phonenumbers.ValidationResult.IS_POSSIBLE
-    if number is None or phonenumbers.is_possible_number_with_reason(number) != whole:
-        # People write "call 201 555 0123 after five": find the number in the text.
-        match = next(iter(phonenumbers.PhoneNumberMatcher(typed, region)), None)
-        if match is None:
-            raise ValueError("no phone number")
-        number = match.number
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    tel = text_field(60, "The number that was tapped.")
+    label = text_field(100, "The text of the link.")

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import psycopg
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from leads.store.session import Database
 
@@ -32,6 +33,8 @@ class Nudge:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self._database.is_sqlite:
+            self._connection.invalidate()  # it listens, which the next user of the pool must not pay for
         self._connection.close()
 
     def wait(self, seconds: float, stop: threading.Event) -> bool:
@@ -48,7 +51,10 @@ class Nudge:
             before, self._version = self._version, self._data_version()
             return self._version != before
         raw = cast("psycopg.Connection[Any]", self._connection.connection.dbapi_connection)
-        return any(True for _ in raw.notifies(timeout=0.25, stop_after=1))
+        try:
+            return any(True for _ in raw.notifies(timeout=0.25, stop_after=1))
+        except psycopg.Error as error:
+            raise OperationalError("LISTEN", None, error, connection_invalidated=True) from None
 
     def _data_version(self) -> int:
         return int(self._connection.execute(text("PRAGMA data_version")).scalar_one())

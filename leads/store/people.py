@@ -70,6 +70,14 @@ def join(session: Session, vault: Vault, site_id: UUID, found: Trace, trusted: b
     return lead
 
 
+def make_test_lead(session: Session, vault: Vault, site_id: UUID, found: Trace, now: datetime) -> Lead:
+    """A lead for a test enquiry. It has no identity, so that no visitor's enquiry can ever be joined to it."""
+    lead = _new_lead(session, vault, site_id, now)
+    lead.is_test = lead.known = lead.shareable = True
+    lead.person_sealed = vault.seal(dict(found.person), "lead", "person", lead.id)
+    return lead
+
+
 def person_of(vault: Vault, lead: Lead) -> dict[str, str]:
     """The lead's details, decrypted."""
     person: dict[str, str] = vault.open(lead.person_sealed, "lead", "person", lead.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from alembic import command
@@ -11,6 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, select, text
 
 from leads.store.models import Meta
+from leads.store.postgres import unhurried
 from leads.store.session import Database
 from leads.store.vault import Vault, VaultError, create_keys, load_vault
 
@@ -43,7 +45,11 @@ def upgrade(database: Database) -> None:
     """Run the migrations that are missing. Two at once wait for each other. Raises SchemaError for a newer schema."""
     if (now := current(database)) is not None:
         _known(now)
-    with database.engine.connect().execution_options(write=True) as connection, connection.begin():
+    with (
+        database.engine.connect().execution_options(write=True) as connection,
+        connection.begin(),
+        nullcontext() if database.is_sqlite else unhurried(connection),
+    ):
         if not database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(7261001)"))
         command.upgrade(_config(connection), "head")

@@ -6,23 +6,28 @@ write (sqlite.org/wal.html#walresetbug).
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pysqlite3.dbapi2
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.orm import Session
 
+from leads.store.postgres import crossed, postgres_engine
+from leads.store.space import Space
+from leads.store.turns import Turns
+
+_BUSY = 10000  # milliseconds that a statement waits for another program
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # NORMAL loses acknowledged rows at a power cut
     "PRAGMA foreign_keys=ON",
     "PRAGMA secure_delete=ON",
-    "PRAGMA busy_timeout=10000",
+    f"PRAGMA busy_timeout={_BUSY}",
 )
 
 
@@ -31,14 +36,19 @@ def _utc_now() -> datetime:
 
 
 class Database:
-    """One database. url: as SQLAlchemy writes it. clock: only tests that simulate days give one."""
+    """One database. url: as SQLAlchemy writes it. clock: only tests that simulate days give one.
 
-    def __init__(self, url: str, clock: Callable[[], datetime] | None = None) -> None:
+    min_free: bytes that must be free beside an SQLite file for new enquiries to be taken; 0: whatever is free.
+    """
+
+    def __init__(self, url: str, clock: Callable[[], datetime] | None = None, min_free: int = 0) -> None:
         self.engine = _engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._clock = clock
-        # Writers of one process queue here: contending for SQLite's own lock costs half a second at p99.
-        self._writer: AbstractContextManager[Any] = threading.Lock() if self.is_sqlite else nullcontext()
+        self._turns = Turns()
+        self._file = sqlite_file(url)
+        self._opened: int | None = None  # the file's inode
+        self.space = Space(self._file.absolute().parent if self._file else None, min_free)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -48,14 +58,50 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """One writing transaction: committed at the end, rolled back on an exception."""
+        """One writing transaction: committed at the end, rolled back on an exception.
+
+        Raises sqlalchemy.exc.SQLAlchemyError within seconds when it cannot be had: then nothing is written, unless the
+        connection was lost in the commit (see `may_succeed_again`).
+        """
+        with self._turn() as patience, self._connected(patience) as session:
+            yield session
+            session.commit()
+
+    def require_intake(self) -> None:
+        """Raises sqlalchemy.exc.SQLAlchemyError when nothing new may be taken."""
+        self.space.require()
+        if self.was_replaced():
+            raise InvalidRequestError("this is not the file that was opened")
+
+    def was_replaced(self) -> bool:
+        """Whether an SQLite file was taken away under us: then we would write on into one that has no name."""
+        if self._file is None:
+            return False
+        inode = self._file.stat().st_ino if self._file.is_file() else 0
+        self._opened = self._opened or inode
+        return inode != self._opened
+
+    @contextmanager
+    def _turn(self) -> Iterator[int]:
+        if not self.is_sqlite:
+            yield 0
+            return
+        try:
+            with self._turns.turn() as patience:
+                yield patience
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_FULL":
+                self.space.throw_out()
+            raise
+
+    @contextmanager
+    def _connected(self, patience: int) -> Iterator[Session]:
+        options = {"write": True, "patience": patience}
         with (
-            self._writer,
-            self.engine.connect().execution_options(write=True) as connection,
+            self.engine.connect().execution_options(**options) as connection,
             Session(connection, expire_on_commit=False) as session,
         ):
             yield session
-            session.commit()
 
     def now(self, session: Session) -> datetime:
         """The time that leases and due times go by: the database's where it is shared, else this host's."""
@@ -83,10 +129,19 @@ class Database:
         self.engine.dispose()
 
 
+def may_succeed_again(error: DBAPIError) -> bool:
+    """Whether the same again on a fresh connection may do: two were in each other's way, or the connection was lost.
+
+    It may have been lost in the commit, and then nobody knows whether it took place: only what is safe to do twice may
+    be done again.
+    """
+    return error.connection_invalidated or crossed(error.orig)
+
+
 def _engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
-        # hide_parameters: a database error must not carry a patient's name.
-        return create_engine(url, hide_parameters=True, pool_pre_ping=True, pool_size=10, max_overflow=10)
+        return postgres_engine(url)
+    # hide_parameters: a database error must not carry a patient's name.
     engine = create_engine(url, hide_parameters=True, module=pysqlite3.dbapi2, pool_size=20, max_overflow=20)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -102,8 +157,16 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     # A transaction that reads first and writes later fails at once when another wrote meanwhile, whatever the time-out.
     options = connection.get_execution_options()
-    if options.get("isolation_level") != "AUTOCOMMIT":
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
+    if options.get("isolation_level") == "AUTOCOMMIT":
+        return
+    if not options.get("write"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={options.get('patience', _BUSY)}")
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={_BUSY}")
 
 
 def sqlite_file(url: str) -> Path | None:

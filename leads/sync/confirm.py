@@ -1,50 +1,73 @@
-"""Proof: what was sent is read back from the CRM, and becomes `confirmed`, or is sent again, or is shown."""
+"""Proof: what was sent is read back from the CRM, and becomes `confirmed`, or is sent again, or is shown.
+
+What was confirmed is looked at again each night; what the CRM no longer holds like that becomes a drift.
+"""
 
 from __future__ import annotations
 
+import random
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from integrations.core.base import Connector, Pushed
+from integrations.core.base import Connector, Item, Pushed, Seen
 from integrations.core.errors import DeliveryError
 from leads.store import outbox
 from leads.store.failpoint import reach
 from leads.store.models import Connection
-from leads.store.outbox import Claimed, Health, Lane, Outcome
-from leads.sync import retry
+from leads.store.outbox import Claimed, Health, Lane, Look, Outcome
+from leads.sync import calls, retry
 from leads.sync.connect import Context
-from leads.sync.item import build
+from leads.sync.item import build_all
+from leads.sync.nights import next_look
 
 _TIMES_MISSING = 3  # after this many a person is asked
 _AGAIN = timedelta(seconds=30)
-_LATER = timedelta(seconds=5)  # when the CRM could not be asked
+_SOONEST, _LATEST = timedelta(seconds=5), timedelta(hours=1)  # when the CRM could not be asked
+_FIRST = 4  # deliveries in the first slice, until we know how quick the CRM is
+_SLICE = 1.0  # seconds one look may take, so that what comes in meanwhile goes out within two
+_ANSWERED = Pushed("seen")
 
 
-def read_back(context: Context, lane: Lane, connection: Connection, connector: Connector, before: Health) -> None:
-    """Read back all that is due for it, a batch at a time."""
-    while not context.stop.is_set():
-        context.limits.start_budget()
-        sent = outbox.to_check(context.database, lane, connector.batch_size)
-        if not sent:
-            return
-        with context.database.read() as session:
-            now = context.database.now(session)
-        clock = time.monotonic()
-        items = [build(context.vault, connection, item) for item in sent]
-        try:
-            found = connector.find(items)
-        except DeliveryError as error:
-            outcomes = [_not_asked(item, error, now) for item in sent]
-            outbox.checked(context.database, lane, outcomes, retry.assess([error], before, now))
-            return
-        took = int((time.monotonic() - clock) * 1000)
-        outcomes = [_seen(item, pushed, now, took) for item, pushed in zip(sent, found, strict=True)]
-        outbox.checked(context.database, lane, outcomes, None)
+@dataclass(slots=True)
+class Reader:
+    """Reads back what is due for it, a slice at a time: between two of them, what came in meanwhile goes first."""
 
+    context: Context
+    connection: Connection
+    connector: Connector
+    size: int = _FIRST
 
-def _seen(item: Claimed, found: Pushed | None, now: datetime, took: int) -> Outcome:
-    if found:
-        return Outcome(
+    def look(self, lane: Lane, before: Health) -> Health | None:
+        """Read the next slice back. Returns how the connection is then; None: nothing is due for it."""
+        claimed = outbox.to_check(
+            self.context.database, lane, 1 if lane.probing else min(self.size, self.connector.batch_size)
+        )
+        if not claimed:
+            return None
+        now, clock = self.context.now(), time.monotonic()
+        built = build_all(self.context.vault, self.connection, claimed)
+        answers = calls.for_each(built, lambda items: calls.look_up(self.connector, items))
+        took = time.monotonic() - clock
+        self.size = max(self.size // 2, 1) if took > _SLICE else self.size * 2
+        looks = [self._look(item, answer, now, int(took * 1000)) for item, answer in zip(claimed, answers, strict=True)]
+        health = self._health(built, answers, before)
+        outbox.checked(self.context.database, lane, looks, health)
+        return health
+
+    def _health(self, built: Sequence[object], answers: Sequence[Seen | Exception | None], before: Health) -> Health:
+        asked = [answer for one, answer in zip(built, answers, strict=True) if isinstance(one, Item)]
+        said = [answer if isinstance(answer, Exception) else _ANSWERED for answer in asked]
+        return retry.assess(said, before, self.context.now()) if said else before
+
+    def _look(self, item: Claimed, answer: Seen | Exception | None, now: datetime, took: int) -> Look:
+        if isinstance(answer, Exception):
+            return Look(_not_asked(item, answer, now))
+        coming, first = self._coming_night(item, now), item.delivery.state == "sent"
+        if answer is None or (first and calls.is_partial(answer)):
+            return Look(self._lost(item, now, took) if first else _gone(item, now, took, coming))
+        outcome = Outcome(
             item,
             "confirmed",
             now,
@@ -52,31 +75,60 @@ def _seen(item: Claimed, found: Pushed | None, now: datetime, took: int) -> Outc
             "confirmed",
             now,
             took,
-            remote_id=found.remote_id,
-            remote_url=found.url,
+            remote_id=answer.remote_id,
+            remote_url=answer.url,
+            check_at=coming,
         )
-    code, times = "missing", item.delivery.missing + 1
-    if times >= _TIMES_MISSING:
-        sentence = "The CRM accepted it several times but does not hold it. Please look in the CRM."
-        return Outcome(item, "refused", now, False, "missing", now, took, code, sentence)
-    sentence = "The CRM accepted it but does not hold it; it is sent again."
-    return Outcome(item, "waiting", now + _AGAIN * (times - 1), False, "missing", now, took, code, sentence)
+        return Look(outcome, self._digests(answer), answer.copies)
+
+    def _coming_night(self, item: Claimed, now: datetime) -> datetime | None:
+        """When to look again. The canary takes its own record away, so nobody looks for that."""
+        if item.event.is_test:
+            return None
+        since, days = item.delivery.confirmed_at or now, self.context.limits.sweep_days
+        return next_look(now, since, item.site.time_zone, days, random.random())  # noqa: S311 - spreads load
+
+    def _digests(self, seen: Seen) -> dict[str, str] | None:
+        """What the record holds, as keyed hashes: enough to see that it changed, and nothing to read."""
+        if seen.record is None:
+            return None
+        place = self.connection.id
+        return {
+            name: self.context.vault.digest("seen", place, name, value).hex() for name, value in seen.record.items()
+        }
+
+    def _lost(self, item: Claimed, now: datetime, took: int) -> Outcome:
+        """Accepted, and not there after the settle delay: sent again, until a person has to look."""
+        times = item.delivery.missing + 1
+        if times >= _TIMES_MISSING or self.connector.tier == "C":
+            sentence = "The CRM accepted it but does not hold it. Please look in the CRM."
+            return Outcome(item, "refused", now, False, "missing", now, took, "missing", sentence)
+        sentence = "The CRM accepted it but does not hold it; it is sent again."
+        due_at = now + _AGAIN * (times - 1)
+        return Outcome(item, "waiting", due_at, False, "missing", now, took, "missing", sentence, unknown=True)
 
 
-def _not_asked(item: Claimed, error: DeliveryError, now: datetime) -> Outcome:
-    verdict = type(error).__name__
+def _gone(item: Claimed, now: datetime, took: int, coming: datetime | None) -> Outcome:
+    """Seen before, and not there any more. It stays confirmed: staff may have deleted it on purpose."""
+    return Outcome(item, "confirmed", now, False, "missing", now, took, check_at=coming)
+
+
+def _not_asked(item: Claimed, error: Exception, now: datetime) -> Outcome:
+    """Asked again after a quarter of the time that has passed since it was sent, so that it never becomes a storm."""
+    wait = min(max((now - (item.delivery.sent_at or now)) / 4, _SOONEST), _LATEST)
+    code, sentence = retry.describe(error)
     return Outcome(
         item,
-        "sent",
+        item.delivery.state,
         now,
         False,
-        verdict,
+        type(error).__name__ if isinstance(error, DeliveryError) else "Bug",
         now,
         0,
-        error.code,
-        error.sentence,
-        status=error.status,
-        check_at=now + _LATER,
+        code,
+        sentence,
+        status=getattr(error, "status", None),
+        check_at=now + wait,
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from integrations.core.base import Connector
-from integrations.core.errors import Unknown
+from integrations.core.errors import TryLater, Unknown
 from integrations.core.http import Http
 from integrations.core.registry import connector as connector_class
 from leads.store.failpoint import reach
@@ -21,24 +22,27 @@ from leads.sync.retry import Policy
 
 @dataclass(slots=True)
 class Limits:
-    """lease: seconds a claim holds. timeout: seconds a call may take in all. private_hosts: allowed all the same."""
+    """lease: seconds a claim holds. timeout: seconds a call may take in all. private_hosts: allowed all the same.
+    sweep_days: for how many days what was confirmed is looked at again each night."""
 
     lease: float
     timeout: float
     private_hosts: frozenset[str] = frozenset()
+    sweep_days: int = 30
     _local: threading.local = field(default_factory=threading.local)
 
     def start_budget(self) -> None:
         """A claim begins: from now on this lane may start calls until one more could outlast the lease."""
         self._local.until = time.monotonic() + self.lease - self.timeout
+        self._local.calls = 0
 
     def check_budget(self) -> None:
-        """Raises Unknown when another worker may soon take over what this lane holds."""
+        """A call begins. Raises when another worker may soon take over what this lane holds: Unknown when calls were
+        made for it already, else TryLater."""
+        calls = getattr(self._local, "calls", 0)
         if time.monotonic() > getattr(self._local, "until", float("inf")):
-            raise Unknown(
-                "too_slow",
-                "The CRM was too slow to finish in time; what it has is looked up before sending again.",
-            )
+            raise (Unknown if calls else TryLater)("too_slow", "The CRM was too slow to finish in time.")
+        self._local.calls = calls + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,11 @@ class Context:
     limits: Limits
     policy: Policy
     stop: threading.Event = field(default_factory=threading.Event)
+
+    def now(self) -> datetime:
+        """The time that due times go by."""
+        with self.database.read() as session:
+            return self.database.now(session)
 
 
 def open_connector(context: Context, connection: Connection) -> Connector:

@@ -12,14 +12,14 @@ from uuid import UUID
 import structlog
 
 from integrations.core.base import Connector, Item, Pushed, Result
-from integrations.core.errors import DeliveryError, Refused
+from integrations.core.errors import DeliveryError, Misconfigured, Refused
 from leads.store import outbox
 from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Outcome
-from leads.sync import confirm, retry
+from leads.sync import calls, canary, confirm, doubt, retry
 from leads.sync.connect import Context, open_connector
-from leads.sync.item import build
+from leads.sync.item import build_all
 
 log = structlog.get_logger()
 
@@ -39,20 +39,30 @@ def _serve(context: Context, lane: Lane) -> None:
     with context.database.read() as session:
         connection = session.get_one(Connection, lane.connection_id)
     connector = open_connector(context, connection)
-    health = _health_of(connection)
+    reader = confirm.Reader(context, connection, connector)
+    health, asked = _health_of(connection), False
+    if lane.probing and connector.tier == "C":  # an enquiry that breaks off there costs a person's time
+        health, asked = _probe(context, lane, connector, health), True
+        lane = replace(lane, probing=health.state == "failing")
     while not context.stop.is_set():
         context.limits.start_budget()
         claimed = outbox.claim(context.database, lane, connector.batch_size, context.limits.lease)
-        if not claimed:
-            break
-        if context.stop.is_set():
+        if claimed and context.stop.is_set():
             outbox.give_back(context.database, claimed)
+        elif claimed:
+            health = _deliver(context, lane, connection, connector, claimed, health)
+        elif looked := reader.look(lane, health):
+            health = looked
+        else:
             break
-        health = _deliver(context, lane, connection, connector, claimed, health)
-        lane = replace(lane, probing=health.state == "failing")
-    if not context.stop.is_set() and health.state == "working":
-        confirm.read_back(context, lane, connection, connector, health)
+        asked, lane = True, replace(lane, probing=health.state == "failing")
+    if context.stop.is_set():
+        return
+    if lane.probing and not asked:
+        health = _probe(context, lane, connector, health)
+    if health.state == "working":
         confirm.retire_callers(context, lane, connector)
+        canary.clean_up(context, lane, connector)
 
 
 def _health_of(connection: Connection) -> Health:
@@ -67,19 +77,44 @@ def _health_of(connection: Connection) -> Health:
     )
 
 
+def _probe(context: Context, lane: Lane, connector: Connector, before: Health) -> Health:
+    """Without an enquiry: the connection's own check shows whether it works again."""
+    context.limits.start_budget()
+    health = retry.assess([_checked(connector, before)], before, context.now())
+    outbox.checked(context.database, lane, [], health)
+    return health
+
+
+def _checked(connector: Connector, before: Health) -> Result | Exception:
+    try:
+        wrong = [finding.sentence for finding in connector.check() if not finding.ok]
+    except DeliveryError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - a bug of ours must not end the lane
+        calls.log_bug(error)
+        return error
+    return Misconfigured(before.code or "check", wrong[0]) if wrong else Pushed("checked")
+
+
 def _deliver(
     context: Context,
     lane: Lane,
     connection: Connection,
     connector: Connector,
-    claimed: list[Claimed],
+    claimed: Sequence[Claimed],
     before: Health,
 ) -> Health:
-    started, clock = _now(context), time.monotonic()
-    results = push(connector, [build(context.vault, connection, item) for item in claimed], claimed)
+    started, clock = context.now(), time.monotonic()
+    claimed = doubt.set_aside(context.database, lane, connector, claimed, started)
+    if not claimed:
+        return before
+    doubtful = {str(item.event.id) for item in claimed if doubt.is_doubtful(item)}
+    built = build_all(context.vault, connection, claimed)
+    results = calls.for_each(built, lambda items: calls.push(connector, items, doubtful))
     reach("push.answered")
     took = int((time.monotonic() - clock) * 1000)
-    health = retry.assess(results, before, _now(context))
+    asked = [result for one, result in zip(built, results, strict=True) if isinstance(one, Item)]
+    health = retry.assess(asked, before, context.now()) if asked else before
     outcomes = [
         _outcome(context, item, result, started, took, connector, lane.probing)
         for item, result in zip(claimed, results, strict=True)
@@ -97,45 +132,6 @@ def _deliver(
     return health
 
 
-def push(connector: Connector, items: list[Item], claimed: Sequence[Claimed]) -> list[Result | Exception]:
-    """Write items to the CRM; first look up those that an earlier try may have written."""
-    found: dict[str, Result | Exception] = {}
-    doubtful = [item for item, row in zip(items, claimed, strict=True) if row.left_behind or row.delivery.unknown]
-    if doubtful and connector.readable:
-        try:
-            answers = connector.find(doubtful)
-            found = {item.event_id: pushed for item, pushed in zip(doubtful, answers, strict=True) if pushed}
-        except DeliveryError as error:
-            found = dict.fromkeys((item.event_id for item in doubtful), error)
-        except Exception as error:  # noqa: BLE001 - a bug of ours must not lose the batch
-            found = dict.fromkeys((item.event_id for item in doubtful), error)
-            _log_bug(error)
-    rest = [item for item in items if item.event_id not in found]
-    found |= dict(zip((item.event_id for item in rest), _push(connector, rest), strict=True))
-    return [found[item.event_id] for item in items]
-
-
-def _push(connector: Connector, items: list[Item]) -> list[Result | Exception]:
-    if not items:
-        return []
-    try:
-        results: list[Result | Exception] = list(connector.push(items))
-        if len(results) != len(items):
-            raise ValueError("a connector must answer once per item")
-    except Refused as error:
-        if len(items) == 1:
-            return [error]
-        # The CRM refuses the batch as a whole: split it until the guilty record stands alone.
-        middle = len(items) // 2
-        return _push(connector, items[:middle]) + _push(connector, items[middle:])
-    except DeliveryError as error:
-        return [error] * len(items)
-    except Exception as error:  # noqa: BLE001 - a bug of ours must not lose the batch
-        _log_bug(error)
-        return [error] * len(items)
-    return results
-
-
 def _outcome(
     context: Context,
     claimed: Claimed,
@@ -145,7 +141,7 @@ def _outcome(
     connector: Connector,
     probing: bool,
 ) -> Outcome:
-    now, row = _now(context), claimed.delivery
+    now, row = context.now(), claimed.delivery
     decision = retry.decide(
         result,
         attempts=row.attempts,
@@ -154,6 +150,8 @@ def _outcome(
         policy=context.policy,
         chance=random.random(),  # noqa: S311 - spreads load, guards nothing
         probing=probing,
+        tier=connector.tier,
+        settle=connector.settle,
     )
     if isinstance(result, Pushed):
         check_at = now + timedelta(seconds=connector.settle) if connector.readable else None
@@ -170,8 +168,8 @@ def _outcome(
             check_at=check_at,
         )
     # One whose look-up failed may still be there: it is looked up again before it is sent.
-    doubtful = not isinstance(result, Refused) and (claimed.left_behind or row.unknown)
-    code, sentence = retry.describe(result)
+    doubtful = not isinstance(result, Refused) and decision.state != "refused" and doubt.is_doubtful(claimed)
+    code, sentence = retry.describe(result, connector.tier)
     verdict = type(result).__name__ if isinstance(result, DeliveryError) else "Bug"
     return Outcome(
         claimed,
@@ -183,21 +181,12 @@ def _outcome(
         took,
         code=code,
         sentence=sentence,
-        field=getattr(result, "field", None),
+        field=_word(getattr(result, "field", None)),
         status=getattr(result, "status", None),
         unknown=decision.unknown or doubtful,
     )
 
 
-def _now(context: Context) -> datetime:
-    with context.database.read() as session:
-        return context.database.now(session)
-
-
-def _log_bug(error: Exception) -> None:
-    # Type and place only: the message of an exception may quote a patient.
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"
-    log.error("bug", type=type(error).__name__, place=place)
+def _word(text: str | None) -> str | None:
+    """A field's name as the CRM gave it, if it is one that a column can hold."""
+    return text if text and len(text) <= 200 and text.isprintable() else None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from integrations.core.base import EventKind, Item
+from integrations.core.errors import DeliveryError, Refused
 from leads.store.models import Connection
 from leads.store.outbox import Claimed
-from leads.store.people import person_of
+from leads.store.people import PERSON_FIELDS, person_of
 from leads.store.vault import Vault
+from leads.sync.calls import log_bug
 
 TITLES = {"consultation_request": "Consultation request", "call_click": "Tapped “Call us”"}
 # Minimum necessary: the free-text message and the page are health data, so they go only where a person mapped them.
@@ -19,8 +21,11 @@ DEFAULT_SHARE = ["preferred_time", "preferred_contact", "service", "reference", 
 def build(vault: Vault, connection: Connection, claimed: Claimed) -> Item:
     """Translate. Raises VaultError when the data cannot be decrypted."""
     event, lead = claimed.event, claimed.lead
-    facts = {**_details(vault, claimed), **_facts(claimed)}
-    person = person_of(vault, lead) if lead.known and lead.shareable else _caller(lead.code)
+    answers = _details(vault, claimed)
+    facts = {**answers, **_facts(claimed)}
+    may_be_named = lead.known and lead.shareable
+    person = person_of(vault, lead) if may_be_named else _caller(lead.code)
+    differing = _differing(answers, person, connection.fields) if may_be_named else {}
     return Item(
         lead_id=str(lead.id),
         event_id=str(event.id),
@@ -28,13 +33,33 @@ def build(vault: Vault, connection: Connection, claimed: Claimed) -> Item:
         occurred_at=event.received_at,
         title=TITLES[event.kind],
         record=_pick({**person, **_facts(claimed)}, connection.fields),
-        activity={name: str(facts[name]) for name in connection.share if facts.get(name)},
+        activity={name: str(facts[name]) for name in connection.share if facts.get(name)} | differing,
         remote_id=claimed.remote_id,
     )
 
 
+def build_all(vault: Vault, connection: Connection, claimed: Iterable[Claimed]) -> list[Item | DeliveryError]:
+    """Translate each. One that cannot be translated needs a person, and holds up no other."""
+    return [_build_or_error(vault, connection, one) for one in claimed]
+
+
+def _build_or_error(vault: Vault, connection: Connection, claimed: Claimed) -> Item | DeliveryError:
+    try:
+        return build(vault, connection, claimed)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with one must not stop the others
+        log_bug(error)
+        return Refused("unreadable", "Frontdesk cannot read this enquiry any more. Ask whoever looks after the server.")
+
+
 def _caller(code: str) -> dict[str, str]:
     return {"first_name": "Caller", "last_name": code}
+
+
+def _differing(answers: Mapping[str, Any], person: Mapping[str, str], fields: Mapping[str, str]) -> dict[str, str]:
+    """What this enquiry says otherwise than the record does, such as a corrected phone number: the record keeps what
+    stood first, since anybody can type a patient's e-mail into a form, but whoever reads the activity must see it."""
+    given = {name: str(answers[name]) for name in PERSON_FIELDS if name in fields and answers.get(name)}
+    return {f"{name}_given": value for name, value in given.items() if value != person.get(name)}
 
 
 def _details(vault: Vault, claimed: Claimed) -> dict[str, Any]:

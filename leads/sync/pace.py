@@ -20,5 +20,7 @@ def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> No
         if row is None:
             return
         start = max(row.pace_at or now, now)
+        if start - now > timedelta(seconds=60 + 10 / rate):
+            start = now  # no queue is that long: the clock was set back
         row.pace_at = start + timedelta(seconds=1 / rate)
     time.sleep((start - now).total_seconds())

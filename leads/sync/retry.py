@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from integrations.core.base import Pushed, Result
-from integrations.core.errors import Misconfigured, Refused, Throttled, Unknown
+from integrations.core.base import Pushed, Result, Tier
+from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, Unknown
 from leads.store.outbox import Health
 
 FAILURES_TO_PAUSE = 5  # calls that fail in a row before a connection is taken out of use
@@ -17,6 +17,11 @@ _PROBE_LAST_MISCONFIGURED = timedelta(minutes=5)  # a wrong key tried every minu
 _THROTTLE_DEFAULT = timedelta(seconds=30)
 _THROTTLE_MIN = timedelta(seconds=1)
 _THROTTLE_MAX = timedelta(hours=24)
+UNKNOWN_OUTCOME = "unknown_outcome"
+LOOK_YOURSELF = (
+    "It may have arrived: the connection broke off before the CRM had answered, and this CRM cannot be asked. "
+    "Look in the CRM; then press “Send again” or “I took care of it”."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +54,39 @@ def decide(
     policy: Policy,
     chance: float,
     probing: bool = False,
+    tier: Tier = "A",
+    settle: float = 0.0,
 ) -> Decision:
     """What becomes of one delivery.
 
     attempts: those spent before. age: since the first try was due. chance: 0 to 1, spreads the wait by ± 20 %.
-    probing: the connection was out of use and this was the probe, which costs nothing.
+    probing: the connection was out of use and this was the probe, which costs nothing. tier, settle: the connector's;
+    what may have been written is not sent again before `settle` seconds, and with tier C only by a person.
     """
     if isinstance(result, Pushed):
         return Decision("sent", now, counts=True)
-    if isinstance(result, Refused):
+    unknown = in_doubt(result)
+    if isinstance(result, Refused) or (unknown and tier == "C"):
         return Decision("refused", now, counts=True)
     if age >= policy.max_age:
-        return Decision("expired", now)
+        return Decision("expired", now, unknown=unknown)
     if isinstance(result, Misconfigured):
         return Decision("waiting", now)
     if isinstance(result, Throttled):
         return Decision("waiting", now + throttle(result))
-    unknown = isinstance(result, Unknown)
+    least = timedelta(seconds=settle if unknown and tier == "B" else 0)
     if probing:
-        return Decision("waiting", now, unknown=unknown)
+        return Decision("waiting", now + least, unknown=unknown)
     spent = attempts + 1
     if spent >= len(policy.schedule):
         return Decision("expired", now, counts=True, unknown=unknown)
     wait = policy.schedule[spent] * (0.8 + 0.4 * chance)
-    return Decision("waiting", now + wait, counts=True, unknown=unknown)
+    return Decision("waiting", now + max(wait, least), counts=True, unknown=unknown)
+
+
+def in_doubt(result: Result | Exception) -> bool:
+    """Whether it may have been written: the CRM did not say, or we did not understand what it said."""
+    return isinstance(result, Unknown) or not isinstance(result, Pushed | DeliveryError)
 
 
 def throttle(error: Throttled) -> timedelta:
@@ -105,8 +119,10 @@ def _failing(code: str, sentence: str, before: Health, now: datetime, longest: t
     return Health("failing", before.failures + 1, before.probes + 1, code, sentence, probe_at=now + wait)
 
 
-def describe(result: Result | Exception) -> tuple[str, str]:
+def describe(result: Result | Exception, tier: Tier = "A") -> tuple[str, str]:
     """Short code and plain sentence of what went wrong."""
+    if in_doubt(result) and tier == "C":
+        return UNKNOWN_OUTCOME, LOOK_YOURSELF
     code, sentence = getattr(result, "code", None), getattr(result, "sentence", None)
     if isinstance(code, str) and isinstance(sentence, str):
         return code, sentence

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from integrations.core.base import Connector, Finding
 from integrations.core.errors import DeliveryError, Misconfigured
-from integrations.core.registry import UnknownKindError
+from integrations.core.registry import UnknownKindError, kinds
 from integrations.core.registry import connector as connector_class
 from leads.store import outbox
 from leads.store.models import Connection, new_id
@@ -113,6 +113,22 @@ class Setup:
             outbox.resume(session, connection, self.database.now(session))
             self._record(session, connection, "connection_resumed")
             self.database.nudge(session)
+
+    def ability(self, connection: Connection) -> Connector | None:
+        """The connector with the options of this connection, which tells how it makes a repeated write safe. None:
+        there is no such connector any more."""
+        if connection.kind not in kinds():
+            return None
+        return build_connector(connection.kind, self._options(connection), self.limits)
+
+    def check_all(self, connection_id: UUID) -> int:
+        """Look again at all that was confirmed there lately, now and not at night. Returns how many enquiries."""
+        with self.database.write() as session:
+            connection = session.get_one(Connection, connection_id)
+            number = outbox.check_all(session, connection.id, self.limits.sweep_days, self.database.now(session))
+            self._record(session, connection, "connection_check_all")
+            self.database.nudge(session)
+        return number
 
     def remove(self, connection_id: UUID) -> int:
         """Take a connection out of use and forget its secrets. Returns how many enquiries had not arrived yet."""

@@ -7,11 +7,16 @@ import stat
 from pathlib import Path
 
 import pysqlite3.dbapi2
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 
+from leads.store.alerts import open_alerts
 from leads.store.models import Connection, Delivery, Site, User
+from leads.store.queries.balance import recent_balances
+from leads.store.queries.lists import is_real
+from leads.store.queries.lists import sites as all_sites
 from leads.store.schema import open_vault
 from leads.store.session import Database, sqlite_file
+from leads.store.soundness import inspect
 from leads.store.vault import VaultError
 from leads.upkeep.health import readiness
 
@@ -23,7 +28,7 @@ Line = tuple[bool, str]
 
 def examine(database: Database, data_dir: Path, keys_file: Path) -> list[Line]:
     """What is well and what is not, one sentence each."""
-    return [*_programs(database), *_machine(database, data_dir, keys_file), *_content(database)]
+    return [*_programs(database), *_machine(database, data_dir, keys_file), *_content(database), *_alarms(database)]
 
 
 def _programs(database: Database) -> list[Line]:
@@ -37,6 +42,10 @@ def _machine(database: Database, data_dir: Path, keys_file: Path) -> list[Line]:
         _keys(database, keys_file),
     ]
     if sqlite_file(database.engine.url.render_as_string()):
+        trouble = inspect(database, thorough=True)
+        lines.append(
+            (not trouble, f"The database file is damaged: {trouble}." if trouble else "The database file is sound.")
+        )
         version = pysqlite3.dbapi2.sqlite_version
         lines.append((pysqlite3.dbapi2.sqlite_version_info >= _SAFE_SQLITE, f"SQLite {version}."))
     return lines
@@ -57,7 +66,11 @@ def _content(database: Database) -> list[Line]:
         sites = session.scalar(select(func.count()).select_from(Site)) or 0
         users = session.scalar(select(func.count()).select_from(User)) or 0
         connections = session.scalars(select(Connection).where(Connection.removed_at.is_(None))).all()
-        need = session.scalar(select(func.count()).where(Delivery.state.in_(("refused", "expired")))) or 0
+        asks_a_person = or_(
+            Delivery.state.in_(("refused", "expired")),
+            and_(Delivery.state == "held", Delivery.code.in_(("spam", "no_consent", "removed"))),
+        )
+        need = session.scalar(select(func.count()).where(asks_a_person, is_real())) or 0
     lines = [
         (sites > 0, f"Sites: {sites}." if sites else "There is no site yet. Run: frontdesk site add"),
         (
@@ -75,3 +88,16 @@ def _content(database: Database) -> list[Line]:
     return lines + [
         (False, f"{row.name}: {row.sentence or row.state}") for row in connections if row.state != "working"
     ]
+
+
+def _alarms(database: Database) -> list[Line]:
+    """Whether people can be told, and what only an alert knows."""
+    with database.read() as session:
+        days = recent_balances(session, all_sites(session), database.now(session))
+        told = [(False, alert.sentence) for alert in open_alerts(session, ["mail", "silence", "canary"])]
+    open_days = [f"{day.site.name}, {day.day.isoformat()}: {day.unaccounted}" for day in days if not day.closes]
+    if open_days:
+        told.append((False, "Enquiries not accounted for: " + "; ".join(open_days) + ". See: frontdesk balance"))
+    elif days:
+        told.append((True, "Every enquiry of today and yesterday is accounted for."))
+    return told

@@ -33,11 +33,12 @@ def create_health(database: Database) -> Blueprint:
 
 
 def readiness(database: Database) -> dict[str, str]:
-    """Database, migrations and worker: `ok`, or what is wrong."""
+    """Database, disk, migrations and worker: `ok`, or what is wrong."""
     try:
         migrated = current(database) == head()
         return {
-            "database": "ok",
+            "database": "its file was replaced: start Frontdesk again" if database.was_replaced() else "ok",
+            "disk": "almost full: new enquiries are turned away" if database.space.is_short() else "ok",
             "migrations": "ok" if migrated else "run: frontdesk db upgrade",
             "worker": _worker(database) if migrated else "not asked",
         }

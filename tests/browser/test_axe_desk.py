@@ -114,7 +114,16 @@ def test_axe_finds_nothing(
     page = _page(browser, address, color_scheme=scheme)
     faults = _examine(page, "empty home")
     filled = _fill(database, vault, site)
-    desk = ["", "leads", "leads?state=handled&kind=call_click", "connections", "connections/new", "users", "account"]
+    desk = [
+        "",
+        "balance",
+        "leads",
+        "leads?state=handled&kind=call_click",
+        "connections",
+        "connections/new",
+        "users",
+        "account",
+    ]
     paths = [f"/desk/{path}" for path in (*desk, "connections/new/sandbox", "unreadable")]
     for width in (1280, 360):
         page.set_viewport_size({"width": width, "height": 800})

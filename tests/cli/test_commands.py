@@ -110,6 +110,18 @@ def test_a_connection_is_paused_resumed_and_removed(
     assert "no connection" in frontdesk("connection", "pause", "Sandbox CRM", code=1).stderr
 
 
+def test_everything_is_checked_when_asked(frontdesk: Frontdesk, database: Database, vault: Vault, site: Site) -> None:
+    make_connection(database, vault, site)
+    event_id = send(database, vault, site, first_name="Jane", email="jane@example.com").event_id
+    with database.read() as session:
+        now = database.now(session)
+    set_state(database, event_id, "confirmed", confirmed_at=now)
+    assert "looked at now: 1." in frontdesk("connection", "check-all", "Sandbox CRM").stdout
+    options = {"url": "http://127.0.0.1:1", "secret": "whsec_" + "a" * 32}
+    make_connection(database, vault, site, options, kind="webhook", name="Hook")
+    assert "cannot be read back" in frontdesk("connection", "check-all", "Hook", code=1).stderr
+
+
 def test_a_refused_lead_is_shown_and_sent_again(
     frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
 ) -> None:
@@ -127,6 +139,33 @@ def test_a_refused_lead_is_shown_and_sent_again(
         "waiting"
     )
     assert "no lead" in frontdesk("lead", "show", "AAA-AAA", code=1).stderr
+
+
+def test_many_are_sent_again_after_a_look(frontdesk: Frontdesk, database: Database, vault: Vault, site: Site) -> None:
+    for name in ("One", "Other"):
+        make_connection(database, vault, site, name=name)
+    for number in range(3):
+        sent = send(database, vault, site, email=f"p{number}@example.com")
+        set_state(database, sent.event_id, "refused", code=f"code{number % 2}", sentence="Not this address.")
+    retry = ("lead", "retry", "--all", "refused")
+    looked = frontdesk(*retry, "--dry-run").stdout
+    assert re.search(r"2 +One +code0 +Not this address\.", looked)
+    assert frontdesk("lead", "list", "--state", "waiting").stdout.startswith("There are no enquiries")
+    assert frontdesk(*retry, "--connection", "One", "--code", "code1").stdout == "Sent again: 1\n"
+    assert frontdesk(*retry).stdout == "Sent again: 5\n"
+    assert frontdesk(*retry).stdout == "Sent again: 0\n"
+    assert "Nothing fits" in frontdesk(*retry, "--dry-run").stdout
+    assert "no connection" in frontdesk(*retry, "--connection", "Third", code=1).stderr
+    frontdesk("lead", "retry", sent.reference, "--dry-run", code=2)
+
+
+def test_a_test_enquiry_is_begun_and_listed(frontdesk: Frontdesk, database: Database, vault: Vault, site: Site) -> None:
+    assert "frontdesk canary run SITE" in frontdesk("canary", "list").stdout
+    make_connection(database, vault, site)
+    assert "on its way" in frontdesk("canary", "run", "demo").stdout
+    (run,) = as_json(frontdesk("canary", "list", "--json"))
+    assert (run["site"], run["state"], run["started_by"], run["seen_at"]) == ("demo", "running", "command line", None)
+    assert "no site" in frontdesk("canary", "run", "nowhere", code=1).stderr
 
 
 def test_doctor_says_what_to_do(frontdesk: Frontdesk, tmp_path: Path) -> None:

@@ -148,7 +148,8 @@ def _line(one: Any) -> Any:
         return None
     if isinstance(one, Pushed):
         line = {"pushed": one.remote_id} | ({"url": one.url} if one.url else {})
-        return line | ({"record": one.record, "copies": list(one.copies)} if isinstance(one, Seen) else {})
+        seen = {"record": one.record, "copies": list(one.copies)} if isinstance(one, Seen) else {}
+        return line | seen | ({"whole": False} if isinstance(one, Seen) and not one.whole else {})
     if isinstance(one, Finding):
         return {"ok": one.ok, "says": one.sentence}
     name = type(one).__mro__[_depth(one)].__name__.lower()

@@ -57,3 +57,11 @@ def test_a_secret_that_is_none_is_refused(secret: str) -> None:
 
 def test_the_message_and_the_page_are_not_in_it() -> None:
     assert "message" not in json.dumps(_received("bob")[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "tier"), [({}, "C"), ({"drops_repeats": "no"}, "C"), ({"drops_repeats": "yes"}, "A")]
+)
+def test_only_a_receiver_that_drops_repeats_is_sent_what_it_may_have(options: dict[str, str], tier: str) -> None:
+    settings = Webhook.options().load({"url": URL, "secret": SECRET} | options)
+    assert Webhook(settings, Http()).tier == tier

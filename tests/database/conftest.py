@@ -10,7 +10,9 @@ from leads.store.models import Connection, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.database.lanes import Clock
+from tests.database.loop import Loop
 from tests.factory import make_connection, make_site
+from tests.fakes import FakeCrm
 
 
 @pytest.fixture
@@ -34,3 +36,16 @@ def site(timed: Database) -> Site:
 @pytest.fixture
 def connection(timed: Database, vault: Vault, site: Site) -> Connection:
     return make_connection(timed, vault, site)
+
+
+@pytest.fixture
+def loop(
+    timed: Database,
+    vault: Vault,
+    clock: Clock,
+    site: Site,
+    connection: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Loop:
+    """The worker's loop, with a CRM of tier A that behaves."""
+    return Loop(timed, vault, clock, site, connection.id, FakeCrm(), monkeypatch)

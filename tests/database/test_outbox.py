@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from leads.store import failpoint, outbox
 from leads.store.failpoint import Failpoint
 from leads.store.models import Attempt, Connection, Delivery, Event, Lead, RemoteRecord, Resubmission, Site
-from leads.store.outbox import Health
+from leads.store.outbox import Health, Look
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.database.lanes import WELL, Clock, delivered, delivery_of, finished, leased, outcome
@@ -479,7 +479,9 @@ def test_what_was_sent_is_confirmed_once_read_back(
     delivered(timed, connection)
     lane = leased(timed, connection)
     seen = outbox.to_check(timed, lane, 10)
-    outbox.checked(timed, lane, [outcome(item, "confirmed", remote_id="r-1", remote_url="u") for item in seen], None)
+    outbox.checked(
+        timed, lane, [Look(outcome(item, "confirmed", remote_id="r-1", remote_url="u")) for item in seen], None
+    )
     row = delivery_of(timed, event_id)
     assert (row.state, row.remote_id, row.remote_url, row.confirmed_at) == ("confirmed", "r-1", "u", clock.time)
     assert outbox.to_check(timed, lane, 10) == []
@@ -497,5 +499,5 @@ def test_what_was_sent_again_meanwhile_is_not_confirmed_by_an_old_look(
     with timed.write() as session:
         outbox.requeue(session.scalars(select(Delivery)).one(), clock())
     delivered(timed, connection)
-    outbox.checked(timed, lane, [outcome(item, "waiting", verdict="missing") for item in seen], None)
+    outbox.checked(timed, lane, [Look(outcome(item, "waiting", verdict="missing")) for item in seen], None)
     assert delivery_of(timed, event_id).state == "sent"

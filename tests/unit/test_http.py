@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
 
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, Unknown
 from integrations.core.http import LARGEST_ANSWER, Answer, Http, parse_retry_after, raise_for_status
@@ -401,3 +403,15 @@ NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 )  # fmt: skip
 def test_retry_after(value: str | None, seconds: float | None) -> None:
     assert parse_retry_after(value, NOW) == seconds
+
+
+@given(st.text())
+def test_no_retry_after_breaks_us(value: str) -> None:
+    seconds = parse_retry_after(value, NOW)
+    assert seconds is None or seconds >= 0
+
+
+def test_a_busy_server_that_says_when_is_asked_again_then() -> None:
+    with pytest.raises(Throttled) as caught:
+        raise_for_status(Answer(503, {"Retry-After": "90"}, b""))
+    assert (caught.value.code, caught.value.retry_after) == ("busy", 90)

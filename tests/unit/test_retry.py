@@ -110,6 +110,33 @@ def test_only_an_unknown_outcome_is_looked_up_first(probing: bool) -> None:
     assert not decided(TRY_LATER, probing=probing).unknown
 
 
+@pytest.mark.parametrize("result", [UNKNOWN, BUG])
+@pytest.mark.parametrize("probing", [False, True])
+def test_without_keys_an_unknown_outcome_waits_until_even_a_late_write_shows(result: Exception, probing: bool) -> None:
+    common = {"attempts": 0, "age": timedelta(0), "now": NOW, "policy": POLICY, "chance": 0.0, "probing": probing}
+    decision = decide(result, **common, tier="B", settle=90)  # type: ignore[arg-type]  # a dict of mixed values
+    assert (decision.state, decision.due_at, decision.unknown) == ("waiting", NOW + timedelta(seconds=90), True)
+    sure = decide(TRY_LATER, **common, tier="B", settle=90)  # type: ignore[arg-type]  # as above
+    assert sure.due_at < NOW + timedelta(seconds=90)
+
+
+@pytest.mark.parametrize("result", [UNKNOWN, BUG])
+@given(st.integers(0, 50), ages, st.booleans())
+def test_where_the_crm_cannot_be_asked_an_unknown_outcome_goes_to_a_person(
+    result: Exception, attempts: int, age: timedelta, probing: bool
+) -> None:
+    decision = decide(result, attempts=attempts, age=age, now=NOW, policy=POLICY, chance=0.5, probing=probing, tier="C")
+    assert (decision.state, decision.unknown) == ("refused", False), "once a person says send, it is sent"
+    code, sentence = describe(result, "C")
+    assert code == "unknown_outcome"
+    assert "may have arrived" in sentence
+
+
+def test_what_surely_did_not_arrive_is_tried_again_with_every_tier() -> None:
+    decision = decide(TRY_LATER, attempts=0, age=timedelta(0), now=NOW, policy=POLICY, chance=0.5, tier="C")
+    assert decision == decided(TRY_LATER)
+
+
 def test_an_unknown_outcome_stays_unknown_when_it_expires() -> None:
     assert decided(UNKNOWN, attempts=3).unknown
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from marshmallow import ValidationError
 
-from leads.intake.schemas import CallClickSchema, ConsultationSchema, e164
+from leads.fields import e164
+from leads.intake.schemas import CallClickSchema, ConsultationSchema
 
 LEAST = {"site": "demo", "id": "1", "email": "jane@example.com"}
 

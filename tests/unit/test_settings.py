@@ -111,6 +111,40 @@ def test_every_spelling_of_postgresql_is_taken(scheme: str) -> None:
     assert settings.database_url == "postgresql+psycopg://u@db/frontdesk"
 
 
+def test_a_mail_server_is_asked_for_where_addresses_are_given() -> None:
+    assert mistakes(ALERT_EMAILS="ops@clinic.example") == [
+        "FRONTDESK_SMTP_HOST: is needed to send to FRONTDESK_ALERT_EMAILS",
+        "FRONTDESK_SMTP_FROM: is needed to send to FRONTDESK_ALERT_EMAILS",
+    ]
+
+
+@pytest.mark.parametrize(("security", "port"), [("starttls", 587), ("tls", 465), ("none", 25)])
+def test_a_mail_server_has_its_usual_port_and_sender(security: str, port: int) -> None:
+    settings = load_settings(
+        {
+            "FRONTDESK_ALERT_EMAILS": "ops@clinic.example, it@agency.example",
+            "FRONTDESK_SMTP_HOST": "mail.example",
+            "FRONTDESK_SMTP_SECURITY": security,
+            "FRONTDESK_SMTP_USER": "frontdesk@clinic.example",
+        }
+    )
+    assert settings.alert_emails == {"ops@clinic.example", "it@agency.example"}
+    assert (settings.smtp_port, settings.smtp_from) == (port, "frontdesk@clinic.example")
+
+
+def test_durations_and_hours() -> None:
+    settings = load_settings({"FRONTDESK_ALERT_AFTER": "2h", "FRONTDESK_DIGEST_AT": "off"})
+    assert (settings.alert_after, settings.digest_at) == (timedelta(hours=2), None)
+    assert (load_settings({}).alert_after, load_settings({}).digest_at) == (timedelta(minutes=30), 8)
+    told = mistakes(ALERT_AFTER="30", DIGEST_AT="24", ALERT_EMAILS="nobody", METRICS_TOKEN="short", SMTP_FROM="a@b c")
+    assert len(told) == 5
+
+
+def test_no_secret_is_shown() -> None:
+    secrets = {"SMTP_PASSWORD": "s3cret", "ALERT_URLS": "mailto://u:s3cret@h", "METRICS_TOKEN": "s3cret-s3cret-s3cret"}
+    assert "s3cret" not in repr(load_settings({f"FRONTDESK_{name}": value for name, value in secrets.items()}))
+
+
 def test_settings_do_not_change_and_do_not_show_the_password() -> None:
     settings = load_settings({"FRONTDESK_DATABASE_URL": "postgres://u:s3cret@db/frontdesk"})
     assert "s3cret" not in repr(settings)
@@ -127,3 +161,18 @@ def test_the_example_uncommented_is_the_default() -> None:
     environ = dict(line.split("=", 1) for line in lines)
     assert len(environ) == len(SettingsSchema().fields)
     assert load_settings(environ) == load_settings({})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DATABASE_URL", "mysql://user:hidden@host/name"),
+        ("DATABASE_URL", "hidden"),
+        ("PUBLIC_URL", "hidden"),
+        ("ALLOWED_PRIVATE_HOSTS", "http://hidden/"),
+    ],
+)
+def test_an_address_of_the_wrong_form_is_told_at_the_start(variable: str, value: str) -> None:
+    [told] = mistakes(**{variable: value})
+    assert told.startswith(f"FRONTDESK_{variable}: must be")
+    assert "hidden" not in told

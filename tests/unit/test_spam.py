@@ -39,6 +39,10 @@ def test_faster_than_a_person_is_suspected() -> None:
     assert "faster" in (sent_after(2.9) or "")
 
 
+def test_a_form_from_before_the_clock_was_set_back_is_not_suspected() -> None:
+    assert sent_after(-3600) is None
+
+
 def test_a_signature_of_somebody_else_is_suspected() -> None:
     stranger = SpamCheck(b"x" * 32, 3, 3, frozenset())
     assert "not ours" in (sent_after(10, token_of=stranger) or "")

@@ -40,7 +40,7 @@ def site(database: Database, vault: Vault) -> Site:
 @pytest.fixture
 def app(settings: Settings, database: Database, site: Site, monkeypatch: pytest.MonkeyPatch) -> Flask:
     # One engine for the application and the test, which closes it.
-    monkeypatch.setattr("leads.app.Database", lambda _url: database)
+    monkeypatch.setattr("leads.app.Database", lambda _url, **_: database)
     return create_app(settings)
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 from flask import Flask
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from leads.store import outbox
-from leads.store.models import Connection, Site, Unreadable, new_id
+from leads.store.models import CanaryRun, Connection, Site, Unreadable, new_id
 from leads.store.session import Database
+from leads.store.space import Space
 from leads.store.vault import Vault
 from tests.factory import make_connection, make_site, send
 from tests.web.desk import Person, beat, lead_of, plain, set_state, signed_in
@@ -51,6 +53,15 @@ def _remove_connections(database: Database) -> None:
         now = database.now(session)
         for connection in session.scalars(select(Connection)):
             outbox.remove(session, connection, now)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_an_almost_full_disk_comes_before_all_else(sentence: Sentence, database: Database, tmp_path: Path) -> None:
+    database.space = Space(tmp_path, 2**60)
+    assert sentence() == (
+        "The server’s disk is almost full: visitors are asked to send their enquiry again later.",
+        "bad",
+    )
 
 
 def test_nothing_yet(sentence: Sentence, anna: Person) -> None:
@@ -224,3 +235,44 @@ def test_other_answers_under_the_same_id_are_shown(database: Database, vault: Va
     assert found is not None
     assert anna.post(found[0]).location == lead
     assert "sent again with other answers" not in anna.get("/desk/")
+
+
+def _test_run(database: Database, **values: object) -> CanaryRun:
+    with database.write() as session:
+        now = database.now(session)
+        site_id = session.scalars(select(Site.id)).one()
+        run = CanaryRun(site_id=site_id, started_by="anna", started_at=now - timedelta(seconds=9), **values)
+        session.add(run)
+    return run
+
+
+def _canary_line(person: Person) -> str:
+    found = re.search(r'<li id="canary-demo">.*?</li>', person.get("/desk/"), re.DOTALL)
+    assert found is not None
+    return plain(found[0])
+
+
+def test_how_the_last_test_enquiry_went(anna: Person, database: Database) -> None:
+    assert "Test enquiry: none was sent yet." in _canary_line(anna)
+    _test_run(database, state="failed", sentence="The form did not answer.", ended_at=datetime.now(UTC))
+    assert re.search(r"failed, today, \d\d:\d\d E[SD]T\. The form did not answer\.", _canary_line(anna))
+    with database.write() as session:
+        now = database.now(session)
+        session.execute(delete(CanaryRun))
+    _test_run(database, state="ok", seen_at=now - timedelta(seconds=7.2), removed_at=now, ended_at=now)
+    assert re.search(r"arrived in 1\.\d s, today, \d\d:\d\d E[SD]T, removed again\.", _canary_line(anna))
+
+
+def test_the_button_that_tests_the_whole_way(anna: Person, app: Flask, database: Database) -> None:
+    assert "Test the whole way now" in _canary_line(anna)
+    anna.post("/desk/canary/demo")
+    line = _canary_line(anna)
+    assert "on its way" in line
+    assert "Test the whole way now" not in line
+    with database.read() as session:
+        run = session.scalars(select(CanaryRun)).one()
+        assert (run.started_by, run.state) == ("anna", "running")
+    anna.post("/desk/canary/nowhere", 404)
+    sam = signed_in(app, database, "sam", "staff")
+    assert "Test the whole way now" not in _canary_line(sam)
+    sam.post("/desk/canary/demo", 403)

@@ -9,6 +9,7 @@ import time_machine
 from flask import Flask
 from sqlalchemy import select
 
+from leads.desk.auth import Throttle
 from leads.store.models import User, new_id
 from leads.store.session import Database
 from leads.store.staff import add_user
@@ -81,22 +82,44 @@ def test_a_wrong_password_and_an_unknown_name_get_the_same_answer(app: Flask, da
     assert "The name or the password is not right." in wrong.text
 
 
-def test_after_ten_wrong_passwords_a_name_has_to_wait(app: Flask, database: Database) -> None:
+def test_after_ten_wrong_passwords_one_has_to_wait_but_nobody_else_has(app: Flask, database: Database) -> None:
     make_user(database)
     make_user(database, "tom")
-    for number in range(10):
-        Person(app, f"198.51.100.{number}").sign_in("anna", "guess", 401)
+    for _ in range(10):
+        Person(app, "203.0.113.9").sign_in("anna", "guess", 401)
     late = Person(app, "203.0.113.9").sign_in("anna", PASSWORD, 429)
     assert "Please wait 15 minutes" in late.text
-    Person(app, "203.0.113.9").sign_in("tom")
+    Person(app, "203.0.113.9").sign_in("tom")  # staff of one clinic share an address
+    Person(app, "198.51.100.7").sign_in("anna")  # and a stranger locks nobody out at home
 
 
-def test_after_ten_wrong_passwords_an_address_has_to_wait(app: Flask, database: Database) -> None:
-    make_user(database)
+def test_an_address_that_tries_many_names_has_to_wait(database_url: str) -> None:
+    throttle = Throttle(failures=2)
     for number in range(10):
-        Person(app, "2001:db8::1").sign_in(f"name{number}", "guess", 401)
-    Person(app, "2001:db8::2").sign_in("anna", PASSWORD, 429)
-    Person(app, "2001:db8:1::1").sign_in("anna")
+        assert throttle.allows(f"name{number}", "2001:db8::1")
+        throttle.failed(f"name{number}", "2001:db8::1")
+    throttle.succeeded("name3", "2001:db8::1")
+    assert not throttle.allows("anna", "2001:db8::2"), "a neighbour in the same network"
+    assert throttle.allows("anna", "2001:db8:1::1")
+
+
+def test_a_name_that_is_tried_from_everywhere_has_to_wait(database_url: str) -> None:
+    throttle = Throttle(failures=2)
+    for number in range(20):
+        assert throttle.allows("anna", f"198.51.100.{number}")
+        throttle.failed("anna", f"198.51.100.{number}")
+    assert not throttle.allows("Anna ", "203.0.113.9")
+
+
+def test_a_kept_cookie_is_worth_nothing_after_signing_out(app: Flask, database: Database) -> None:
+    make_user(database)
+    anna = Person(app)
+    anna.sign_in("anna")
+    kept = anna.client.get_cookie("frontdesk")
+    assert kept
+    anna.post("/desk/sign-out")
+    anna.client.set_cookie("frontdesk", kept.value)
+    assert anna.client.get("/desk/leads").location.startswith("/desk/sign-in")
 
 
 def test_a_one_time_password_must_be_replaced_first(app: Flask, database: Database) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -16,6 +17,7 @@ from markupsafe import escape
 from sqlalchemy import update
 
 from leads.intake.spam import HONEYPOT
+from leads.store import canary
 from leads.store.models import ConsentText, Site
 from leads.store.sites import DEFAULT_CONSENT
 from tests.web.pages import FORM, JANE, ORIGIN, filled, opened, page_of
@@ -189,6 +191,23 @@ def test_too_many_from_one_address_are_held(client: FlaskClient, stored: Stored)
         data = JANE | {"email": f"p{number}@example.com", "phone": ""}
         assert client.post(FORM, data=data, environ_overrides=STRANGER).status_code == 303
     assert [event.hold_code for event in stored.events()] == [None] * 5 + ["spam"] * 2
+
+
+def test_a_test_of_our_own_is_marked_and_nobody_else_can_mark_one(
+    client: FlaskClient, stored: Stored, site: Site
+) -> None:
+    for wrong in ("yes", "made.up", "x" * 4000):
+        client.post(FORM, data=filled(client, **{canary.FIELD: wrong}, email=f"{len(wrong)}@example.com", phone=""))
+    assert [(event.is_test, event.hold_code) for event in stored.events()] == [(False, None)] * 3
+    assert canary.FIELD not in str(stored.answers())
+    with stored.database.write() as session:
+        run = canary.start(session, site, "anna", stored.database.now(session))
+    marked = opened(client, wait=0) | JANE | {canary.FIELD: canary.mark(stored.vault, run)}
+    assert client.post(FORM, data=marked).status_code == 303
+    assert client.post(FORM, data=marked).status_code == 303
+    assert [(event.is_test, event.hold_code) for event in stored.events()][3:] == [(True, None)]
+    with time_machine.travel(time.time() + 3600):
+        assert canary.run_of(stored.vault, site, marked[canary.FIELD]) is None, "the mark is good for ten minutes"
 
 
 def test_without_consent_it_is_held(client: FlaskClient, stored: Stored) -> None:

@@ -6,10 +6,11 @@ deliveries with a token, and `finish` writes down what became of them, for the h
 """
 
 from leads.store.outbox.arrivals import HOLD_SENTENCES, Accepted, NewEvent, accept, backfill
-from leads.store.outbox.decisions import handled, pause, release_hold, remove, requeue, resume
+from leads.store.outbox.decisions import handled, pause, release_hold, remove, requeue, requeue_all_of, resume
+from leads.store.outbox.drift import settle
 from leads.store.outbox.lanes import Claimed, Lane, claim, lease, ready, release
-from leads.store.outbox.outcomes import Health, Outcome, bring_forward, finish, give_back
-from leads.store.outbox.proof import checked, retired, to_check, to_retire
+from leads.store.outbox.outcomes import Health, Outcome, bring_forward, finish, give_back, last_in_doubt
+from leads.store.outbox.proof import Look, check_all, checked, retired, to_check, to_retire
 
 __all__ = [
     "HOLD_SENTENCES",
@@ -17,16 +18,19 @@ __all__ = [
     "Claimed",
     "Health",
     "Lane",
+    "Look",
     "NewEvent",
     "Outcome",
     "accept",
     "backfill",
     "bring_forward",
+    "check_all",
     "checked",
     "claim",
     "finish",
     "give_back",
     "handled",
+    "last_in_doubt",
     "lease",
     "pause",
     "ready",
@@ -34,8 +38,10 @@ __all__ = [
     "release_hold",
     "remove",
     "requeue",
+    "requeue_all_of",
     "resume",
     "retired",
+    "settle",
     "to_check",
     "to_retire",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -21,6 +22,14 @@ def requeue(delivery: Delivery, now: datetime) -> None:
     delivery.code = delivery.sentence = delivery.field = None
     delivery.missing, delivery.tries_from = 0, now
     reach("requeue.written")
+
+
+def requeue_all_of(session: Session, lead_id: UUID, connection_id: UUID, now: datetime) -> None:
+    """A lead's details were corrected: all that was refused or waits at this connection goes again, in order."""
+    here = (Delivery.lead_id == lead_id, Delivery.connection_id == connection_id)
+    stuck = select(Delivery).where(*here, Delivery.state.in_(("refused", "waiting"))).with_for_update()
+    for delivery in session.scalars(stuck).all():
+        requeue(delivery, now)
 
 
 def release_hold(session: Session, event: Event, lead: Lead, now: datetime) -> int:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from leads.store.failpoint import reach
-from leads.store.models import Connection, Delivery, Event, Lead, RemoteRecord, Site, new_id
+from leads.store.models import CanaryRun, Connection, Delivery, Event, Lead, RemoteRecord, Site, new_id
 from leads.store.session import Database
 
 
@@ -27,12 +27,16 @@ class Lane:
 
 
 def ready(session: Session, now: datetime) -> list[UUID]:
-    """Connections that have something due, may be used now and are in nobody's hands."""
+    """Connections that have something due, may be used now and are in nobody's hands.
+
+    One that is out of use is due for its probe even when nothing waits for it, else it would never be seen to work.
+    """
     due = exists().where(Delivery.connection_id == Connection.id, _due(now))
     unread = exists().where(Delivery.connection_id == Connection.id, to_check_now(now))
     retiring = exists().where(RemoteRecord.connection_id == Connection.id, may_retire())
-    work = or_(due, unread, retiring)
-    return list(session.scalars(select(Connection.id).where(_usable(now), _free(now), work)))
+    tests = Connection.id.in_(to_remove_now(now).with_only_columns(Delivery.connection_id))
+    work = or_(due, unread, retiring, tests, Connection.state == "failing")
+    return list(session.scalars(select(Connection.id).where(usable(now), _free(now), work)))
 
 
 def lease(database: Database, connection_id: UUID, worker: str, seconds: float) -> Lane | None:
@@ -42,7 +46,7 @@ def lease(database: Database, connection_id: UUID, worker: str, seconds: float) 
         now = database.now(session)
         row = session.execute(
             update(Connection)
-            .where(Connection.id == connection_id, _usable(now), _free(now))
+            .where(Connection.id == connection_id, usable(now), _free(now))
             .values(lease_worker=worker, lease_token=token, lease_until=now + timedelta(seconds=seconds))
             .returning(Connection.state)
         ).one_or_none()
@@ -63,7 +67,8 @@ def release(database: Database, lane: Lane) -> None:
     reach("release.committed")
 
 
-def _usable(now: datetime) -> ColumnElement[bool]:
+def usable(now: datetime) -> ColumnElement[bool]:
+    """A connection that calls may be made to: it works, or its probe is due, and the CRM has not asked for quiet."""
     probe = and_(Connection.state == "failing", Connection.probe_at <= now)
     quiet = and_(Connection.wait_until.is_not(None), Connection.wait_until > now)
     return and_(Connection.removed_at.is_(None), or_(Connection.state == "working", probe), ~quiet)
@@ -80,7 +85,8 @@ def _due(now: datetime) -> ColumnElement[bool]:
 
 
 def to_check_now(now: datetime) -> ColumnElement[bool]:
-    return and_(Delivery.state == "sent", Delivery.check_at <= now)
+    """What was sent just now, and what was confirmed and is looked at again for some weeks."""
+    return and_(Delivery.state.in_(("sent", "confirmed")), Delivery.check_at <= now)
 
 
 def may_retire() -> ColumnElement[bool]:
@@ -92,6 +98,17 @@ def may_retire() -> ColumnElement[bool]:
         Delivery.state.in_(("waiting", "sending")),
     )
     return and_(RemoteRecord.retire.is_(True), ~moving)
+
+
+def to_remove_now(now: datetime) -> Select[UUID]:
+    """Deliveries of tests that their CRM has shown to hold, or may hold, and that are to be removed there."""
+    answered = and_(Delivery.state == "sent", Delivery.check_at.is_(None))
+    there = or_(Delivery.state.in_(("confirmed", "refused", "expired")), answered)
+    return (
+        select(Delivery.id)
+        .join(CanaryRun, CanaryRun.event_id == Delivery.event_id)
+        .where(CanaryRun.removed_at.is_(None), there, Delivery.remote_id.is_not(None), Delivery.due_at <= now)
+    )
 
 
 class Claimed(NamedTuple):
@@ -116,7 +133,7 @@ def claim(database: Database, lane: Lane, limit: int, seconds: float) -> list[Cl
         now = database.now(session)
         until = now + timedelta(seconds=seconds)
         held = update(Connection).where(
-            Connection.id == lane.connection_id, Connection.lease_token == lane.token, _usable(now)
+            Connection.id == lane.connection_id, Connection.lease_token == lane.token, usable(now)
         )
         if session.execute(held.values(lease_until=until).returning(Connection.id)).one_or_none() is None:
             return []

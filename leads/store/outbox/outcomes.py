@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import select, update
@@ -51,15 +51,19 @@ class Health:
     wait_until: datetime | None = None
 
 
-def finish(database: Database, lane: Lane, outcomes: Sequence[Outcome], health: Health) -> int:
-    """Write down what became of claimed deliveries, in one commit. Returns how many another worker had taken over."""
+def finish(database: Database, lane: Lane, outcomes: Sequence[Outcome], health: Health | None) -> int:
+    """Write down what became of claimed deliveries, in one commit. health: None when the CRM was not asked.
+
+    Returns how many another worker had taken over.
+    """
     fenced = 0
     with database.write() as session:
         now = database.now(session)
         people = _turned_out_to_be(session, [outcome.claimed.lead.id for outcome in outcomes])
         for outcome in outcomes:
             fenced += not _finish_one(session, outcome, people.get(outcome.claimed.lead.id), now)
-        report(session, lane, health, now)
+        if health is not None:
+            report(session, lane, health, now)
         reach("finish.written")
     reach("finish.committed")
     return fenced
@@ -152,8 +156,8 @@ def bring_forward(session: Session, connection_id: UUID, now: datetime) -> None:
     )
 
 
-def give_back(database: Database, claimed: Sequence[Claimed]) -> None:
-    """Return deliveries of which nothing was sent: no attempt, due at once."""
+def give_back(database: Database, claimed: Sequence[Claimed], due_at: datetime | None = None) -> None:
+    """Return deliveries of which nothing was sent: no attempt, due at once or at `due_at`."""
     with database.write() as session:
         for item in claimed:
             session.execute(
@@ -161,6 +165,7 @@ def give_back(database: Database, claimed: Sequence[Claimed]) -> None:
                 .where(Delivery.id == item.delivery.id, Delivery.token == item.token, Delivery.state == "sending")
                 .values(
                     state="waiting",
+                    due_at=due_at or item.delivery.due_at,
                     token=None,
                     lease_until=None,
                     unknown=item.left_behind or item.delivery.unknown,
@@ -168,3 +173,11 @@ def give_back(database: Database, claimed: Sequence[Claimed]) -> None:
             )
         reach("returned.written")
     reach("returned.committed")
+
+
+def last_in_doubt(database: Database, delivery_ids: Sequence[UUID]) -> dict[UUID, datetime]:
+    """Delivery → when the last try ended of which nobody knows whether it was written."""
+    unsure = (Attempt.delivery_id.in_(delivery_ids), Attempt.verdict.in_(("Unknown", "Bug")))
+    with database.read() as session:
+        tries = session.scalars(select(Attempt).where(*unsure).order_by(Attempt.started_at, Attempt.id)).all()
+    return {one.delivery_id: one.started_at + timedelta(milliseconds=one.milliseconds) for one in tries}

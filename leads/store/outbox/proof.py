@@ -1,48 +1,96 @@
-"""Proof: what was sent is read back, and records that nothing needs any more go."""
+"""Proof: what was sent is read back, again each night for some weeks, and records that nothing needs any more go."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, exists, select, update
+from sqlalchemy.orm import Session
 
 from leads.store.failpoint import reach
-from leads.store.models import Delivery, RemoteRecord
-from leads.store.outbox.lanes import Claimed, Lane, as_claimed, may_retire, to_check_now, with_details
+from leads.store.models import Connection, Delivery, Event, RemoteRecord
+from leads.store.outbox import drift
+from leads.store.outbox.lanes import Claimed, Lane, as_claimed, may_retire, to_check_now, usable, with_details
 from leads.store.outbox.outcomes import Health, Outcome, attempt_of, report
 from leads.store.session import Database
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at the CRM showed of a delivery. outcome: its verdict is `confirmed`, `missing` or an error's name.
+
+    digests: the CRM's field → keyed hash (hex) of its value now; None when this CRM does not tell. copies: ids of other
+    records of the same person.
+    """
+
+    outcome: Outcome
+    digests: Mapping[str, str] | None = None
+    copies: tuple[str, ...] = ()
+
+
 def to_check(database: Database, lane: Lane, limit: int) -> list[Claimed]:
-    """Sent deliveries that are to be read back from the CRM now."""
+    """What is to be read back from the CRM now, what was only just sent first.
+
+    An empty list also when the lane was lost or its connection may no longer be used.
+    """
     with database.read() as session:
         now = database.now(session)
-        here = (Delivery.connection_id == lane.connection_id, to_check_now(now))
-        rows = session.execute(with_details().where(*here).order_by(Delivery.check_at).limit(limit)).all()
-    return [as_claimed(row, lane.token) for row in rows]
+        mine = exists().where(Connection.id == lane.connection_id, Connection.lease_token == lane.token, usable(now))
+        here = (Delivery.connection_id == lane.connection_id, to_check_now(now), mine)
+        for state in ("sent", "confirmed"):
+            due = with_details().where(*here, Delivery.state == state).order_by(Delivery.check_at).limit(limit)
+            if rows := session.execute(due).all():
+                return [as_claimed(row, lane.token) for row in rows]
+    return []
 
 
-def checked(database: Database, lane: Lane, outcomes: Sequence[Outcome], health: Health | None) -> None:
-    """Write down what was read back. What changed meanwhile is left alone. health: None when all is well."""
+def checked(database: Database, lane: Lane, looks: Sequence[Look], health: Health | None) -> None:
+    """Write down what was read back. What changed meanwhile is left alone. health: None when nothing was asked."""
     with database.write() as session:
         now = database.now(session)
-        for outcome in outcomes:
-            seen = outcome.claimed.delivery
+        for look in looks:
+            seen = look.outcome.claimed.delivery
             row = session.get(Delivery, seen.id, with_for_update=True)
-            if row is None or row.state != "sent" or row.sent_at != seen.sent_at:
-                continue
-            row.state, row.due_at, row.check_at = outcome.state, outcome.due_at, outcome.check_at
-            row.code, row.sentence = outcome.code, outcome.sentence
-            row.missing += outcome.verdict == "missing"
-            if outcome.state == "confirmed":
-                row.confirmed_at, row.remote_id, row.remote_url = now, outcome.remote_id, outcome.remote_url
-            session.add(attempt_of(outcome))
+            if row is not None and (row.state, row.sent_at) == (seen.state, seen.sent_at):
+                _write(session, row, look, now)
         if health is not None:
             report(session, lane, health, now)
         session.flush()
         reach("checked.written")
     reach("checked.committed")
+
+
+def _write(session: Session, row: Delivery, look: Look, now: datetime) -> None:
+    outcome = look.outcome
+    if row.state == "sent":
+        _first_look(session, row, outcome, now)
+    if outcome.verdict == "missing":
+        drift.gone(session, row, "deleted" if row.state == "confirmed" else "never_stored", now)
+    if outcome.verdict == "confirmed":
+        row.remote_id, row.remote_url = outcome.remote_id, outcome.remote_url
+        drift.seen(session, row, look.digests, look.copies, now)
+    row.check_at = outcome.check_at
+
+
+def _first_look(session: Session, row: Delivery, outcome: Outcome, now: datetime) -> None:
+    row.state, row.due_at, row.unknown = outcome.state, outcome.due_at, outcome.unknown
+    row.code, row.sentence = outcome.code, outcome.sentence
+    row.missing += outcome.verdict == "missing"
+    if outcome.state == "confirmed":
+        row.confirmed_at = now
+    session.add(attempt_of(outcome))
+
+
+def check_all(session: Session, connection_id: UUID, days: int, now: datetime) -> int:
+    """Look now at all that was confirmed in the last days. Returns how many deliveries."""
+    real = exists().where(Event.id == Delivery.event_id, Event.is_test.is_(False))
+    here = (Delivery.connection_id == connection_id, Delivery.state == "confirmed", real)
+    lately = Delivery.confirmed_at >= now - timedelta(days=days)
+    rows = session.scalars(update(Delivery).where(*here, lately).values(check_at=now).returning(Delivery.id))
+    return len(rows.all())
 
 
 def to_retire(database: Database, lane: Lane) -> tuple[list[UUID], list[str]]:

@@ -9,8 +9,20 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from leads.store.models import Action, Attempt, Connection, ConsentText, Delivery, Event, Lead, Resubmission, Site
+from leads.store.models import (
+    Action,
+    Attempt,
+    Connection,
+    ConsentText,
+    Delivery,
+    Drift,
+    Event,
+    Lead,
+    Resubmission,
+    Site,
+)
 from leads.store.people import person_behind, person_of
+from leads.store.queries.drift import drifts_of
 from leads.store.vault import Vault
 
 
@@ -21,6 +33,7 @@ class DeliveryStory(NamedTuple):
     connection: Connection
     attempts: list[Attempt]
     actions: list[Action]
+    drifts: list[Drift]
 
 
 class EventStory(NamedTuple):
@@ -75,4 +88,5 @@ def _event_story(session: Session, vault: Vault, event: Event) -> EventStory:
 def _delivery_story(session: Session, delivery: Delivery, connection: Connection) -> DeliveryStory:
     tries = select(Attempt).where(Attempt.delivery_id == delivery.id).order_by(Attempt.started_at, Attempt.id)
     actions = select(Action).where(Action.delivery_id == delivery.id).order_by(Action.at, Action.id)
-    return DeliveryStory(delivery, connection, list(session.scalars(tries)), list(session.scalars(actions)))
+    tried, decided = list(session.scalars(tries)), list(session.scalars(actions))
+    return DeliveryStory(delivery, connection, tried, decided, drifts_of(session, delivery.id))

@@ -26,7 +26,7 @@ ARRIVED = ("sent", "confirmed")
 # Held because it was set up so, not because somebody has to look.
 HELD_ON_PURPOSE = ("paused", "unknown_caller")
 # The first of these that one of a lead's deliveries has is what the list says of the lead.
-_URGENCY = ("refused", "expired", "held", "sending", "waiting", "sent", "confirmed", "handled", "erased")
+URGENCY = ("refused", "expired", "held", "sending", "waiting", "sent", "confirmed", "handled", "erased")
 
 
 class Standing(NamedTuple):
@@ -120,7 +120,7 @@ def _beyond(place: Cursor, *, newer: bool) -> ColumnElement[bool]:
 
 
 def _chosen(chosen: LeadFilter) -> list[ColumnElement[bool]]:
-    where: list[ColumnElement[bool]] = [Lead.merged_into.is_(None)]
+    where: list[ColumnElement[bool]] = [Lead.merged_into.is_(None), Lead.is_test.is_(False)]
     if chosen.states:
         where.append(_in_states(chosen))
     if chosen.kind:
@@ -166,15 +166,14 @@ def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[LeadRow
 
 def most_urgent(standings: Iterable[Standing]) -> Standing | None:
     """Of several, the one that somebody should know first."""
-    return min(standings, key=lambda standing: (_URGENCY.index(standing.state), standing.code or ""), default=None)
+    return min(standings, key=lambda standing: (URGENCY.index(standing.state), standing.code or ""), default=None)
 
 
 def lead_by_code(session: Session, typed: str) -> Lead | None:
     """The lead with this reference code, in any case, with or without hyphen; a merged caller leads to the person."""
     letters = re.sub(r"[\s-]", "", typed).upper()
-    lead = (
-        session.scalar(select(Lead).where(Lead.code == f"{letters[:3]}-{letters[3:]}")) if len(letters) == 6 else None
-    )
+    coded = (Lead.code == f"{letters[:3]}-{letters[3:]}", Lead.is_test.is_(False))
+    lead = session.scalar(select(Lead).where(*coded)) if len(letters) == 6 else None
     return person_behind(session, lead) if lead else None
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
-from leads.store.models import Action, Connection, Delivery, Site, Unreadable, User, Worker
+from leads.store.models import Action, Connection, Delivery, Event, Site, Unreadable, User, Worker
 
 
 def sites(session: Session) -> list[Site]:
@@ -22,6 +22,12 @@ def connections_in_use(session: Session) -> list[Connection]:
     """All connections that were not removed, oldest first."""
     in_use = select(Connection).where(Connection.removed_at.is_(None))
     return list(session.scalars(in_use.order_by(Connection.created_at, Connection.id)))
+
+
+def served_sites(session: Session) -> list[Site]:
+    """Sites with a connection that staff have not paused."""
+    in_use = (Connection.site_id == Site.id, Connection.removed_at.is_(None), Connection.state != "paused")
+    return list(session.scalars(select(Site).where(exists().where(*in_use)).order_by(Site.created_at, Site.id)))
 
 
 def worker_seen_at(session: Session) -> datetime | None:
@@ -38,9 +44,14 @@ def count(session: Session, column: Any, *where: ColumnElement[bool]) -> int:
     return session.scalar(select(func.count(column)).where(*where)) or 0
 
 
+def is_real() -> ColumnElement[bool]:
+    """Deliveries of enquiries that visitors sent, without our own tests."""
+    return Delivery.event_id.not_in(select(Event.id).where(Event.is_test))
+
+
 def connection_counts(session: Session, connection_id: UUID) -> dict[str, int]:
     """Of one connection: state → how many deliveries."""
-    here = select(Delivery.state, func.count()).where(Delivery.connection_id == connection_id)
+    here = select(Delivery.state, func.count()).where(Delivery.connection_id == connection_id, is_real())
     return dict(session.execute(here.group_by(Delivery.state)).all())
 
 

@@ -8,14 +8,18 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Subquery, case, exists, func, select
+from sqlalchemy import Subquery, and_, case, exists, func, select
 from sqlalchemy.orm import Session
 
-from leads.store.models import Connection, Delivery, Event, Resubmission, Site, Unreadable
-from leads.store.queries.lists import connections_in_use, count, sites, start_of_day, worker_seen_at
+from leads.store.alerts import open_alerts
+from leads.store.models import Alert, Connection, Delivery, Event, Resubmission, Site, Unreadable
+from leads.store.queries.balance import DayBalance, recent_balances
+from leads.store.queries.drift import drift_counts
+from leads.store.queries.lists import connections_in_use, count, is_real, sites, start_of_day, worker_seen_at
 
 SILENT_AFTER = timedelta(seconds=20)  # a worker beats every five seconds
 _MOST_RESUBMITTED = 50
+_ONLY_AS_ALERTS = ("mail", "silence", "balance")  # the others are told by connections, waits and the worker
 _NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
 
 
@@ -48,6 +52,8 @@ class Overview:
 
     checking: sent, and not read back from the CRM yet. unreadable: not yet seen by a person.
     resubmitted: leads who sent other answers under the same browser id, not yet seen; at most _MOST_RESUBMITTED.
+    drift: kind → how many records the CRM no longer holds as they were confirmed, and nobody has seen to.
+    balances: of yesterday and today. alerts: what is wrong and does not show otherwise.
     """
 
     now: datetime
@@ -60,6 +66,9 @@ class Overview:
     today: Sequence[Today]
     unreadable: int
     resubmitted: Sequence[UUID]
+    drift: Mapping[str, int]
+    balances: Sequence[DayBalance]
+    alerts: Sequence[Alert]
 
     @property
     def worker_is_silent(self) -> bool:
@@ -69,28 +78,33 @@ class Overview:
 
 def overview(session: Session, now: datetime) -> Overview:
     """How everything stands at `now`."""
-    connections = connections_in_use(session)
-    waits = _waits(session, connections) + _without_connection(session, connections)
+    known, connections = sites(session), connections_in_use(session)
+    waits = _waits(session, connections) + without_connection(session, connections)
     waiting = _waiting(session)
     waiting["no_connection"] = sum(wait.number for wait in waits if wait.reason == "no_connection")
     return Overview(
         now=now,
         worker_seen_at=worker_seen_at(session),
-        any_event=session.scalar(select(Event.id).limit(1)) is not None,
+        any_event=session.scalar(select(Event.id).where(Event.is_test.is_(False)).limit(1)) is not None,
         waiting={reason: count for reason, count in waiting.items() if count},
         waits=waits,
         checking=_checking(session, connections),
         connections=connections,
-        today=[_today(session, site, now) for site in sites(session)],
+        today=[_today(session, site, now) for site in known],
         unreadable=count(session, Unreadable.id, Unreadable.seen_at.is_(None)),
         resubmitted=_resubmitted(session),
+        drift=drift_counts(session),
+        balances=recent_balances(session, known, now),
+        alerts=open_alerts(session, _ONLY_AS_ALERTS),
     )
 
 
 def _not_arrived() -> Subquery:
     """Every delivery that has not arrived, with the reason: on_the_way, problem, paused, unknown_caller, spam,
-    no_consent, removed, refused or expired."""
+    no_consent, removed, refused, unknown_outcome, missing or expired."""
+    told_apart = Delivery.code.in_(("unknown_outcome", "missing"))
     reason = case(
+        (and_(Delivery.state == "refused", told_apart), Delivery.code),
         (Delivery.state == "held", Delivery.code),
         (Delivery.state.in_(("refused", "expired")), Delivery.state),
         (Connection.state == "failing", "problem"),
@@ -109,7 +123,7 @@ def _not_arrived() -> Subquery:
             Delivery.due_at,
         )
         .join(Connection, Connection.id == Delivery.connection_id)
-        .where(Delivery.state.in_(_NOT_ARRIVED))
+        .where(Delivery.state.in_(_NOT_ARRIVED), is_real())
         .subquery()
     )
 
@@ -138,12 +152,13 @@ def _waits(session: Session, connections: Iterable[Connection]) -> list[Wait]:
     return [Wait(reason, by_id.get(id_), *rest) for reason, id_, *rest in rows]
 
 
-def _without_connection(session: Session, connections: Iterable[Connection]) -> list[Wait]:
+def without_connection(session: Session, connections: Iterable[Connection]) -> list[Wait]:
+    """Enquiries of sites that no connection serves."""
     served = {connection.site_id for connection in connections}
     unserved = [site for site in sites(session) if site.id not in served]
     waits = []
     for site in unserved:
-        alone = (Event.site_id == site.id, ~exists().where(Delivery.event_id == Event.id))
+        alone = (Event.site_id == site.id, Event.is_test.is_(False), ~exists().where(Delivery.event_id == Event.id))
         count, oldest = session.execute(select(func.count(), func.min(Event.received_at)).where(*alone)).one()
         if count:
             sentence = f"The site {site.name} has no connection to a CRM."
@@ -153,7 +168,7 @@ def _without_connection(session: Session, connections: Iterable[Connection]) -> 
 
 def _checking(session: Session, connections: Iterable[Connection]) -> int:
     here = Delivery.connection_id.in_([connection.id for connection in connections])
-    return count(session, Delivery.id, here, Delivery.state == "sent", Delivery.check_at.is_not(None))
+    return count(session, Delivery.id, here, Delivery.state == "sent", Delivery.check_at.is_not(None), is_real())
 
 
 def _resubmitted(session: Session) -> list[UUID]:
@@ -162,7 +177,8 @@ def _resubmitted(session: Session) -> list[UUID]:
 
 
 def _today(session: Session, site: Site, now: datetime) -> Today:
-    events = (Event.site_id == site.id, Event.received_at >= start_of_day(site.time_zone, now))
+    today = Event.received_at >= start_of_day(site.time_zone, now)
+    events = (Event.site_id == site.id, today, Event.is_test.is_(False))
     rows = session.execute(
         select(Delivery.state, func.count())
         .join(Event, Event.id == Delivery.event_id)

@@ -107,6 +107,9 @@ def upgrade() -> None:
 
     with op.batch_alter_table("event", schema=None) as batch_op:
         batch_op.add_column(sa.Column("is_test", sa.Boolean(), server_default=sa.false(), nullable=False))
+        batch_op.create_index(
+            "ix_event_is_test", ["id"], sqlite_where=sa.text("is_test = 1"), postgresql_where=sa.text("is_test")
+        )
 
     with op.batch_alter_table("lead", schema=None) as batch_op:
         batch_op.add_column(sa.Column("is_test", sa.Boolean(), server_default=sa.false(), nullable=False))
@@ -125,6 +128,9 @@ def downgrade() -> None:
         batch_op.drop_column("is_test")
 
     with op.batch_alter_table("event", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_event_is_test", sqlite_where=sa.text("is_test = 1"), postgresql_where=sa.text("is_test")
+        )
         batch_op.drop_column("is_test")
 
     with op.batch_alter_table("drift", schema=None) as batch_op:

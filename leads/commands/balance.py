@@ -1,0 +1,43 @@
+"""`frontdesk balance`: whether every enquiry is accounted for, by site and day."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from leads.commands.office import WRONG, Office, as_json, as_table, fail, json_option
+from leads.store.queries.balance import DayBalance, recent_balances
+from leads.store.queries.lists import sites
+
+
+@click.command("balance")
+@click.option("--site", "site_key", help="Key of one website; all if left out.")
+@click.option("--days", default=14, show_default=True, type=click.IntRange(1, 366), help="Today and the days before.")
+@json_option
+def balance(site_key: str | None, days: int, json_: bool) -> None:
+    """Count where every enquiry stands. Ends with 1 when some are not accounted for."""
+    office = Office()
+    with office.database.read() as session:
+        known = [site for site in sites(session) if site_key in (None, site.key)]
+        if site_key and not known:
+            fail(f"There is no site with the key {site_key}.")
+        found = recent_balances(session, known, office.database.now(session), days)
+    rows = [_shown(day) for day in found]
+    if json_:
+        as_json(rows)
+    else:
+        as_table(list(rows[0]) if rows else [], rows, "There are no websites yet.")
+    if not all(day.closes for day in found):
+        raise SystemExit(WRONG)
+
+
+def _shown(day: DayBalance) -> dict[str, Any]:
+    return {
+        "site": day.site.key,
+        "day": day.day.isoformat(),
+        "captured": day.captured,
+        **day.states,
+        "not_accounted_for": day.unaccounted,
+        "closes": "yes" if day.closes else "NO",
+    }

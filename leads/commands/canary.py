@@ -1,0 +1,88 @@
+"""`frontdesk canary`: test enquiries that go the whole way into the CRM and are removed there."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from uuid import UUID
+
+import click
+
+from leads.commands.office import Office, as_json, as_table, fail, json_option
+from leads.store import canary as store
+from leads.store.models import CanaryRun, Site
+from leads.store.queries.canary import recent_runs
+from leads.store.sites import find_site
+
+_COLUMNS = ["site", "state", "started_at", "arrived_in", "removed_at", "started_by", "sentence"]
+
+
+@click.group()
+def canary() -> None:
+    """Test enquiries: through the form into each CRM, read back, and removed there."""
+
+
+@canary.command("run")
+@click.argument("site_key", metavar="SITE")
+@click.option("--wait", is_flag=True, help="Wait until it is over. Ends with 1 when it failed.")
+def run(site_key: str, wait: bool) -> None:
+    """Send one now. A worker has to be running. SITE: the site's key."""
+    office = Office()
+    with office.database.write() as session:
+        site = find_site(session, site_key)
+        if site is None:
+            fail(f"There is no site with the key {site_key}.")
+        begun = store.start(session, site, "command line", office.database.now(session))
+    if not wait:
+        click.echo("It is on its way. See: frontdesk canary list")
+        return
+    ended = _wait(office, begun.id)
+    if ended.state != "ok":
+        fail(f"Failed: {ended.sentence}")
+    click.echo(f"It arrived in {_seconds(ended)} seconds and was removed again.")
+
+
+def _wait(office: Office, run_id: UUID) -> CanaryRun:
+    """Watch until the run is over, or longer than any run can last."""
+    until = time.monotonic() + 60 + 2 * office.settings.canary_patience.total_seconds()
+    while (found := _get(office, run_id)).state == "running":
+        if time.monotonic() > until:
+            fail("Nothing takes it any further. Is a worker running? Start one: frontdesk worker")
+        time.sleep(0.2)
+    return found
+
+
+def _get(office: Office, run_id: UUID) -> CanaryRun:
+    with office.database.read() as session:
+        return session.get_one(CanaryRun, run_id)
+
+
+@canary.command("list")
+@json_option
+def list_runs(json_: bool) -> None:
+    """Show the newest ones."""
+    with Office().database.read() as session:
+        rows = [_as_row(found, site) for found, site in recent_runs(session)]
+    if json_:
+        as_json(rows)
+    else:
+        as_table(_COLUMNS, rows, "There was no test enquiry yet. Send one: frontdesk canary run SITE")
+
+
+def _as_row(run: CanaryRun, site: Site) -> dict[str, Any]:
+    return {
+        "site": site.key,
+        "state": run.state,
+        "started_at": run.started_at,
+        "stored_at": run.stored_at,
+        "seen_at": run.seen_at,
+        "removed_at": run.removed_at,
+        "arrived_in": _seconds(run),
+        "started_by": run.started_by,
+        "code": run.code,
+        "sentence": run.sentence,
+    }
+
+
+def _seconds(run: CanaryRun) -> float | None:
+    return round((run.seen_at - run.started_at).total_seconds(), 1) if run.seen_at else None

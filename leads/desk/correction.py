@@ -1,0 +1,88 @@
+"""The form on a refused lead's page: which details it asks for, what stands in it, and what was understood."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from marshmallow import EXCLUDE
+
+from leads.desk import words
+from leads.fields import PersonSchema, understand_person
+from leads.store.corrections import CORRECTABLE
+from leads.store.models import Delivery
+from leads.store.queries.journey import Journey
+
+# The CRM took these and lost them, or never said: the details are not what is wrong.
+_NOT_THE_DETAILS = ("missing", "unknown_outcome")
+_TYPES = {"email": "email", "phone": "tel"}
+
+
+class Input(NamedTuple):
+    """One detail on the form. error: what is wrong with what was typed."""
+
+    name: str
+    label: str
+    type: str
+    value: str
+    error: str
+
+
+class Correction(NamedTuple):
+    """The form to correct what one delivery was refused for."""
+
+    delivery_id: UUID
+    connection: str
+    sentence: str
+    inputs: list[Input]
+
+
+def correction_of(
+    journey: Journey, typed: Mapping[str, str] | None = None, errors: Mapping[str, Any] | None = None
+) -> Correction | None:
+    """The form for the first delivery of this lead that correcting may help; None when there is none.
+
+    typed, errors: what was sent before, and what was wrong with it.
+    """
+    for story in [] if journey.lead.is_test else journey.events:
+        for way in story.deliveries:
+            if not way.connection.removed_at and (names := asked(way.delivery)):
+                beside = _beside(names, errors or {})
+                inputs = [_input(name, journey.person, typed or {}, beside.get(name, "")) for name in names]
+                return Correction(way.delivery.id, way.connection.name, way.delivery.sentence or "", inputs)
+    return None
+
+
+def asked(delivery: Delivery) -> tuple[str, ...]:
+    """Which details a correction may change: the one that the CRM named, all of them when it named none."""
+    if delivery.state != "refused" or delivery.code in _NOT_THE_DETAILS:
+        return ()
+    if delivery.field is None:
+        return CORRECTABLE
+    return (delivery.field,) if delivery.field in CORRECTABLE else ()
+
+
+def _beside(names: Sequence[str], errors: Mapping[str, Any]) -> dict[str, str]:
+    """Each error beside its field; what is said of a field that is not asked for stands beside the first."""
+    found: dict[str, list[str]] = {}
+    for name, sentences in errors.items():
+        found.setdefault(name if name in names else names[0], []).extend(sentences)
+    return {name: " ".join(sentences) for name, sentences in found.items()}
+
+
+def _input(name: str, person: Mapping[str, str], typed: Mapping[str, str], error: str) -> Input:
+    known = person.get("phone_typed", person.get("phone", "")) if name == "phone" else person.get(name, "")
+    return Input(name, words.ANSWERS[name], _TYPES.get(name, "text"), typed.get(name, known), error)
+
+
+def understood(
+    person: Mapping[str, str], region: str, names: Iterable[str], typed: Mapping[str, str]
+) -> dict[str, str]:
+    """What was typed, by the rules of the visitor's own form. Raises marshmallow's ValidationError."""
+    asked_for = {name: typed.get(name, "").strip() for name in names}
+    details = {name: person.get(name, "") for name in CORRECTABLE} | asked_for
+    found = understand_person(PersonSchema(region, unknown=EXCLUDE).load(details), region)
+    if "phone" not in asked_for:  # then nobody has typed it anew
+        found.pop("phone_typed", None)
+    return found

@@ -1,0 +1,159 @@
+"""Send many again: first how many and why they failed, then one button, then how far it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+from sqlalchemy.orm import Session
+
+from leads.desk.room import Room
+from leads.store.models import Connection, Replay, Site
+from leads.store.outbox.replays import REPLAYABLE, Chosen, ReplayError, load_chosen, start_replay, stop_replay
+from leads.store.queries.lists import connections_in_use, sites
+from leads.store.queries.replays import reasons, recent_replays
+from leads.store.staff import record
+
+STATES = {
+    "needs_you": "Refused or given up",
+    "refused": "Refused",
+    "expired": "Given up after many tries",
+    "waiting": "Waiting for the next try",
+    "in_the_crm": "In the CRM already",
+}
+_DAYS = {"1": 1, "7": 7, "30": 30}
+PERIODS = {"1": "Last 24 hours", "7": "Last 7 days", "30": "Last 30 days"}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is chosen in the filters, as it stands in the URL; an empty text means all. Nothing in it is personal."""
+
+    state: str
+    connection: str = ""
+    site: str = ""
+    code: str = ""
+    period: str = ""
+
+
+def add_routes(desk: Blueprint, room: Room) -> None:
+    """The choice, the start, the progress and the stop."""
+
+    @desk.get("/replays", endpoint="replays")
+    def replay_list() -> ResponseReturnValue:
+        return _choose(room)
+
+    @desk.post("/replays", endpoint="replay_start")
+    def replay_start() -> ResponseReturnValue:
+        return _start(room)
+
+    @desk.get("/replays/<uuid:replay_id>")
+    def replay(replay_id: UUID) -> ResponseReturnValue:
+        return _progress(room, replay_id, "desk/replay.html")
+
+    @desk.get("/replays/<uuid:replay_id>/live")
+    def replay_live(replay_id: UUID) -> ResponseReturnValue:
+        return _progress(room, replay_id, "desk/_replay.html")
+
+    @desk.post("/replays/<uuid:replay_id>/stop")
+    def replay_stop(replay_id: UUID) -> ResponseReturnValue:
+        with room.database.write() as session:
+            now = room.database.now(session)
+            stop_replay(session, replay_id, now)
+            record(session, current_user.name, "replay_stopped", now)
+        return redirect(url_for("desk.replay", replay_id=replay_id), 303)
+
+
+def _choose(room: Room) -> ResponseReturnValue:
+    with room.database.read() as session:
+        now, known, connections = room.database.now(session), sites(session), connections_in_use(session)
+        choice = _choice(request.args, known, connections)
+        found = reasons(session, _chosen(choice, known, now), now)
+        earlier = [(one, _words(session, one)) for one in recent_replays(session)]
+    return render_template(
+        "desk/replays.html",
+        now=now,
+        choice=choice,
+        states=STATES,
+        periods=PERIODS,
+        sites=[(site.key, site.name) for site in known],
+        connections=[(str(row.id), row.name) for row in connections],
+        reasons=found,
+        total=sum(reason.number for reason in found),
+        earlier=earlier,
+        zone=_zone(known),
+    )
+
+
+def _start(room: Room) -> ResponseReturnValue:
+    with room.database.write() as session:
+        now, known, connections = room.database.now(session), sites(session), connections_in_use(session)
+        chosen = _chosen(_choice(request.form, known, connections), known, now)
+        try:
+            begun = start_replay(session, chosen, current_user.name, now)
+        except ReplayError as error:
+            flash(str(error))
+            return redirect(url_for("desk.replays"), 303)
+        record(session, current_user.name, "replay_started", now)
+        room.database.nudge(session)
+    return redirect(url_for("desk.replay", replay_id=begun.id), 303)
+
+
+def _progress(room: Room, replay_id: UUID, template: str) -> ResponseReturnValue:
+    with room.database.read() as session:
+        now = room.database.now(session)
+        row = session.get(Replay, replay_id) or abort(404)
+        told, zone = _words(session, row), _zone(sites(session))
+    return render_template(template, now=now, replay=row, told=told, zone=zone)
+
+
+def _choice(given: Mapping[str, str], known: Sequence[Site], connections: Sequence[Connection]) -> Choice:
+    """What is not in the lists counts as all."""
+
+    def one_of(name: str, allowed: Any) -> str:
+        value = given.get(name, "")
+        return value if value in allowed else ""
+
+    return Choice(
+        one_of("state", REPLAYABLE) or "needs_you",
+        one_of("connection", [str(row.id) for row in connections]),
+        one_of("site", [site.key for site in known]),
+        given.get("code", "").strip()[:60],
+        one_of("period", PERIODS),
+    )
+
+
+def _chosen(choice: Choice, known: Sequence[Site], now: datetime) -> Chosen:
+    return Chosen(
+        choice.state,
+        UUID(choice.connection) if choice.connection else None,
+        next((site.id for site in known if site.key == choice.site), None),
+        choice.code or None,
+        now - timedelta(days=_DAYS[choice.period]) if choice.period else None,
+    )
+
+
+def _words(session: Session, replay: Replay) -> str:
+    """What was chosen, in words."""
+    chosen = load_chosen(replay.chosen)
+    parts = [STATES[chosen.state]]
+    if chosen.connection_id and (row := session.get(Connection, chosen.connection_id)):
+        parts.append(f"at {row.name}")
+    if chosen.site_id and (site := session.get(Site, chosen.site_id)):
+        parts.append(f"of {site.name}")
+    if chosen.code:
+        parts.append(f"with the code {chosen.code}")
+    if chosen.since:
+        parts.append(f"received since {chosen.since:%d %b %Y, %H:%M} UTC")
+    return " ".join(parts)
+
+
+def _zone(known: Sequence[Site]) -> str:
+    """Several sites may be meant, so times are told in the first one's zone."""
+    return known[0].time_zone if known else "UTC"

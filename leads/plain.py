@@ -1,0 +1,40 @@
+"""Numbers and lengths of time as people say them, on pages and in notices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+_STANDS = {
+    "confirmed": "in the CRM",
+    "sent": "in the CRM, being checked",
+    "waiting": "waiting",
+    "held": "held",
+    "refused": "refused",
+    "expired": "given up",
+    "handled": "taken care of",
+    "erased": "erased",
+}
+
+
+def number_of(number: int, word: str, words: str | None = None) -> str:
+    """`1 enquiry`, `1,200 enquiries`."""
+    return f"{number:,} {word if number == 1 else words or word + 's'}"
+
+
+def enquiries(number: int) -> str:
+    return number_of(number, "enquiry", "enquiries")
+
+
+def span(time: timedelta) -> str:
+    """A length of time, as rough as people say it."""
+    seconds = max(int(time.total_seconds()), 0)
+    for size, word in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            return number_of(seconds // size, word)
+    return number_of(seconds, "second")
+
+
+def stands(states: Mapping[str, int]) -> str:
+    """How many stand where: `38 in the CRM; 2 waiting`. states: those of a day's balance."""
+    return "; ".join(f"{states[state]:,} {text}" for state, text in _STANDS.items() if states.get(state))

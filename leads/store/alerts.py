@@ -1,0 +1,115 @@
+"""What people are told: the only writer of Alert. An alert begins, is told, ends, and its end is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import and_, or_, select
+from sqlalchemy.orm import Session
+
+from leads.store.models import Alert
+
+SETTLED = timedelta(minutes=1)  # what is over sooner than this is not told, nor an end that is not one
+QUIET = timedelta(hours=1)  # between two notices that something about one connection begins
+
+
+class Condition(NamedTuple):
+    """Something that is not as it should be. subject: what it is about, among those of its kind; nothing personal."""
+
+    kind: str
+    subject: str
+    sentence: str
+    connection_id: UUID | None = None
+
+
+class Pending(NamedTuple):
+    """What nobody was told yet."""
+
+    begun: Sequence[Alert]
+    over: Sequence[Alert]
+
+
+def open_alerts(session: Session, kinds: Iterable[str] | None = None) -> list[Alert]:
+    """What is not over, oldest first; of these kinds or of all."""
+    found = select(Alert).where(Alert.ended_at.is_(None), *([Alert.kind.in_(list(kinds))] if kinds else []))
+    return list(session.scalars(found.order_by(Alert.began_at, Alert.id)))
+
+
+def recent_alerts(session: Session, limit: int = 50) -> list[Alert]:
+    """What is not over, then what was last, newest first."""
+    newest = select(Alert).order_by(Alert.ended_at.is_not(None), Alert.began_at.desc(), Alert.id.desc())
+    return list(session.scalars(newest.limit(limit)))
+
+
+def settle(session: Session, conditions: Sequence[Condition], kinds: Sequence[str], now: datetime) -> None:
+    """Open what has begun and end what is over, of these kinds. An alert that ended a moment ago goes on."""
+    standing = {(alert.kind, alert.subject): alert for alert in open_alerts(session, kinds)}
+    for condition in conditions:
+        key = (condition.kind, condition.subject)
+        alert = standing.pop(key, None) or _resumed(session, key, now) or _opened(session, condition, now)
+        alert.sentence, alert.ended_at = condition.sentence, None
+    for alert in standing.values():
+        alert.ended_at = now
+    session.flush()
+
+
+def _opened(session: Session, condition: Condition, now: datetime) -> Alert:
+    alert = Alert(
+        kind=condition.kind,
+        subject=condition.subject,
+        connection_id=condition.connection_id,
+        sentence=condition.sentence,
+        began_at=now,
+    )
+    session.add(alert)
+    return alert
+
+
+def _resumed(session: Session, key: tuple[str, str], now: datetime) -> Alert | None:
+    """The alert that ended so lately that nobody was told of its end."""
+    kind, subject = key
+    untold = and_(Alert.told_at.is_not(None), Alert.end_told_at.is_(None))
+    lately = or_(untold, Alert.ended_at > now - SETTLED)
+    found = select(Alert).where(Alert.kind == kind, Alert.subject == subject, Alert.end_told_at.is_(None), lately)
+    return session.scalars(found.order_by(Alert.began_at.desc()).limit(1)).first()
+
+
+def pending(session: Session, now: datetime) -> Pending:
+    """What is to be told now.
+
+    Of one connection at most one beginning an hour; an end where it was told that it began. What was late is not over
+    while a fault explains it better.
+    """
+    standing = open_alerts(session)
+    told_lately = {_about(alert) for alert in session.scalars(select(Alert).where(Alert.told_at > now - QUIET))}
+    settled = now - SETTLED
+    begun = [
+        alert
+        for alert in standing
+        if alert.told_at is None and alert.began_at <= settled and _about(alert) not in told_lately
+    ]
+    ended = select(Alert).where(Alert.ended_at.is_not(None), Alert.told_at.is_not(None), Alert.end_told_at.is_(None))
+    untold = list(session.scalars(ended.order_by(Alert.ended_at)))
+    unsettled = [alert for alert in untold if alert.ended_at and alert.ended_at > settled]
+    faults = {alert.connection_id for alert in (*standing, *unsettled) if alert.kind in ("connection", "worker")}
+    over = [
+        alert
+        for alert in untold
+        if alert not in unsettled and (alert.kind != "late" or not faults & {alert.connection_id, None})
+    ]
+    return Pending(begun, over)
+
+
+def _about(alert: Alert) -> object:
+    return alert.connection_id or (alert.kind, alert.subject)
+
+
+def tell(session: Session, told: Pending, now: datetime) -> None:
+    """These were told."""
+    for alert in told.begun:
+        session.get_one(Alert, alert.id).told_at = now
+    for alert in told.over:
+        session.get_one(Alert, alert.id).end_told_at = now

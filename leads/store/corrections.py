@@ -1,0 +1,50 @@
+"""Staff correct what a person has typed: the details, and by what later enquiries are joined to the lead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from leads.store.models import Identity, Lead
+from leads.store.people import person_of, trace
+from leads.store.vault import Vault
+
+CORRECTABLE = ("first_name", "last_name", "email", "phone")
+
+
+class Change(NamedTuple):
+    """One detail that was changed. old, new: empty where there was or is none."""
+
+    field: str
+    old: str
+    new: str
+
+
+def correct(session: Session, vault: Vault, lead: Lead, given: Mapping[str, str], now: datetime) -> list[Change]:
+    """Replace details of a lead that this session has locked. given: as `leads.fields` understood them, all of them."""
+    before = person_of(vault, lead)
+    after = {name: value for name, value in {**before, **given}.items() if value}
+    changes = [
+        Change(name, before.get(name, ""), after.get(name, ""))
+        for name in CORRECTABLE
+        if before.get(name, "") != after.get(name, "")
+    ]
+    if changes:
+        lead.person_sealed = vault.seal(after, "lead", "person", lead.id)
+        _join_by(session, vault, lead, before, after, now)
+    return changes
+
+
+def _join_by(
+    session: Session, vault: Vault, lead: Lead, before: Mapping[str, str], after: Mapping[str, str], now: datetime
+) -> None:
+    """A mistyped address or number may be somebody else's: what they send must not be joined to this lead."""
+    old, new = (trace(vault, lead.site_id, person, None).digests for person in (before, after))
+    gone = set(old.values()) - set(new.values())
+    session.execute(delete(Identity).where(Identity.lead_id == lead.id, Identity.digest.in_(gone)))
+    for kind, digest in new.items():
+        session.merge(Identity(digest=digest, lead_id=lead.id, kind=kind, seen_at=now))

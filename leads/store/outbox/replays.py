@@ -1,0 +1,156 @@
+"""Many deliveries sent again: chosen by a filter, in slices, each slice and how far it came in one commit.
+
+What a filter chose when it was started is what is sent again: what moved on meanwhile is passed over, and what came
+into the same state later is left alone. So a worker that is killed loses nothing and repeats nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.orm import Session
+
+from leads.store.models import Connection, Delivery, Event, Replay, new_id
+from leads.store.outbox.decisions import requeue
+from leads.store.session import Database
+from leads.store.staff import record
+
+SLICE = 100  # deliveries in one commit
+# What is held waits for a decision about each one, and what is being sent just now has its outcome decided elsewhere.
+REPLAYABLE = {
+    "needs_you": ("refused", "expired"),
+    "refused": ("refused",),
+    "expired": ("expired",),
+    "waiting": ("waiting",),
+    "in_the_crm": ("sent", "confirmed"),
+}
+
+
+class ReplayError(ValueError):
+    """It cannot be started. The text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which deliveries to send again. state: a word of REPLAYABLE. code: the reason's. since: received not earlier.
+
+    connection_id, site_id, code, since: None for all.
+    """
+
+    state: str
+    connection_id: UUID | None = None
+    site_id: UUID | None = None
+    code: str | None = None
+    since: datetime | None = None
+
+    def where(self, now: datetime) -> list[ColumnElement[bool]]:
+        """What is in it and was at `now`."""
+        states = REPLAYABLE[self.state]
+        # due_at tells since when one has been where it is, except for those that wait for a later try.
+        settled = or_(Delivery.state == "waiting", Delivery.due_at <= now)
+        found = [Delivery.state.in_(states), Delivery.created_at <= now, settled, *_can_be_sent()]
+        if self.connection_id:
+            found.append(Delivery.connection_id == self.connection_id)
+        if self.code:
+            found.append(Delivery.code == self.code)
+        if self.since:
+            found.append(Delivery.created_at >= self.since)
+        if self.site_id:
+            here = select(Connection.id).where(Connection.site_id == self.site_id)
+            found.append(Delivery.connection_id.in_(here))
+        return found
+
+    def dump(self) -> dict[str, Any]:
+        """As it is kept in the database."""
+        return {name: str(value) for name, value in asdict(self).items() if value is not None}
+
+
+def _can_be_sent() -> list[ColumnElement[bool]]:
+    in_use = select(Connection.id).where(Connection.removed_at.is_(None))
+    return [Delivery.connection_id.in_(in_use), Delivery.event_id.not_in(select(Event.id).where(Event.is_test))]
+
+
+def load_chosen(kept: dict[str, Any]) -> Chosen:
+    """What `dump` gave."""
+    connection, site, since = (kept.get(name) for name in ("connection_id", "site_id", "since"))
+    return Chosen(
+        kept["state"],
+        UUID(connection) if connection else None,
+        UUID(site) if site else None,
+        kept.get("code"),
+        datetime.fromisoformat(since) if since else None,
+    )
+
+
+def start_replay(session: Session, chosen: Chosen, by: str, now: datetime) -> Replay:
+    """Begin; the worker goes on with it. by: the user's name. Raises ReplayError when the filter finds nothing."""
+    total = session.scalar(select(func.count()).select_from(Delivery).where(*chosen.where(now))) or 0
+    if not total:
+        raise ReplayError("Nothing fits this choice any more, so there is nothing to send again.")
+    values = {"state": "running", "total": total, "done": 0, "skipped": 0, "started_at": now}
+    replay = Replay(id=new_id(), started_by=by, chosen=chosen.dump(), **values)
+    session.add(replay)
+    session.flush()
+    return replay
+
+
+def stop_replay(session: Session, replay_id: UUID, now: datetime) -> None:
+    """Send no more of it. What went already goes on."""
+    replay = session.get(Replay, replay_id, with_for_update=True)
+    if replay is not None and replay.state == "running":
+        replay.state, replay.ended_at = "stopped", now
+
+
+def running_replays(session: Session) -> Sequence[UUID]:
+    """Those that have not come to an end, oldest first."""
+    running = select(Replay.id).where(Replay.state == "running")
+    return session.scalars(running.order_by(Replay.started_at)).all()
+
+
+def replay_slice(database: Database, replay_id: UUID, *, patient: bool = True) -> bool:
+    """Send the next slice again. False: it has come to an end.
+
+    patient: pass this turn while a connection that works has enough to do, so that new enquiries need not queue behind.
+    """
+    with database.write() as session:
+        now = database.now(session)
+        replay = session.get_one(Replay, replay_id, with_for_update=True)
+        if replay.state != "running":
+            return False
+        left = [*load_chosen(replay.chosen).where(replay.started_at)]
+        if replay.after:
+            left.append(Delivery.id > replay.after)
+        if patient and _is_busy(session, left, now):
+            return True
+        _send_again(session, replay, left, now)
+        database.nudge(session)
+    return replay.state == "running"
+
+
+def _is_busy(session: Session, left: Sequence[ColumnElement[bool]], now: datetime) -> bool:
+    works = select(Connection.id).where(Connection.state == "working")
+    theirs = select(Delivery.connection_id).where(*left).distinct()
+    due = (Delivery.connection_id.in_(works), Delivery.state == "waiting", Delivery.due_at <= now)
+    queued = select(func.count()).where(*due, Delivery.connection_id.in_(theirs)).group_by(Delivery.connection_id)
+    return max(session.scalars(queued), default=0) > 2 * SLICE
+
+
+def _send_again(session: Session, replay: Replay, left: Sequence[ColumnElement[bool]], now: datetime) -> None:
+    some = select(Delivery).where(*left).order_by(Delivery.id).limit(SLICE).with_for_update()
+    rows = session.scalars(some).all()
+    for row in rows:
+        requeue(row, now)
+        record(session, replay.started_by, "send_again", now, delivery_id=row.id)
+    session.flush()
+    replay.done += len(rows)
+    replay.after = rows[-1].id if rows else replay.after
+    rest = [*left, Delivery.id > rows[-1].id] if rows else left
+    remaining = session.scalar(select(func.count()).select_from(Delivery).where(*rest)) or 0
+    replay.skipped = max(replay.total - replay.done - remaining, 0)
+    if not remaining:
+        replay.state, replay.ended_at = "finished", now

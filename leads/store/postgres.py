@@ -1,0 +1,86 @@
+"""PostgreSQL that is gone, frozen, full or read-only: an error within seconds, and a fresh connection afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import psycopg
+from psycopg import errors
+from psycopg.abc import RV, PQGen
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import ExceptionContext
+
+_ANSWER = 6.0  # seconds for the server to answer at all; its own limits are below, so that it can say why
+_LIMITS = "SET statement_timeout = '5500ms'; SET lock_timeout = '4s'; SET idle_in_transaction_session_timeout = '60s'"
+_CONNECT = {
+    "connect_timeout": 3,
+    "keepalives_idle": 10,  # a server that vanished from the network is noticed also while we only listen
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+}
+# Being shut down, starting up, or no longer the primary: such a server takes no writes, so the connection goes.
+_UNFIT = {"25006", "57P01", "57P02", "57P03"}
+_CROSSED = {"40001", "40P01"}  # serialization failure, deadlock
+
+
+class Bounded(psycopg.Connection[Any]):
+    """A connection that gives up on a server that stays silent: one that is frozen keeps its socket open for ever."""
+
+    patience: float | None = _ANSWER
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        if timeout is not None or self.patience is None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, self.patience)
+        except errors._WaitTimeout:
+            self.close()
+            raise psycopg.OperationalError("the server did not answer in time") from None
+
+
+def postgres_engine(url: str) -> Engine:
+    """An engine that never waits long. Several hosts in the URL, with target_session_attrs=read-write, are tried."""
+    engine = create_engine(
+        url,
+        hide_parameters=True,  # a database error must not carry a patient's name
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=10,
+        pool_timeout=5,
+    )
+    event.listen(engine, "do_connect", _connect)
+    event.listen(engine, "handle_error", _drop_unfit)
+    return engine
+
+
+def _connect(_dialect: Any, _record: Any, args: list[Any], options: dict[str, Any]) -> Bounded:
+    connection = Bounded.connect(*args, **(_CONNECT | options))
+    connection.autocommit = True
+    connection.execute(cast("Any", _LIMITS))
+    connection.autocommit = False
+    return connection
+
+
+def _drop_unfit(context: ExceptionContext) -> None:
+    if getattr(context.original_exception, "sqlstate", None) in _UNFIT:
+        context.is_disconnect = True
+
+
+@contextmanager
+def unhurried(connection: Connection) -> Iterator[None]:
+    """Inside, a transaction may take as long as it takes: migrations do."""
+    raw = cast("Bounded", connection.connection.dbapi_connection)
+    raw.patience = None
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    connection.execute(text("SET LOCAL lock_timeout = 0"))
+    try:
+        yield
+    finally:
+        raw.patience = _ANSWER
+
+
+def crossed(error: BaseException | None) -> bool:
+    """Whether two transactions were in each other's way, so that the same again will do."""
+    return getattr(error, "sqlstate", None) in _CROSSED

@@ -1,0 +1,156 @@
+"""What alerts are judged by: how connections, worker, sites and test enquiries do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from leads.store.alerts import open_alerts
+from leads.store.models import EVENT_KINDS, CanaryRun, Connection, Delivery, Event, Site, Worker
+from leads.store.queries.balance import DayBalance, balance, last_days
+from leads.store.queries.lists import connections_in_use, count, sites, worker_seen_at
+from leads.store.queries.overview import SILENT_AFTER, Wait, without_connection
+
+_WEEKS = 4  # how far back a site's habits are learned from
+_ON_THE_WAY, _NEED_A_PERSON = ("waiting", "sending"), ("refused", "expired")
+
+
+class Load(NamedTuple):
+    """What stands at one connection. oldest: since when the first of those that wait has been due for sending.
+
+    need: how many need a person.
+    """
+
+    connection: Connection
+    site: Site
+    waiting: int
+    oldest: datetime | None
+    need: int
+
+
+class Rhythm(NamedTuple):
+    """How often a site sends one kind of event. last: None when it sent none in all these weeks.
+
+    usual: for each earlier week, how many came in the span that now has passed since the last one. weekly: how many
+    come in a week. told: an alert says that it is silent, and nothing came since.
+    """
+
+    site: Site
+    kind: str
+    last: datetime | None
+    usual: Sequence[int]
+    weekly: float
+    told: bool = False
+
+    @property
+    def subject(self) -> str:
+        """What an alert about its silence is known by."""
+        return f"{self.site.key} {self.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """All of it at one moment. worker_since: when the longest-running worker that lives was started, None without one.
+
+    canaries: the last test enquiry of each site that came to an end.
+    """
+
+    now: datetime
+    loads: Sequence[Load]
+    without_connection: Sequence[Wait]
+    worker_since: datetime | None
+    worker_seen_at: datetime | None
+    canaries: Sequence[tuple[CanaryRun, Site]]
+    rhythms: Sequence[Rhythm]
+    balances: Sequence[DayBalance]
+
+
+def signs(session: Session, now: datetime) -> Signs:
+    """Look at everything."""
+    known, connections = sites(session), connections_in_use(session)
+    alive = select(func.min(Worker.started_at)).where(Worker.seen_at >= now - SILENT_AFTER)
+    return Signs(
+        now=now,
+        loads=loads(session, known, connections),
+        without_connection=without_connection(session, connections),
+        worker_since=session.scalar(alive),
+        worker_seen_at=worker_seen_at(session),
+        canaries=_canaries(session, known),
+        rhythms=[_rhythm(session, site, kind, now) for site in known for kind in EVENT_KINDS],
+        balances=_balances(session, known, now),
+    )
+
+
+def loads(session: Session, known: Iterable[Site], connections: Sequence[Connection]) -> list[Load]:
+    """What stands at each of these connections."""
+    by_id = {site.id: site for site in known}
+    rows = session.execute(
+        select(Delivery.connection_id, Delivery.state, func.count(), func.min(Delivery.tries_from))
+        .where(
+            Delivery.connection_id.in_([connection.id for connection in connections]),
+            Delivery.state.in_(_ON_THE_WAY + _NEED_A_PERSON),
+        )
+        .group_by(Delivery.connection_id, Delivery.state)
+    ).all()
+    return [_load(connection, by_id[connection.site_id], rows) for connection in connections]
+
+
+def _load(connection: Connection, site: Site, rows: Iterable[tuple[object, str, int, datetime]]) -> Load:
+    here = [row[1:] for row in rows if row[0] == connection.id]
+    waiting = [(number, since) for state, number, since in here if state in _ON_THE_WAY]
+    need = sum(number for state, number, _ in here if state in _NEED_A_PERSON)
+    oldest = min((since for _, since in waiting), default=None)
+    return Load(connection, site, sum(number for number, _ in waiting), oldest, need)
+
+
+def _canaries(session: Session, known: Iterable[Site]) -> list[tuple[CanaryRun, Site]]:
+    newest = select(CanaryRun).where(CanaryRun.ended_at.is_not(None)).order_by(CanaryRun.started_at.desc()).limit(1)
+    found = ((session.scalar(newest.where(CanaryRun.site_id == site.id)), site) for site in known)
+    return [(run, site) for run, site in found if run is not None]
+
+
+def _rhythm(session: Session, site: Site, kind: str, now: datetime) -> Rhythm:
+    mine = (Event.site_id == site.id, Event.kind == kind, Event.is_test.is_(False))
+    horizon = now - timedelta(weeks=_WEEKS + 1)
+    newest = select(Event.received_at).where(*mine, Event.received_at > horizon)
+    last = session.scalar(newest.order_by(Event.received_at.desc()).limit(1))
+    if last is None:
+        never = Rhythm(site, kind, None, (), 0)
+        return never._replace(told=never.subject in {alert.subject for alert in open_alerts(session, ["silence"])})
+    usual, weeks = [], 0
+    while weeks < _WEEKS and (start := _weeks_before(last, weeks + 1, site)) >= site.created_at:
+        weeks += 1
+        end = _weeks_before(now, weeks, site)
+        usual.append(count(session, Event.id, *mine, Event.received_at >= start, Event.received_at < end))
+    learned = (Event.received_at >= _weeks_before(last, weeks, site), Event.received_at < last)
+    weekly = count(session, Event.id, *mine, *learned) / weeks if sum(usual) else 0
+    return Rhythm(site, kind, last, usual, weekly)
+
+
+def _weeks_before(moment: datetime, weeks: int, site: Site) -> datetime:
+    """The same time of the clock on the wall, so that an hour's change twice a year moves nothing."""
+    return (moment.astimezone(ZoneInfo(site.time_zone)) - timedelta(weeks=weeks)).astimezone(moment.tzinfo)
+
+
+def _balances(session: Session, known: Iterable[Site], now: datetime) -> list[DayBalance]:
+    """Of today and yesterday, and of each day before them that is told not to close."""
+    told = [alert.subject for alert in open_alerts(session, ["balance"])]
+    found: list[DayBalance] = []
+    for site in known:
+        recent = last_days(site, now, 2)
+        days = [date.fromisoformat(day) for key, day in map(str.split, told) if key == site.key]
+        for day in sorted(day for day in days if day < recent[0]):
+            found += balance(session, site, [day], now)
+        found += balance(session, site, recent, now)
+    return found
+
+
+def subject_of(day: DayBalance) -> str:
+    """What an alert about the balance of this day is known by."""
+    return f"{day.site.key} {day.day.isoformat()}"

@@ -1,0 +1,84 @@
+"""Calls to a connector that may fail in any way: one result per item comes back, whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import structlog
+
+from integrations.core.base import Connector, Item, Pushed, Result, Seen, record_id
+from integrations.core.errors import DeliveryError, Misconfigured, Throttled, TryLater, Unknown
+
+log = structlog.get_logger()
+Answer = TypeVar("Answer")
+_NO_ID = Unknown("no_id", "The CRM said yes, but not which record it made.")
+
+
+def for_each(
+    built: Sequence[Item | DeliveryError], ask: Callable[[list[Item]], list[Answer]]
+) -> list[Answer | DeliveryError]:
+    """What `ask` answers for each item; one that could not even be built keeps its own error."""
+    whole = [item for item in built if isinstance(item, Item)]
+    answers = iter(ask(whole) if whole else [])
+    return [next(answers) if isinstance(item, Item) else item for item in built]
+
+
+def push(connector: Connector, items: Sequence[Item], doubtful: Collection[str]) -> list[Result | Exception]:
+    """Write items to the CRM. doubtful: ids of events that may be there already: looked up first."""
+    found: dict[str, Result | Exception] = {}
+    if connector.readable and (unsure := [item for item in items if item.event_id in doubtful]):
+        answers = zip(unsure, look_up(connector, unsure), strict=True)
+        found = {item.event_id: answer for item, answer in answers if answer and not is_partial(answer)}
+    rest = [item for item in items if item.event_id not in found]
+    found |= dict(zip((item.event_id for item in rest), _ask(connector.push, rest), strict=True))
+    return [found[item.event_id] for item in items]
+
+
+def is_partial(answer: Seen | Exception | None) -> bool:
+    """Whether the CRM kept only some of what was written."""
+    return isinstance(answer, Seen) and not answer.whole
+
+
+def look_up(connector: Connector, items: Sequence[Item]) -> list[Seen | Exception | None]:
+    """Read items back. None: the CRM does not hold it. An error: it cannot be told."""
+    return _ask(connector.find, items)
+
+
+def _ask(call: Callable[[Sequence[Item]], Sequence[Any]], items: Sequence[Item]) -> list[Any]:
+    """One answer per item. What is wrong with the batch as a whole, is split until the guilty record stands alone."""
+    if not items:
+        return []
+    try:
+        answers = [_sound(answer) for answer in call(items)]
+        if len(answers) != len(items):
+            raise ValueError("a connector must answer once per item")
+    except (TryLater, Throttled, Misconfigured, Unknown) as error:
+        return [error] * len(items)
+    except Exception as error:  # noqa: BLE001 - neither a refusal nor a bug of ours may take the others with it
+        if len(items) > 1:
+            middle = len(items) // 2
+            return _ask(call, items[:middle]) + _ask(call, items[middle:])
+        if not isinstance(error, DeliveryError):
+            log_bug(error)
+        return [error]
+    return answers
+
+
+def _sound(answer: Result | None) -> Result | None:
+    """A yes without the id of a record is no success: nothing could be found again by it. A bad address is left out."""
+    if not isinstance(answer, Pushed):
+        return answer
+    if record_id(answer.remote_id) is None:
+        return _NO_ID
+    return answer if answer.url is None or answer.url.isprintable() else replace(answer, url=None)
+
+
+def log_bug(error: Exception) -> None:
+    """Type and place only: the message of an exception may quote a patient."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"
+    log.error("bug", type=type(error).__name__, place=place)

@@ -1,0 +1,123 @@
+"""What people should be told: from the signs to conditions, in plain words. Pure; no personal data goes in or out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import timedelta
+
+from leads.plain import enquiries, span
+from leads.store.alerts import Condition
+from leads.store.queries.overview import SILENT_AFTER
+from leads.store.queries.signs import Load, Rhythm, Signs, subject_of
+
+KINDS = ("late", "connection", "worker", "canary", "silence", "balance", "needs_you")
+# About one false alarm in a hundred weeks, of each site and kind; a fixed chance for each gap alone would bring a busy
+# site one every day.
+_RARE = math.log(100)
+_LEARNED = 2  # weeks that have to be known
+
+_EVENTS = {"consultation_request": "consultation requests", "call_click": "taps on “Call us”"}
+_NO_WORKER = (
+    "The sync is not running: nothing goes to a CRM. What comes in is safe and waits. "
+    "Start it on the server with “frontdesk worker”."
+)
+
+
+def conditions(signs: Signs, after: timedelta) -> list[Condition]:
+    """All that is not as it should be. after: how long an enquiry may wait."""
+    return [
+        *_worker(signs),
+        *(condition for load in signs.loads for condition in _connection(load)),
+        *(condition for load in signs.loads for condition in _late(load, signs, after)),
+        *_nowhere(signs, after),
+        *_canary(signs),
+        *(condition for rhythm in signs.rhythms for condition in _silence(rhythm, signs)),
+        *_balance(signs),
+    ]
+
+
+def _worker(signs: Signs) -> Iterator[Condition]:
+    seen = signs.worker_seen_at
+    if signs.loads and (seen is None or signs.now - seen > SILENT_AFTER):
+        yield Condition("worker", "worker", _NO_WORKER)
+
+
+def _connection(load: Load) -> Iterator[Condition]:
+    connection = load.connection
+    if connection.state == "failing":
+        safe = "What comes in is kept, and sent once it works."
+        sentence = f"{_name(load)} has a problem: {connection.sentence or 'it does not work.'} {safe}"
+        yield Condition("connection", str(connection.id), sentence, connection.id)
+    if load.need:
+        verb = "needs" if load.need == 1 else "need"
+        sentence = (
+            f"{enquiries(load.need)} for {_name(load)} {verb} a person: refused by the CRM, or tried for too long."
+        )
+        yield Condition("needs_you", str(connection.id), sentence, connection.id)
+
+
+def _late(load: Load, signs: Signs, after: timedelta) -> Iterator[Condition]:
+    """Only while nothing else explains it: a fault of the connection and a silent worker are told by themselves."""
+    connection = load.connection
+    if load.oldest is None or connection.state != "working" or signs.worker_since is None:
+        return
+    waited = signs.now - max(load.oldest, connection.state_since, signs.worker_since)
+    if waited > after:
+        verb = "waits" if load.waiting == 1 else "wait"
+        longest = span(signs.now - load.oldest)
+        sentence = (
+            f"{enquiries(load.waiting)} {verb} for {_name(load)}, the first for {longest}. {connection.sentence or ''}"
+        )
+        yield Condition("late", str(connection.id), sentence.strip(), connection.id)
+
+
+def _nowhere(signs: Signs, after: timedelta) -> Iterator[Condition]:
+    for wait in signs.without_connection:
+        if signs.now - wait.oldest > after:
+            verbs = "is safe here and goes" if wait.number == 1 else "are safe here and go"
+            sentence = f"{enquiries(wait.number)} {verbs} nowhere: {wait.sentence}"
+            yield Condition("late", wait.sentence or "", sentence)
+
+
+def _canary(signs: Signs) -> Iterator[Condition]:
+    for run, site in signs.canaries:
+        if run.state == "failed":
+            sentence = f"The test enquiry of {site.name} did not come through. {run.sentence or ''}"
+            yield Condition("canary", site.key, sentence.strip())
+
+
+def _silence(rhythm: Rhythm, signs: Signs) -> Iterator[Condition]:
+    what = f"{rhythm.site.name} has sent no {_EVENTS[rhythm.kind]} for"
+    if rhythm.last is None and rhythm.told:
+        yield Condition("silence", rhythm.subject, f"{what} more than a month. Please try its pages.")
+    elif rhythm.last is not None and is_unusual(rhythm):
+        usual = round(sum(rhythm.usual) / len(rhythm.usual))
+        sentence = f"{what} {span(signs.now - rhythm.last)}; about {usual} would be usual. Please try its pages."
+        yield Condition("silence", rhythm.subject, sentence)
+
+
+def is_unusual(rhythm: Rhythm) -> bool:
+    """Whether nothing has come for so long that chance hardly explains it.
+
+    If n came in the same span of k weeks, none comes in one more by a chance of (k / (k + 1)) to the power of n. A busy
+    site has more gaps in a week in which that may happen, so more is asked of each.
+    """
+    weeks = len(rhythm.usual)
+    if weeks < _LEARNED:
+        return False
+    surprise = sum(rhythm.usual) * math.log((weeks + 1) / weeks)
+    return surprise >= _RARE + math.log(max(rhythm.weekly, 1))
+
+
+def _balance(signs: Signs) -> Iterator[Condition]:
+    for day in signs.balances:
+        if not day.closes:
+            lost = f"{enquiries(day.unaccounted)} of {day.captured:,}"
+            date = f"{day.day.day} {day.day:%B %Y}"
+            sentence = f"The balance of {day.site.name} on {date} does not close: {lost} not accounted for."
+            yield Condition("balance", subject_of(day), sentence)
+
+
+def _name(load: Load) -> str:
+    return f"“{load.connection.name}” ({load.site.name})"

@@ -1,0 +1,152 @@
+"""Telling people: what has begun and what is over in one message, and every morning how all stands.
+
+A round asks `leads.store.alerts` what nobody was told yet, sends it, and writes down that it was told. What could not
+be sent stays untold, so it is tried again; the desk says so meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import structlog
+from sqlalchemy.orm import Session
+
+from leads.plain import enquiries, number_of, stands
+from leads.store import alerts, tasks
+from leads.store.alerts import Condition, Pending
+from leads.store.queries.balance import DayBalance, balance, last_days
+from leads.store.queries.lists import sites
+from leads.store.session import Database
+from leads.upkeep.notice import Channel, Notice, NoticeError
+
+log = structlog.get_logger()
+
+_AGAIN = timedelta(minutes=5)  # after a notice could not be sent; also what a process may take to send one
+TEST = Notice("Frontdesk: a test", "This is a test. Notices of Frontdesk reach you.\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Where notices go. public_url: of the desk. digest_at: hour of the daily summary, None without one."""
+
+    channels: Sequence[Channel]
+    public_url: str
+    digest_at: int | None
+
+    def tell(self, database: Database) -> None:
+        """Send what nobody was told yet, and the daily summary when it is due."""
+        if not self.channels:
+            return
+        with database.read() as session:
+            now = database.now(session)
+            due = _has_something(alerts.pending(session, now)) or self._digest_is_due(session, now)
+        if not due or not _take(database, now):
+            return
+        with database.read() as session:
+            pending, zone = alerts.pending(session, now), _zone(session)
+            summary = self._digest(session, now) if self._digest_is_due(session, now) else None
+        sent = not _has_something(pending) or self._send(database, self._notice(pending, zone), pending)
+        if sent and summary:
+            sent = self._send(database, summary, None)
+        if sent:
+            with database.write() as session:
+                tasks.due_now(session, "notices", database.now(session))
+
+    def _send(self, database: Database, notice: Notice, told: Pending | None) -> bool:
+        """Send one notice by every channel, and write down what was told. False: by none of them it could be sent."""
+        failed = {}
+        for channel in self.channels:
+            try:
+                channel.send(notice)
+            except NoticeError as error:
+                failed[channel.name] = str(error)
+        sent = len(failed) < len(self.channels)
+        with database.write() as session:
+            now = database.now(session)
+            alerts.settle(session, [_broken(*failure) for failure in failed.items()], ["mail"], now)
+            if sent and told:
+                alerts.tell(session, told, now)
+            elif sent:
+                tasks.done(session, "digest", now)
+        log.info("notice", sent=sent, failed=sorted(failed))
+        return sent
+
+    def _notice(self, pending: Pending, zone: ZoneInfo) -> Notice:
+        parts = [
+            *(f"{alert.sentence}\nSince {_moment(alert.began_at, zone)}.\n" for alert in pending.begun),
+            *(f"Over since {_moment(alert.ended_at, zone)}: {alert.sentence}\n" for alert in pending.over),
+            self._desk(),
+        ]
+        return Notice(_subject(pending), "\n".join(parts))
+
+    def _desk(self) -> str:
+        return f"The desk: {self.public_url}/desk/\n"
+
+    def _digest_is_due(self, session: Session, now: datetime) -> bool:
+        if self.digest_at is None:
+            return False
+        ran = tasks.ran_at(session, "digest")
+        return ran is not None and ran < _last_time(now, self.digest_at, _zone(session))
+
+    def _digest(self, session: Session, now: datetime) -> Notice:
+        days = [balance(session, site, last_days(site, now, 2)[:1], now)[0] for site in sites(session)]
+        standing, zone = alerts.open_alerts(session), _zone(session)
+        wrong = [f"- {alert.sentence} Since {_moment(alert.began_at, zone)}." for alert in standing]
+        text = ["Yesterday:", *(f"- {describe(day)}" for day in days), ""]
+        text += ["What is wrong now:", *wrong, ""] if wrong else ["Nothing is wrong now.", ""]
+        well = not wrong and all(day.closes for day in days)
+        subject = "all is well" if well else number_of(len(wrong), "thing is", "things are") + " wrong"
+        return Notice(f"Frontdesk: yesterday, and {subject}", "\n".join([*text, self._desk()]))
+
+
+def describe(day: DayBalance) -> str:
+    """A day's balance in a sentence."""
+    told = f"{day.site.name}: {enquiries(day.captured)}" + (f": {stands(day.states)}." if day.captured else ".")
+    return told if day.closes else f"{told} {day.unaccounted:,} not accounted for: the day does not close."
+
+
+def start_digest(session: Session, now: datetime) -> None:
+    """A new installation gets its first summary the next morning, not at once."""
+    if tasks.ran_at(session, "digest") is None:
+        tasks.done(session, "digest", now)
+
+
+def _has_something(pending: Pending) -> bool:
+    return bool(pending.begun or pending.over)
+
+
+def _take(database: Database, now: datetime) -> bool:
+    """Whether this process is the one that sends now. After a failure nobody is, for a while."""
+    with database.write() as session:
+        return tasks.claim(session, "notices", now, _AGAIN)
+
+
+def _broken(channel: str, sentence: str) -> Condition:
+    return Condition("mail", channel, f"Notices by {channel} cannot be sent: {sentence}")
+
+
+def _subject(pending: Pending) -> str:
+    begun, over = len(pending.begun), len(pending.over)
+    if not begun:
+        return f"Frontdesk: {'it is' if over == 1 else f'{over} things are'} over"
+    return f"Frontdesk: {number_of(begun, 'thing needs', 'things need')} attention"
+
+
+def _zone(session: Session) -> ZoneInfo:
+    first = next(iter(sites(session)), None)
+    return ZoneInfo(first.time_zone if first else "UTC")
+
+
+def _moment(moment: datetime | None, zone: ZoneInfo) -> str:
+    local = (moment or datetime.now(UTC)).astimezone(zone)
+    return f"{local.day} {local:%b, %H:%M} {local.tzname()}"
+
+
+def _last_time(now: datetime, hour: int, zone: ZoneInfo) -> datetime:
+    """When this hour of the day was last."""
+    local = now.astimezone(zone)
+    today = local.replace(hour=hour, minute=0, second=0, microsecond=0)
+    return today if today <= local else today - timedelta(days=1)

@@ -1,0 +1,65 @@
+"""The watchman: looks every half minute whether all is well, and sees to it that people are told.
+
+One walks in every web process and every worker, since a dead worker cannot say that it is dead. Of all of them one does
+the round.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from leads.store import alerts, tasks
+from leads.store.queries.signs import signs
+from leads.store.session import Database
+from leads.upkeep.alerts import KINDS, conditions
+from leads.upkeep.notices import Post, start_digest
+
+log = structlog.get_logger()
+
+EVERY = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Watchman:
+    """after: how long an enquiry may wait before it is told."""
+
+    database: Database
+    post: Post
+    after: timedelta
+
+    def start(self, stop: threading.Event) -> threading.Thread:
+        """Walk in the background until `stop` is set or the program ends."""
+        thread = threading.Thread(target=self.walk, args=(stop,), name="watchman", daemon=True)
+        thread.start()
+        return thread
+
+    def walk(self, stop: threading.Event, every: timedelta = EVERY) -> None:
+        """Round after round. The first is late enough for a worker that was started together with us."""
+        while not stop.wait(every.total_seconds()):
+            try:
+                self.round(every)
+            except Exception as error:  # noqa: BLE001 - whatever happens in one round, the next one is walked
+                log.error("the watchman stumbled", type=type(error).__name__)
+
+    def round(self, every: timedelta = EVERY) -> bool:
+        """Look once. False: another process does it."""
+        with self.database.write() as session:
+            now = self.database.now(session)
+            # A little less, so that the ticks of one process alone do not miss every other round.
+            if not tasks.claim(session, "watch", now, every * 0.9):
+                return False
+            start_digest(session, now)
+        self.look()
+        self.post.tell(self.database)
+        return True
+
+    def look(self) -> None:
+        """Open and end alerts by how all stands now."""
+        with self.database.read() as session:
+            found = conditions(signs(session, self.database.now(session)), self.after)
+        with self.database.write() as session:
+            alerts.settle(session, found, KINDS, self.database.now(session))

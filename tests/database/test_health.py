@@ -1,0 +1,140 @@
+"""A connection's health: it opens on repeated failure, is probed by one, and closes by itself."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from integrations.core.base import Finding
+from integrations.core.errors import Misconfigured, Throttled, TryLater
+from leads.store.models import Connection
+from leads.store.session import Database
+from leads.store.vault import Vault
+from leads.sync.pace import wait_turn
+from tests.database.loop import Loop
+from tests.factory import make_connection, make_site
+from tests.fakes import FakeCrm
+
+DOWN = TryLater("unavailable", "The CRM is not working.")
+
+
+def fail(loop: Loop, times: int) -> None:
+    """The CRM is down until it is out of use."""
+    loop.crm.answers = [DOWN] * times
+    for _ in range(times):
+        loop.tick(hours=3)
+
+
+def test_it_opens_after_five_failures_and_is_probed_by_one(loop: Loop) -> None:
+    for number in range(30):
+        loop.send(f"P{number}")
+    sizes: list[int] = []
+
+    def down(batch: Any) -> Any:
+        sizes.append(len(batch))
+        raise DOWN
+
+    loop.crm.answers = [down] * 20
+    for _ in range(8):
+        loop.tick(minutes=10)
+    assert loop.connection().state == "failing"
+    assert sizes[-3:] == [1, 1, 1]
+    loop.crm.answers = []
+    loop.tick(minutes=1)
+    assert loop.connection().state == "working"
+    assert len(loop.crm.written) == 30, "the rest goes as soon as the probe has arrived"
+
+
+def test_a_wrong_key_opens_at_once_and_costs_no_attempt(loop: Loop) -> None:
+    loop.crm.answers = [Misconfigured("bad_key", "The CRM does not accept the key.")] * 3
+    loop.send()
+    for _ in range(3):
+        loop.tick(minutes=10)
+    assert (loop.connection().state, loop.connection().code) == ("failing", "bad_key")
+    assert (loop.row().state, loop.row().attempts) == ("waiting", 0)
+    loop.tick(minutes=10)
+    assert (loop.row().state, loop.row().attempts) == ("confirmed", 1)
+
+
+def test_with_nothing_left_to_send_its_own_check_closes_it(loop: Loop) -> None:
+    event_id = loop.send()
+    fail(loop, 5)
+    with loop.database.write() as session:
+        session.merge(loop.row(event_id)).state = "handled"
+    loop.crm.findings = [Finding(False, "The key lacks a right.")]
+    loop.tick(minutes=1)
+    assert (loop.connection().state, loop.connection().sentence) == ("failing", "The key lacks a right.")
+    loop.crm.findings = [Finding(True, "Well.")]
+    loop.tick(minutes=10)
+    assert loop.connection().state == "working"
+    assert loop.crm.checks == 2
+    assert not loop.tick(minutes=10), "a connection that works is not asked for nothing"
+
+
+def test_a_look_is_the_probe_when_only_looks_are_due(loop: Loop) -> None:
+    loop.send()
+    loop.tick()
+    loop.set_connection(state="failing", failures=5, probes=1, probe_at=loop.clock())
+    loop.crm.looked.clear()
+    loop.night()
+    assert (loop.connection().state, loop.connection().failures) == ("working", 0)
+    assert len(loop.crm.looked) == 1
+    assert loop.crm.checks == 0
+
+
+def test_no_enquiry_is_the_probe_of_a_crm_that_cannot_be_asked(loop: Loop) -> None:
+    loop.use(FakeCrm("C", readable=False))
+    loop.send()
+    fail(loop, 5)
+    loop.crm.findings = [Finding(False, "Still down.")]
+    loop.tick(minutes=1)
+    assert (loop.crm.checks, loop.crm.written, loop.row().state) == (1, [], "waiting")
+    loop.crm.findings = [Finding(True, "Well.")]
+    loop.tick(minutes=10)
+    assert (loop.connection().state, loop.row().state) == ("working", "sent")
+
+
+def test_quiet_is_kept_as_long_as_the_crm_asks_also_by_looks(loop: Loop) -> None:
+    loop.send("Ann")
+    loop.tick()
+    loop.crm.answers = [Throttled("busy", "Slow down.", retry_after=7200)]
+    loop.crm.looked.clear()
+    loop.clock.forward(hours=23)
+    loop.send("Bob")
+    loop.tick()
+    assert not loop.tick(minutes=119)
+    assert loop.crm.looked == []
+    assert loop.tick(minutes=2)
+    assert loop.connection().wait_until is None
+
+
+def _take_turns(url: str, connection_id: UUID, calls: int, rate: float, starts: Any) -> None:
+    database = Database(url)
+    for _ in range(calls):
+        wait_turn(database, connection_id, rate)
+        starts.put(time.time())
+    database.close()
+
+
+@pytest.mark.timeout(60)
+def test_the_pace_is_shared_by_all_workers(database: Database, database_url: str, vault: Vault) -> None:
+    rate, calls, workers = 20.0, 10, 2
+    connection: Connection = make_connection(database, vault, make_site(database), pace=rate)
+    spawn = multiprocessing.get_context("spawn")
+    starts = spawn.Queue()
+    processes = [
+        spawn.Process(target=_take_turns, args=(database_url, connection.id, calls, rate, starts))
+        for _ in range(workers)
+    ]
+    for process in processes:
+        process.start()
+    moments = sorted(starts.get(timeout=50) for _ in range(calls * workers))
+    for process in processes:
+        process.join()
+    took = timedelta(seconds=moments[-1] - moments[0])
+    assert took >= timedelta(seconds=(calls * workers - 1) / rate) * 0.9, "two workers went at twice the pace"

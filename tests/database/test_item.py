@@ -1,0 +1,36 @@
+"""What goes to a CRM of one enquiry: the record as it stands, and what this enquiry says otherwise."""
+
+from __future__ import annotations
+
+from integrations.core.base import Item
+from leads.store.models import Connection
+from leads.store.session import Database
+from leads.store.vault import Vault
+from leads.sync.item import build
+from tests.database.lanes import delivered
+from tests.factory import make_connection, make_site, send
+
+
+def _items(database: Database, vault: Vault, connection: Connection) -> list[Item]:
+    found: list[Item] = []
+    while claimed := delivered(database, connection):
+        found += [build(vault, connection, one) for one in claimed]
+    return found
+
+
+def test_a_corrected_phone_number_stands_in_the_activity(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    connection = make_connection(database, vault, site)
+    send(database, vault, site, first_name="Cora", email="cora@example.com", phone="+12015550141")
+    send(database, vault, site, first_name="Cora", email="cora@example.com", phone="+12015550142")
+    first, second = _items(database, vault, connection)
+    assert (first.record["phone"], first.activity) == ("+12015550141", {})
+    assert (second.record["phone"], second.activity) == ("+12015550141", {"phone_given": "+12015550142"})
+
+
+def test_only_what_the_connection_maps_is_told(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    connection = make_connection(database, vault, site, fields={"email": "email"})
+    send(database, vault, site, first_name="Cora", email="cora@example.com", phone="+12015550141")
+    send(database, vault, site, first_name="Clara", email="cora@example.com", phone="+12015550142")
+    assert [item.activity for item in _items(database, vault, connection)] == [{}, {}]

@@ -1,0 +1,159 @@
+"""How a repeated write is made safe, as the connector's tier says; the loop follows it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from integrations.core.errors import Throttled, TryLater, Unknown
+from leads.store import outbox
+from leads.store.models import Event
+from tests.database.lanes import leased
+from tests.database.loop import Loop
+from tests.fakes import FakeCrm
+
+CUT = Unknown("cut", "The connection broke off.")
+
+
+def left_behind(loop: Loop) -> None:
+    """A worker dies over what it has just claimed, and its lease runs out."""
+    lane = leased(loop.database, loop.connection(), "dead")
+    assert outbox.claim(loop.database, lane, 10, 60)
+    loop.clock.forward(seconds=61)
+
+
+def test_with_keys_it_is_looked_up_and_sent_again_at_once(loop: Loop) -> None:
+    event_id = str(loop.send())
+    left_behind(loop)
+    loop.tick()
+    assert loop.crm.looked[0] == event_id
+    assert (loop.row().state, loop.crm.written) == ("confirmed", [event_id])
+
+
+def test_a_write_that_had_arrived_is_found_and_not_repeated(loop: Loop) -> None:
+    crm = FakeCrm("B", settle=30)
+    crm.answers = [lambda batch: [CUT for one in batch if crm.keep(one)]]
+    loop.use(crm)
+    event_id = str(loop.send())
+    loop.tick()
+    assert (loop.row().state, loop.row().unknown) == ("waiting", True)
+    assert loop.row().due_at >= loop.clock() + timedelta(seconds=30)
+    loop.tick(seconds=29)
+    assert crm.looked == []
+    loop.tick(seconds=20)
+    loop.tick(seconds=30)
+    assert loop.row().state == "confirmed"
+    assert crm.written == [event_id]
+
+
+@pytest.mark.parametrize("hurried_by", ["staff", "the connection working again", "its settings"])
+def test_without_keys_nothing_hurries_the_settle_delay(loop: Loop, hurried_by: str) -> None:
+    crm = FakeCrm("B", settle=90)
+    crm.answers = [CUT]
+    loop.use(crm)
+    loop.send()
+    loop.tick()
+    loop.clock.forward(seconds=5)
+    with loop.database.write() as session:
+        if hurried_by == "staff":
+            outbox.requeue(session.merge(loop.row()), loop.clock())
+        elif hurried_by == "its settings":
+            outbox.resume(session, session.merge(loop.connection()), loop.clock())
+        else:
+            outbox.bring_forward(session, loop.connection_id, loop.clock())
+    loop.tick()
+    assert (crm.looked, crm.written) == ([], [])
+    assert loop.row().due_at >= loop.clock() + timedelta(seconds=84)
+    loop.tick(seconds=86)
+    loop.tick(seconds=90)
+    assert loop.row().state == "confirmed"
+
+
+def test_without_keys_what_a_dead_worker_left_behind_settles_first(loop: Loop) -> None:
+    crm = FakeCrm("B", settle=90)
+    loop.use(crm)
+    event_id = str(loop.send())
+    left_behind(loop)
+    loop.tick()
+    assert (loop.row().state, loop.row().unknown, loop.row().attempts) == ("waiting", True, 0)
+    assert (crm.looked, crm.written) == ([], [])
+    loop.tick(seconds=91)
+    assert crm.looked == [event_id]
+    assert crm.written == [event_id]
+
+
+def test_while_one_settles_the_others_go(loop: Loop) -> None:
+    crm = FakeCrm("B", settle=90)
+    crm.answers = [CUT]
+    loop.use(crm)
+    loop.send("Ann")
+    loop.tick()
+    bob = str(loop.send("Bob"))
+    loop.tick(seconds=1)
+    assert crm.written == [bob]
+
+
+def test_doubt_outlives_what_the_crm_says_next(loop: Loop) -> None:
+    crm = FakeCrm()
+    crm.answers = [CUT]
+    loop.use(crm)
+    event_id = str(loop.send())
+    loop.tick()
+    find = crm.find
+
+    def throttled(items: object) -> object:
+        raise Throttled("busy", "Slow down.", retry_after=3)
+
+    loop.monkeypatch.setattr(crm, "find", throttled)
+    loop.tick(seconds=10)
+    assert loop.row().unknown
+    loop.monkeypatch.setattr(crm, "find", find)
+    loop.tick(minutes=1)
+    assert crm.looked[0] == event_id
+
+
+@pytest.mark.parametrize("how", ["broke off", "the worker died", "the worker was stopped", "a bug of ours"])
+def test_where_the_crm_cannot_be_asked_a_person_decides(loop: Loop, how: str) -> None:
+    crm = FakeCrm("C", readable=False)
+    loop.use(crm)
+    event_id = str(loop.send())
+    if how == "broke off":
+        crm.answers = [CUT]
+    elif how == "a bug of ours":
+        crm.answers = [KeyError("id")]
+    else:
+        left_behind(loop)
+    if how == "the worker was stopped":  # between taking over and sending
+        lane = leased(loop.database, loop.connection())
+        outbox.give_back(loop.database, outbox.claim(loop.database, lane, 10, 60))
+        outbox.release(loop.database, lane)
+    loop.tick()
+    assert (loop.row().state, loop.row().code) == ("refused", "unknown_outcome")
+    assert "may have arrived" in (loop.row().sentence or "")
+    assert crm.written == []
+    with loop.database.write() as session:
+        outbox.requeue(session.merge(loop.row()), loop.clock())
+    loop.tick()
+    assert (loop.row().state, crm.written) == ("sent", [event_id]), "a person said: send again"
+
+
+def test_where_the_crm_cannot_be_asked_what_surely_did_not_arrive_is_tried_again(loop: Loop) -> None:
+    crm = FakeCrm("C", readable=False)
+    crm.answers = [TryLater("connect", "No connection.")]
+    loop.use(crm)
+    loop.send()
+    loop.tick()
+    loop.tick(minutes=1)
+    assert loop.row().state == "sent"
+
+
+def test_one_enquiry_that_cannot_be_read_any_more_holds_up_no_other(loop: Loop) -> None:
+    broken, well = loop.send("Ann"), loop.send("Bob")
+    with loop.database.write() as session:
+        session.execute(update(Event).where(Event.id == broken).values(answers_sealed=b"\x01damaged"))
+    loop.tick()
+    assert (loop.row(broken).state, loop.row(broken).code) == ("refused", "unreadable")
+    assert loop.row(well).state == "confirmed"
+    assert loop.connection().failures == 0

@@ -1,0 +1,510 @@
+"""The watchman and the notices he sends, on a clock that the test moves, to a mail server on a real socket."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, select, update
+from sqlalchemy.exc import OperationalError
+
+from leads.store.alerts import open_alerts
+from leads.store.models import Alert, CanaryRun, Connection, Delivery, Event, Site, Task, Worker
+from leads.store.session import Database
+from leads.store.vault import Vault
+from leads.upkeep.mail import Mail
+from leads.upkeep.notice import Notice, NoticeError
+from leads.upkeep.notices import Post
+from leads.upkeep.watch import Watchman
+from tests.database.lanes import Clock
+from tests.factory import make_site, send, send_many
+from tests.mailserver import MailServer
+
+NEEDLES = ("Needleworth", "needle@example.com", "+12015550177", "2015550177", "my needle hurts", "needle-page")
+NEEDLE = {
+    "first_name": "Nadia",
+    "last_name": "Needleworth",
+    "email": "needle@example.com",
+    "phone": "+12015550177",
+    "message": "my needle hurts",
+    "page": "https://clinic.example/needle-page",
+}
+
+
+@pytest.fixture
+def server() -> Iterator[MailServer]:
+    with MailServer() as opened:
+        yield opened
+
+
+class Watch:
+    """Time passes, with a worker that beats and a watchman who looks every half minute."""
+
+    def __init__(self, database: Database, clock: Clock, server: MailServer, digest_at: int | None = None) -> None:
+        self.database, self.clock, self.server = database, clock, server
+        mail = Mail("127.0.0.1", server.port, "none", "", "", "frontdesk@clinic.example", ["ops@clinic.example"])
+        self.man = Watchman(database, Post([mail], "https://leads.example", digest_at), timedelta(minutes=30))
+        self.worker = True
+
+    def passes(self, minutes: float, every: float = 0.5) -> None:
+        for _ in range(int(minutes / every)):
+            self.clock.forward(minutes=every)
+            if self.worker:
+                self.beat()
+            self.man.round()
+
+    def beat(self) -> None:
+        with self.database.write() as session:
+            if worker := session.get(Worker, "w"):
+                worker.seen_at = self.clock()
+            else:
+                session.add(Worker(id="w", started_at=self.clock(), seen_at=self.clock()))
+
+    @property
+    def mails(self) -> list[str]:
+        """What arrived: subject and text of each."""
+        return [f"{mail['Subject']}\n{mail.get_content()}".replace("\r\n", "\n") for mail in self.server.mails]
+
+    def open(self) -> list[str]:
+        with self.database.read() as session:
+            return [alert.kind for alert in open_alerts(session)]
+
+
+@pytest.fixture
+def watch(timed: Database, clock: Clock, server: MailServer, connection: Connection) -> Watch:
+    return Watch(timed, clock, server)
+
+
+@pytest.fixture
+def change(timed: Database, clock: Clock) -> Callable[..., None]:
+    """Puts the connection into a state, as of now."""
+
+    def to(state: str, sentence: str | None = None) -> None:
+        with timed.write() as session:
+            session.execute(update(Connection).values(state=state, sentence=sentence, state_since=clock()))
+
+    return to
+
+
+WRONG_KEY = "The CRM does not accept the key (status 401)."
+
+
+def test_all_is_well_and_nobody_is_told(watch: Watch, timed: Database, vault: Vault, site: Site) -> None:
+    send(timed, vault, site, email="jane@example.com")
+    watch.passes(20, every=2)
+    assert (watch.mails, watch.open()) == ([], [])
+
+
+def test_a_thousand_enquiries_behind_a_wrong_key_make_one_notice_and_one_all_clear(
+    watch: Watch, timed: Database, vault: Vault, site: Site, connection: Connection, change: Callable[..., None]
+) -> None:
+    change("failing", WRONG_KEY)
+    send_many(timed, vault, site, [watch.clock()] * 1000, connection, state="waiting")
+    watch.passes(150, every=3)
+    assert len(watch.mails) == 1
+    assert watch.mails[0].startswith("Frontdesk: 1 thing needs attention\n")
+    assert f"“Sandbox CRM” (Sunrise) has a problem: {WRONG_KEY}" in watch.mails[0]
+    assert "Since 2 Mar, 04:03 EST." in watch.mails[0]
+    assert "https://leads.example/desk/" in watch.mails[0]
+    change("working")
+    watch.passes(10)  # they are being sent
+    with timed.write() as session:
+        session.execute(update(Delivery).values(state="confirmed"))
+    watch.passes(120, every=5)
+    assert len(watch.mails) == 2
+    assert watch.mails[1].startswith("Frontdesk: it is over\nOver since 2 Mar, 06:30 EST: “Sandbox CRM” (Sunrise)")
+
+
+def test_what_is_over_in_a_moment_is_not_told(watch: Watch, change: Callable[..., None]) -> None:
+    for _ in range(4):
+        change("failing", "The CRM is not working just now.")
+        watch.passes(0.5)
+        change("working")
+        watch.passes(5)
+    assert watch.mails == []
+
+
+def test_a_fault_that_comes_and_goes_is_one_fault(watch: Watch, change: Callable[..., None], timed: Database) -> None:
+    for _ in range(6):
+        change("failing", "The CRM is not working just now.")
+        watch.passes(2)
+        change("working")
+        watch.passes(0.5)
+    assert len(watch.mails) == 1
+    with timed.read() as session:
+        assert len(session.scalars(select(Alert)).all()) == 1
+
+
+def test_at_most_one_beginning_an_hour_is_told_of_a_connection(watch: Watch, change: Callable[..., None]) -> None:
+    change("failing", WRONG_KEY)
+    watch.passes(5)
+    change("working")
+    watch.passes(5)
+    assert len(watch.mails) == 2
+    change("failing", WRONG_KEY)
+    watch.passes(45, every=3)
+    assert len(watch.mails) == 2
+    watch.passes(15, every=1)
+    assert len(watch.mails) == 3, "it is told once the hour has passed, as it has not gone away"
+
+
+def test_one_that_waits_too_long_is_told(
+    watch: Watch, timed: Database, vault: Vault, site: Site, change: Callable[..., None]
+) -> None:
+    watch.passes(2)
+    change("working", "The CRM asks us to slow down.")
+    send(timed, vault, site, email="jane@example.com")
+    watch.passes(29, every=1)
+    assert watch.mails == []
+    watch.passes(5)
+    waits = "1 enquiry waits for “Sandbox CRM” (Sunrise), the first for 31 minutes. The CRM asks us to slow down."
+    assert waits in watch.mails[0]
+    with timed.write() as session:
+        session.execute(update(Delivery).values(state="confirmed"))
+    watch.passes(5)
+    assert len(watch.mails) == 2
+    assert "over" in watch.mails[1]
+
+
+def test_what_was_late_is_not_over_because_its_connection_broke(
+    watch: Watch, timed: Database, vault: Vault, site: Site, change: Callable[..., None]
+) -> None:
+    send(timed, vault, site, email="jane@example.com")
+    watch.passes(40, every=2)
+    assert len(watch.mails) == 1
+    change("failing", WRONG_KEY)
+    watch.passes(70, every=2)
+    assert len(watch.mails) == 2
+    assert "over" not in watch.mails[1].lower()
+    change("working")
+    with timed.write() as session:
+        session.execute(update(Delivery).values(state="confirmed"))
+    watch.passes(5)
+    assert [mail.split("\n")[0] for mail in watch.mails[2:]] == ["Frontdesk: 2 things are over"]
+
+
+def test_an_enquiry_with_nowhere_to_go_is_told(watch: Watch, timed: Database, vault: Vault) -> None:
+    send(timed, vault, make_site(timed, "alone"), email="jane@example.com")
+    watch.passes(35, every=2)
+    assert "1 enquiry is safe here and goes nowhere: The site Sunrise has no connection to a CRM." in watch.mails[0]
+
+
+def test_a_silent_worker_is_told_by_somebody_else(watch: Watch) -> None:
+    """The watchman of a web process: it says of the worker what that cannot say itself."""
+    watch.passes(5)
+    watch.worker = False
+    watch.passes(5)
+    assert len(watch.mails) == 1
+    assert "The sync is not running: nothing goes to a CRM." in watch.mails[0]
+    watch.worker = True
+    watch.passes(5)
+    assert len(watch.mails) == 2
+
+
+def test_a_worker_that_restarts_is_not_told(watch: Watch, timed: Database) -> None:
+    watch.passes(5)
+    with timed.write() as session:
+        session.execute(delete(Worker))  # it said goodbye
+    watch.worker = False
+    watch.passes(0.5)
+    watch.worker = True
+    watch.passes(5)
+    assert watch.mails == []
+
+
+@pytest.mark.parametrize("state", ["refused", "expired"])
+def test_what_needs_a_person_is_told_once(watch: Watch, timed: Database, vault: Vault, site: Site, state: str) -> None:
+    for number in range(3):
+        send(timed, vault, site, email=f"jane{number}@example.com")
+        with timed.write() as session:
+            session.execute(update(Delivery).values(state=state))
+        watch.passes(40, every=2)
+    assert len(watch.mails) == 1
+    assert "1 enquiry for “Sandbox CRM” (Sunrise) needs a person" in watch.mails[0]
+    with timed.read() as session:
+        assert "3 enquiries" in open_alerts(session)[0].sentence, "the desk tells how many there are now"
+
+
+def test_a_canary_that_failed_is_told(watch: Watch, timed: Database, site: Site) -> None:
+    def ran(state: str) -> None:
+        with timed.write() as session:
+            times = {"started_at": watch.clock(), "ended_at": watch.clock()}
+            sentence = "It was not seen in the CRM within five minutes." if state == "failed" else None
+            session.add(CanaryRun(site_id=site.id, started_by="schedule", state=state, sentence=sentence, **times))
+
+    ran("ok")
+    watch.passes(5)
+    ran("failed")
+    watch.passes(5)
+    told = "The test enquiry of Sunrise did not come through. It was not seen in the CRM within five minutes."
+    assert told in watch.mails[0]
+    ran("ok")
+    watch.passes(5)
+    assert len(watch.mails) == 2
+
+
+def test_a_balance_that_does_not_close_stays_told_until_it_does(
+    watch: Watch, timed: Database, vault: Vault, site: Site
+) -> None:
+    watch.passes(5)
+    lost = send(timed, vault, site, email="jane@example.com")
+    with timed.write() as session:
+        row = session.scalars(select(Delivery).where(Delivery.event_id == lost.event_id)).one()
+        kept = {column.key: getattr(row, column.key) for column in Delivery.__table__.columns}
+        session.delete(row)
+    watch.passes(5)
+    told = "The balance of Sunrise on 2 March 2026 does not close: 1 enquiry of 1 not accounted for."
+    assert told in watch.mails[0]
+    watch.passes(4 * 24 * 60, every=120)
+    assert (len(watch.mails), watch.open()) == (1, ["balance"])
+    with timed.write() as session:
+        session.add(Delivery(**(kept | {"state": "confirmed"})))
+    watch.passes(5)
+    assert (len(watch.mails), watch.open()) == (2, [])
+
+
+def test_silence_beyond_a_sites_own_weeks_is_told(
+    watch: Watch, timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock
+) -> None:
+    """Twelve forms each working day from 9 to 17 in New York, one tap at noon; then, on a Monday, none."""
+    clock.time = datetime(2026, 4, 6, 12, 0, tzinfo=UTC)  # Monday, 8:00 in New York
+    with timed.write() as session:
+        session.execute(update(Site).values(created_at=clock() - timedelta(days=40)))
+    days = [clock() - timedelta(days=back) for back in range(1, 36)]
+    working = [day for day in days if day.weekday() < 5]
+    forms = [day + timedelta(minutes=60 + 40 * n) for day in working for n in range(12)]
+    send_many(timed, vault, site, forms, connection)
+    send_many(timed, vault, site, [day + timedelta(hours=4) for day in working], connection, kind="call_click")
+    watch.passes(60, every=10)
+    assert watch.mails == [], "the weekend and the night were as quiet as ever"
+    watch.passes(8 * 60, every=15)
+    assert len(watch.mails) == 1
+    told = "Sunrise has sent no consultation requests for 2 days; about 10 would be usual. Please try its pages."
+    assert told in watch.mails[0]
+    watch.passes(10 * 24 * 60, every=240)
+    silent = [mail for mail in watch.mails if "consultation requests" in mail]
+    assert len(silent) == 1, "told once, for as long as it lasts"
+    watch.passes(50 * 24 * 60, every=48 * 60)
+    assert "silence" in watch.open()
+    send(timed, vault, site, email="jane@example.com")
+    with timed.write() as session:
+        session.execute(update(Delivery).values(state="confirmed"))
+    watch.passes(5)
+    assert "over" in watch.mails[-1].split("\n")[0]
+
+
+def test_when_mail_is_broken_it_is_kept_tried_again_and_said(
+    watch: Watch, server: MailServer, change: Callable[..., None], timed: Database
+) -> None:
+    server.refuse = {"MAIL": "451 try later"}
+    change("failing", WRONG_KEY)
+    watch.passes(10)
+    assert server.commands.count("MAIL") == 2, "every five minutes, not every half minute"
+    assert watch.open() == ["connection", "mail"]
+    with timed.read() as session:
+        sentence = open_alerts(session, ["mail"])[0].sentence
+    assert sentence == ("Notices by e-mail cannot be sent: The mail server refuses FRONTDESK_SMTP_FROM (code 451).")
+    server.refuse = {}
+    watch.passes(10)
+    assert watch.mails[0].startswith("Frontdesk: 2 things need attention\n")
+    assert WRONG_KEY in watch.mails[0]
+    assert "Notices by e-mail cannot be sent" in watch.mails[0]
+    assert watch.open() == ["connection"]
+    assert watch.mails[1].startswith("Frontdesk: it is over\n")
+    watch.passes(120, every=5)
+    assert len(watch.mails) == 2
+
+
+class Told:
+    """A way to people that remembers, or does not work."""
+
+    def __init__(self, name: str, works: bool = True) -> None:
+        self.name, self.works, self.notices = name, works, list[Notice]()
+
+    def send(self, notice: Notice) -> str:
+        if not self.works:
+            raise NoticeError("It is broken.")
+        self.notices.append(notice)
+        return "Taken."
+
+
+def test_when_one_of_two_ways_is_broken_the_other_says_so(watch: Watch, change: Callable[..., None]) -> None:
+    mail, chat = Told("e-mail", works=False), Told("Apprise")
+    watch.man = Watchman(watch.database, Post([mail, chat], "https://leads.example", None), timedelta(minutes=30))
+    change("failing", WRONG_KEY)
+    watch.passes(10)
+    told = [notice.text.split("\n")[0] for notice in chat.notices]
+    assert told[0].endswith("What comes in is kept, and sent once it works.")
+    assert told[1:] == ["Notices by e-mail cannot be sent: It is broken."]
+
+
+def test_two_at_once_tell_it_once(watch: Watch, change: Callable[..., None]) -> None:
+    class Slow(Told):
+        """While it sends, another process looks as well."""
+
+        def send(self, notice: Notice) -> str:
+            super().send(notice)
+            if len(self.notices) == 1:
+                watch.man.post.tell(watch.database)
+            return "Taken."
+
+    chat = Slow("Apprise")
+    watch.man = Watchman(watch.database, Post([chat], "https://leads.example", None), timedelta(minutes=30))
+    change("failing", WRONG_KEY)
+    watch.passes(10)
+    assert len(chat.notices) == 1
+
+
+def test_of_two_watchmen_one_walks(watch: Watch) -> None:
+    other = Watchman(watch.database, watch.man.post, watch.man.after)
+    watch.clock.forward(minutes=1)
+    assert [watch.man.round(), other.round(), watch.man.round()] == [True, False, False]
+    watch.clock.forward(seconds=30)
+    assert [other.round(), watch.man.round()] == [True, False]
+
+
+def test_the_daily_summary(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock, server: MailServer
+) -> None:
+    watch = Watch(timed, clock, server, digest_at=8)
+    watch.passes(30, every=5)
+    assert watch.mails == [], "none on the day it was installed, before its hour"
+    for number, state in enumerate(("confirmed", "confirmed", "refused")):
+        sent = send(timed, vault, site, email=f"jane{number}@example.com")
+        with timed.write() as session:
+            session.execute(update(Delivery).where(Delivery.event_id == sent.event_id).values(state=state))
+    make_site(timed, "other")
+    watch.passes(28 * 60, every=60)
+    assert len(watch.mails) == 3, "the first summary, what needs a person, the second summary"
+    summary = watch.mails[2]
+    assert summary.startswith("Frontdesk: yesterday, and 1 thing is wrong\nYesterday:\n")
+    assert "- Sunrise: 3 enquiries: 2 in the CRM; 1 refused.\n" in summary
+    assert "- Sunrise: 0 enquiries.\n" in summary
+    assert "needs a person" in summary
+    with timed.write() as session:
+        session.execute(update(Delivery).values(state="handled"))
+    watch.passes(24 * 60, every=60)
+    assert watch.mails[-1].startswith("Frontdesk: yesterday, and all is well\n")
+    assert "Nothing is wrong now." in watch.mails[-1]
+    assert len(watch.mails) == 5, "the all-clear and the third summary"
+
+
+def test_a_summary_that_could_not_be_sent_is_sent_later(
+    timed: Database, site: Site, connection: Connection, clock: Clock, server: MailServer
+) -> None:
+    watch = Watch(timed, clock, server, digest_at=8)
+    watch.passes(4 * 60 - 5, every=5)
+    server.refuse = {"DATA": "554 no"}
+    watch.passes(60, every=10)
+    assert watch.mails == []
+    server.refuse = {}
+    watch.passes(20, every=5)
+    assert [mail.split("\n")[0] for mail in watch.mails if "yesterday" in mail] == [
+        "Frontdesk: yesterday, and 1 thing is wrong"
+    ]
+
+
+def test_no_notice_holds_anything_personal(
+    timed: Database,
+    vault: Vault,
+    site: Site,
+    connection: Connection,
+    clock: Clock,
+    server: MailServer,
+    change: Callable[..., None],
+) -> None:
+    watch = Watch(timed, clock, server, digest_at=8)
+    watch.passes(2)
+    codes = [send(timed, vault, site, **(NEEDLE | {"last_name": f"Needleworth{n}"})).reference for n in range(2)]
+    codes.append(send(timed, vault, make_site(timed, "alone"), **NEEDLE).reference)
+    lost = send(timed, vault, site, **NEEDLE)
+    with timed.write() as session:
+        session.execute(delete(Delivery).where(Delivery.event_id == lost.event_id))
+        first = session.scalars(select(Delivery).limit(1)).one()
+        first.state, first.field, first.sentence = "refused", "email", "The CRM does not accept the e-mail."
+    watch.passes(45, every=5)
+    change("failing", WRONG_KEY)
+    watch.passes(24 * 60, every=60)
+    watch.worker = False
+    watch.passes(10)
+    with timed.read() as session:
+        kinds = set(session.scalars(select(Alert.kind)))
+        rows = [f"{alert.subject} {alert.sentence}" for alert in session.scalars(select(Alert))]
+    assert kinds >= {"late", "needs_you", "balance", "connection", "worker"}
+    everything = "\n".join([*watch.mails, *(str(mail) for mail in server.mails), *rows])
+    assert len(watch.mails) >= 4
+    for needle in (*NEEDLES, *codes):
+        assert needle.lower() not in everything.lower()
+
+
+def test_he_walks_on_whatever_happens(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    troubles: list[Exception] = [OperationalError("SELECT 1", None, Exception("gone")), ValueError("a bug"), OSError()]
+    looked = threading.Event()
+
+    def stumble(self: Any, database: Database) -> None:
+        if troubles:
+            raise troubles.pop()
+        looked.set()
+
+    monkeypatch.setattr(Post, "tell", stumble)
+    stop = threading.Event()
+    walk = threading.Thread(
+        target=Watchman(database, Post([], "", None), timedelta(minutes=30)).walk,
+        args=(stop, timedelta(milliseconds=20)),
+    )
+    walk.start()
+    assert looked.wait(10)
+    stop.set()
+    walk.join(10)
+    assert not walk.is_alive()
+
+
+def test_he_walks_on_when_the_database_was_away(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, real = threading.Event(), database.write
+    away = threading.Event()
+    away.set()
+
+    def write() -> Any:
+        if away.is_set():
+            raise OperationalError("BEGIN", None, Exception("gone"))
+        return real()
+
+    monkeypatch.setattr(database, "write", write)
+    watchman = Watchman(database, Post([], "", None), timedelta(minutes=30))
+    walk = threading.Thread(target=watchman.walk, args=(stop, timedelta(milliseconds=20)))
+    walk.start()
+    time.sleep(0.1)
+    away.clear()
+    until = time.monotonic() + 10
+    while time.monotonic() < until and not _was_walked(database):
+        time.sleep(0.02)
+    stop.set()
+    walk.join(10)
+    assert _was_walked(database)
+
+
+def _was_walked(database: Database) -> bool:
+    with database.read() as session:
+        return session.get(Task, "watch") is not None
+
+
+def test_test_enquiries_break_no_silence_and_wait_for_nobody(
+    watch: Watch, timed: Database, vault: Vault, site: Site, clock: Clock
+) -> None:
+    clock.time = datetime(2026, 4, 6, 12, 0, tzinfo=UTC)
+    with timed.write() as session:
+        session.execute(update(Site).values(created_at=clock() - timedelta(days=40)))
+    every_hour = [clock() - timedelta(hours=n) for n in range(6, 35 * 24)]
+    with timed.read() as session:
+        connection = session.scalars(select(Connection)).one()
+    send_many(timed, vault, site, every_hour, connection)
+    send(timed, vault, site, email="canary@example.com")
+    with timed.write() as session:
+        session.execute(update(Event).where(Event.received_at == clock()).values(is_test=True))
+        session.execute(update(Delivery).values(state="confirmed"))
+    watch.passes(5 * 60, every=60)
+    assert watch.open() == ["silence"]

@@ -1,0 +1,64 @@
+"""A CRM without a network, where a test is about what we make of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from integrations.core.base import Connector, Finding, Item, Options, Pushed, Result, Seen, Tier
+from integrations.core.http import Http
+
+
+class FakeCrm(Connector):
+    """Holds events by id. answers: what the next pushes answer instead, one list or exception each; `None` in a list
+    keeps the item."""
+
+    kind = "fake"
+    label = "Fake"
+    options = Options
+    batch_size = 10
+    fields = {}  # noqa: RUF012 - the base declares it
+
+    def __init__(self, tier: Tier = "A", settle: float = 0.0, *, readable: bool = True) -> None:
+        super().__init__({}, Http())
+        self.tier, self.settle = tier, settle
+        self.readable = readable  # type: ignore[misc]  # of its kind for real connectors, of one test here
+        self.held: dict[str, Seen] = {}
+        self.written: list[str] = []
+        self.looked: list[str] = []
+        self.answers: list[Exception | Callable[[Sequence[Item]], list[Result]]] = []
+        self.findings = [Finding(True, "Well.")]
+        self.checks = 0
+
+    def check(self) -> list[Finding]:
+        self.checks += 1
+        return self.findings
+
+    def push(self, batch: Sequence[Item]) -> list[Result]:
+        if self.answers:
+            answer = self.answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer(batch)
+        return [self.keep(item) for item in batch]
+
+    def keep(self, item: Item) -> Pushed:
+        """Write an item."""
+        remote_id = f"r{item.event_id}"
+        self.written.append(item.event_id)
+        self.held[item.event_id] = Seen(remote_id, None, dict(item.record))
+        return Pushed(remote_id)
+
+    def find(self, items: Sequence[Item]) -> list[Seen | None]:
+        self.looked += [item.event_id for item in items]
+        return [self.held.get(item.event_id) for item in items]
+
+    def erase(self, remote_ids: Sequence[str]) -> None:
+        pass
+
+
+def an_item(number: int, **more: Any) -> Item:
+    """An event whose id is its number."""
+    at = datetime(2026, 3, 2, 9, tzinfo=UTC)
+    return Item(f"lead-{number}", str(number), "consultation_request", at, "Consultation request", {}, **more)

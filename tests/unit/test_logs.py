@@ -1,0 +1,60 @@
+"""Log lines hold nobody up: not a reader who stands still, not a full disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = """
+import structlog, time
+from leads.upkeep import logs
+logs.configure("info")
+log = structlog.get_logger()
+for number in range({lines}):
+    log.info("something happened", number=number, filler="x" * 200)
+print("done", flush=True)
+"""
+
+
+def program(lines: int) -> list[str]:
+    return [sys.executable, "-c", PROGRAM.format(lines=lines)]
+
+
+def test_a_reader_who_stands_still_blocks_nobody() -> None:
+    reading, writing = os.pipe()  # nobody reads, and it holds 64 KiB; the lines are ten times as much
+    try:
+        done = subprocess.run(program(3000), stdout=subprocess.PIPE, stderr=writing, timeout=30, check=False)
+        assert (done.stdout, done.returncode) == (b"done\n", 0)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_full_disk_under_the_log_hurts_nobody() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(program(10), stdout=subprocess.PIPE, stderr=full, timeout=30, check=False)
+    assert (done.stdout, done.returncode) == (b"done\n", 0)
+
+
+def test_a_reader_who_reads_gets_every_line_also_the_last() -> None:
+    done = subprocess.run(program(3000), capture_output=True, timeout=30, check=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["number"] for line in lines] == list(range(3000))
+    assert lines[-1]["event"] == "something happened"
+
+
+def test_lines_that_are_lost_are_told() -> None:
+    reading, writing = os.pipe()
+    process = subprocess.Popen(program(12_000), stdout=subprocess.PIPE, stderr=writing)
+    os.close(writing)
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == b"done\n"  # by now more were logged than may wait
+        with os.fdopen(reading, "rb") as reader:
+            assert b'"event": "log lines lost"' in reader.read()
+    finally:
+        process.wait(30)
+        process.stdout.close()  # type: ignore[union-attr]

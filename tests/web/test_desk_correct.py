@@ -1,0 +1,160 @@
+"""Edit and send: staff correct what a CRM refused, with the rules of the form, and it is written down who did."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from leads.store.models import Action, Delivery, Identity, Lead, Site
+from leads.store.people import person_of
+from leads.store.session import Database
+from leads.store.vault import Vault
+from tests.factory import make_connection, send
+from tests.web.desk import Person, lead_of, plain, set_state, signed_in
+from tests.web.pages import Page
+
+JANE = {"first_name": "Jane", "last_name": "Doe", "email": "jane@example.com", "phone": "+12015550199"}
+REFUSED: dict[str, Any] = {"code": "invalid_phone", "sentence": "Not this phone number.", "field": "phone"}
+
+
+@pytest.fixture
+def sam(app: Flask, database: Database) -> Person:
+    return signed_in(app, database, "sam", "staff")
+
+
+def _refused(database: Database, vault: Vault, site: Site, **why: Any) -> tuple[UUID, UUID]:
+    """Jane's enquiry, refused. Returns her lead's and the delivery's id."""
+    event = send(database, vault, site, **JANE)
+    delivery_id = set_state(database, event.event_id, "refused", attempts=3, **(REFUSED | why))
+    return lead_of(database, event.event_id), delivery_id
+
+
+def _person(database: Database, vault: Vault, lead_id: UUID) -> dict[str, str]:
+    with database.read() as session:
+        return person_of(vault, session.get_one(Lead, lead_id))
+
+
+def _state(database: Database, delivery_id: UUID) -> str:
+    with database.read() as session:
+        return session.get_one(Delivery, delivery_id).state
+
+
+def _digests(database: Database, lead_id: UUID) -> set[bytes]:
+    with database.read() as session:
+        return set(session.scalars(select(Identity.digest).where(Identity.lead_id == lead_id)))
+
+
+def test_the_refused_phone_is_corrected_and_sent_again(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    lead_id, delivery_id = _refused(database, vault, site)
+    page = Page(sam.get(f"/desk/leads/{lead_id}"))
+    assert page.values["phone"] == "+12015550199"
+    assert "email" not in page.values, "only what the CRM named is asked for"
+    answer = sam.post(f"/desk/deliveries/{delivery_id}/correct", phone="(201) 555-0123")
+    assert answer.location == f"/desk/leads/{lead_id}"
+    person = _person(database, vault, lead_id)
+    assert person == JANE | {"phone": "+12015550123", "phone_typed": "(201) 555-0123"}
+    with database.read() as session:
+        row = session.get_one(Delivery, delivery_id)
+        action = session.scalars(select(Action)).one()
+    assert (row.state, row.attempts, row.code, row.field) == ("waiting", 0, None, None)
+    assert (action.user_name, action.what, action.delivery_id) == ("sam", "corrected", delivery_id)
+    assert action.note_sealed is not None
+    assert b"5550199" not in action.note_sealed
+    shown = plain(sam.get(f"/desk/leads/{lead_id}"))
+    assert "sam corrected it and sent it again (Phone: +12015550199 → +12015550123)" in shown
+    assert "Correct and send" not in shown
+
+
+def test_later_enquiries_are_joined_by_the_corrected_details_only(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    lead_id, delivery_id = _refused(database, vault, site)
+    sam.post(f"/desk/deliveries/{delivery_id}/correct", phone="201 555 0123")
+    assert _digests(database, lead_id) == {
+        vault.digest("email", site.id, "jane@example.com"),
+        vault.digest("phone", site.id, "+12015550123"),
+    }
+    again = send(database, vault, site, phone="+12015550123")
+    assert lead_of(database, again.event_id) == lead_id
+    stranger = send(database, vault, site, phone="+12015550199")
+    assert lead_of(database, stranger.event_id) != lead_id
+
+
+@pytest.mark.parametrize(("typed", "told"), [("12", "area code"), ("", "an e-mail address or a phone number")])
+def test_a_wrong_correction_stays_beside_its_error(
+    sam: Person, database: Database, vault: Vault, site: Site, typed: str, told: str
+) -> None:
+    event = send(database, vault, site, first_name="Jane", phone="+12015550199")
+    delivery_id = set_state(database, event.event_id, "refused", **REFUSED)
+    answer = sam.post(f"/desk/deliveries/{delivery_id}/correct", 422, phone=typed)
+    page = Page(answer.text)
+    assert page.values["phone"] == typed
+    assert page.invalid == {"phone"}
+    assert told in page.ids[page.described_by["phone"]]
+    assert _state(database, delivery_id) == "refused"
+    assert _person(database, vault, lead_of(database, event.event_id))["phone"] == "+12015550199"
+
+
+def test_all_details_are_asked_for_when_the_crm_names_none(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    lead_id, delivery_id = _refused(database, vault, site, field=None)
+    values = Page(sam.get(f"/desk/leads/{lead_id}")).values
+    typed = {name: values[name] for name in JANE}
+    assert typed == JANE
+    answer = sam.post(
+        f"/desk/deliveries/{delivery_id}/correct", 422, **(typed | {"email": "jane@", "last_name": "Roe"})
+    )
+    page = Page(answer.text)
+    assert page.invalid == {"email"}
+    assert (page.values["email"], page.values["last_name"]) == ("jane@", "Roe")
+    sam.post(f"/desk/deliveries/{delivery_id}/correct", **(typed | {"last_name": "Roe", "phone": ""}))
+    person = _person(database, vault, lead_id)
+    assert person == {"first_name": "Jane", "last_name": "Roe", "email": "jane@example.com"}
+    shown = plain(sam.get(f"/desk/leads/{lead_id}"))
+    assert "(Last name: Doe → Roe; Phone: +12015550199 → empty)" in shown
+
+
+def test_all_that_is_stuck_at_this_connection_goes_with_it(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    lead_id, first = _refused(database, vault, site)
+    second = send(database, vault, site, **JANE)
+    set_state(database, second.event_id, "refused", **REFUSED)
+    arrived = send(database, vault, site, **JANE)
+    set_state(database, arrived.event_id, "confirmed")
+    other = make_connection(database, vault, site, name="Other CRM")
+    there = send(database, vault, site, **JANE)
+    set_state(database, there.event_id, "refused", **REFUSED)
+    sam.post(f"/desk/deliveries/{first}/correct", phone="201 555 0123")
+    with database.read() as session:
+        rows = session.scalars(select(Delivery).where(Delivery.lead_id == lead_id)).all()
+    here = sorted(row.state for row in rows if row.connection_id != other.id)
+    assert here == ["confirmed", "waiting", "waiting", "waiting"]
+    assert [row.state for row in rows if row.connection_id == other.id] == ["refused"]
+
+
+@pytest.mark.parametrize("why", [{"field": "service"}, {"code": "missing", "field": None}])
+def test_no_form_where_correcting_the_details_helps_nothing(
+    sam: Person, database: Database, vault: Vault, site: Site, why: dict[str, Any]
+) -> None:
+    lead_id, delivery_id = _refused(database, vault, site, **why)
+    assert "Correct and send" not in sam.get(f"/desk/leads/{lead_id}")
+    sam.post(f"/desk/deliveries/{delivery_id}/correct", phone="201 555 0123")
+    assert _state(database, delivery_id) == "refused"
+
+
+def test_what_moved_on_meanwhile_is_left_alone(sam: Person, database: Database, vault: Vault, site: Site) -> None:
+    event = send(database, vault, site, **JANE)
+    delivery_id = set_state(database, event.event_id, "confirmed", **REFUSED)
+    sam.post(f"/desk/deliveries/{delivery_id}/correct", phone="201 555 0123")
+    assert _state(database, delivery_id) == "confirmed"
+    lead_id = lead_of(database, event.event_id)
+    assert _person(database, vault, lead_id)["phone"] == "+12015550199"
+    assert "Nothing was done" in sam.get(f"/desk/leads/{lead_id}")

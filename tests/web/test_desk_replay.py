@@ -1,0 +1,96 @@
+"""Sending many again from the desk: first how many and why, then a button, progress, and a stop."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from leads.store.models import Connection, Delivery, Replay, Site
+from leads.store.outbox.replays import replay_slice
+from leads.store.session import Database
+from leads.store.vault import Vault
+from tests.factory import send
+from tests.web.desk import Person, beat, plain, set_state, signed_in
+
+
+@pytest.fixture
+def sam(app: Flask, database: Database) -> Person:
+    return signed_in(app, database, "sam", "staff")
+
+
+@pytest.fixture
+def refused(database: Database, vault: Vault, site: Site) -> None:
+    """Three refused for one reason, one for another, one given up."""
+    for number in range(5):
+        event = send(database, vault, site, email=f"p{number}@example.com")
+        code, sentence = ("bad_phone", "Not this phone number.") if number < 3 else ("bad_mail", "Not this address.")
+        set_state(database, event.event_id, "expired" if number == 4 else "refused", code=code, sentence=sentence)
+
+
+def _replay(database: Database) -> Replay:
+    with database.read() as session:
+        return session.scalars(select(Replay)).one()
+
+
+@pytest.mark.usefixtures("refused")
+def test_first_how_many_and_why_then_one_button(sam: Person, database: Database) -> None:
+    page = plain(sam.get("/desk/replays?state=refused"))
+    assert "4 deliveries, and why" in page
+    assert "3 at Sandbox CRM Not this phone number." in page
+    assert "1 at Sandbox CRM Not this address." in page
+    assert "Send all 4 again" in page
+    location = sam.post("/desk/replays", state="refused").location
+    row = _replay(database)
+    assert location == f"/desk/replays/{row.id}"
+    assert (row.state, row.total, row.started_by) == ("running", 4, "sam")
+    assert "On its way: 0 of 4 sent again." in plain(sam.get(location))
+    assert 'hx-trigger="every 1s"' in sam.get(location)
+    replay_slice(database, row.id)
+    assert "Finished" in sam.get(f"{location}/live")
+    assert "4 of 4 sent again." in plain(sam.get(location))
+    assert "Stop" not in plain(sam.get(location))
+    listed = plain(sam.get("/desk/replays"))
+    assert "Refused, by sam. Finished: 4 of 4 sent again." in listed
+    assert "Send it again" in listed, "the one that was given up is left"
+
+
+@pytest.mark.usefixtures("refused")
+def test_the_stop_button(sam: Person, database: Database) -> None:
+    location = sam.post("/desk/replays", state="needs_you").location
+    row = _replay(database)
+    assert sam.post(f"{location}/stop").location == location
+    assert "Stopped" in plain(sam.get(location))
+    replay_slice(database, row.id)
+    with database.read() as session:
+        assert set(session.scalars(select(Delivery.state))) == {"refused", "expired"}
+
+
+@pytest.mark.usefixtures("refused")
+def test_the_filter_stands_in_the_address(sam: Person, database: Database) -> None:
+    with database.read() as session:
+        connection = session.scalars(select(Connection)).one()
+    page = sam.get(f"/desk/replays?state=refused&code=bad_mail&connection={connection.id}&period=7&site=demo")
+    assert "1 delivery, and why" in plain(page)
+    sam.post("/desk/replays", state="refused", code="bad_mail", connection=str(connection.id), period="7", site="demo")
+    row = _replay(database)
+    assert row.total == 1
+    told = plain(sam.get(f"/desk/replays/{row.id}"))
+    assert "Refused at Sandbox CRM of Sunrise with the code bad_mail received since" in told
+    assert "4 deliveries" in plain(sam.get("/desk/replays?state=refused&connection=nonsense&period=x&site=y"))
+
+
+def test_nothing_to_send_again(sam: Person, database: Database) -> None:
+    assert "nothing to send again" in plain(sam.get("/desk/replays"))
+    assert sam.post("/desk/replays", state="refused").location == "/desk/replays"
+    assert "Nothing fits this choice any more" in plain(sam.get("/desk/replays"))
+    sam.get("/desk/replays/00000000-0000-0000-0000-000000000000", 404)
+
+
+@pytest.mark.usefixtures("refused")
+def test_pages_lead_to_it_with_the_filter(sam: Person, database: Database) -> None:
+    beat(database)
+    with database.read() as session:
+        connection = session.scalars(select(Connection)).one()
+    assert f'href="/desk/replays?state=refused&amp;connection={connection.id}"' in sam.get("/desk/")
+    assert "/desk/replays?state=needs_you" in sam.get("/desk/leads?state=needs_you")
