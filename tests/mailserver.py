@@ -115,7 +115,7 @@ class _Talk:
     def _take(self) -> None:
         lines = []
         while (line := self._line()) != ".":
-            lines.append(line)
+            lines.append(line.removeprefix(".") if line.startswith("..") else line)  # RFC 5321, 4.5.2
         message = email.message_from_bytes("\r\n".join(lines).encode(), policy=email.policy.default)
         assert isinstance(message, EmailMessage)
         self._house.mails.append(message)

@@ -12,10 +12,11 @@ from leads.desk import words
 from leads.fields import PersonSchema, understand_person
 from leads.store.corrections import CORRECTABLE
 from leads.store.models import Delivery
+from leads.store.outbox.decisions import LOOK_FIRST
 from leads.store.queries.journey import Journey
 
 # The CRM took these and lost them, or never said: the details are not what is wrong.
-_NOT_THE_DETAILS = ("missing", "unknown_outcome")
+_NOT_THE_DETAILS = ("missing", LOOK_FIRST)
 _TYPES = {"email": "email", "phone": "tel"}
 
 

@@ -25,6 +25,7 @@ from leads.upkeep.notice import Channel, Notice, NoticeError
 log = structlog.get_logger()
 
 _AGAIN = timedelta(minutes=5)  # after a notice could not be sent; also what a process may take to send one
+_GIVEN_UP = timedelta(days=2)  # a daily summary would have been tried meanwhile
 TEST = Notice("Frontdesk: a test", "This is a test. Notices of Frontdesk reach you.\n")
 
 
@@ -39,6 +40,7 @@ class Post:
     def tell(self, database: Database) -> None:
         """Send what nobody was told yet, and the daily summary when it is due."""
         if not self.channels:
+            _forget_failures(database)
             return
         with database.read() as session:
             now = database.now(session)
@@ -112,6 +114,14 @@ def start_digest(session: Session, now: datetime) -> None:
     """A new installation gets its first summary the next morning, not at once."""
     if tasks.ran_at(session, "digest") is None:
         tasks.done(session, "digest", now)
+
+
+def _forget_failures(database: Database) -> None:
+    """Where nobody is to be told any more, nothing is broken; another process may still have ways of its own."""
+    with database.write() as session:
+        now, tried = database.now(session), tasks.ran_at(session, "notices")
+        if tried is not None and tried < now - _GIVEN_UP:
+            alerts.settle(session, [], ["mail"], now)
 
 
 def _has_something(pending: Pending) -> bool:

@@ -46,16 +46,22 @@ class Watchman:
                 log.error("the watchman stumbled", type=type(error).__name__)
 
     def round(self, every: timedelta = EVERY) -> bool:
-        """Look once. False: another process does it."""
+        """Look once, and tell what nobody was told. False: another process does the looking.
+
+        Telling is everybody's business: it may be that only one of the programs was given a mail server.
+        """
+        mine = self._is_mine(every)
+        if mine:
+            self.look()
+        self.post.tell(self.database)
+        return mine
+
+    def _is_mine(self, every: timedelta) -> bool:
         with self.database.write() as session:
             now = self.database.now(session)
-            # A little less, so that the ticks of one process alone do not miss every other round.
-            if not tasks.claim(session, "watch", now, every * 0.9):
-                return False
             start_digest(session, now)
-        self.look()
-        self.post.tell(self.database)
-        return True
+            # A little less, so that the ticks of one process alone do not miss every other round.
+            return tasks.claim(session, "watch", now, every * 0.9)
 
     def look(self) -> None:
         """Open and end alerts by how all stands now."""

@@ -17,6 +17,7 @@ from werkzeug.serving import make_server
 from config.settings import load_settings
 from leads.app import create_app
 from leads.store.models import Site, Unreadable, new_id
+from leads.store.outbox.replays import Chosen, start_replay
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.factory import make_connection, make_site, send
@@ -103,8 +104,10 @@ def _fill(database: Database, vault: Vault, site: Site) -> list[str]:
         row = Unreadable(id=new_id(), body_digest=b"0" * 16, reason="No fields.", received_at=database.now(session))
         row.body_sealed = vault.seal({"text": "x" * 500}, "unreadable", "body", row.id)
         session.add(row)
+        replay = start_replay(session, Chosen("refused"), "anna", database.now(session))
     leads = [f"/desk/leads/{lead_of(database, event.event_id)}" for event in events]
-    return [*leads, f"/desk/connections/{connection.id}", f"/desk/connections/{connection.id}/options"]
+    replays = ["/desk/replays", f"/desk/replays/{replay.id}"]
+    return [*leads, *replays, f"/desk/connections/{connection.id}", f"/desk/connections/{connection.id}/options"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -196,6 +196,16 @@ def test_each_part_of_the_filter(
     )
 
 
+def test_what_may_have_arrived_is_left_to_a_person(
+    timed: Database, vault: Vault, site: Site, connection: Connection
+) -> None:
+    _refused(timed, vault, site, 1, code="unknown_outcome")
+    (plain,) = _refused(timed, vault, site, 1, code=None)
+    _run(timed, _start(timed))
+    assert delivery_of(timed, plain).state == "waiting"
+    assert _states(timed) == {"waiting": 1, "refused": 1}
+
+
 def test_nothing_to_send_again(timed: Database, connection: Connection) -> None:
     with pytest.raises(ReplayError):
         _start(timed)

@@ -367,6 +367,30 @@ def test_of_two_watchmen_one_walks(watch: Watch) -> None:
     assert [other.round(), watch.man.round()] == [True, False]
 
 
+def test_the_one_who_can_tell_tells_though_another_looks(watch: Watch, change: Callable[..., None]) -> None:
+    """Only the web process was given a mail server, and the worker is always first."""
+    mute = Watchman(watch.database, Post([], "https://leads.example", None), watch.man.after)
+    change("failing", WRONG_KEY)
+    for _ in range(6):
+        watch.clock.forward(minutes=1)
+        watch.beat()
+        assert (mute.round(), watch.man.round()) == (True, False)
+    assert len(watch.mails) == 1
+
+
+def test_where_nobody_is_told_any_more_no_notice_is_missing(
+    watch: Watch, server: MailServer, change: Callable[..., None]
+) -> None:
+    server.refuse = {"MAIL": "451 try later"}
+    change("failing", WRONG_KEY)
+    watch.passes(10, every=2)
+    watch.man = Watchman(watch.database, Post([], "https://leads.example", None), watch.man.after)
+    watch.passes(24 * 60, every=360)
+    assert watch.open() == ["connection", "mail"]
+    watch.passes(30 * 60, every=360)
+    assert watch.open() == ["connection"]
+
+
 def test_the_daily_summary(
     timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock, server: MailServer
 ) -> None:

@@ -83,7 +83,7 @@ def test_what_arrives() -> None:
     assert found["Subject"] == "Frontdesk: 1 thing needs attention"
     assert found["Auto-Submitted"] == "auto-generated"
     assert found["Message-ID"].endswith("@clinic.example>")
-    assert "“Hübners CRM” has a problem." in found.get_content()
+    assert found.get_content().replace("\r\n", "\n").strip() == NOTICE.text.strip()
     assert "AUTH" in server.commands
 
 

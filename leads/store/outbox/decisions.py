@@ -8,10 +8,13 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from leads.store.failpoint import reach
 from leads.store.models import Connection, Delivery, Event, Lead
 from leads.store.outbox.arrivals import HOLD_SENTENCES, hold_reason
 from leads.store.outbox.outcomes import bring_forward
 
+# It may have arrived, and its CRM cannot tell: somebody has to look there before it is sent again.
+LOOK_FIRST = "unknown_outcome"
 _NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
 
 
@@ -20,6 +23,7 @@ def requeue(delivery: Delivery, now: datetime) -> None:
     delivery.state, delivery.due_at, delivery.attempts = "waiting", now, 0
     delivery.code = delivery.sentence = delivery.field = None
     delivery.missing, delivery.tries_from = 0, now
+    reach("requeue.written")
 
 
 def requeue_all_of(session: Session, lead_id: UUID, connection_id: UUID, now: datetime) -> None:
@@ -27,7 +31,8 @@ def requeue_all_of(session: Session, lead_id: UUID, connection_id: UUID, now: da
     here = (Delivery.lead_id == lead_id, Delivery.connection_id == connection_id)
     stuck = select(Delivery).where(*here, Delivery.state.in_(("refused", "waiting"))).with_for_update()
     for delivery in session.scalars(stuck).all():
-        requeue(delivery, now)
+        if delivery.code != LOOK_FIRST:
+            requeue(delivery, now)
 
 
 def release_hold(session: Session, event: Event, lead: Lead, now: datetime) -> int:

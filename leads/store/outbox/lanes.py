@@ -50,6 +50,8 @@ def lease(database: Database, connection_id: UUID, worker: str, seconds: float) 
             .values(lease_worker=worker, lease_token=token, lease_until=now + timedelta(seconds=seconds))
             .returning(Connection.state)
         ).one_or_none()
+        reach("lease.written")
+    reach("lease.committed")
     return Lane(connection_id, worker, token, probing=row.state == "failing") if row else None
 
 
@@ -61,6 +63,8 @@ def release(database: Database, lane: Lane) -> None:
             .where(Connection.id == lane.connection_id, Connection.lease_token == lane.token)
             .values(lease_worker=None, lease_token=None, lease_until=None)
         )
+        reach("release.written")
+    reach("release.committed")
 
 
 def usable(now: datetime) -> ColumnElement[bool]:
@@ -89,7 +93,7 @@ def may_retire() -> ColumnElement[bool]:
     """A merged lead's record goes once nothing of it is still on its way to the person's record."""
     moving = exists().where(
         Lead.id == RemoteRecord.lead_id,
-        Delivery.lead_id == Lead.merged_into,
+        or_(Delivery.lead_id == Lead.merged_into, Delivery.lead_id == Lead.id),
         Delivery.connection_id == RemoteRecord.connection_id,
         Delivery.state.in_(("waiting", "sending")),
     )

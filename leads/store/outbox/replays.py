@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Event, Replay, new_id
-from leads.store.outbox.decisions import requeue
+from leads.store.outbox.decisions import LOOK_FIRST, requeue
 from leads.store.session import Database
 from leads.store.staff import record
 
@@ -72,7 +72,9 @@ class Chosen:
 
 def _can_be_sent() -> list[ColumnElement[bool]]:
     in_use = select(Connection.id).where(Connection.removed_at.is_(None))
-    return [Delivery.connection_id.in_(in_use), Delivery.event_id.not_in(select(Event.id).where(Event.is_test))]
+    tests = select(Event.id).where(Event.is_test)
+    clear = or_(Delivery.code.is_(None), Delivery.code != LOOK_FIRST)
+    return [Delivery.connection_id.in_(in_use), Delivery.event_id.not_in(tests), clear]
 
 
 def load_chosen(kept: dict[str, Any]) -> Chosen:
