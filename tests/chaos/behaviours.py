@@ -84,9 +84,10 @@ def _crm(behaviour: Behaviour, clock: Clock, dice: Random) -> Crm:
     return Crm(behaviour.name, behaviour.script, left, clock, dice, poison=email_of(dice.randrange(4)))
 
 
-def _next_beat(moment: datetime) -> datetime:
-    """The loop's own clock beats once a second."""
-    return moment.replace(microsecond=0) + timedelta(seconds=1 if moment.microsecond else 0)
+def _next_beat(now: datetime, moment: datetime) -> datetime:
+    """The loop's own clock beats once a second: its first beat after now at which the moment has come."""
+    soonest = max(moment, now.replace(microsecond=0) + timedelta(seconds=1))
+    return soonest.replace(microsecond=0) + timedelta(seconds=1 if soonest.microsecond else 0)
 
 
 class World(Clinic):
@@ -117,7 +118,7 @@ class World(Clinic):
         """Go from one moment at which something may happen to the next. Returns False when there is no end."""
         ends, idle = self.clock() + _GIVE_UP, 0
         while (moment := self._next_moment()) is not None and self.clock() < ends and idle < 100:
-            self.clock.now = _next_beat(max(self.clock.now, moment)) + timedelta(seconds=idle)
+            self.clock.now = _next_beat(self.clock.now, moment) + timedelta(seconds=idle)
             self._let_visit()
             for watched in self.watched.values():
                 watched.crm.catch_up()

@@ -62,7 +62,7 @@ class Clinic:
         if self.database.is_sqlite:  # no power cut comes here
             hooks.listen(self.database.engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=OFF"))
         self.vault = open_vault(self.database, folder / "keys.json")
-        limits = Limits(120, timeout, frozenset({"127.0.0.1"}))
+        limits = Limits(120, timeout, frozenset({"127.0.0.1"}), sweep_days=0)
         policy = Policy(tuple(timedelta(seconds=wait) for wait in schedule))
         self.context = Context(self.database, self.vault, "worker", limits, policy)
         self.setup = Setup(self.database, self.vault, limits, by="test")
