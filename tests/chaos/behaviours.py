@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 
 from leads.store.models import Connection, Delivery
 from leads.store.schema import upgrade
@@ -34,6 +34,8 @@ _PEOPLE = 5
 _AT_ONCE = timedelta(minutes=10)  # within this an enquiry arrives that another one's trouble does not concern
 _GIVE_UP = timedelta(days=21)
 _MISSING = timedelta(seconds=90)  # what confirm.py waits at most before it sends again what is missing
+_ON_THEIR_WAY = ("waiting", "sending", "sent")
+_TO_BE_SEEN = and_(Delivery.state == "sent", Delivery.check_at.is_not(None))
 _NEXT = {
     "waiting": {"waiting", "sent", "confirmed", "refused", "expired"},
     "sent": {"sent", "confirmed", "waiting", "refused"},
@@ -67,7 +69,7 @@ def play(url: str, folder: Path, dice: Random, behaviours: Sequence[Behaviour], 
             address = sockets if behaviour.on_socket else SCRIPTED
             world.join(behaviour, crms[name], f"{address}/{name}")
         world.plan_visits(dice)
-        figures.must(world.run(), f"all comes to an end in {_GIVE_UP.days} days: {world.left()} does not")
+        figures.must(world.run(), f"seed {seed}: all comes to an end in {_GIVE_UP.days} days: {world.left()} does not")
         for watched in world.watched.values():
             watched.conclude()
             figures.add("runs")
@@ -115,22 +117,22 @@ class World(Clinic):
         self._visits = sorted((self.clock() + timedelta(seconds=wait), person) for wait, person in visits)
 
     def run(self) -> bool:
-        """Go from one moment at which something may happen to the next. Returns False when there is no end."""
-        ends, idle = self.clock() + _GIVE_UP, 0
-        while (moment := self._next_moment()) is not None and self.clock() < ends and idle < 100:
-            self.clock.now = _next_beat(self.clock.now, moment) + timedelta(seconds=idle)
+        """Go from one moment at which something may happen to the next. Returns whether all came to an end."""
+        ends, moment = self.clock() + _GIVE_UP, self.clock()
+        while moment is not None and moment < ends:
+            self.clock.now = _next_beat(self.clock.now, moment)
             self._let_visit()
             for watched in self.watched.values():
                 watched.crm.catch_up()
-            ready = self.tick()
-            for connection_id in ready:
+            for connection_id in (ready := self.tick()):
                 self.watched[connection_id].look()
-            idle = 0 if ready else idle + 1
-        return moment is None
+            moment = self.clock() if ready else self._next_moment()
+        return not self.left()
 
     def left(self) -> list[str]:
         """Where something is still on its way."""
-        return [self.watched[one].behaviour.name for one in self._moments()]
+        on_their_way = self.deliveries(or_(Delivery.state.in_(("waiting", "sending")), _TO_BE_SEEN))
+        return sorted({self.watched[row.connection_id].behaviour.name for row in on_their_way})
 
     def _let_visit(self) -> None:
         while self._visits and self._visits[0][0] <= self.clock():
@@ -138,26 +140,27 @@ class World(Clinic):
             self.authors[self.send(person).event_id] = email_of(person)
 
     def _next_moment(self) -> datetime | None:
+        """The next one that is planned, whatever for: what is due already and not ready waits for one of them.
+
+        None when nothing is on its way any more, or when what is on its way has no plan.
+        """
         late = [at for watched in self.watched.values() for at, _ in watched.crm.pending]
         visits = [self._visits[0][0]] if self._visits else []
-        return min([*self._moments().values(), *visits, *late], default=None)
+        if not visits and not self.left():
+            return None
+        return min([*self._planned(), *visits, *late], default=None)
 
-    def _moments(self) -> dict[UUID, datetime]:
-        """Connection → when the loop may next have to do something there."""
-        columns = (func.min(Delivery.due_at), func.min(Delivery.check_at), func.min(Delivery.lease_until))
-        query = select(Delivery.connection_id, Delivery.state, *columns).where(
-            Delivery.state.in_(("waiting", "sending", "sent"))
-        )
+    def _planned(self) -> list[datetime]:
+        planned = [
+            select(func.min(column)).where(column > self.clock(), Delivery.state.in_(_ON_THEIR_WAY))
+            for column in (Delivery.due_at, Delivery.check_at, Delivery.lease_until)
+        ]
+        planned += [
+            select(func.min(column)).where(column > self.clock())
+            for column in (Connection.probe_at, Connection.wait_until)
+        ]
         with self.database.read() as session:
-            rows = session.execute(query.group_by(Delivery.connection_id, Delivery.state)).all()
-            usable = {one.id: one.probe_at or one.wait_until for one in session.scalars(select(Connection))}
-        moments: dict[UUID, datetime] = {}
-        for connection_id, state, due, check, lease in rows:
-            at = {"waiting": due, "sending": lease, "sent": check}[state]
-            if at is not None:
-                at = max(at, usable[connection_id] or at)
-                moments[connection_id] = min(at, moments.get(connection_id, at))
-        return moments
+            return [moment for query in planned if (moment := session.scalar(query)) is not None]
 
 
 class Watched:
@@ -187,16 +190,17 @@ class Watched:
                 spent, age = row.attempts >= len(policy.schedule), now - row.tries_from >= policy.max_age
                 self._must(spent or age, "expired before its time")
         if self.crm.left <= 0 and self._planned is None:
-            self._planned = {row.id: self._arrives_by(row, connection) for row in rows}
+            self._planned = {row.id: self._arrives_by(row, rows, connection) for row in rows}
 
     def _longest_wait(self, row: Delivery, connection: Connection) -> timedelta:
         schedule = self.world.context.policy.schedule
         quiet = max((connection.wait_until or self.world.clock()) - self.world.clock(), timedelta())
         return max(schedule[min(row.attempts, len(schedule) - 1)] * 1.2, _MISSING, quiet)
 
-    def _arrives_by(self, row: Delivery, connection: Connection) -> datetime:
-        """Nothing is put off further once the CRM is well again."""
-        moments = (row.due_at, row.check_at, connection.probe_at, connection.wait_until, self.world.clock())
+    def _arrives_by(self, row: Delivery, rows: Sequence[Delivery], connection: Connection) -> datetime:
+        """Nothing is put off further once the CRM is well again. Who came twice arrives when the first one has."""
+        earlier = [one.due_at for one in rows if one.lead_id == row.lead_id and one.state == "waiting"]
+        moments = (*earlier, row.check_at, connection.probe_at, connection.wait_until, self.world.clock())
         return max(moment for moment in moments if moment) + _AT_ONCE
 
     def conclude(self) -> None:
