@@ -30,7 +30,7 @@ from tests.chaos.world import fresh_database
 
 WORLDS = 20
 _SHORT = (0, 5, 60, 300)
-_PEOPLE = 5
+_PEOPLE = 4
 _AT_ONCE = timedelta(minutes=10)  # within this an enquiry arrives that another one's trouble does not concern
 _GIVE_UP = timedelta(days=21)
 _MISSING = timedelta(seconds=90)  # what confirm.py waits at most before it sends again what is missing
@@ -74,7 +74,7 @@ def play(url: str, folder: Path, dice: Random, behaviours: Sequence[Behaviour], 
             watched.conclude()
             figures.add("runs")
             figures.add("calls", len(watched.crm.calls))
-            told = f"seed {seed}: {watched.behaviour.name}: "
+            told = f"seed {seed}: {watched.behaviour.name} ({watched.crm.memory.get('kind', 0)}): "
             figures.broken += [told + sentence for sentence in [*watched.broken, *watched.crm.broken][:3]]
         world.database.close()
     return figures
@@ -83,7 +83,7 @@ def play(url: str, folder: Path, dice: Random, behaviours: Sequence[Behaviour], 
 def _crm(behaviour: Behaviour, clock: Clock, dice: Random) -> Crm:
     least, most = behaviour.calls
     left = least if least == most else dice.randint(int(least), int(most))
-    return Crm(behaviour.name, behaviour.script, left, clock, dice, poison=email_of(dice.randrange(4)))
+    return Crm(behaviour.name, behaviour.script, left, clock, dice, poison=email_of(dice.randrange(_PEOPLE - 1)))
 
 
 def _next_beat(now: datetime, moment: datetime) -> datetime:
@@ -111,7 +111,7 @@ class World(Clinic):
         self.watched[connection_id] = Watched(self, behaviour, crm, connection_id)
 
     def plan_visits(self, dice: Random) -> None:
-        """Four people at once, two later, of whom one may have been here before."""
+        """Three people at once, two more visits later, which may be theirs again."""
         visits = [(0.0, person) for person in range(_PEOPLE - 1)]
         visits += [(dice.uniform(1, 600), dice.randrange(_PEOPLE)), (dice.uniform(60, 20000), dice.randrange(_PEOPLE))]
         self._visits = sorted((self.clock() + timedelta(seconds=wait), person) for wait, person in visits)

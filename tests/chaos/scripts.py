@@ -44,7 +44,7 @@ class Behaviour:
 def answers(status: int, body: bytes = b"{}", quiet: float | None = None, **headers: str) -> Script:
     """Nothing is kept."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda call: Reply(status, body, named, quiet=quiet)
+    return lambda _: Reply(status, body, named, quiet=quiet)
 
 
 def throttles(said: str | None, quiet: float, status: int = 429) -> Script:
@@ -62,7 +62,7 @@ def throttles_until(seconds: float, quiet: float, status: int = 429) -> Script:
 
 def fails(error: Callable[[], Exception]) -> Script:
     """The network fails before anything has left us."""
-    return lambda call: Reply(error=error())
+    return lambda _: Reply(error=error())
 
 
 def after_the_work(reply: Reply) -> Script:
@@ -99,6 +99,21 @@ def sometimes(script: Script, share: float = 0.5) -> Script:
 def one_of(*scripts: Script) -> Script:
     """Another one in each call."""
     return lambda call: call.crm.dice.choice(scripts)(call)
+
+
+def varies(*scripts: Script) -> Script:
+    """One of these for a whole run: another seed, another one."""
+
+    def script(call: Call) -> Reply | None:
+        kind: int = call.crm.memory.setdefault("kind", call.crm.dice.randrange(len(scripts)))
+        return scripts[kind](call)
+
+    return script
+
+
+def statuses(*numbers: int, works: bool = False) -> Script:
+    """One of these statuses for a whole run. works: what was asked is done first."""
+    return varies(*(after_the_work(Reply(number)) if works else answers(number) for number in numbers))
 
 
 def in_turn(*scripts: Script) -> Script:
@@ -255,6 +270,7 @@ def _dns() -> Exception:
 
 _OK = b"HTTP/1.1 200 OK\r\n"
 _WRITES = ("contacts", "activities")
+_ELSEWHERE = "https://elsewhere.test/"
 _ANYTHING = one_of(
     answers(500),
     answers(503),
@@ -276,16 +292,23 @@ _ANYTHING = one_of(
 
 
 def _of_statuses() -> Iterator[Behaviour]:
-    for status in (400, 402, 406, 409, 412, 415, 422, 423, 428, 431, 451):
-        yield Behaviour(f"says {status} to everything", answers(status), ends=PERSON)
-    for status in (401, 403, 404, 405, 410):
-        yield Behaviour(f"says {status}, then all is well", answers(status), free=True)
-    for status in (301, 302, 303, 307, 308):
-        redirect = answers(status, Location="https://elsewhere.test/")
-        yield Behaviour(f"sends on with {status}", redirect, free=True)
-    for status in (408, 425, 500, 501, 502, 503, 504, 507, 520, 599):
-        yield Behaviour(f"says {status}, then all is well", answers(status))
-        yield Behaviour(f"does it and says {status}", after_the_work(Reply(status)))
+    bad = statuses(400, 402, 406, 409, 412, 415, 422, 423, 428, 431, 451)
+    yield Behaviour("says 4xx to everything", bad, ends=PERSON)
+    for name, script in (
+        ("says 401, then all is well", answers(401)),
+        ("says 403, then all is well", answers(403)),
+        ("is not there (404, 405, 410), then all is well", statuses(404, 405, 410)),
+        ("sends on (3xx)", varies(*(answers(status, Location=_ELSEWHERE) for status in (301, 302, 303, 307, 308)))),
+    ):
+        yield Behaviour(name, script, free=True)
+    for name, numbers in {
+        "408 or 425": (408, 425),
+        "500 or its like": (500, 501, 507),
+        "503": (503,),
+        "502 or another gateway's word": (502, 504, 520, 599),
+    }.items():
+        yield Behaviour(f"says {name}, then all is well", statuses(*numbers))
+        yield Behaviour(f"does it and says {name}", statuses(*numbers, works=True))
     yield Behaviour("says 403 with a quota text", answers(403, b'{"code": "REQUEST_LIMIT_EXCEEDED"}'), free=True)
     yield Behaviour("takes batches of two at most (413)", more_than(2, answers(413)), calls=(ALWAYS, ALWAYS))
     yield Behaviour("mixes 5xx", one_of(*(answers(status) for status in (500, 502, 503, 504))), calls=(5, 25))
@@ -294,10 +317,13 @@ def _of_statuses() -> Iterator[Behaviour]:
 
 
 def _of_quiet() -> Iterator[Behaviour]:
-    for said, quiet in (("120", 120), ("1.5", 1.5), ("0", 1), ("1000000000", DAY), ("100000", DAY), ("86399", 86399)):
-        yield Behaviour(f"429, Retry-After: {said}", throttles(said, quiet), calls=(1, 4), free=True)
-    for said in ("-5", "soon", "", "99999999999999999999", "1e3", "12 34", "Fri, 99 Mar 2026 25:61:61 GMT"):
-        yield Behaviour(f"429, Retry-After: {said!r}", throttles(said, UNSAID), free=True)
+    seconds = varies(*(throttles(said, float(said)) for said in ("120", "1.5", "86399")))
+    yield Behaviour("429, Retry-After in seconds", seconds, calls=(1, 4), free=True)
+    yield Behaviour("429, Retry-After: 0", throttles("0", 1), free=True)
+    too_long = varies(throttles("1000000000", DAY), throttles("100000", DAY))
+    yield Behaviour("429, Retry-After of more than a day", too_long, calls=(1, 4), free=True)
+    nonsense = ("-5", "soon", "", "99999999999999999999", "1e3", "12 34", "Fri, 99 Mar 2026 25:61:61 GMT")
+    yield Behaviour("429, Retry-After: nonsense", varies(*(throttles(said, UNSAID) for said in nonsense)), free=True)
     yield Behaviour("429 without Retry-After", throttles(None, UNSAID), free=True)
     yield Behaviour("429 with a date", throttles_until(90, 90), free=True)
     yield Behaviour("429 with a date that is over", throttles_until(-90, UNSAID), free=True)
@@ -313,28 +339,30 @@ def _of_quiet() -> Iterator[Behaviour]:
 
 def _of_answers() -> Iterator[Behaviour]:
     bodies = {
-        "with an error in it": b'{"status": "error", "message": "no"}',
-        "with a sign-in page": LOGIN_PAGE,
-        "and nothing": b"",
-        "and a null": b"null",
-        "and a list": b"[]",
-        "and a number": b"7",
-        "and half a text": b'{"results": [{"id',
-        "and bytes of no alphabet": b"\xff\xfe\x00{",
-        "and a deep nest": b"[" * 100_000,
-        "with rows that are none": b'{"results": [1, null, "x"], "errors": []}',
-        "with rows of the wrong kind": b'{"results": {"id": "1"}, "errors": []}',
-        "with rows without names": b'{"results": [{}], "errors": [{}]}',
+        "that is no JSON": (LOGIN_PAGE, b"", b'{"results": [{"id', b"\xff\xfe\x00{"),
+        "of another shape": (b"null", b"[]", b"7", b"[" * 100_000, b'{"status": "error", "message": "no"}'),
+        "with strange rows": (
+            b'{"results": [1, null, "x"], "errors": []}',
+            b'{"results": {"id": "1"}, "errors": []}',
+            b'{"results": [{}], "errors": [{}]}',
+        ),
     }
-    for name, body in bodies.items():
-        yield Behaviour(f"200 {name}, nothing kept", answers(200, body))
-        yield Behaviour(f"200 {name}, kept", after_the_work(Reply(200, body)))
+    for name, kinds in bodies.items():
+        yield Behaviour(f"200 {name}, nothing kept", varies(*(answers(200, body) for body in kinds)))
+        kept = varies(*(after_the_work(Reply(200, body)) for body in kinds))
+        yield Behaviour(f"200 {name}, kept", kept)
     yield Behaviour("201 and nothing, kept", after_the_work(Reply(201, b"")))
     yield Behaviour("202 and nothing, done later", lambda call: call.later(20) or Reply(202, b""), calls=(1, 2))
     yield Behaviour("204, kept", after_the_work(Reply(204, b"")))
     yield Behaviour("204, not kept", answers(204, b""))
-    for value in (None, "", "  ", "null", "None", 0, False, [], {}, "x" * 5000, "\n"):
-        yield Behaviour(f"200 with the id {str(value)[:9]!r}", mends(ids_are(value), *_WRITES))
+    ids: dict[str, tuple[Any, ...]] = {
+        "no id": (None, "", "  ", "\n"),
+        "a word for an id": ("null", "None"),
+        "another kind of id": (0, False, [], {}),
+        "an id without end": ("x" * 5000,),
+    }
+    for name, values in ids.items():
+        yield Behaviour(f"200 with {name}", varies(*(mends(ids_are(value), *_WRITES) for value in values)))
     no_id = rows(lambda found: [{name: row[name] for name in row if name != "id"} for row in found])
     yield Behaviour("200 without ids", mends(no_id, *_WRITES))
     yield Behaviour("200 with ids that are numbers", mends(ids_are(4711), "activities"))
@@ -343,20 +371,23 @@ def _of_answers() -> Iterator[Behaviour]:
 def _of_batches() -> Iterator[Behaviour]:
     stranger = {"id": "9" * 16, "external_id": "00000000-0000-0000-0000-000000000000", "new": True}
     yield Behaviour("leaves the first out of its answer", mends(rows(lambda found: found[1:]), *_WRITES))
-    yield Behaviour("leaves all out of its answer", mends(rows(lambda found: []), *_WRITES))
+    yield Behaviour("leaves all out of its answer", mends(rows(lambda _: []), *_WRITES))
     yield Behaviour("answers in another order", mends(rows(lambda found: found[::-1]), *_WRITES), calls=(30, 30))
     yield Behaviour("answers each twice", mends(rows(lambda found: found * 2), *_WRITES), calls=(30, 30))
     yield Behaviour("answers for a stranger too", mends(rows(lambda found: [stranger, *found]), *_WRITES))
-    yield Behaviour("answers for a stranger only", mends(rows(lambda found: [stranger]), *_WRITES))
+    yield Behaviour("answers for a stranger only", mends(rows(lambda _: [stranger]), *_WRITES))
     both = mends(lambda body: body | {"errors": [row | {"code": "x"} for row in body["results"]]}, "contacts")
     yield Behaviour("says yes and no to the same", both, calls=(1, 3), ends=PERSON)
-    yield Behaviour("leaves one person out for ever", without_poison, calls=(25, 25), poison=CONFIRMED)
-    for code, more in (("invalid_phone", {"field": "phone"}), ("strange", {}), ("strange", {"field": 7})):
-        name = f"refuses one person: {code} {more}"
-        yield Behaviour(name, refuses_poison(code, **more), calls=(ALWAYS, ALWAYS), poison=PERSON)
-    for code in ("duplicate", "contact_not_found", "not_found"):
-        name = f"says {code} of one person, without an id"
-        yield Behaviour(name, refuses_poison(code), calls=(1, 6), poison=PERSON)
+    yield Behaviour("leaves one person out for long", without_poison, calls=(5, 12), poison=CONFIRMED)
+    reasons: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("invalid_phone", {"field": "phone"}),
+        ("strange", {}),
+        ("strange", {"field": 7}),
+    )
+    refuses = varies(*(refuses_poison(code, **more) for code, more in reasons))
+    yield Behaviour("refuses one person", refuses, calls=(ALWAYS, ALWAYS), poison=PERSON)
+    nameless = varies(*(refuses_poison(code) for code in ("duplicate", "contact_not_found", "not_found")))
+    yield Behaviour("says why not of one person, without an id", nameless, calls=(1, 6), poison=PERSON)
     refused = with_poison(answers(400))
     yield Behaviour("refuses a batch with one person in it", refused, calls=(ALWAYS, ALWAYS), poison=PERSON)
     yield Behaviour("fails at one person (500)", with_poison(answers(500)), calls=(5, 15))
@@ -382,9 +413,7 @@ def _of_lost_answers() -> Iterator[Behaviour]:
     yield Behaviour("finds records without ids", mends(nameless, "search"))
     lost_then_blind = in_turn(after_the_work(timeout), only(answers(500), "search"))
     yield Behaviour("loses its answer, then cannot search", lost_then_blind, calls=(2, 12))
-    for number in range(1, 6):
-        name = f"does anything at all, {number}"
-        yield Behaviour(name, _ANYTHING, calls=(10, 30), ends=PERSON, in_order=False)
+    yield Behaviour("does anything at all", _ANYTHING, calls=(10, 30), ends=PERSON, in_order=False)
 
 
 def _of_the_network() -> Iterator[Behaviour]:
@@ -393,22 +422,25 @@ def _of_the_network() -> Iterator[Behaviour]:
     yield Behaviour("has a bad certificate", fails(requests.exceptions.SSLError))
     yield Behaviour("has no name in the DNS", fails(_dns))
     yield Behaviour("sets cookies", wants_no_cookies, calls=(30, 30))
-    pieces = {
-        "says nothing and hangs up": (),
-        "breaks off in the first line": (b"HTTP/1.1 20",),
-        "breaks off among the headers": (_OK + b"Content-Le",),
-        "speaks something else": (b"SSH-2.0-OpenSSH_9.2\r\n",),
-        "says a status that is none": (b"HTTP/1.1 abc OK\r\n\r\n",),
-        "says a length that is none": (_OK + b"Content-Length: many\r\n\r\n{}",),
-        "sends chunks that are none": (_OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n",),
-        "breaks off between chunks": (_OK + b'Transfer-Encoding: chunked\r\n\r\n2\r\n{"\r\n',),
-        "sends headers without end": (_OK, *([b"X-More: more\r\n"] * 500)),
-        "sends a header that is too long": (_OK + b"X-Long: " + b"x" * 100_000 + b"\r\n\r\n",),
-        "sends more than 1 MiB": (_OK + b"Content-Length: 1500000\r\n\r\n" + b" " * 1_500_000,),
-        "sends a bomb of gzip": (_bomb(),),
+    chunked = _OK + b"Transfer-Encoding: chunked\r\n\r\n"
+    bytes_sent: dict[str, tuple[tuple[bytes, ...], ...]] = {
+        "hangs up before its answer": ((), (b"HTTP/1.1 20",), (_OK + b"Content-Le",)),
+        "speaks something else": (
+            (b"SSH-2.0-OpenSSH_9.2\r\n",),
+            (b"HTTP/1.1 abc OK\r\n\r\n",),
+            (_OK + b"Content-Length: many\r\n\r\n{}",),
+        ),
+        "sends chunks that are none": ((chunked + b"zz\r\n{}\r\n",), (chunked + b'2\r\n{"\r\n',)),
+        "sends headers without end": (
+            (_OK, *([b"X-More: more\r\n"] * 500)),
+            (_OK + b"X-Long: " + b"x" * 100_000 + b"\r\n\r\n",),
+        ),
+        "sends more than 1 MiB": ((_OK + b"Content-Length: 1500000\r\n\r\n" + b" " * 1_500_000,),),
+        "sends a bomb of gzip": ((_bomb(),),),
     }
-    for name, sent in pieces.items():
-        yield Behaviour(name, bytes_of(*sent), calls=(1, 6), on_socket=True)
+    for name, kinds in bytes_sent.items():
+        sent = varies(*(bytes_of(*pieces) for pieces in kinds))
+        yield Behaviour(name, sent, calls=(1, 6), on_socket=True)
     for name, script in (
         ("breaks off in the middle of the answer", half_of_it),
         ("promises less than it sends", promises_less),

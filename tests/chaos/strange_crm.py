@@ -88,7 +88,8 @@ class Call:
     def names(self, email: str) -> bool:
         """Whether it is about this person, or about what this person did."""
         rows = self.json().get("inputs", ()) if self.what in ("contacts", "activities") else ()
-        return email.encode() in self.body or any(one.get("contact_id") == self.crm.id_of(email) for one in rows)
+        known = self.crm.id_of(email)
+        return email.encode() in self.body or bool(known and any(one.get("contact_id") == known for one in rows))
 
 
 Script = Callable[[Call], Reply | None]

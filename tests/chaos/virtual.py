@@ -59,14 +59,18 @@ class Clinic:
     ) -> None:
         """folder: for the keys. schedule: seconds before each try. timeout: seconds a call to a CRM may take."""
         self.clock, self.database = clock, Database(url, clock)
-        if self.database.is_sqlite:  # no power cut comes here
-            hooks.listen(self.database.engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=OFF"))
+        hooks.listen(self.database.engine, "connect", self._be_quick)
         self.vault = open_vault(self.database, folder / "keys.json")
         limits = Limits(120, timeout, frozenset({"127.0.0.1"}), sweep_days=0)
         policy = Policy(tuple(timedelta(seconds=wait) for wait in schedule))
         self.context = Context(self.database, self.vault, "worker", limits, policy)
         self.setup = Setup(self.database, self.vault, limits, by="test")
         self.site = make_site(self.database)
+
+    def _be_quick(self, raw: Any, _record: object) -> None:
+        """No power cut comes here."""
+        raw.execute("PRAGMA synchronous=OFF" if self.database.is_sqlite else "SET synchronous_commit = off")
+        raw.commit()
 
     def connect(self, kind: str, name: str, options: dict[str, str]) -> UUID:
         return self.setup.create("demo", kind, name, options).id
@@ -77,11 +81,14 @@ class Clinic:
 
     def tick(self) -> list[UUID]:
         """What the worker does when its clock ticks: a lane for each connection that is ready. Returns which were."""
-        with self.database.read() as session:
-            ready = outbox.ready(session, self.clock())
+        ready = self.ready()
         for connection_id in ready:
             run_lane(self.context, connection_id)
         return ready
+
+    def ready(self) -> list[UUID]:
+        with self.database.read() as session:
+            return outbox.ready(session, self.clock())
 
     def pass_time(self, whole: timedelta, step: timedelta) -> None:
         until = self.clock.now + whole
