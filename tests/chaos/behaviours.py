@@ -62,7 +62,7 @@ def play(url: str, folder: Path, dice: Random, behaviours: Sequence[Behaviour], 
     """Play one world on an empty database to its end. short: with a schedule on which deliveries expire."""
     clock, figures = Clock(), Figures()
     seed = dice.randrange(10**9)
-    crms = {str(n): _crm(one, clock, Random(f"{seed} {one.name}")) for n, one in enumerate(behaviours)}
+    crms = {str(n): _crm(one, clock, Random(f"{seed} {one.name}"), not short) for n, one in enumerate(behaviours)}
     with virtual_time(clock), scripted(crms), on_sockets(crms) as sockets:
         world = World(url, folder, clock, _SHORT if short else SCHEDULE)
         for name, behaviour in zip(crms, behaviours, strict=True):
@@ -80,10 +80,11 @@ def play(url: str, folder: Path, dice: Random, behaviours: Sequence[Behaviour], 
     return figures
 
 
-def _crm(behaviour: Behaviour, clock: Clock, dice: Random) -> Crm:
+def _crm(behaviour: Behaviour, clock: Clock, dice: Random, awaited: bool) -> Crm:
     least, most = behaviour.calls
     left = least if least == most else dice.randint(int(least), int(most))
-    return Crm(behaviour.name, behaviour.script, left, clock, dice, poison=email_of(dice.randrange(_PEOPLE - 1)))
+    poison = email_of(dice.randrange(_PEOPLE - 1))
+    return Crm(behaviour.name, behaviour.script, left, clock, dice, poison, behaviour.unique, awaited)
 
 
 def _next_beat(now: datetime, moment: datetime) -> datetime:
@@ -107,7 +108,7 @@ class World(Clinic):
         if behaviour.kind == "webhook":
             secret = "whsec_" + base64.b64encode(bytes(range(32))).decode()
             options = {"url": url, "secret": secret, "drops_repeats": str(behaviour.drops_repeats)}
-        connection_id = self.connect(behaviour.kind, behaviour.name, options)
+        connection_id = self.connect(behaviour.kind, behaviour.name, {**options, **behaviour.options})
         self.watched[connection_id] = Watched(self, behaviour, crm, connection_id)
 
     def plan_visits(self, dice: Random) -> None:

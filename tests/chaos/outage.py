@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from uuid import UUID
 
 from sqlalchemy import func, select, update
 
@@ -105,12 +106,10 @@ class Outage(Clinic):
             self.send(self._taken)
             self._taken += 1
 
-    def tick(self) -> list:
+    def tick(self) -> list[UUID]:
         """Both workers' clocks tick at the same moment."""
         ready = self.ready()
-        lanes = [
-            threading.Thread(target=run_lane, args=(worker, one)) for one in ready for worker in self.workers
-        ]
+        lanes = [threading.Thread(target=run_lane, args=(worker, one)) for one in ready for worker in self.workers]
         for lane in lanes:
             lane.start()
         for lane in lanes:
@@ -175,6 +174,4 @@ class Outage(Clinic):
     def _states(self) -> dict[str, int]:
         with self.database.read() as session:
             counts = session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all()
-        return {state: number for state, number in counts}
-
-
+        return {row.state: row[1] for row in counts}

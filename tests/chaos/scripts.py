@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -27,7 +27,8 @@ class Behaviour:
     """calls: in how many calls it misbehaves, at least and at most. ends: the states in which enquiries may end.
     poison: likewise for the one person it dislikes; None when it treats all alike. free: no attempt is spent by it.
     on_socket: played byte by byte. in_order: events of one person must arrive in their order. drops_repeats: said of
-    a webhook; without it nothing doubtful is sent twice, a person is asked."""
+    a webhook; without it nothing doubtful is sent twice, a person is asked. options: the connection's. unique: the
+    CRM has unique keys; without them tier B looks before it sends again."""
 
     name: str
     script: Script
@@ -39,6 +40,8 @@ class Behaviour:
     on_socket: bool = False
     in_order: bool = True
     drops_repeats: bool = True
+    options: Mapping[str, str] = field(default_factory=dict)
+    unique: bool = True
 
 
 def answers(status: int, body: bytes = b"{}", quiet: float | None = None, **headers: str) -> Script:
@@ -190,11 +193,18 @@ def too_late(*seconds: float) -> Script:
     return script
 
 
-def lags(call: Call) -> Reply | None:
+def lags(*seconds: float) -> Script:
     """The search knows only what is older than some seconds."""
-    if call.what != "search":
-        return None
-    lag = timedelta(seconds=call.crm.memory.setdefault("lag", call.crm.dice.uniform(2, 50)))
+
+    def script(call: Call) -> Reply | None:
+        if call.what != "search":
+            return None
+        return _known(call, timedelta(seconds=call.crm.memory.setdefault("lag", call.crm.dice.uniform(*seconds))))
+
+    return script
+
+
+def _known(call: Call, lag: timedelta) -> Reply:
     known = {event for event, at in call.crm.arrived.items() if at + lag <= call.crm.clock()}
     honest = call.honest()
     found = [
@@ -403,7 +413,10 @@ def _of_lost_answers() -> Iterator[Behaviour]:
     forget = lambda call: call.forget() if call.what in _WRITES else None  # noqa: E731 - it reads as a row of the table
     yield Behaviour("accepts and forgets, for a while", forget, calls=(2, 4), in_order=False, ends=PERSON)
     yield Behaviour("accepts and forgets, always", forget, calls=(ALWAYS, ALWAYS), ends=frozenset({"refused"}))
-    yield Behaviour("has a slow index", lags, calls=(ALWAYS, ALWAYS), in_order=False)
+    always = (ALWAYS, ALWAYS)
+    yield Behaviour("has a slow index", lags(2, 25), calls=always, in_order=False)
+    yield Behaviour("has a slow index and says so", lags(30, 55), calls=always, options={"settle": "60"}, free=True)
+    yield Behaviour("has a slower index than it says", lags(35, 90), calls=always, ends=PERSON, in_order=False)
     empty = only(answers(200, b'{"contacts": []}'), "search")
     yield Behaviour("finds nothing for a while", empty, calls=(1, 2), in_order=False)
     yield Behaviour("cannot search (500)", only(answers(500), "search"), calls=(1, 25))
@@ -414,6 +427,20 @@ def _of_lost_answers() -> Iterator[Behaviour]:
     lost_then_blind = in_turn(after_the_work(timeout), only(answers(500), "search"))
     yield Behaviour("loses its answer, then cannot search", lost_then_blind, calls=(2, 12))
     yield Behaviour("does anything at all", _ANYTHING, calls=(10, 30), ends=PERSON, in_order=False)
+
+
+def _of_tier_b() -> Iterator[Behaviour]:
+    """Without unique keys: nothing may stand there twice as long as the CRM is no later than it says."""
+    for name, script in (
+        ("does it, and its answer is lost", only(after_the_work(Reply(error=requests.ReadTimeout())), *_WRITES)),
+        ("does it and says 502", only(after_the_work(Reply(502)), *_WRITES)),
+        ("does it and names no id", mends(ids_are(None), *_WRITES)),
+        ("does it seconds after our time-out", only(too_late(1, 50), *_WRITES)),
+        ("does nothing and says 500", answers(500)),
+        ("cannot search (500)", only(answers(500), "search")),
+    ):
+        settled = {"tier": "B", "settle": "60"}
+        yield Behaviour(f"tier B: {name}", script, calls=(1, 6), in_order=False, options=settled, unique=False)
 
 
 def _of_the_network() -> Iterator[Behaviour]:
@@ -477,6 +504,7 @@ BEHAVIOURS = [
     *_of_answers(),
     *_of_batches(),
     *_of_lost_answers(),
+    *_of_tier_b(),
     *_of_the_network(),
     *_of_webhooks(),
 ]
