@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -86,5 +85,5 @@ def test_a_loop_that_does_wrong_is_found_out(control: str, sqlite_template: Path
         for number in range(4):
             file = tmp_path / f"{number}.sqlite3"
             shutil.copy(sqlite_template, file)
-            broken += play(f"sqlite:///{file}", tmp_path, random.Random(number), behaviours).broken
+            broken += play(f"sqlite:///{file}", tmp_path, number, behaviours).broken
     assert any(found in sentence for sentence in broken), broken
