@@ -24,6 +24,7 @@ from tests.chaos.zygote import Zygote
 from tests.programs import Process, wait_for
 
 KINDS = ("sqlite", "postgres")
+EVERY = tuple((action, half) for action in ACTIONS for half in (0, 1))
 _AT_ONCE = 6  # worlds
 
 
@@ -187,9 +188,12 @@ def run(plan: Plan) -> Figures:
     return figures
 
 
-def run_on(kind: str, folder: Path) -> Figures:
-    """All points × all actions on one database, in several worlds at once, since most of the time is waiting."""
-    figures, halves = Figures(), [(action, half) for action in ACTIONS for half in (0, 1)]
+def run_on(kind: str, folder: Path, halves: Sequence[tuple[str, int]] = EVERY) -> Figures:
+    """Points × actions on one database, in several worlds at once, since most of the time is waiting.
+
+    halves: (action, which half of the points: 0 or 1).
+    """
+    figures = Figures()
     with ExitStack() as stack:
         zygote = stack.enter_context(Zygote())
         urls = fresh_databases(stack, folder, kind, [f"{action}{half}" for action, half in halves])
