@@ -26,7 +26,10 @@ WHOLE = 600.0  # seconds in which a full run must be over, on two cores
 SIDE_BY_SIDE = 2
 # Part (a module here with `run`) → seconds of a full run. The longest begin first.
 PARTS = {
+    "behaviours": 300.0,
+    "outage": 180.0,
     "kills": 170.0,
+    "power": 150.0,
     "postgres_stops": 120.0,
     "failovers": 110.0,
     "failpoints": 100.0,

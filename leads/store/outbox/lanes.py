@@ -30,8 +30,9 @@ def ready(session: Session, now: datetime) -> list[UUID]:
     """Connections that have something due, may be used now and are in nobody's hands.
 
     One that is out of use is due for its probe even when nothing waits for it, else it would never be seen to work.
+    What may not overtake is not due: a lane would find nothing to do, and its own commits would wake it again at once.
     """
-    due = exists().where(Delivery.connection_id == Connection.id, _due(now))
+    due = exists().where(Delivery.connection_id == Connection.id, _due(now), ~_overtakes())
     unread = exists().where(Delivery.connection_id == Connection.id, to_check_now(now))
     retiring = exists().where(RemoteRecord.connection_id == Connection.id, may_retire())
     tests = Connection.id.in_(to_remove_now(now).with_only_columns(Delivery.connection_id))
@@ -82,6 +83,20 @@ def _due(now: datetime) -> ColumnElement[bool]:
     waiting = and_(Delivery.state == "waiting", Delivery.due_at <= now)
     left_behind = and_(Delivery.state == "sending", Delivery.lease_until < now)
     return or_(waiting, left_behind)
+
+
+def _overtakes() -> ColumnElement[bool]:
+    """Whether an earlier event of the same lead is still on its way to the same connection."""
+    earlier = aliased(Delivery)
+    return exists().where(
+        earlier.lead_id == Delivery.lead_id,
+        earlier.connection_id == Delivery.connection_id,
+        earlier.state.in_(("waiting", "sending")),
+        or_(
+            earlier.created_at < Delivery.created_at,
+            and_(earlier.created_at == Delivery.created_at, earlier.id < Delivery.id),
+        ),
+    )
 
 
 def to_check_now(now: datetime) -> ColumnElement[bool]:
@@ -148,16 +163,6 @@ def claim(database: Database, lane: Lane, limit: int, seconds: float) -> list[Cl
 
 
 def _next_due(session: Session, connection_id: UUID, limit: int, now: datetime) -> Sequence[Any]:
-    earlier = aliased(Delivery)
-    overtakes = exists().where(
-        earlier.lead_id == Delivery.lead_id,
-        earlier.connection_id == Delivery.connection_id,
-        earlier.state.in_(("waiting", "sending")),
-        or_(
-            earlier.created_at < Delivery.created_at,
-            and_(earlier.created_at == Delivery.created_at, earlier.id < Delivery.id),
-        ),
-    )
     return session.execute(
         select(Delivery, Event, Lead, Site, RemoteRecord.remote_id)
         .join(Event, Event.id == Delivery.event_id)
@@ -167,7 +172,7 @@ def _next_due(session: Session, connection_id: UUID, limit: int, now: datetime) 
             RemoteRecord,
             and_(RemoteRecord.lead_id == Delivery.lead_id, RemoteRecord.connection_id == Delivery.connection_id),
         )
-        .where(Delivery.connection_id == connection_id, _due(now), ~overtakes)
+        .where(Delivery.connection_id == connection_id, _due(now), ~_overtakes())
         .order_by(Delivery.due_at, Delivery.id)
         .limit(limit)
         .with_for_update(of=Delivery, skip_locked=True)
