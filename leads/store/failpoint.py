@@ -62,7 +62,7 @@ def reach(point: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     elif action == "term":
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.1)  # the handler runs in the main thread: let it
+        time.sleep(0.5)  # the handler runs in the main thread, which may be waiting for its database: let it
     elif action == "raise":
         raise Failpoint(point)
     elif action == "pause":

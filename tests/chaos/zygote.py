@@ -7,6 +7,7 @@ own with a real pid: a signal to it is a real signal. A cold start costs a secon
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import gc
 import importlib
 import json
@@ -115,8 +116,6 @@ def _become(command: list[str], environ: dict[str, str], log: str) -> None:
     os.environ.clear()
     os.environ.update(environ)
     sys.argv = command
-    import faulthandler
-
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     importlib.import_module(_MAINS[command[0]]).main()
     raise SystemExit(0)  # ends the loop of `main` in this copy

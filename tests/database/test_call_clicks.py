@@ -99,7 +99,7 @@ def test_a_call_that_was_on_its_way_while_the_caller_became_known_is_moved_too(
     assert {item.lead.code for item in delivered(timed, connection)} == {known}
 
 
-@pytest.mark.parametrize("how", ["no answer", "worker died"])
+@pytest.mark.parametrize("how", ["no answer", "half of it failed", "half of it failed twice", "worker died"])
 def test_a_call_of_which_nobody_knows_whether_it_arrived_moves_once_that_is_known(
     timed: Database, vault: Vault, site: Site, connection: Connection, known: str, clock: Clock, how: str
 ) -> None:
@@ -107,11 +107,17 @@ def test_a_call_of_which_nobody_knows_whether_it_arrived_moves_once_that_is_know
     click = send(timed, vault, site, "call_click", visitor_id="v2")
     lane = leased(timed, connection, seconds=5)
     claimed = outbox.claim(timed, lane, 10, 5)
-    if how == "no answer":
-        finished(timed, lane, claimed, "waiting", unknown=True)
+    if how != "worker died":
+        finished(timed, lane, claimed, "waiting", unknown=how == "no answer")
         outbox.release(timed, lane)
     send(timed, vault, site, visitor_id="v2", **JANE)
     clock.forward(seconds=10)
+    if how == "half of it failed twice":
+        lane = leased(timed, connection)
+        calls = [item for item in outbox.claim(timed, lane, 10, 60) if item.lead.code != known]
+        finished(timed, lane, calls, "waiting")
+        outbox.release(timed, lane)
+        clock.forward(seconds=100)
 
     lane = leased(timed, connection)
     again = outbox.claim(timed, lane, 10, 60)

@@ -92,7 +92,7 @@ def _finish_one(session: Session, outcome: Outcome, person: UUID | None, now: da
         row.remote_id, row.remote_url = outcome.remote_id, outcome.remote_url
         row.sent_at, row.check_at = now, outcome.check_at
         _remember_record(session, claimed, row, outcome, retire=person is not None)
-    if person and not row.unknown:
+    if person and row.state != "waiting" and not row.unknown:
         _move(row, person, now)
     session.add(attempt_of(outcome))
     return True
@@ -101,8 +101,7 @@ def _finish_one(session: Session, outcome: Outcome, person: UUID | None, now: da
 def _move(row: Delivery, person: UUID, now: datetime) -> None:
     """What the CRM has of the caller is known now: the event goes to the person."""
     row.lead_id, row.code, row.sentence = person, "moved", MOVED
-    if row.state != "waiting":
-        row.state, row.due_at = "waiting", now
+    row.state, row.due_at = "waiting", now
 
 
 def _remember_record(session: Session, claimed: Claimed, row: Delivery, outcome: Outcome, *, retire: bool) -> None:
