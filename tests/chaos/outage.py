@@ -117,12 +117,12 @@ class Outage(Clinic):
         return ready
 
     def last(self, whole: timedelta) -> None:
-        """Two hours in which every probe is made when it is due, then the rest in larger steps."""
+        """Some probes each made when it is due, then the rest of the time in larger steps."""
         ends = self.clock() + whole
-        for _ in range(120):
+        for _ in range(40):
             self._go_to_next_probe()
         while self.clock() < ends:
-            self.clock.now += timedelta(minutes=10)
+            self.clock.now += timedelta(minutes=15)
             self.tick()
         down = self.connection(self.connection_id)
         self.figures.must((down.state, down.code) == ("failing", "unavailable"), f"it is out of use: {down.state}")
