@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.__main__ import PARTS
+from tests.chaos.parts import PARTS
 from tests.chaos.plan import Plan
 
 # What the other tests run whole anyway.
