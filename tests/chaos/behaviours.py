@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import base64
 import itertools
+import random
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
-from random import Random
 from uuid import UUID
 
 from sqlalchemy import and_, func, or_, select
@@ -53,22 +53,23 @@ def run(plan: Plan) -> Figures:
             database = Database(url)
             upgrade(database)
             database.close()
-            figures.take(play(url, folder, plan.dice(f"world {number}"), BEHAVIOURS, short=number % 4 == 2))
+            seed = plan.dice(f"world {number}").randrange(10**9)
+            figures.take(play(url, folder, seed, BEHAVIOURS, short=number % 4 == 2))
         plan.say(f"{number + 1} of {plan.count(WORLDS)} worlds")
     return figures
 
 
-def play(url: str, folder: Path, dice: Random, behaviours: Sequence[Behaviour], *, short: bool = False) -> Figures:
+def play(url: str, folder: Path, seed: int, behaviours: Sequence[Behaviour], *, short: bool = False) -> Figures:
     """Play one world on an empty database to its end. short: with a schedule on which deliveries expire."""
     clock, figures = Clock(), Figures()
-    seed = dice.randrange(10**9)
-    crms = {str(n): _crm(one, clock, Random(f"{seed} {one.name}"), not short) for n, one in enumerate(behaviours)}
+    random.seed(seed)  # by which the product spreads its retries
+    crms = {str(n): _crm(one, clock, seed, awaited=not short) for n, one in enumerate(behaviours)}
     with virtual_time(clock), scripted(crms), on_sockets(crms) as sockets:
         world = World(url, folder, clock, _SHORT if short else SCHEDULE)
         for name, behaviour in zip(crms, behaviours, strict=True):
             address = sockets if behaviour.on_socket else SCRIPTED
             world.join(behaviour, crms[name], f"{address}/{name}")
-        world.plan_visits(dice)
+        world.plan_visits(random.Random(seed))
         figures.must(world.run(), f"seed {seed}: all comes to an end in {_GIVE_UP.days} days: {world.left()} does not")
         for watched in world.watched.values():
             watched.conclude()
@@ -80,7 +81,8 @@ def play(url: str, folder: Path, dice: Random, behaviours: Sequence[Behaviour], 
     return figures
 
 
-def _crm(behaviour: Behaviour, clock: Clock, dice: Random, awaited: bool) -> Crm:
+def _crm(behaviour: Behaviour, clock: Clock, seed: int, *, awaited: bool) -> Crm:
+    dice = random.Random(f"{seed} {behaviour.name}")
     least, most = behaviour.calls
     left = least if least == most else dice.randint(int(least), int(most))
     poison = email_of(dice.randrange(_PEOPLE - 1))
@@ -111,7 +113,7 @@ class World(Clinic):
         connection_id = self.connect(behaviour.kind, behaviour.name, {**options, **behaviour.options})
         self.watched[connection_id] = Watched(self, behaviour, crm, connection_id)
 
-    def plan_visits(self, dice: Random) -> None:
+    def plan_visits(self, dice: random.Random) -> None:
         """Three people at once, two more visits later, which may be theirs again."""
         visits = [(0.0, person) for person in range(_PEOPLE - 1)]
         visits += [(dice.uniform(1, 600), dice.randrange(_PEOPLE)), (dice.uniform(60, 20000), dice.randrange(_PEOPLE))]

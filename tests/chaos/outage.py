@@ -117,17 +117,27 @@ class Outage(Clinic):
         return ready
 
     def last(self, whole: timedelta) -> None:
-        """An hour in which every probe is made when it is due, then the rest in larger steps."""
+        """Two hours in which every probe is made when it is due, then the rest in larger steps."""
         ends = self.clock() + whole
-        for step in (timedelta(seconds=1), timedelta(minutes=10)):
-            until = min(self.clock() + timedelta(hours=1), ends) if step.seconds == 1 else ends
-            while self.clock() < until:
-                self.clock.now += step
-                self.tick()
+        for _ in range(120):
+            self._go_to_next_probe()
+        while self.clock() < ends:
+            self.clock.now += timedelta(minutes=10)
+            self.tick()
         down = self.connection(self.connection_id)
         self.figures.must((down.state, down.code) == ("failing", "unavailable"), f"it is out of use: {down.state}")
         states = self._states()
         self.figures.must(states == {"waiting": self._taken}, f"all wait: {states}")
+
+    def _go_to_next_probe(self) -> None:
+        """A second before nobody may call."""
+        due, calls = self.connection(self.connection_id).probe_at or self.clock(), len(self.crm.calls)
+        self.clock.now = max(self.clock.now, due - timedelta(seconds=1))
+        if self.clock() < due:
+            self.tick()
+            self.figures.must(len(self.crm.calls) == calls, "nobody calls before the probe is due")
+        self.clock.now = max(self.clock.now, due)
+        self.tick()
 
     def end(self, down: Down) -> None:
         """The CRM is well again."""

@@ -32,7 +32,7 @@ class Behaviour:
 
     name: str
     script: Script
-    calls: tuple[float, float] = (1, 8)
+    calls: tuple[float, float] = (1, 5)
     ends: frozenset[str] = CONFIRMED
     poison: frozenset[str] | None = None
     free: bool = False

@@ -100,6 +100,10 @@ class Clinic:
         with self.database.read() as session:
             return session.get_one(Connection, connection_id)
 
+    def connections(self) -> list[Connection]:
+        with self.database.read() as session:
+            return list(session.scalars(select(Connection)))
+
     def deliveries(self, *which: Any) -> list[Delivery]:
         with self.database.read() as session:
             return list(session.scalars(select(Delivery).where(*which)))
