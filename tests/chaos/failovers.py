@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 from tests.chaos.plan import Figures, Plan
 from tests.chaos.postgres import Cluster, Postgres, url_of
-from tests.chaos.postgres_stops import SHARE, WAVE, blows, settle
+from tests.chaos.postgres_stops import WAVE, blows, open_for, settle
 from tests.chaos.visitors import Visitors, plan_visits
 from tests.chaos.world import open_world
 from tests.chaos.zygote import Zygote
@@ -30,7 +30,7 @@ def run(plan: Plan) -> Figures:
         for _ in range(2):
             world.worker()
         promotions = plan.count(PROMOTIONS, 2)
-        posts = int(plan.left() * SHARE * RATE)
+        posts = int(open_for(plan) * RATE)
         visitors = Visitors(world.url, plan_visits(posts, plan.dice("visits")), RATE, wave=WAVE)
         visitors.start()
         for number in blows(plan, promotions, visitors):

@@ -180,11 +180,13 @@ def _play(stage: Stage, scene: Scene, number: int) -> None:
 
 
 def run(plan: Plan) -> Figures:
-    """All actions on both databases, one after the other; a short run plays fewer of them."""
-    figures = Figures()
-    for kind in KINDS[: plan.count(len(KINDS))]:
-        figures.take(run_on(kind, plan.folder))
-        plan.say(f"{kind}: {figures.numbers['stops']:g} points so far")
+    """All actions on both databases, one after the other; a short run plays some of them, by chance."""
+    figures, cases = Figures(), [(kind, *one) for kind in KINDS for one in EVERY]
+    plan.dice("cases").shuffle(cases)
+    chosen = cases[: plan.count(len(cases), 2)]
+    for kind in KINDS:
+        figures.take(run_on(kind, plan.folder, [(action, half) for where, action, half in chosen if where == kind]))
+        plan.say(f"{kind}: {figures.numbers.get('stops', 0):g} points so far")
     return figures
 
 
@@ -194,6 +196,8 @@ def run_on(kind: str, folder: Path, halves: Sequence[tuple[str, int]] = EVERY) -
     halves: (action, which half of the points: 0 or 1).
     """
     figures = Figures()
+    if not halves:
+        return figures
     with ExitStack() as stack:
         zygote = stack.enter_context(Zygote())
         urls = fresh_databases(stack, folder, kind, [f"{action}{half}" for action, half in halves])

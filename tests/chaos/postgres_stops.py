@@ -16,6 +16,7 @@ from tests.chaos.zygote import UNKNOWN_COMMIT, Zygote
 STOPS = 200
 RATE, WAVE = 30.0, 15  # visits per second; that many come at once, so that a stop often meets a commit
 SHARE = 0.8  # of the part's time; the rest is for the queue to drain
+_LEAST = 4.0
 HIT = 0.12  # seconds of a wave within which it is stopped
 
 
@@ -29,7 +30,7 @@ def run(plan: Plan) -> Figures:
         for _ in range(2):
             world.worker()
         stops = plan.count(STOPS, 5)
-        posts = int(plan.left() * SHARE * RATE)
+        posts = int(open_for(plan) * RATE)
         visitors = Visitors(world.url, plan_visits(posts, plan.dice("visits")), RATE, wave=WAVE)
         visitors.start()
         for number in blows(plan, stops, visitors):
@@ -42,9 +43,14 @@ def run(plan: Plan) -> Figures:
     return figures
 
 
+def open_for(plan: Plan) -> float:
+    """Seconds for which visitors come; a few even where making the servers took all the time."""
+    return max(plan.left() * SHARE, _LEAST)
+
+
 def blows(plan: Plan, number: int, visitors: Visitors) -> Iterator[int]:
     """Sleep until each of as many moments, spread over the part's time: a wave of visitors has just come."""
-    dice, began, apart = plan.dice("blows"), time.monotonic(), plan.left() * SHARE / number
+    dice, began, apart = plan.dice("blows"), time.monotonic(), open_for(plan) / number
     for one in range(number):
         time.sleep(max(began + (one + dice.random()) * apart - time.monotonic(), 0))
         visitors.wait_for_wave()
