@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint reference lock clean
+.PHONY: help run test chaos lint reference lock clean
 
 help: ## What each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -15,6 +15,9 @@ run: $(VENV)/run.stamp ## Start web, worker, the demo clinic and the sandbox CRM
 test: $(VENV)/dev.stamp ## Run every test: both databases, a real browser, killed processes
 	@$(BIN)/python -m tests.needs
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(VENV)/dev.stamp ## Kill, stop and cut off everything at random: ten minutes, or SECONDS=40 SEED=1 PARTS=kills
+	@SECONDS="$(SECONDS)" SEED="$(SEED)" PARTS="$(PARTS)" $(BIN)/python -W ignore -m tests.chaos
 
 lint: $(VENV)/dev.stamp ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check .

@@ -195,7 +195,9 @@ class SettingsSchema(Schema):
     )
     fail_at = fields.String(
         load_default="",
-        metadata={"help": "For tests only: POINT:kill, term, raise or pause at a named point."},
+        metadata={
+            "help": "For tests only: POINT:ACTION (kill, term, raise, pause) at a named point; :N, its N-th passage."
+        },
     )
 
     alert_emails = Words(

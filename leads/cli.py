@@ -6,8 +6,6 @@ database or its keys cannot be opened.
 
 from __future__ import annotations
 
-import signal
-import threading
 from dataclasses import fields
 from typing import Any
 
@@ -85,9 +83,7 @@ def worker() -> None:
     office = Office()
     logs.configure(office.settings.log_level)
     failpoint.arm(office.settings.fail_at)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = sync_worker.set_by_signals()
     start_watchman(office, stop)
     sync_worker.run(office.database, office.vault, office.settings, stop)
 

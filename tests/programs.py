@@ -21,7 +21,10 @@ from leads.store.staff import add_user, change_password
 from leads.store.vault import Vault
 from leads.sync.connect import Limits
 from leads.sync.setup import Setup
+from tests.chaos.zygote import Child, Zygote
 from tests.factory import make_site
+
+Process = subprocess.Popen[bytes] | Child
 
 ROOT = Path(__file__).parent.parent
 PASSWORD = "correct horse battery staple"
@@ -49,8 +52,9 @@ def wait_for(what: Callable[[], Any], seconds: float = 30, every: float = 0.05) 
 class Programs:
     """All that runs in one test. Everything it starts it ends."""
 
-    def __init__(self, folder: Path, database_url: str, **settings: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, database_url: str, *, zygote: Zygote | None = None, **settings: str) -> None:
+        """zygote: forks the programs instead of starting them cold. settings: environment variables of them all."""
+        self.folder, self._zygote = folder, zygote
         self.port, self.sandbox_port = free_port(), free_port()
         self.url, self.crm = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.sandbox_port}"
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("FRONTDESK_")} | {
@@ -68,7 +72,7 @@ class Programs:
         self.environ |= {f"FRONTDESK_{name.upper()}": value for name, value in settings.items()}
         self.database = Database(database_url)
         self.vault: Vault = open_vault(self.database, folder / "keys.json")
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._running: list[Process] = []
 
     def __enter__(self) -> Programs:
         return self
@@ -81,25 +85,30 @@ class Programs:
             process.wait()
         self.database.close()
 
-    def start(self, *command: str, **settings: str) -> subprocess.Popen[bytes]:
+    def start(self, *command: str, **settings: str) -> Process:
         """Start a program of ours. settings: environment variables without their prefix."""
         environ = self.environ | {f"FRONTDESK_{name.upper()}": value for name, value in settings.items()}
-        with (self.folder / "programs.log").open("ab") as log:
-            process = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=environ, stdout=log, stderr=log)
+        process: Process
+        if self._zygote:
+            process = self._zygote.start(command, environ, self.folder / "programs.log")
+        else:
+            with (self.folder / "programs.log").open("ab") as log:
+                whole = [sys.executable, "-m", *command]
+                process = subprocess.Popen(whole, cwd=ROOT, env=environ, stdout=log, stderr=log)
         self._running.append(process)
         return process
 
-    def sandbox(self, *options: str) -> subprocess.Popen[bytes]:
+    def sandbox(self, *options: str) -> Process:
         process = self.start("sandbox_crm", "--port", str(self.sandbox_port), "--key", KEY, *options)
         wait_for(lambda: _answers(f"{self.crm}/healthz"))
         return process
 
-    def web(self, **settings: str) -> subprocess.Popen[bytes]:
+    def web(self, **settings: str) -> Process:
         process = self.start("leads", "web", **settings)
         wait_for(lambda: _answers(f"{self.url}/healthz") or process.poll() is not None)
         return process
 
-    def worker(self, **settings: str) -> subprocess.Popen[bytes]:
+    def worker(self, **settings: str) -> Process:
         return self.start("leads", "worker", **settings)
 
     def frontdesk(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -109,11 +118,11 @@ class Programs:
             command, cwd=ROOT, env=self.environ, input=stdin, capture_output=True, text=True, timeout=60, check=False
         )
 
-    def connect(self, **options: str) -> None:
-        """A site `demo` and its connection to the sandbox."""
-        make_site(self.database)
+    def connect(self, site: str = "demo", **options: str) -> None:
+        """A site and its connection to the sandbox. options: further ones of the connector."""
+        make_site(self.database, site)
         setup = Setup(self.database, self.vault, Limits(6, 2), by="test")
-        setup.create("demo", "sandbox", "Sandbox CRM", {"url": self.crm, "key": KEY} | options)
+        setup.create(site, "sandbox", "Sandbox CRM", {"url": self.crm, "key": KEY} | options)
 
     def desk(self) -> requests.Session:
         """A browser that has signed in at the desk."""
@@ -128,13 +137,13 @@ class Programs:
         browser.post(f"{self.url}/desk/sign-in", data=signed, timeout=10).raise_for_status()
         return browser
 
-    def faults(self, **faults: Any) -> None:
+    def faults(self, crm: str | None = None, **faults: Any) -> None:
         """Switch exactly these faults on."""
-        requests.put(f"{self.crm}/faults", json=faults, timeout=10).raise_for_status()
+        requests.put(f"{crm or self.crm}/faults", json=faults, timeout=10).raise_for_status()
 
-    def contacts(self) -> list[dict[str, Any]]:
-        """What the sandbox CRM holds."""
-        answer = requests.get(f"{self.crm}/contacts.json", timeout=30)
+    def contacts(self, crm: str | None = None) -> list[dict[str, Any]]:
+        """What the sandbox CRM holds. crm: the address of another one."""
+        answer = requests.get(f"{crm or self.crm}/contacts.json", timeout=30)
         answer.raise_for_status()
         return list(answer.json()["contacts"])
 

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Update, select, update
+from sqlalchemy import ColumnElement, Update, and_, exists, or_, select, update
 from sqlalchemy.orm import Session
 
-from leads.store.models import Connection, Delivery, Event, Identity, RemoteRecord
+from leads.store.models import Attempt, Connection, Delivery, Event, Identity, RemoteRecord
 
-_MOVED = "The caller is now known; moving the call to the person."
+MOVED = "The caller is now known; moving the call to the person."
 _PAUSED = "This connection was paused by staff."
 
 
@@ -27,13 +27,24 @@ def merge(session: Session, caller_id: UUID, person_id: UUID, now: datetime) -> 
     session.execute(update(Event).where(Event.lead_id == caller_id).values(lead_id=person_id))
     in_use = Delivery.connection_id.in_(select(Connection.id).where(Connection.removed_at.is_(None)))
     arrived = (Delivery.lead_id == caller_id, Delivery.state.in_(("sent", "confirmed")))
-    session.execute(_go(now, code="moved", sentence=_MOVED).where(*arrived, in_use))
-    session.execute(update(Delivery).where(Delivery.lead_id == caller_id).values(lead_id=person_id))
+    session.execute(_go(now, lead_id=person_id, code="moved", sentence=MOVED).where(*arrived, in_use))
+    session.execute(update(Delivery).where(Delivery.lead_id == caller_id, ~_doubtful()).values(lead_id=person_id))
     release(session, person_id, now)
     session.execute(update(RemoteRecord).where(RemoteRecord.lead_id == caller_id).values(retire=True))
     for identity in session.scalars(select(Identity).where(Identity.lead_id == caller_id)).all():
         session.delete(identity)
         session.merge(Identity(digest=identity.digest, lead_id=person_id, kind=identity.kind, seen_at=now))
+
+
+def _doubtful() -> ColumnElement[bool]:
+    """The CRM may hold the caller because of it, and nobody knows yet: it moves once that is known (`outcomes.finish`).
+
+    Moved at once, the caller's record would never be learned of, and stay in the CRM for ever. One failed try is
+    enough: the record may have been written before the call that failed.
+    """
+    tried = and_(Delivery.state == "waiting", exists().where(Attempt.delivery_id == Delivery.id))
+    stuck = and_(Delivery.unknown, Delivery.state.in_(("held", "refused", "expired")))
+    return or_(Delivery.state == "sending", tried, stuck)
 
 
 def _go(now: datetime, **why: Any) -> Update:

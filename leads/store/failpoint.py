@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 import time
 
+# Before and after each side effect there is one: a `written` is not yet committed.
 POINTS = (
-    "accept.written",  # the event is written, not committed
-    "accept.committed",  # committed, the visitor has no answer yet
-    "claim.written",  # the lease is written, not committed
-    "claim.committed",  # leased, nothing sent yet
+    "accept.written",  # the event
+    "accept.committed",  # the visitor has no answer yet
+    "lease.written",  # the lane
+    "lease.committed",  # nothing is claimed yet
+    "claim.written",  # the deliveries
+    "claim.committed",  # nothing is sent yet
+    "returned.written",  # what was claimed and is given back unsent
+    "returned.committed",
+    "call.begun",  # a request to the CRM leaves next; a push may be several
     "push.answered",  # the CRM has answered, we have not written it down
-    "finish.written",  # the outcome is written, not committed
-    "finish.committed",  # all is known, the next claim has not begun
+    "finish.written",  # the outcome
+    "finish.committed",  # the next claim has not begun
+    "checked.written",  # what was read back
+    "checked.committed",
+    "retire.erased",  # the record is gone at the CRM, we still have its id
+    "retire.written",
+    "retire.committed",
+    "release.written",  # the lane
+    "release.committed",
+    "requeue.written",  # staff's decision to send again
 )
 ACTIONS = ("kill", "term", "raise", "pause")
-_armed: dict[str, str] = {}
+_armed: dict[str, tuple[str, int]] = {}
+_counting = threading.Lock()
 
 
 class Failpoint(Exception):  # noqa: N818 - it is no error of the program
@@ -24,24 +41,38 @@ class Failpoint(Exception):  # noqa: N818 - it is no error of the program
 
 
 def arm(spec: str) -> None:
-    """spec: `POINT:ACTION`, or empty to disarm. Raises ValueError when either is unknown."""
+    """spec: `POINT:ACTION` or, for its n-th passage, `POINT:ACTION:N`; several with commas; empty to disarm.
+
+    Raises ValueError when one is unknown.
+    """
     _armed.clear()
-    if not spec:
-        return
-    point, _, action = spec.partition(":")
-    if point not in POINTS or action not in ACTIONS:
-        raise ValueError(f"no such failpoint: {spec}")
-    _armed[point] = action
+    for one in spec.split(",") if spec else ():
+        point, action, passage = (*one.split(":"), "1")[:3] if ":" in one else (one, "", "1")
+        if point not in POINTS or action not in ACTIONS:
+            raise ValueError(f"no such failpoint: {one}")
+        _armed[point] = action, int(passage)
 
 
 def reach(point: str) -> None:
     """Mark that the program passes this point; do what the point is armed with, once."""
-    action = _armed.pop(point, None) if _armed else None
+    if not (action := _due(point) if _armed else None):
+        return
+    print(f"failpoint {point}:{action}", file=sys.stderr, flush=True)  # a test sees that it was there
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif action == "term":
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.5)  # the handler runs in the main thread, which may be waiting for its database: let it
     elif action == "raise":
         raise Failpoint(point)
     elif action == "pause":
         time.sleep(3)
+
+
+def _due(point: str) -> str | None:
+    with _counting:
+        action, passages = _armed.pop(point, (None, 0))
+        if action and passages > 1:
+            _armed[point] = action, passages - 1
+            return None
+        return action

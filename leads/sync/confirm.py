@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from integrations.core.base import Connector, Item, Pushed, Seen
 from integrations.core.errors import DeliveryError
 from leads.store import outbox
+from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Look, Outcome
 from leads.sync import calls, retry
@@ -141,4 +142,5 @@ def retire_callers(context: Context, lane: Lane, connector: Connector) -> None:
             connector.erase(remote_ids)
     except DeliveryError:
         return  # the rows stay, so the next round asks again
+    reach("retire.erased")
     outbox.retired(context.database, lane, leads)

@@ -12,6 +12,7 @@ from integrations.core.base import Connector
 from integrations.core.errors import TryLater, Unknown
 from integrations.core.http import Http
 from integrations.core.registry import connector as connector_class
+from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -68,6 +69,7 @@ def open_connector(context: Context, connection: Connection) -> Connector:
     def before_call() -> None:
         wait_turn(context.database, connection.id, connection.pace)
         context.limits.check_budget()
+        reach("call.begun")
 
     return build_connector(connection.kind, settings, context.limits, before_call)
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from queue import SimpleQueue
 from uuid import UUID
 
 import structlog
@@ -56,6 +58,24 @@ def run(database: Database, vault: Vault, settings: Settings, stop: threading.Ev
         replay_on(context)
 
     Clock(context, settings.lanes, [(canary.begin_due, _BEAT), (canary.step, _TICK), (replay, _TICK)]).run()
+
+
+def set_by_signals() -> threading.Event:
+    """What SIGTERM and Ctrl-C set.
+
+    Not from the handler itself: it runs in the midst of whatever the main thread does, and in the midst of its
+    `wait` for this very event it would wait for the event's lock for ever.
+    """
+    stop, told = threading.Event(), SimpleQueue[None]()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.put(None))
+
+    def hear() -> None:
+        told.get()
+        stop.set()
+
+    threading.Thread(target=hear, name="signals", daemon=True).start()
+    return stop
 
 
 class Clock:

@@ -9,7 +9,7 @@ from leads.store import outbox
 from leads.store.models import Connection, Delivery, Lead, RemoteRecord, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
-from tests.database.lanes import delivered, delivery_of, finished, leased
+from tests.database.lanes import Clock, delivered, delivery_of, finished, leased
 from tests.factory import make_connection, send
 
 JANE = {"first_name": "Jane", "email": "jane@example.com"}
@@ -97,6 +97,39 @@ def test_a_call_that_was_on_its_way_while_the_caller_became_known_is_moved_too(
     assert (row.state, row.code) == ("waiting", "moved")
     assert record_of(timed, connection) == {f"r-{known}": False, f"r-{click.reference}": True}
     assert {item.lead.code for item in delivered(timed, connection)} == {known}
+
+
+@pytest.mark.parametrize("how", ["no answer", "half of it failed", "half of it failed twice", "worker died"])
+def test_a_call_of_which_nobody_knows_whether_it_arrived_moves_once_that_is_known(
+    timed: Database, vault: Vault, site: Site, connection: Connection, known: str, clock: Clock, how: str
+) -> None:
+    """The CRM may hold the caller's record, and only a look under the caller can tell: else it stays there for ever."""
+    click = send(timed, vault, site, "call_click", visitor_id="v2")
+    lane = leased(timed, connection, seconds=5)
+    claimed = outbox.claim(timed, lane, 10, 5)
+    if how != "worker died":
+        finished(timed, lane, claimed, "waiting", unknown=how == "no answer")
+        outbox.release(timed, lane)
+    send(timed, vault, site, visitor_id="v2", **JANE)
+    clock.forward(seconds=10)
+    if how == "half of it failed twice":
+        lane = leased(timed, connection)
+        calls = [item for item in outbox.claim(timed, lane, 10, 60) if item.lead.code != known]
+        finished(timed, lane, calls, "waiting")
+        outbox.release(timed, lane)
+        clock.forward(seconds=100)
+
+    lane = leased(timed, connection)
+    again = outbox.claim(timed, lane, 10, 60)
+    assert {item.lead.code for item in again} == {click.reference, known}
+    assert outbox.to_retire(timed, lane) == ([], [])
+    finished(timed, lane, again)
+    outbox.release(timed, lane)
+    assert record_of(timed, connection) == {f"r-{known}": False, f"r-{click.reference}": True}
+    row = delivery_of(timed, click.event_id)
+    assert (row.state, row.code) == ("waiting", "moved")
+    assert [item.lead.code for item in delivered(timed, connection)] == [known]
+    assert outbox.to_retire(timed, leased(timed, connection))[1] == [f"r-{click.reference}"]
 
 
 def test_a_record_that_the_crm_took_for_both_stays(

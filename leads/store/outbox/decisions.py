@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from leads.store.failpoint import reach
 from leads.store.models import Connection, Delivery, Event, Lead
 from leads.store.outbox.arrivals import HOLD_SENTENCES, hold_reason
 from leads.store.outbox.outcomes import bring_forward
@@ -22,6 +23,7 @@ def requeue(delivery: Delivery, now: datetime) -> None:
     delivery.state, delivery.due_at, delivery.attempts = "waiting", now, 0
     delivery.code = delivery.sentence = delivery.field = None
     delivery.missing, delivery.tries_from = 0, now
+    reach("requeue.written")
 
 
 def requeue_all_of(session: Session, lead_id: UUID, connection_id: UUID, now: datetime) -> None:

@@ -30,8 +30,9 @@ def ready(session: Session, now: datetime) -> list[UUID]:
     """Connections that have something due, may be used now and are in nobody's hands.
 
     One that is out of use is due for its probe even when nothing waits for it, else it would never be seen to work.
+    What may not overtake is not due: a lane would find nothing to do, and its own commits would wake it again at once.
     """
-    due = exists().where(Delivery.connection_id == Connection.id, _due(now))
+    due = exists().where(Delivery.connection_id == Connection.id, _due(now), ~_overtakes())
     unread = exists().where(Delivery.connection_id == Connection.id, to_check_now(now))
     retiring = exists().where(RemoteRecord.connection_id == Connection.id, may_retire())
     tests = Connection.id.in_(to_remove_now(now).with_only_columns(Delivery.connection_id))
@@ -50,6 +51,8 @@ def lease(database: Database, connection_id: UUID, worker: str, seconds: float) 
             .values(lease_worker=worker, lease_token=token, lease_until=now + timedelta(seconds=seconds))
             .returning(Connection.state)
         ).one_or_none()
+        reach("lease.written")
+    reach("lease.committed")
     return Lane(connection_id, worker, token, probing=row.state == "failing") if row else None
 
 
@@ -61,6 +64,8 @@ def release(database: Database, lane: Lane) -> None:
             .where(Connection.id == lane.connection_id, Connection.lease_token == lane.token)
             .values(lease_worker=None, lease_token=None, lease_until=None)
         )
+        reach("release.written")
+    reach("release.committed")
 
 
 def usable(now: datetime) -> ColumnElement[bool]:
@@ -80,6 +85,20 @@ def _due(now: datetime) -> ColumnElement[bool]:
     return or_(waiting, left_behind)
 
 
+def _overtakes() -> ColumnElement[bool]:
+    """Whether an earlier event of the same lead is still on its way to the same connection."""
+    earlier = aliased(Delivery)
+    return exists().where(
+        earlier.lead_id == Delivery.lead_id,
+        earlier.connection_id == Delivery.connection_id,
+        earlier.state.in_(("waiting", "sending")),
+        or_(
+            earlier.created_at < Delivery.created_at,
+            and_(earlier.created_at == Delivery.created_at, earlier.id < Delivery.id),
+        ),
+    )
+
+
 def to_check_now(now: datetime) -> ColumnElement[bool]:
     """What was sent just now, and what was confirmed and is looked at again for some weeks."""
     return and_(Delivery.state.in_(("sent", "confirmed")), Delivery.check_at <= now)
@@ -89,7 +108,7 @@ def may_retire() -> ColumnElement[bool]:
     """A merged lead's record goes once nothing of it is still on its way to the person's record."""
     moving = exists().where(
         Lead.id == RemoteRecord.lead_id,
-        Delivery.lead_id == Lead.merged_into,
+        or_(Delivery.lead_id == Lead.merged_into, Delivery.lead_id == Lead.id),
         Delivery.connection_id == RemoteRecord.connection_id,
         Delivery.state.in_(("waiting", "sending")),
     )
@@ -144,16 +163,6 @@ def claim(database: Database, lane: Lane, limit: int, seconds: float) -> list[Cl
 
 
 def _next_due(session: Session, connection_id: UUID, limit: int, now: datetime) -> Sequence[Any]:
-    earlier = aliased(Delivery)
-    overtakes = exists().where(
-        earlier.lead_id == Delivery.lead_id,
-        earlier.connection_id == Delivery.connection_id,
-        earlier.state.in_(("waiting", "sending")),
-        or_(
-            earlier.created_at < Delivery.created_at,
-            and_(earlier.created_at == Delivery.created_at, earlier.id < Delivery.id),
-        ),
-    )
     return session.execute(
         select(Delivery, Event, Lead, Site, RemoteRecord.remote_id)
         .join(Event, Event.id == Delivery.event_id)
@@ -163,7 +172,7 @@ def _next_due(session: Session, connection_id: UUID, limit: int, now: datetime) 
             RemoteRecord,
             and_(RemoteRecord.lead_id == Delivery.lead_id, RemoteRecord.connection_id == Delivery.connection_id),
         )
-        .where(Delivery.connection_id == connection_id, _due(now), ~overtakes)
+        .where(Delivery.connection_id == connection_id, _due(now), ~_overtakes())
         .order_by(Delivery.due_at, Delivery.id)
         .limit(limit)
         .with_for_update(of=Delivery, skip_locked=True)

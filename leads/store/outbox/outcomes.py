@@ -10,8 +10,9 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from leads.store.callers import MOVED
 from leads.store.failpoint import reach
-from leads.store.models import Attempt, Connection, Delivery, RemoteRecord
+from leads.store.models import Attempt, Connection, Delivery, Lead, RemoteRecord
 from leads.store.outbox.lanes import Claimed, Lane
 from leads.store.session import Database
 
@@ -58,8 +59,9 @@ def finish(database: Database, lane: Lane, outcomes: Sequence[Outcome], health: 
     fenced = 0
     with database.write() as session:
         now = database.now(session)
+        people = _turned_out_to_be(session, [outcome.claimed.lead.id for outcome in outcomes])
         for outcome in outcomes:
-            fenced += not _finish_one(session, outcome, now)
+            fenced += not _finish_one(session, outcome, people.get(outcome.claimed.lead.id), now)
         if health is not None:
             report(session, lane, health, now)
         reach("finish.written")
@@ -67,7 +69,13 @@ def finish(database: Database, lane: Lane, outcomes: Sequence[Outcome], health: 
     return fenced
 
 
-def _finish_one(session: Session, outcome: Outcome, now: datetime) -> bool:
+def _turned_out_to_be(session: Session, lead_ids: Sequence[UUID]) -> dict[UUID, UUID]:
+    """Callers who became known while this was on its way → the person's lead. Locked first, as the intake does."""
+    rows = select(Lead.id, Lead.merged_into).where(Lead.id.in_(lead_ids)).order_by(Lead.id)
+    return {lead: person for lead, person in session.execute(rows.with_for_update(read=True)) if person}
+
+
+def _finish_one(session: Session, outcome: Outcome, person: UUID | None, now: datetime) -> bool:
     claimed = outcome.claimed
     row = session.scalars(
         select(Delivery)
@@ -83,22 +91,27 @@ def _finish_one(session: Session, outcome: Outcome, now: datetime) -> bool:
     if outcome.remote_id is not None:
         row.remote_id, row.remote_url = outcome.remote_id, outcome.remote_url
         row.sent_at, row.check_at = now, outcome.check_at
-        _remember_record(session, claimed, row, outcome)
+        _remember_record(session, claimed, row, outcome, retire=person is not None)
+    if person and row.state != "waiting" and not row.unknown:
+        _move(row, person, now)
     session.add(attempt_of(outcome))
     return True
 
 
-def _remember_record(session: Session, claimed: Claimed, row: Delivery, outcome: Outcome) -> None:
-    moved = row.lead_id != claimed.lead.id  # the caller became known while this was on its way
-    if moved:
-        row.state, row.code = "waiting", "moved"
+def _move(row: Delivery, person: UUID, now: datetime) -> None:
+    """What the CRM has of the caller is known now: the event goes to the person."""
+    row.lead_id, row.code, row.sentence = person, "moved", MOVED
+    row.state, row.due_at = "waiting", now
+
+
+def _remember_record(session: Session, claimed: Claimed, row: Delivery, outcome: Outcome, *, retire: bool) -> None:
     session.merge(
         RemoteRecord(
             lead_id=claimed.lead.id,
             connection_id=row.connection_id,
             remote_id=outcome.remote_id,
             url=outcome.remote_url,
-            retire=moved,
+            retire=retire,
         )
     )
 
@@ -157,6 +170,8 @@ def give_back(database: Database, claimed: Sequence[Claimed], due_at: datetime |
                     unknown=item.left_behind or item.delivery.unknown,
                 )
             )
+        reach("returned.written")
+    reach("returned.committed")
 
 
 def last_in_doubt(database: Database, delivery_ids: Sequence[UUID]) -> dict[UUID, datetime]:

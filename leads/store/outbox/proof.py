@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import delete, exists, select, update
 from sqlalchemy.orm import Session
 
+from leads.store.failpoint import reach
 from leads.store.models import Connection, Delivery, Event, RemoteRecord
 from leads.store.outbox import drift
 from leads.store.outbox.lanes import Claimed, Lane, as_claimed, may_retire, to_check_now, usable, with_details
@@ -57,6 +58,9 @@ def checked(database: Database, lane: Lane, looks: Sequence[Look], health: Healt
                 _write(session, row, look, now)
         if health is not None:
             report(session, lane, health, now)
+        session.flush()
+        reach("checked.written")
+    reach("checked.committed")
 
 
 def _write(session: Session, row: Delivery, look: Look, now: datetime) -> None:
@@ -106,3 +110,5 @@ def retired(database: Database, lane: Lane, lead_ids: Sequence[UUID]) -> None:
     with database.write() as session:
         here = RemoteRecord.connection_id == lane.connection_id
         session.execute(delete(RemoteRecord).where(here, RemoteRecord.lead_id.in_(lead_ids), RemoteRecord.retire))
+        reach("retire.written")
+    reach("retire.committed")
