@@ -12,7 +12,7 @@ from tests.chaos.parts import PARTS
 from tests.chaos.plan import Plan
 
 # What the other tests run whole anyway.
-ELSEWHERE = {"failpoints": "tests/crash/test_kill.py"}
+ELSEWHERE = {"failpoints": "tests/crash/test_kill.py", "outage": "tests/system/test_outage.py"}
 
 
 @pytest.mark.parametrize("part", sorted(set(PARTS) - set(ELSEWHERE)))
