@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from leads.desk.room import Room
 from leads.store import outbox
 from leads.store.models import Connection, Delivery, Drift, Event, Lead, Resubmission, Unreadable
-from leads.store.queries.lists import deliveries_of
+from leads.store.queries.lists import deliveries_of, unreadable
 from leads.store.staff import record
 
 # What is being sent just now has its outcome decided elsewhere.
@@ -57,6 +57,16 @@ def add_routes(desk: Blueprint, room: Room) -> None:
             record(session, current_user.name, "resubmission_seen", row.seen_at)
             lead_id = session.get_one(Event, row.event_id).lead_id
         return redirect(url_for("desk.lead", lead_id=lead_id), 303)
+
+    @desk.post("/unreadable/seen")
+    def all_unreadable_seen() -> ResponseReturnValue:
+        with room.database.write() as session:
+            now = room.database.now(session)
+            # Only those that stood on the page: what came meanwhile, nobody has seen.
+            for row in unreadable(session):
+                row.seen_at = row.seen_at or now
+            record(session, current_user.name, "unreadable_seen", now)
+        return redirect(url_for("desk.home"), 303)
 
     @desk.post("/unreadable/<uuid:row_id>/seen")
     def unreadable_seen(row_id: UUID) -> ResponseReturnValue:

@@ -119,9 +119,16 @@ def _told_by_waits(state: Overview) -> Headline:
 def _needs_you(state: Overview) -> Headline | None:
     if number := sum(state.waiting.get(reason, 0) for reason in _NEEDS_A_PERSON):
         verb = "needs" if number == 1 else "need"
-        return Headline("bad", f"{words.enquiries(number)} {verb} you.", "Below you see why, and what helps.")
+        return Headline("bad", f"{words.enquiries(number)} {verb} you.", _below(state))
     told = words.drifted(state.drift)
     return Headline("bad", told, "Below you see whose they are, and what helps.") if told else None
+
+
+def _below(state: Overview) -> str:
+    """What helps stands below; that others are late has a place beside the headline all the same."""
+    struggling = [row for row in state.connections if words.is_struggling(row, state.now)]
+    late = f" Besides, others are late: {words.problem(struggling[0])}." if struggling else ""
+    return f"Below you see why, and what helps.{late}"
 
 
 def _on_the_way(state: Overview, number: int) -> Headline:

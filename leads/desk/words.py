@@ -11,7 +11,8 @@ import phonenumbers
 from markupsafe import Markup
 
 from leads import plain
-from leads.store.models import Connection, Delivery, Drift
+from leads.store.models import Attempt, Connection, Delivery, Drift
+from leads.store.queries.journey import EventStory
 from leads.store.queries.leads import Standing
 
 # Pages find all their words in one place.
@@ -144,6 +145,22 @@ ANSWERS = {
     "tel": "Number tapped",
     "label": "Text of the link",
 }
+
+
+def consent(story: EventStory) -> str:
+    """Whether, how and to whom the visitor agreed that the details are shared."""
+    event = story.event
+    told = [action.user_name for way in story.deliveries for action in way.actions if action.what == "consent_given"]
+    later = f"; given later, says {told[0]}" if told and not event.consent_given else ""
+    return f"{'given' if event.consent_given else 'not given on the form'}, wording {event.consent_version}{later}"
+
+
+def tries(attempts: Iterable[Attempt]) -> str:
+    """`2 tries, 1 look in the CRM`: what was written there, and what was only read back."""
+    verdicts = [attempt.verdict for attempt in attempts]
+    looks = sum(verdict in ("confirmed", "missing") for verdict in verdicts)
+    told = number_of(len(verdicts) - looks, "try", "tries")
+    return f"{told}, {number_of(looks, 'look')} in the CRM" if looks else told
 
 
 def answers(given: Mapping[str, Any], person: Mapping[str, str] | None = None) -> list[tuple[str, str]]:

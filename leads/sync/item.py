@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from integrations.core.base import EventKind, Item
 from integrations.core.errors import DeliveryError, Refused
-from leads.store.models import Connection
+from leads.store.models import Connection, Event
 from leads.store.outbox import Claimed
 from leads.store.people import PERSON_FIELDS, person_of
 from leads.store.vault import Vault
@@ -69,13 +69,19 @@ def _details(vault: Vault, claimed: Claimed) -> dict[str, Any]:
 
 def _facts(claimed: Claimed) -> dict[str, str]:
     event = claimed.event
-    given = f"given, wording {event.consent_version}" if event.consent_given else ""
     return {
         "reference": claimed.lead.code,
         "site": claimed.site.name,
         "source": event.source,
-        "consent": given,
+        "consent": _consent(event),
     }
+
+
+def _consent(event: Event) -> str:
+    if event.consent_given is None:
+        return ""
+    # One that was not given on the form goes out only after a person of the clinic has said that it was given.
+    return f"given, wording {event.consent_version}" if event.consent_given else "given later, to the clinic"
 
 
 def _pick(values: Mapping[str, str], fields: Mapping[str, str]) -> dict[str, str]:

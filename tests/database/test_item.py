@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from integrations.core.base import Item
-from leads.store.models import Connection
+from leads.store.models import Connection, Event, Lead
+from leads.store.outbox import release_hold
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.item import build
@@ -34,3 +35,16 @@ def test_only_what_the_connection_maps_is_told(database: Database, vault: Vault)
     send(database, vault, site, first_name="Cora", email="cora@example.com", phone="+12015550141")
     send(database, vault, site, first_name="Clara", email="cora@example.com", phone="+12015550142")
     assert [item.activity for item in _items(database, vault, connection)] == [{}, {}]
+
+
+def test_consent_is_told_as_it_was_given(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    connection = make_connection(database, vault, site, share=["consent"])
+    send(database, vault, site, first_name="Ann", email="ann@example.com")
+    later = send(database, vault, site, consent=False, first_name="Nora", email="nora@example.com")
+    send(database, vault, site, "call_click", tel="+12015550100")
+    with database.write() as session:
+        event = session.get_one(Event, later.event_id)
+        release_hold(session, event, session.get_one(Lead, event.lead_id), database.now(session))
+    told = sorted(item.activity.get("consent", "") for item in _items(database, vault, connection))
+    assert told == ["", "given later, to the clinic", "given, wording 1"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import time_machine
 from sqlalchemy import select
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from leads.store.clock import purging_allowed
 from leads.store.models import Attempt, Connection, Delivery, Worker
@@ -21,15 +22,35 @@ from leads.sync.connect import Context, Limits
 from leads.sync.retry import Policy
 from leads.sync.setup import Setup
 from leads.sync.worker import Clock
+from sandbox_crm.app import create_app
 from sandbox_crm.faults import Faults
 from sandbox_crm.house import House
+from sandbox_crm.store import Store
 from tests.factory import make_site, send
 from tests.programs import wait_for
-from tests.system.test_outage import crm
 
-__all__ = ["crm"]
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 WITHIN = 10.0  # seconds
+
+
+class Quiet(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        pass
+
+
+@pytest.fixture
+def crm() -> Iterator[tuple[str, House]]:
+    """A sandbox CRM on a real socket, and its inside."""
+    app = create_app(Store(), "key")
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}", app.extensions["house"]
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 class Clinic:

@@ -98,6 +98,8 @@ def test_consent_was_given_send(sam: Person, database: Database, vault: Vault, s
     sam.post(f"/desk/events/{event.event_id}/release")
     assert _states(database, event.event_id) == ["waiting"]
     assert _done(database) == [("sam", "consent_given")]
+    lead = sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
+    assert "Consent: not given on the form, wording 1; given later, says sam" in plain(lead)
 
 
 def test_what_is_not_spam_may_still_lack_consent(sam: Person, database: Database, vault: Vault, site: Site) -> None:

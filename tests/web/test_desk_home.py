@@ -156,10 +156,35 @@ def test_what_could_not_be_read_is_told_and_can_be_read(
     anna.post(f"/desk/unreadable/{new_id()}/seen", 404)
 
 
+def test_many_that_could_not_be_read_are_seen_at_once(
+    sentence: Sentence, database: Database, vault: Vault, site: Site, anna: Person
+) -> None:
+    event = send(database, vault, site, **JANE)
+    set_state(database, event.event_id, "confirmed")
+    _keep_unreadable(database, vault, site, "one")
+    assert "I have seen them all" not in anna.get("/desk/unreadable")
+    _keep_unreadable(database, vault, site, "two")
+    assert "I have seen them all" in anna.get("/desk/unreadable")
+    anna.post("/desk/unreadable/seen")
+    assert sentence() == ("Every enquiry is in the CRM.", "good")
+
+
+def test_who_needs_a_person_hides_no_outage(database: Database, vault: Vault, site: Site, anna: Person) -> None:
+    event = send(database, vault, site, **JANE)
+    set_state(database, event.event_id, "refused", sentence="The CRM does not accept the phone number.")
+    send(database, vault, site, **JANE | {"email": "other@example.com"})
+    with database.write() as session:
+        session.execute(update(Connection).values(failures=1, code="unavailable", sentence="It is down."))
+    page = plain(anna.get("/desk/"))
+    assert "1 enquiry needs you." in page
+    assert "Besides, others are late: the CRM “Sandbox CRM” is not working just now." in page
+    assert "Try now" in page
+
+
 def _keep_unreadable(database: Database, vault: Vault, site: Site, body: str) -> UUID:
     with database.write() as session:
         now = database.now(session)
-        row = Unreadable(id=new_id(), site_id=site.id, body_digest=b"0" * 16, reason="No fields.", received_at=now)
+        row = Unreadable(id=new_id(), site_id=site.id, body_digest=new_id().bytes, reason="No fields.", received_at=now)
         row.body_sealed = vault.seal({"text": body, "content_type": "text/plain"}, "unreadable", "body", row.id)
         session.add(row)
     return row.id

@@ -27,7 +27,7 @@ JANE = {"first_name": "Jane", "last_name": "Needleworth", "email": "needle@examp
 def scraped(
     database: Database, site: Site, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> FlaskClient:
-    monkeypatch.setattr("leads.app.Database", lambda _url: database)
+    monkeypatch.setattr("leads.app.Database", lambda _url, **_: database)
     settings = load_settings({}, database_url=database_url, data_dir=str(tmp_path), metrics_token=TOKEN)
     with database.write() as session:
         session.execute(update(Connection).values(created_at=database.now(session) - timedelta(days=3)))
