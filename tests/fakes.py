@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from integrations.core.base import Connector, Finding, Item, Options, Pushed, Result, Seen, Tier
+from integrations.core.errors import DeliveryError
 from integrations.core.http import Http
 
 
@@ -30,6 +31,8 @@ class FakeCrm(Connector):
         self.answers: list[Exception | Callable[[Sequence[Item]], list[Result]]] = []
         self.findings = [Finding(True, "Well.")]
         self.checks = 0
+        self.erased: list[str] = []
+        self.erasing: list[DeliveryError] = []  # what the next ones answer instead
 
     def check(self) -> list[Finding]:
         self.checks += 1
@@ -55,7 +58,9 @@ class FakeCrm(Connector):
         return [self.held.get(item.event_id) for item in items]
 
     def erase(self, remote_ids: Sequence[str]) -> None:
-        pass
+        self.erased += remote_ids
+        if self.erasing:
+            raise self.erasing.pop(0)
 
 
 def an_item(number: int, **more: Any) -> Item:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, DateTime, and_, delete, func, select, true, type_coerce, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from leads.store.models import Connection, Delivery, Meta, Task, UTCDateTime, Worker
+from leads.store.models import Connection, Delivery, Meta, RemoteRecord, Task, UTCDateTime, Worker
 from leads.store.session import Database
 
 TOLERANCE = timedelta(seconds=30)  # a smaller step is none: answers may take that long
@@ -60,6 +60,7 @@ def _set_back(session: Session, database: Database, now: datetime, jump: timedel
         (Connection.probe_at, true()),
         (Connection.wait_until, true()),
         (Connection.pace_at, true()),
+        (RemoteRecord.retire_at, true()),
         (Delivery.due_at, _ON_ITS_WAY),
         (Delivery.check_at, true()),
         (Delivery.tries_from, _ON_ITS_WAY),

@@ -306,6 +306,7 @@ class RemoteRecord(Base):
     """The record that stands for a lead at a connection. retire: its lead was merged into another, so it goes.
 
     seen_fields: the CRM's field → keyed hash of its value when it was last read back; None before the first time.
+    retire_at: not tried to be removed before this, since that failed.
     """
 
     __tablename__ = "remote_record"
@@ -316,6 +317,7 @@ class RemoteRecord(Base):
     retire: Mapped[bool]
     seen_fields: Mapped[dict[str, Any] | None]
     seen_at: Mapped[datetime | None]
+    retire_at: Mapped[datetime | None]
     __table_args__ = (Index("ix_remote_record_retire", "connection_id", "retire"),)
 
 

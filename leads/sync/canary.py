@@ -14,13 +14,14 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from integrations.core.base import Connector
-from integrations.core.errors import DeliveryError
+from integrations.core.errors import DeliveryError, Throttled
 from integrations.core.http import Http
 from leads.store import canary, tasks
 from leads.store.models import CanaryRun, Site
 from leads.store.outbox import Lane, trial
 from leads.store.queries.lists import served_sites
 from leads.sync.connect import Context
+from leads.sync.removal import remove
 
 log = structlog.get_logger()
 
@@ -133,10 +134,10 @@ def _hidden_fields(page: str) -> dict[str, str]:
 def clean_up(context: Context, lane: Lane, connector: Connector) -> None:
     """Remove from the lane's CRM the tests that it was seen to hold."""
     for test in trial.to_remove(context.database, lane):
-        try:
-            if not test.in_use:
-                connector.erase([test.remote_id])
-        except DeliveryError as error:
-            trial.not_removed(context.database, test, error.sentence)
-        else:
+        error = None if test.in_use else remove(context, lane, connector, [test.remote_id])
+        if error is None:
             trial.removed(context.database, test)
+        else:
+            trial.not_removed(context.database, test, error.sentence)
+        if isinstance(error, Throttled):
+            break

@@ -21,6 +21,7 @@ from leads.sync import calls, retry
 from leads.sync.connect import Context
 from leads.sync.item import build_all
 from leads.sync.nights import next_look
+from leads.sync.removal import remove
 
 _TIMES_MISSING = 3  # after this many a person is asked
 _AGAIN = timedelta(seconds=30)
@@ -137,10 +138,8 @@ def retire_callers(context: Context, lane: Lane, connector: Connector) -> None:
     leads, remote_ids = outbox.to_retire(context.database, lane)
     if not leads:
         return
-    try:
-        if remote_ids:
-            connector.erase(remote_ids)
-    except DeliveryError:
-        return  # the rows stay, so the next round asks again
+    if remote_ids and remove(context, lane, connector, remote_ids):
+        outbox.not_retired(context.database, lane, leads)
+        return
     reach("retire.erased")
     outbox.retired(context.database, lane, leads)

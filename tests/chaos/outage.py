@@ -61,6 +61,7 @@ def play(url: str, folder: Path, leads: int, say: Callable[[str], None] = lambda
         outage.take(leads // 2)
         outage.tick()  # it breaks off while they are being sent
         outage.take(leads - leads // 2)
+        outage.settle_down()
         say(f"{leads} enquiries wait")
         outage.last(_DAYS)
         say(f"{len(crm.calls)} probes in {_DAYS.days} days")

@@ -12,7 +12,7 @@ from unittest.mock import patch
 from uuid import UUID
 
 from sqlalchemy import event as hooks
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from leads.store import outbox
 from leads.store.models import Connection, Delivery
@@ -99,6 +99,11 @@ class Clinic:
     def connection(self, connection_id: UUID) -> Connection:
         with self.database.read() as session:
             return session.get_one(Connection, connection_id)
+
+    def settle_down(self) -> None:
+        """What a database does for itself within minutes of real time, which do not pass here."""
+        with self.database.write() as session:
+            session.execute(text("ANALYZE"))
 
     def connections(self) -> list[Connection]:
         with self.database.read() as session:

@@ -10,7 +10,7 @@ from leads.store.outbox.decisions import handled, pause, release_hold, remove, r
 from leads.store.outbox.drift import settle
 from leads.store.outbox.lanes import Claimed, Lane, claim, lease, ready, release
 from leads.store.outbox.outcomes import Health, Outcome, bring_forward, finish, give_back, last_in_doubt
-from leads.store.outbox.proof import Look, check_all, checked, retired, to_check, to_retire
+from leads.store.outbox.proof import Look, check_all, checked, not_retired, retired, to_check, to_retire
 
 __all__ = [
     "HOLD_SENTENCES",
@@ -32,6 +32,7 @@ __all__ = [
     "handled",
     "last_in_doubt",
     "lease",
+    "not_retired",
     "pause",
     "ready",
     "release",

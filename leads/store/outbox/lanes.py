@@ -34,7 +34,7 @@ def ready(session: Session, now: datetime) -> list[UUID]:
     """
     due = exists().where(Delivery.connection_id == Connection.id, _due(now), ~_overtakes())
     unread = exists().where(Delivery.connection_id == Connection.id, to_check_now(now))
-    retiring = exists().where(RemoteRecord.connection_id == Connection.id, may_retire())
+    retiring = exists().where(RemoteRecord.connection_id == Connection.id, may_retire(now))
     tests = Connection.id.in_(to_remove_now(now).with_only_columns(Delivery.connection_id))
     work = or_(due, unread, retiring, tests, Connection.state == "failing")
     return list(session.scalars(select(Connection.id).where(usable(now), _free(now), work)))
@@ -75,6 +75,11 @@ def usable(now: datetime) -> ColumnElement[bool]:
     return and_(Connection.removed_at.is_(None), or_(Connection.state == "working", probe), ~quiet)
 
 
+def mine(lane: Lane, now: datetime) -> ColumnElement[bool]:
+    """Whether the lane still holds its connection, and calls may be made there."""
+    return exists().where(Connection.id == lane.connection_id, Connection.lease_token == lane.token, usable(now))
+
+
 def _free(now: datetime) -> ColumnElement[bool]:
     return or_(Connection.lease_until.is_(None), Connection.lease_until < now)
 
@@ -104,15 +109,19 @@ def to_check_now(now: datetime) -> ColumnElement[bool]:
     return and_(Delivery.state.in_(("sent", "confirmed")), Delivery.check_at <= now)
 
 
-def may_retire() -> ColumnElement[bool]:
-    """A merged lead's record goes once nothing of it is still on its way to the person's record."""
+def may_retire(now: datetime) -> ColumnElement[bool]:
+    """A merged lead's record goes once nothing of it is still on its way to the person's record.
+
+    One that could not be removed is left alone for a while, or a lane would be woken by its own failure.
+    """
     moving = exists().where(
         Lead.id == RemoteRecord.lead_id,
         or_(Delivery.lead_id == Lead.merged_into, Delivery.lead_id == Lead.id),
         Delivery.connection_id == RemoteRecord.connection_id,
         Delivery.state.in_(("waiting", "sending")),
     )
-    return and_(RemoteRecord.retire.is_(True), ~moving)
+    due = or_(RemoteRecord.retire_at.is_(None), RemoteRecord.retire_at <= now)
+    return and_(RemoteRecord.retire.is_(True), due, ~moving)
 
 
 def to_remove_now(now: datetime) -> Select[UUID]:

@@ -11,11 +11,13 @@ from sqlalchemy import delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from leads.store.failpoint import reach
-from leads.store.models import Connection, Delivery, Event, RemoteRecord
+from leads.store.models import Delivery, Event, RemoteRecord
 from leads.store.outbox import drift
-from leads.store.outbox.lanes import Claimed, Lane, as_claimed, may_retire, to_check_now, usable, with_details
+from leads.store.outbox.lanes import Claimed, Lane, as_claimed, may_retire, mine, to_check_now, with_details
 from leads.store.outbox.outcomes import Health, Outcome, attempt_of, report
 from leads.store.session import Database
+
+_RETIRE_AGAIN = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,7 @@ def to_check(database: Database, lane: Lane, limit: int) -> list[Claimed]:
     """
     with database.read() as session:
         now = database.now(session)
-        mine = exists().where(Connection.id == lane.connection_id, Connection.lease_token == lane.token, usable(now))
-        here = (Delivery.connection_id == lane.connection_id, to_check_now(now), mine)
+        here = (Delivery.connection_id == lane.connection_id, to_check_now(now), mine(lane, now))
         for state in ("sent", "confirmed"):
             due = with_details().where(*here, Delivery.state == state).order_by(Delivery.check_at).limit(limit)
             if rows := session.execute(due).all():
@@ -96,13 +97,22 @@ def check_all(session: Session, connection_id: UUID, days: int, now: datetime) -
 def to_retire(database: Database, lane: Lane) -> tuple[list[UUID], list[str]]:
     """Callers who became known and whose own records nothing needs any more: their leads, and the records to erase."""
     with database.read() as session:
+        now = database.now(session)
         here = RemoteRecord.connection_id == lane.connection_id
-        rows = session.scalars(select(RemoteRecord).where(here, may_retire()).limit(100)).all()
+        rows = session.scalars(select(RemoteRecord).where(here, may_retire(now), mine(lane, now)).limit(100)).all()
         ids = {row.remote_id for row in rows}
         # The CRM may have taken both for one person: that record stays.
         in_use = (here, RemoteRecord.retire.is_(False), RemoteRecord.remote_id.in_(ids))
         kept = set(session.scalars(select(RemoteRecord.remote_id).where(*in_use)))
     return [row.lead_id for row in rows], sorted(ids - kept)
+
+
+def not_retired(database: Database, lane: Lane, lead_ids: Sequence[UUID]) -> None:
+    """The records of these leads could not be removed now; that is tried again after a while."""
+    with database.write() as session:
+        again = database.now(session) + _RETIRE_AGAIN
+        here = (RemoteRecord.connection_id == lane.connection_id, RemoteRecord.lead_id.in_(lead_ids))
+        session.execute(update(RemoteRecord).where(*here, RemoteRecord.retire).values(retire_at=again))
 
 
 def retired(database: Database, lane: Lane, lead_ids: Sequence[UUID]) -> None:

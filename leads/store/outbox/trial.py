@@ -22,7 +22,7 @@ from leads.store.models import (
     Lead,
     RemoteRecord,
 )
-from leads.store.outbox.lanes import Lane, to_remove_now
+from leads.store.outbox.lanes import Lane, mine, to_remove_now
 from leads.store.session import Database
 
 _KEPT = timedelta(days=7)
@@ -118,7 +118,7 @@ def to_remove(database: Database, lane: Lane) -> list[Leftover]:
     """Tests that the lane's CRM holds and that are to be removed there now."""
     with database.read() as session:
         now = database.now(session)
-        here = (Delivery.connection_id == lane.connection_id, Delivery.id.in_(to_remove_now(now)))
+        here = (Delivery.connection_id == lane.connection_id, Delivery.id.in_(to_remove_now(now)), mine(lane, now))
         rows = session.execute(select(Delivery.id, Delivery.remote_id).where(*here)).all()
         return [Leftover(id_, remote_id, _in_use(session, lane, remote_id)) for id_, remote_id in rows if remote_id]
 

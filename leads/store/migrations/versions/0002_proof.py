@@ -117,10 +117,12 @@ def upgrade() -> None:
     with op.batch_alter_table("remote_record", schema=None) as batch_op:
         batch_op.add_column(sa.Column("seen_fields", sa.JSON(), nullable=True))
         batch_op.add_column(sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column("retire_at", sa.DateTime(timezone=True), nullable=True))
 
 
 def downgrade() -> None:
     with op.batch_alter_table("remote_record", schema=None) as batch_op:
+        batch_op.drop_column("retire_at")
         batch_op.drop_column("seen_at")
         batch_op.drop_column("seen_fields")
 
