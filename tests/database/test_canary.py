@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from leads.store import canary, outbox
 from leads.store.models import Base, CanaryRun, Connection, Delivery, Event, Identity, Lead, RemoteRecord, Site, new_id
-from leads.store.outbox import NewEvent, trial
+from leads.store.outbox import Look, NewEvent, trial
 from leads.store.queries.leads import LeadFilter, leads, search
 from leads.store.queries.lists import connection_counts
 from leads.store.queries.overview import overview
@@ -53,7 +53,7 @@ def _confirm(database: Database, connection: Connection, **more: Any) -> None:
     """The lane reads back what it has sent."""
     lane = leased(database, connection)
     sent = outbox.to_check(database, lane, 10)
-    seen = [outcome(item, "confirmed", remote_id=item.delivery.remote_id, **more) for item in sent]
+    seen = [Look(outcome(item, "confirmed", remote_id=item.delivery.remote_id, **more)) for item in sent]
     outbox.checked(database, lane, seen, None)
     outbox.release(database, lane)
 
