@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -32,7 +32,9 @@ def push(connector: Connector, items: Sequence[Item], doubtful: Collection[str])
         answers = zip(unsure, look_up(connector, unsure), strict=True)
         found = {item.event_id: answer for item, answer in answers if answer and not is_partial(answer)}
     rest = [item for item in items if item.event_id not in found]
-    found |= dict(zip((item.event_id for item in rest), _ask(connector.push, rest), strict=True))
+    quiet = _quiet(found.values())
+    pushed = [quiet] * len(rest) if quiet else _ask(connector.push, rest)
+    found |= dict(zip((item.event_id for item in rest), pushed, strict=True))
     return [found[item.event_id] for item in items]
 
 
@@ -59,11 +61,18 @@ def _ask(call: Callable[[Sequence[Item]], Sequence[Any]], items: Sequence[Item])
     except Exception as error:  # noqa: BLE001 - neither a refusal nor a bug of ours may take the others with it
         if len(items) > 1:
             middle = len(items) // 2
-            return _ask(call, items[:middle]) + _ask(call, items[middle:])
+            first, rest = _ask(call, items[:middle]), items[middle:]
+            quiet = _quiet(first)
+            return first + ([quiet] * len(rest) if quiet else _ask(call, rest))
         if not isinstance(error, DeliveryError):
             log_bug(error)
         return [error]
     return answers
+
+
+def _quiet(answers: Iterable[Any]) -> Throttled | None:
+    """What the CRM said if it wants no further call for now: the rest of a batch heeds it as well."""
+    return next((answer for answer in answers if isinstance(answer, Throttled)), None)
 
 
 def _sound(answer: Result | None) -> Result | None:

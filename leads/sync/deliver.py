@@ -60,7 +60,8 @@ def _serve(context: Context, lane: Lane) -> None:
         return
     if lane.probing and not asked:
         health = _probe(context, lane, connector, health)
-    if health.state == "working":
+    quiet = health.wait_until is not None and health.wait_until > context.now()
+    if health.state == "working" and not quiet:
         confirm.retire_callers(context, lane, connector)
         canary.clean_up(context, lane, connector)
 

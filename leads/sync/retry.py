@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from integrations.core.base import Pushed, Result, Tier
@@ -98,12 +98,13 @@ def throttle(error: Throttled) -> timedelta:
 
 def assess(results: Sequence[Result | Exception], before: Health, now: datetime) -> Health:
     """What the results of one call say of the connection, given how it stood `before`."""
+    throttled = [error for error in results if isinstance(error, Throttled)]
+    until = now + max(throttle(error) for error in throttled) if throttled else None
     for error in results:
         if isinstance(error, Misconfigured):
-            return _failing(error.code, error.sentence, before, now, _PROBE_LAST_MISCONFIGURED)
-    throttled = [error for error in results if isinstance(error, Throttled)]
+            failing = _failing(error.code, error.sentence, before, now, _PROBE_LAST_MISCONFIGURED)
+            return replace(failing, wait_until=until)
     if throttled:
-        until = now + max(throttle(error) for error in throttled)
         return Health("working", 0, 0, throttled[0].code, throttled[0].sentence, wait_until=until)
     if any(isinstance(result, Pushed | Refused) for result in results):
         return Health("working", 0, 0)

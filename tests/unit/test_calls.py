@@ -120,3 +120,39 @@ def test_when_it_cannot_be_looked_up_it_is_not_written() -> None:
     crm = Picky({0}, TryLater("timeout", "."))
     assert said(calls.push(crm, ITEMS[:1], {"0"})) == ["timeout"]
     assert crm.written == []
+
+
+class Busy(FakeCrm):
+    """Wants quiet from its second call on. called: how often it was."""
+
+    called = 0
+
+    def _call(self) -> None:
+        self.called += 1
+        if self.called > 1:
+            raise Throttled("busy", "Not now.", retry_after=7)
+
+    def push(self, batch: Sequence[Item]) -> list[Result]:
+        self._call()
+        if len(batch) > 1:
+            raise Refused("bad", "One of these is wrong.")
+        return super().push(batch)
+
+    def find(self, items: Sequence[Item]) -> list[Seen | None]:
+        self._call()
+        return super().find(items)
+
+
+def test_when_the_crm_wants_quiet_the_rest_of_the_batch_is_not_called_for() -> None:
+    crm = Busy()
+    answers = calls.push(crm, ITEMS, ())
+    assert crm.called == 2
+    assert all(isinstance(answer, Throttled) for answer in answers)
+
+
+def test_when_a_look_up_finds_the_crm_busy_nothing_is_sent() -> None:
+    crm = Busy()
+    crm.called = 1
+    answers = calls.push(crm, ITEMS, {"3"})
+    assert crm.called == 2
+    assert all(isinstance(answer, Throttled) for answer in answers)

@@ -187,6 +187,7 @@ def test_a_wrong_key_takes_the_connection_out_at_once_and_is_probed_rarely() -> 
 def test_one_wrong_key_outweighs_the_rest_of_the_batch() -> None:
     health = assess([PUSHED, throttled(9), MISCONFIGURED], WORKING, NOW)
     assert (health.state, health.code) == ("failing", "bad_key")
+    assert health.wait_until == NOW + timedelta(seconds=9)  # its probe keeps quiet as well
 
 
 def test_a_throttled_connection_works_and_is_quiet_as_long_as_the_longest_says() -> None:
