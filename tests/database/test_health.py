@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from integrations.core.base import Finding
+from integrations.core.base import Finding, Item, Pushed, Result
 from integrations.core.errors import Misconfigured, Throttled, TryLater
 from leads.store.models import Connection
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.pace import wait_turn
 from tests.database.loop import Loop
-from tests.factory import make_connection, make_site
+from tests.factory import make_connection, make_site, send
 from tests.fakes import FakeCrm
 
 DOWN = TryLater("unavailable", "The CRM is not working.")
@@ -111,6 +112,28 @@ def test_quiet_is_kept_as_long_as_the_crm_asks_also_by_looks(loop: Loop) -> None
     assert loop.crm.looked == []
     assert loop.tick(minutes=2)
     assert loop.connection().wait_until is None
+
+
+def test_quiet_is_kept_also_by_what_tidies_up(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller's record, which nothing needs any more, stays until the CRM may be called again."""
+    erased: list[str] = []
+    monkeypatch.setattr(loop.crm, "erase", erased.extend)
+    loop.crm.batch_size = 1  # type: ignore[misc]  # of its kind for real connectors
+    send(loop.database, loop.vault, loop.site, "call_click", visitor_id="v1")
+    loop.crm.answers = [_by_person]
+    loop.tick()
+    loop.send("Ann", visitor_id="v1")
+    loop.send("Bob")
+    loop.crm.answers = [_by_person, _by_person, Throttled("busy", "Slow down.", retry_after=60)]
+    loop.tick()
+    assert (loop.crm.answers, erased) == ([], [])
+    loop.tick(seconds=61)
+    assert len(erased) == 1
+
+
+def _by_person(batch: Sequence[Item]) -> list[Result]:
+    """A record for each lead, as CRMs have it."""
+    return [Pushed(f"r-{item.lead_id}") for item in batch]
 
 
 def _take_turns(url: str, connection_id: UUID, calls: int, rate: float, starts: Any) -> None:
