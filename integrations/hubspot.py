@@ -25,7 +25,7 @@ from integrations._hubspot import (
     results,
     verdict,
 )
-from integrations.core.base import Connector, Finding, Item, Options, Pushed, Result, Seen
+from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, Result, Seen
 from integrations.core.errors import DeliveryError, Refused
 from integrations.core.http import Answer
 
@@ -107,6 +107,22 @@ class Hubspot(Connector):
                 raise answer.doubt("no_verdict", "HubSpot did not say that it took every note.")
         verdicts = [people[item.lead_id] for item in batch]
         return [one if isinstance(one, DeliveryError) else Pushed(*one) for one in verdicts]
+
+    def draft(self, item: Item) -> list[Draft]:
+        """A batch of one, and the note on it."""
+        return [
+            Draft("POST", f"{API}{CONTACTS}/batch/upsert", {"inputs": [contact_input(item)]}),
+            Draft("POST", f"{API}{NOTES}/batch/create", {"inputs": [note_input(item, "{contact}")]}),
+        ]
+
+    def current(self, items: Sequence[Item]) -> list[Mapping[str, str] | None]:
+        """By the record that we know, else by our own id."""
+        return [self._current(item.in_full()) for item in items]
+
+    def _current(self, item: Item) -> Mapping[str, str] | None:
+        mapped = tuple(item.record)
+        contact = self._read(item.remote_id or item.lead_id, by_key=not item.remote_id, mapped=mapped)
+        return contact and {name: str(properties(contact).get(name) or "") for name in mapped}
 
     def find(self, items: Sequence[Item]) -> list[Seen | None]:
         """The contact with the note on it. HubSpot itself allows no second contact with the same e-mail address."""

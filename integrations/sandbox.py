@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 
 from marshmallow import fields, validate
 
-from integrations.core.base import Connector, Finding, Item, Options, Pushed, Result, Seen, Tier, record_id
+from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, Result, Seen, Tier, record_id
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, TryLater
 from integrations.core.http import Answer, Http, raise_for_status
 
@@ -85,6 +85,20 @@ class Sandbox(Connector):
         by_id, holders = {str(contact["id"]): contact for contact in held}, _events_on(held)
         here = [holders.get(item.event_id) for item in items]
         return [self._seen(item, by_id[one], held) if one else None for item, one in zip(items, here, strict=True)]
+
+    def current(self, items: Sequence[Item]) -> list[Mapping[str, str] | None]:
+        """By the record that we know, else by our own id."""
+        held = self._held(items)
+        homes = {str(row["id"]): row for row in held} | {str(row["external_id"]): row for row in held}
+        found = [homes.get(item.remote_id or "") or homes.get(item.lead_id) for item in items]
+        return [row and {name: _text(value) for name, value in row["properties"].items()} for row in found]
+
+    def draft(self, item: Item) -> list[Draft]:
+        """A batch of one, of either kind."""
+        return [
+            Draft("POST", f"{self._address()}/v1/contacts/batch/upsert", {"inputs": [_contact(item, None)]}),
+            Draft("POST", f"{self._address()}/v1/activities/batch/upsert", {"inputs": [_activity(item, "{contact}")]}),
+        ]
 
     def _held(self, items: Sequence[Item]) -> list[dict[str, Any]]:
         """The contacts that may be these people, oldest first."""

@@ -10,11 +10,12 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from marshmallow import ValidationError, fields
 
-from integrations.core.base import Connector, Finding, Item, Options, Pushed, Result, Seen, Tier
+from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, Result, Seen, Tier
 from integrations.core.errors import DeliveryError, Misconfigured
 from integrations.core.http import Http, raise_for_status
 
@@ -83,14 +84,7 @@ class Webhook(Connector):
     def push(self, batch: Sequence[Item]) -> list[Result]:
         """`batch_size` is one: a webhook tells of one event."""
         for item in batch:
-            event = {
-                "id": item.event_id,
-                "occurred_at": item.occurred_at.isoformat(),
-                "title": item.title,
-                **item.activity,
-            }
-            data = {"lead": {"id": item.lead_id, **item.record}, "event": event}
-            self._post(item.event_id, item.kind, data)
+            self._post(item.event_id, item.kind, _data(item))
         return [Pushed(item.lead_id) for item in batch]
 
     def find(self, items: Sequence[Item]) -> list[Seen | None]:
@@ -101,6 +95,11 @@ class Webhook(Connector):
         """Tell the receiver which leads to forget."""
         for remote_id in remote_ids:
             self._post(f"erase_{remote_id}", "lead.erased", {"lead": {"id": remote_id}})
+
+    def draft(self, item: Item) -> list[Draft]:
+        """The address may be a secret in itself, so only its host is named."""
+        host = urlsplit(self.settings["url"]).hostname
+        return [Draft("POST", f"https://{host}/…", {"type": item.kind, "timestamp": "{now}", "data": _data(item)})]
 
     def _post(self, message_id: str, kind: str, data: Mapping[str, Any]) -> None:
         timestamp = int(time.time())
@@ -116,6 +115,11 @@ class Webhook(Connector):
         if answer.status == 410:
             raise Misconfigured("gone", "The receiver says that this address is no longer in use.", status=410)
         raise_for_status(answer)
+
+
+def _data(item: Item) -> dict[str, Any]:
+    event = {"id": item.event_id, "occurred_at": item.occurred_at.isoformat(), "title": item.title, **item.activity}
+    return {"lead": {"id": item.lead_id, **item.record}, "event": event}
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:

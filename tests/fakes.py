@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from integrations.core.base import Connector, Finding, Item, Options, Pushed, Result, Seen, Tier
+from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, Result, Seen, Tier
 from integrations.core.errors import DeliveryError
 from integrations.core.http import Http
 
@@ -56,6 +56,9 @@ class FakeCrm(Connector):
     def find(self, items: Sequence[Item]) -> list[Seen | None]:
         self.looked += [item.event_id for item in items]
         return [self.held.get(item.event_id) for item in items]
+
+    def draft(self, item: Item) -> list[Draft]:
+        return [Draft("POST", "https://crm.example/people", dict(item.record))]
 
     def erase(self, remote_ids: Sequence[str]) -> None:
         self.erased += remote_ids

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from typing import Any, ClassVar, Literal
 
 from marshmallow import RAISE, Schema
 
 from integrations.core.errors import DeliveryError
-from integrations.core.http import Http
+from integrations.core.http import Answer, Http
+from integrations.core.oauth import OAuth
 
 EventKind = Literal["consultation_request", "call_click"]
 Tier = Literal["A", "B", "C"]
@@ -26,7 +27,9 @@ class Item:
     """One event to be written: the person's record, and the event as an activity on it.
 
     lead_id, event_id: our external ids (UUID text), stable for ever. record: the CRM's field → value, as the
-    connection's mapping says. activity: our canonical field → value, likewise only what is mapped.
+    connection's mapping says. fill: the same for fields that are written only where the CRM's record has nothing yet;
+    whoever calls `push` has moved into `record` what is to be written, so a connector need not look at it.
+    activity: our canonical field → value, likewise only what is mapped.
     remote_id: the CRM's record for this person, when one is already known (it may have been adopted).
     """
 
@@ -38,6 +41,11 @@ class Item:
     record: Mapping[str, str]
     activity: Mapping[str, str] = field(default_factory=dict)
     remote_id: str | None = None
+    fill: Mapping[str, str] = field(default_factory=dict)
+
+    def in_full(self) -> Item:
+        """With every mapped field in `record`: what a new record gets, and what is looked for."""
+        return replace(self, record={**self.fill, **self.record}, fill={})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,38 @@ class Seen(Pushed):
 
 
 Result = Pushed | DeliveryError
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One request that `push` would make for an item. body: as JSON. Ids that only the CRM can give stand as `{…}`."""
+
+    method: str
+    url: str
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteField:
+    """A field of the person's record in this CRM. name: as its API calls it. type: text, number, date, yes/no, choice …
+    in the CRM's own word. choices: value → label, where only these are taken. required: a record needs it."""
+
+    name: str
+    label: str
+    type: str = "text"
+    choices: Mapping[str, str] = field(default_factory=dict)
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a CRM says of its limits beside an answer. left: calls left in the current window, which ends in `seconds`.
+    left_today, of_today: of its daily quota."""
+
+    left: int | None = None
+    seconds: float | None = None
+    left_today: int | None = None
+    of_today: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +133,8 @@ class Connector(ABC):
     batch_size: records per push. pace: requests per second the CRM's documentation allows, None for no limit.
     readable: whether `find` can read back what was written. settle: seconds until a write, also one whose answer
     never came, can be read back.
-    fields: our canonical field → the CRM's field, the mapping a new connection starts with.
+    fields: our canonical field → the CRM's field, the mapping a new connection starts with. constants: the CRM's field
+    → what it always gets, likewise. fallbacks: the CRM's field → what it gets when the visitor gave nothing.
     """
 
     kind: ClassVar[str]
@@ -105,9 +146,12 @@ class Connector(ABC):
     pace: ClassVar[float | None] = None
     readable: ClassVar[bool] = True
     settle: float = 0.0
+    constants: ClassVar[Mapping[str, str]] = {}
+    fallbacks: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, settings: Mapping[str, Any], http: Http) -> None:
-        """settings: what `options` loaded, secrets included."""
+        """settings: what `options` loaded, secrets included; with OAuth also `token`, what the CRM gave beside its
+        token (`OAuth.keep`). http: signs each call by itself where there is OAuth."""
         self.settings = settings
         self.http = http
 
@@ -133,3 +177,31 @@ class Connector(ABC):
     @abstractmethod
     def erase(self, remote_ids: Sequence[str]) -> None:
         """Delete these records and their activities. A record that is not there is no error."""
+
+    @classmethod
+    def oauth(cls, settings: Mapping[str, Any]) -> OAuth | None:
+        """How this connection signs in; None when a key among the options is all it needs."""
+        return None
+
+    @classmethod
+    def key_ends(cls, settings: Mapping[str, Any]) -> date | None:
+        """The day from which the key is no longer valid, where the options tell it."""
+        return None
+
+    @classmethod
+    def allowance(cls, answer: Answer) -> Allowance | None:
+        """What the headers of an answer say of the CRM's limits."""
+        return None
+
+    def current(self, items: Sequence[Item]) -> list[Mapping[str, str] | None]:
+        """What the CRM's record of each person holds now in the fields that the item maps (`in_full`): field → value,
+        "" when it is empty. None: there is no such record, or this CRM cannot be asked. Raises a DeliveryError."""
+        return [None for _ in items]
+
+    def remote_fields(self) -> list[RemoteField]:
+        """The fields that a mapping may write to, as the CRM describes them; [] when it cannot be asked."""
+        return []
+
+    @abstractmethod
+    def draft(self, item: Item) -> list[Draft]:
+        """The requests by which `push` would write this item alone, if the person were new, without making one."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import requests
@@ -50,6 +50,16 @@ class Answer:
         return _doubt(self.wrote)(code, sentence, status=self.status)
 
 
+class Credentials(Protocol):
+    """What a connector's calls sign themselves with."""
+
+    def header(self) -> str:
+        """The Authorization header. Raises DeliveryError when there is no valid token and none can be had now."""
+
+    def renew(self, header: str) -> bool:
+        """The CRM did not accept this header. Returns whether there is another one to try."""
+
+
 class Http:
     """A client that can be trusted with secrets: no proxy or password files of the machine, no redirects, no
     cookies, TLS always verified, no private addresses, a limit on time and size. One may serve several threads."""
@@ -59,13 +69,17 @@ class Http:
         *,
         allowed_private_hosts: frozenset[str] = frozenset(),
         before_call: Callable[[], None] | None = None,
+        after_call: Callable[[Answer], None] | None = None,
+        credentials: Credentials | None = None,
         connect_timeout: float = 5.0,
         deadline: float = 20.0,
     ) -> None:
         """allowed_private_hosts: `host` or `host:port` that may be private and may go without TLS. before_call: runs
-        before each request (the pace). connect_timeout: seconds per address. deadline: seconds for a whole request."""
+        before each request (the pace), after_call with its answer. credentials: sign each request, and are renewed when
+        the CRM no longer accepts them. connect_timeout: seconds per address. deadline: seconds for a whole request."""
         self._allowed = frozenset(host.lower() for host in allowed_private_hosts)
-        self._before_call = before_call
+        self._before_call, self._after_call = before_call, after_call
+        self._credentials = credentials
         self._timeout = (connect_timeout, deadline)
         self._deadline = deadline
         self._session = requests.Session()
@@ -90,18 +104,31 @@ class Http:
         reads: this POST only looks something up, so a broken one is no unknown outcome. Raises TryLater when nothing
         was sent or written, Unknown when it may have been, Misconfigured when the address itself is wrong.
         """
+        content = {"json": json, "data": data, "params": params}
+        wrote = method.upper() not in ("GET", "HEAD") and not reads
+        if self._credentials is None:
+            return self._request(method, url, wrote, headers=headers, **content)
+        signed = {**(headers or {}), "Authorization": self._credentials.header()}
+        answer = self._request(method, url, wrote, headers=signed, **content)
+        if answer.status == 401 and self._credentials.renew(signed["Authorization"]):  # nothing was written by it
+            signed["Authorization"] = self._credentials.header()
+            answer = self._request(method, url, wrote, headers=signed, **content)
+        return answer
+
+    def _request(self, method: str, url: str, wrote: bool, **content: Any) -> Answer:
         self._refuse_bad_url(url)
         if self._before_call:
             self._before_call()
-        wrote = method.upper() not in ("GET", "HEAD") and not reads
         with Call(self._deadline, self._may_be_private) as call:
             try:
-                answer = self._send(method, url, wrote, json=json, data=data, headers=headers, params=params)
+                answer = self._send(method, url, wrote, **content)
                 failure = self._too_late(wrote) if call.expired else None
             except (failures.RequestException, UnicodeError) as error:
                 failure = self._verdict(error, call, wrote)
         if failure is not None:  # raised out here, so that the original (which holds the request) is not chained to it
             raise failure
+        if self._after_call:
+            self._after_call(answer)
         if 300 <= answer.status < 400:
             raise Misconfigured(
                 "redirected", "The CRM sends us on to another address. Enter that one instead.", status=answer.status

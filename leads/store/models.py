@@ -92,6 +92,7 @@ class Base(DeclarativeBase):
         str: String(200),
         dict[str, Any]: JSON,
         list[str]: JSON,
+        list[dict[str, Any]]: JSON,
     }
 
 
@@ -220,7 +221,10 @@ class Connection(Base):
 
     state: working, failing (paused by a fault, probed by itself at `probe_at`), paused (by staff).
     wait_until: the CRM asked us to be quiet until then. lease_*: the one worker that may use it now.
-    pace_at: when the next call may start, so that all workers together keep the pace.
+    pace_at: when the next call may start, so that all workers together keep the pace. mapping: the rules of
+    `leads.sync.mapping`; None: those that its kind starts with. fields: what the version before reads instead.
+    tokens_sealed: what OAuth gave us; token_lease*: the one who may renew it now; sign_in_ends_at: when a person must
+    sign in again or enter a new key. quota_*: what the CRM last said of the calls it allows today, and when.
     """
 
     __tablename__ = "connection"
@@ -247,6 +251,14 @@ class Connection(Base):
     lease_until: Mapped[datetime | None]
     created_at: Mapped[datetime]
     removed_at: Mapped[datetime | None]
+    mapping: Mapped[list[dict[str, Any]] | None]
+    tokens_sealed: Mapped[bytes | None]
+    token_lease: Mapped[UUID | None]
+    token_lease_until: Mapped[datetime | None]
+    sign_in_ends_at: Mapped[datetime | None]
+    quota_left: Mapped[int | None]
+    quota_of: Mapped[int | None]
+    quota_at: Mapped[datetime | None]
 
 
 class Delivery(Base):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -13,12 +13,11 @@ from integrations.core.errors import DeliveryError, Misconfigured, Throttled, Tr
 
 log = structlog.get_logger()
 Answer = TypeVar("Answer")
+Failure = TypeVar("Failure", bound=Exception)
 _NO_ID = Unknown("no_id", "The CRM said yes, but not which record it made.")
 
 
-def for_each(
-    built: Sequence[Item | DeliveryError], ask: Callable[[list[Item]], list[Answer]]
-) -> list[Answer | DeliveryError]:
+def for_each(built: Sequence[Item | Failure], ask: Callable[[list[Item]], list[Answer]]) -> list[Answer | Failure]:
     """What `ask` answers for each item; one that could not even be built keeps its own error."""
     whole = [item for item in built if isinstance(item, Item)]
     answers = iter(ask(whole) if whole else [])
@@ -33,9 +32,27 @@ def push(connector: Connector, items: Sequence[Item], doubtful: Collection[str])
         found = {item.event_id: answer for item, answer in answers if answer and not is_partial(answer)}
     rest = [item for item in items if item.event_id not in found]
     quiet = _quiet(found.values())
-    pushed = [quiet] * len(rest) if quiet else _ask(connector.push, rest)
+    pushed = [quiet] * len(rest) if quiet else _write(connector, rest, doubtful)
     found |= dict(zip((item.event_id for item in rest), pushed, strict=True))
     return [found[item.event_id] for item in items]
+
+
+def _write(connector: Connector, items: Sequence[Item], doubtful: Collection[str]) -> list[Result | Exception]:
+    """Push, once it is known which fields the CRM's own records leave empty: the rest is the clinic's."""
+    there = [item for item in items if item.fill and (item.remote_id or item.event_id in doubtful)]
+    held = dict(zip((item.event_id for item in there), _ask(connector.current, there), strict=True))
+    ready = [_settled(item, held.get(item.event_id)) for item in items]
+    if quiet := _quiet(held.values()):
+        return [quiet] * len(items)
+    return for_each(ready, lambda some: _ask(connector.push, some))
+
+
+def _settled(item: Item, held: Mapping[str, str] | Exception | None) -> Item | Exception:
+    """The item with only those of its optional fields that are empty in the CRM."""
+    if isinstance(held, Exception):
+        return held
+    empty = {name: value for name, value in item.fill.items() if not (held or {}).get(name)}
+    return replace(item, record={**empty, **item.record}, fill={})
 
 
 def is_partial(answer: Seen | Exception | None) -> bool:
@@ -45,7 +62,7 @@ def is_partial(answer: Seen | Exception | None) -> bool:
 
 def look_up(connector: Connector, items: Sequence[Item]) -> list[Seen | Exception | None]:
     """Read items back. None: the CRM does not hold it. An error: it cannot be told."""
-    return _ask(connector.find, items)
+    return _ask(connector.find, [item.in_full() for item in items])
 
 
 def _ask(call: Callable[[Sequence[Item]], Sequence[Any]], items: Sequence[Item]) -> list[Any]:

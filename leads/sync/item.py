@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from integrations.core.base import EventKind, Item
 from integrations.core.errors import DeliveryError, Refused
+from integrations.core.registry import connector
 from leads.store.models import Connection, Event
 from leads.store.outbox import Claimed
 from leads.store.people import PERSON_FIELDS, person_of
 from leads.store.vault import Vault
+from leads.sync import mapping
 from leads.sync.calls import log_bug
 
 TITLES = {"consultation_request": "Consultation request", "call_click": "Tapped “Call us”"}
@@ -25,14 +27,17 @@ def build(vault: Vault, connection: Connection, claimed: Claimed) -> Item:
     facts = {**answers, **_facts(claimed)}
     may_be_named = lead.known and lead.shareable
     person = person_of(vault, lead) if may_be_named else _caller(lead.code)
-    differing = _differing(answers, person, connection.fields) if may_be_named else {}
+    rules = rules_of(connection)
+    differing = _differing(answers, person, mapping.mapped(rules)) if may_be_named else {}
+    always, when_empty = mapping.apply(rules, {**facts, **dict.fromkeys(PERSON_FIELDS, ""), **_named(person)})
     return Item(
         lead_id=str(lead.id),
         event_id=str(event.id),
         kind=cast(EventKind, event.kind),
         occurred_at=event.received_at,
         title=TITLES[event.kind],
-        record=_pick({**person, **_facts(claimed)}, connection.fields),
+        record=always,
+        fill=when_empty,
         activity={name: str(facts[name]) for name in connection.share if facts.get(name)} | differing,
         remote_id=claimed.remote_id,
     )
@@ -55,7 +60,17 @@ def _caller(code: str) -> dict[str, str]:
     return {"first_name": "Caller", "last_name": code}
 
 
-def _differing(answers: Mapping[str, Any], person: Mapping[str, str], fields: Mapping[str, str]) -> dict[str, str]:
+def rules_of(connection: Connection) -> Sequence[mapping.Rule]:
+    """The mapping of a connection."""
+    return mapping.default_rules(connector(connection.kind)) if connection.mapping is None else connection.mapping
+
+
+def _named(person: Mapping[str, str]) -> dict[str, str]:
+    whole = " ".join(text for name in ("first_name", "last_name") if (text := person.get(name)))
+    return {**person, "full_name": whole}
+
+
+def _differing(answers: Mapping[str, Any], person: Mapping[str, str], fields: Collection[str]) -> dict[str, str]:
     """What this enquiry says otherwise than the record does, such as a corrected phone number: the record keeps what
     stood first, since anybody can type a patient's e-mail into a form, but whoever reads the activity must see it."""
     given = {name: str(answers[name]) for name in PERSON_FIELDS if name in fields and answers.get(name)}
@@ -82,7 +97,3 @@ def _consent(event: Event) -> str:
         return ""
     # One that was not given on the form goes out only after a person of the clinic has said that it was given.
     return f"given, wording {event.consent_version}" if event.consent_given else "given later, to the clinic"
-
-
-def _pick(values: Mapping[str, str], fields: Mapping[str, str]) -> dict[str, str]:
-    return {theirs: str(values[ours]) for ours, theirs in fields.items() if values.get(ours)}

@@ -23,6 +23,7 @@ from leads.store.staff import record
 from leads.store.vault import Vault
 from leads.sync.connect import Limits, build_connector
 from leads.sync.item import DEFAULT_SHARE
+from leads.sync.mapping import default_rules
 
 
 class SetupError(ValueError):
@@ -61,6 +62,7 @@ class Setup:
                 kind=kind,
                 name=name.strip()[:100] or connector.label,
                 fields=dict(connector.fields),
+                mapping=default_rules(connector),
                 share=list(DEFAULT_SHARE),
                 unknown_callers=unknown_callers,
                 pace=connector.pace,

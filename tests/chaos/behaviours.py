@@ -38,7 +38,7 @@ _ON_THEIR_WAY = ("waiting", "sending", "sent")
 _TO_BE_SEEN = and_(Delivery.state == "sent", Delivery.check_at.is_not(None))
 _NEXT = {
     "waiting": {"waiting", "sent", "confirmed", "refused", "expired"},
-    "sent": {"sent", "confirmed", "waiting", "refused"},
+    "sent": {"sent", "confirmed", "waiting", "refused", "expired"},  # the last when it was missing and sent in vain
 }
 
 

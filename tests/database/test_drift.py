@@ -57,7 +57,7 @@ def test_the_baseline_holds_nothing_to_read(loop: Loop, event_id: UUID) -> None:
     with loop.database.read() as session:
         record = session.scalars(select(RemoteRecord)).one()
     assert record.seen_fields is not None
-    assert set(record.seen_fields) == {"first_name", "email"}
+    assert set(record.seen_fields) == {"first_name", "email", "reference"}
     assert all(len(digest) == 32 and int(digest, 16) for digest in record.seen_fields.values())
     assert "Jane" not in str(record.seen_fields)
 

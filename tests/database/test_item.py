@@ -25,13 +25,13 @@ def test_a_corrected_phone_number_stands_in_the_activity(database: Database, vau
     send(database, vault, site, first_name="Cora", email="cora@example.com", phone="+12015550141")
     send(database, vault, site, first_name="Cora", email="cora@example.com", phone="+12015550142")
     first, second = _items(database, vault, connection)
-    assert (first.record["phone"], first.activity) == ("+12015550141", {})
-    assert (second.record["phone"], second.activity) == ("+12015550141", {"phone_given": "+12015550142"})
+    assert (first.fill["phone"], first.activity) == ("+12015550141", {})
+    assert (second.fill["phone"], second.activity) == ("+12015550141", {"phone_given": "+12015550142"})
 
 
 def test_only_what_the_connection_maps_is_told(database: Database, vault: Vault) -> None:
     site = make_site(database)
-    connection = make_connection(database, vault, site, fields={"email": "email"})
+    connection = make_connection(database, vault, site, mapping=[{"to": "email", "from": "email"}])
     send(database, vault, site, first_name="Cora", email="cora@example.com", phone="+12015550141")
     send(database, vault, site, first_name="Clara", email="cora@example.com", phone="+12015550142")
     assert [item.activity for item in _items(database, vault, connection)] == [{}, {}]
