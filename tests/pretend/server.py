@@ -122,7 +122,7 @@ def _handler(crm: PretendCrm) -> type[BaseHTTPRequestHandler]:
             except OSError:  # the other side went away
                 self.close_connection = True
 
-        def do_GET(self) -> None:  # noqa: N802 - the name is the library's
+        def do_GET(self) -> None:
             self._serve()
 
         do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 - likewise
