@@ -23,7 +23,7 @@ import structlog
 
 _WAITING = 10_000  # lines that may wait to be written; what comes above is lost, and told
 _LAST_WORDS = 1.0  # seconds at the end of the program for lines that still wait
-_LIBRARIES = ("alembic", "apscheduler", "sqlalchemy", "urllib3", "waitress", "werkzeug")
+_LIBRARIES = ("alembic", "apscheduler", "sqlalchemy", "waitress", "werkzeug")
 
 
 def configure(level: str) -> None:
@@ -50,6 +50,8 @@ def configure(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for library in _LIBRARIES:
         logging.getLogger(library).setLevel(logging.WARNING)
+    # It warns with whole addresses and with what the CRM sent; the address of a webhook can be a secret in itself.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 class Unhurried(logging.Handler):

@@ -58,3 +58,28 @@ def test_lines_that_are_lost_are_told() -> None:
     finally:
         process.wait(30)
         process.stdout.close()  # type: ignore[union-attr]
+
+
+CALL_WITH_A_BROKEN_HEADER = """
+import socket, threading
+from leads.upkeep import logs
+logs.configure("debug")
+from integrations.core.http import Http
+server = socket.create_server(("127.0.0.1", 0))
+def answer():
+    peer, _ = server.accept()
+    peer.recv(65536)
+    peer.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nAnn Canary\\r\\n\\r\\n{}")
+    peer.close()
+threading.Thread(target=answer).start()
+host = f"127.0.0.1:{server.getsockname()[1]}"
+print(Http(allowed_private_hosts=frozenset([host])).request("GET", f"http://{host}/secret-hook-token").status)
+"""
+
+
+def test_an_answer_with_a_broken_header_stands_in_no_log() -> None:
+    command = [sys.executable, "-c", CALL_WITH_A_BROKEN_HEADER]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "200\n"
+    assert "secret-hook-token" not in done.stderr
+    assert "Canary" not in done.stderr
