@@ -62,9 +62,9 @@ def test_lines_that_are_lost_are_told() -> None:
 
 CALL_WITH_A_BROKEN_HEADER = """
 import socket, threading
+from integrations.core.http import Http
 from leads.upkeep import logs
 logs.configure("debug")
-from integrations.core.http import Http
 server = socket.create_server(("127.0.0.1", 0))
 def answer():
     peer, _ = server.accept()
