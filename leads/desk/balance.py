@@ -49,6 +49,8 @@ def add_routes(desk: Blueprint, room: Room) -> None:
             now, known = room.database.now(session), sites(session)
             chosen = [site for site in known if site.key == asked.get("site")] or known
             shown = [(site, _lines(session, site, _days(site, now, asked), now)) for site in chosen]
+        shown_days = [line.day.day for _, lines in shown for line in lines]
+        asked = {"since": min(shown_days, default=None), "until": max(shown_days, default=None)} | asked
         return render_template("desk/balance.html", sites=known, asked=asked, shown=shown)
 
 

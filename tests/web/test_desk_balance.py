@@ -58,6 +58,15 @@ def test_a_day_that_does_not_close_is_bad_news_before_all_else(
     assert lost.reference in page
 
 
+def test_the_days_that_are_shown_stand_in_the_form(anna: Person, database: Database) -> None:
+    with database.read() as session:
+        today = database.now(session).date()
+    shown = re.findall(r'<input type="date" name="(?:from|to)" value="(.+?)">', anna.get("/desk/balance"))
+    since, until = (date.fromisoformat(day) for day in shown)
+    assert since < until
+    assert abs(until - today) <= timedelta(days=1)  # the site's day, not ours
+
+
 def test_days_and_sites_are_chosen(anna: Person, database: Database, vault: Vault, site: Site) -> None:
     make_site(database, "other")
     today = date.today()  # noqa: DTZ011 - only to name some days

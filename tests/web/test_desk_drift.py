@@ -81,6 +81,13 @@ def test_what_is_settled_or_on_its_way_again_or_removed_is_not_told(
     assert "was deleted" not in plain(anna.get("/desk/"))
 
 
+@pytest.mark.parametrize("page", ["/desk/", "/desk/leads"])
+def test_lists_tell_it_too(anna: Person, database: Database, event_id: UUID, page: str) -> None:
+    assert "Deleted in the CRM" not in plain(anna.get(page))
+    drifted(database, event_id, "deleted")
+    assert "Deleted in the CRM" in plain(anna.get(page))
+
+
 def test_the_leads_page_tells_it_and_a_person_says_that_it_is_right(
     anna: Person, database: Database, event_id: UUID
 ) -> None:

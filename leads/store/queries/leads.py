@@ -14,7 +14,7 @@ import phonenumbers
 from sqlalchemy import ColumnElement, and_, exists, or_, select
 from sqlalchemy.orm import Session
 
-from leads.store.models import Delivery, Event, Identity, Lead, Site
+from leads.store.models import Delivery, Drift, Event, Identity, Lead, Site
 from leads.store.people import name_of, person_behind, person_of, trace
 from leads.store.queries.lists import sites
 from leads.store.vault import Vault
@@ -55,13 +55,15 @@ class Cursor(NamedTuple):
 
 
 class LeadRow(NamedTuple):
-    """One line of the list. name: as given, or None for a caller not yet known. standing: None without a connection."""
+    """One line of the list. name: as given, or None for a caller not yet known. standing: None without a connection.
+    drifts: what a look at the CRM found, and nobody has seen to yet."""
 
     lead: Lead
     name: str | None
     site: Site
     last_event: Event | None
     standing: Standing | None
+    drifts: Sequence[Drift] = ()
 
 
 class Page(NamedTuple):
@@ -147,6 +149,7 @@ def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[LeadRow
     by_site = {site.id: site for site in sites(session)}
     events = session.scalars(select(Event).where(Event.lead_id.in_(ids)).order_by(Event.received_at, Event.id))
     last_event = {event.lead_id: event for event in events}
+    drifts = _open_drifts(session, ids)
     standings: dict[UUID, set[Standing]] = {}
     for id_, state, code in session.execute(
         select(Delivery.lead_id, Delivery.state, Delivery.code).where(Delivery.lead_id.in_(ids)).distinct()
@@ -159,9 +162,18 @@ def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[LeadRow
             by_site[lead.site_id],
             last_event.get(lead.id),
             most_urgent(standings.get(lead.id, ())),
+            drifts.get(lead.id, ()),
         )
         for lead in found
     ]
+
+
+def _open_drifts(session: Session, ids: Sequence[UUID]) -> dict[UUID, list[Drift]]:
+    found: dict[UUID, list[Drift]] = {}
+    of_these = select(Delivery.lead_id, Drift).join(Delivery, Delivery.id == Drift.delivery_id)
+    for lead_id, drift in session.execute(of_these.where(Delivery.lead_id.in_(ids), Drift.settled_at.is_(None))):
+        found.setdefault(lead_id, []).append(drift)
+    return found
 
 
 def most_urgent(standings: Iterable[Standing]) -> Standing | None:
