@@ -43,7 +43,7 @@ class Office:
     @cached_property
     def database(self) -> Database:
         """The database, up to date. Ends the program with a sentence when it cannot be had."""
-        _prepare_folder(self.settings)
+        _prepare_folder(self.settings, make=self._migrate)
         database = Database(self.settings.database_url, min_free=self.settings.min_free_mb * 2**20)
         click.get_current_context().call_on_close(database.close)
         try:
@@ -81,8 +81,14 @@ class Office:
         return Setup(self.database, self.vault, self.limits, by="command line")
 
 
-def _prepare_folder(settings: Settings) -> None:
+def _prepare_folder(settings: Settings, *, make: bool) -> None:
+    """make: a folder that is not there is made. A command that only looks would answer a mistyped name with "empty"."""
     folder = settings.data_dir
+    if not make and not folder.is_dir():
+        fail(
+            f"There is no data folder {folder}. Set FRONTDESK_DATA_DIR, or make it: frontdesk db upgrade",
+            CANNOT_OPEN,
+        )
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

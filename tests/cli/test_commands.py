@@ -203,3 +203,10 @@ def test_a_database_that_does_not_answer_is_told_in_a_sentence(frontdesk: Frontd
     told = frontdesk("lead", "list", code=3, database_url="postgresql://nobody:hidden@127.0.0.1:9/nothing").stderr
     assert told.startswith("The database does not answer")
     assert "hidden" not in told
+
+
+def test_a_mistyped_data_folder_is_told_and_not_made(frontdesk: Frontdesk, tmp_path: Path) -> None:
+    mistyped = tmp_path / "dta"
+    result = frontdesk("lead", "list", code=3, data_dir=str(mistyped))
+    assert result.stderr.startswith("There is no data folder")
+    assert not mistyped.exists()
