@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 import requests
@@ -15,12 +15,12 @@ from responses.registries import OrderedRegistry
 
 from integrations.core.base import Connector, Finding, Pushed, Seen
 from integrations.core.errors import DeliveryError, Throttled
-from integrations.core.http import Http
 from integrations.core.registry import kinds
+from tests.contract.connection import FIXTURES, connect, connection_of, secrets_of, signs_in
 from tests.contract.people import CANARIES, item, placeholders
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
 _FAULTS = {"timeout": requests.ReadTimeout, "no_connection": requests.ConnectionError}
+ANYTHING = "{…}"
 _NAMES = {"trylater": "try_later"}
 REQUIRED = ["created", "updated", "pushed_twice", "throttled", "misconfigured", "refused", "timeout", "unreadable"]
 REQUIRED += ["erase", "check"]
@@ -29,6 +29,7 @@ MUST_COME_TO = {
     "updated": {"pushed"},
     "pushed_twice": {"pushed"},
     "duplicate": {"pushed"},
+    "expired_token": {"pushed"},
     "throttled": {"throttled"},
     "misconfigured": {"misconfigured"},
     "refused": {"refused"},
@@ -56,6 +57,7 @@ def test_every_connector_shows_every_scenario(kind: str) -> None:
         REQUIRED
         + ["find", "no_id", "error_in_200"] * connector.readable
         + ["partial", "duplicate"] * (connector.batch_size > 1)
+        + ["expired_token"] * signs_in(connector)
     )
     missing = [name for name in wanted if not any(stem == name or stem.startswith(name + "_") for stem in stems)]
     assert missing == []
@@ -65,15 +67,12 @@ def test_every_connector_shows_every_scenario(kind: str) -> None:
 def test_scenario(kind: str, stem: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     connector = kinds()[kind]
-    connection = json.loads((FIXTURES / kind / "connection.json").read_text())
     scenario = _filled(json.loads((FIXTURES / kind / f"{stem}.json").read_text()), placeholders(connector))
     with responses.RequestsMock(registry=OrderedRegistry) as world:
         for exchange in scenario["exchanges"]:
             _expect(world, exchange)
-        allowed = frozenset(connection.get("allowed_private_hosts", ()))
-        http = Http(allowed_private_hosts=allowed)
-        settings = connection["settings"] | scenario.get("settings", {})
-        outcome = _run(connector(connector.options().load(settings), http), scenario)
+        renews = stem.startswith("expired_token")
+        outcome = _run(connect(kind, scenario.get("settings", {}), renews=renews), scenario)
     told, said = _told(outcome)
     assert told == scenario["expect"]
     if (name := _belongs_to(stem)) and scenario["call"] == "push":
@@ -81,7 +80,7 @@ def test_scenario(kind: str, stem: str, caplog: pytest.LogCaptureFixture) -> Non
     if stem.startswith("partial"):
         assert "pushed" in _verdicts(told)
         assert len(_verdicts(told)) > 1
-    for canary in [*CANARIES, *connection["secrets"]]:
+    for canary in [*CANARIES, *secrets_of(connection_of(kind))]:
         assert canary not in said, "personal data or a secret in what the connector says"
         assert canary not in caplog.text, "personal data or a secret in the log"
 
@@ -104,6 +103,8 @@ def _expect(world: responses.RequestsMock, exchange: dict[str, Any]) -> None:
     match: list[Any] = []
     if "json" in request:
         match.append(matchers.json_params_matcher(request["json"]))
+    if "form" in request:
+        match.append(_form_matcher(request["form"]))
     if "params" in request:
         match.append(matchers.query_param_matcher(request["params"]))
     if "headers" in request:
@@ -116,6 +117,19 @@ def _expect(world: responses.RequestsMock, exchange: dict[str, Any]) -> None:
     else:
         more["body"] = answer.get("body", "")
     world.add(request["method"], request["url"], match=match, **more)
+
+
+def _form_matcher(form: dict[str, str]) -> Any:
+    def matches(request: requests.PreparedRequest) -> tuple[bool, str]:
+        sent = dict(parse_qsl(_text(request.body)))
+        same = sent.keys() == form.keys() and all(form[name] in (text, ANYTHING) for name, text in sent.items())
+        return same, f"the form holds {sent}"
+
+    return matches
+
+
+def _text(body: str | bytes | None) -> str:
+    return body.decode() if isinstance(body, bytes) else body or ""
 
 
 def _run(connector: Connector, scenario: dict[str, Any]) -> Any:
