@@ -8,14 +8,35 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from integrations.core import oauth
 from integrations.core.base import Connector
-from integrations.core.http import Http
+from integrations.core.http import Answer, Http
 from integrations.core.oauth import OAuth, Token
 from integrations.core.registry import kinds
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 _FAR = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+class Noting(Http):
+    """Also keeps what was written: method, address and body of every call that does not only read."""
+
+    def __init__(self, **net: Any) -> None:
+        super().__init__(**net)
+        self.writes: list[tuple[str, str, Any]] = []
+
+    def request(self, method: str, url: str, *, reads: bool = False, **content: Any) -> Answer:
+        if method != "GET" and not reads:
+            whole = requests.Request(method, url, params=content.get("params")).prepare().url
+            self.writes.append((method, str(whole), _body(content)))
+        return super().request(method, url, reads=reads, **content)
+
+
+def _body(content: Mapping[str, Any]) -> Any:
+    data = content.get("data")
+    return json.loads(data) if isinstance(data, bytes) else data or content.get("json")
 
 
 class SignedIn:
@@ -59,12 +80,19 @@ def signs_in(connector: type[Connector]) -> bool:
 
 def connect(kind: str, more: Mapping[str, Any], *, renews: bool = False) -> Connector:
     """The connector of this kind. more: options beside those of `connection.json`. renews: see `SignedIn`."""
-    connector, connection = kinds()[kind], connection_of(kind)
-    settings: dict[str, Any] = connector.options().load(connection["settings"] | more)
-    allowed = frozenset(connection.get("allowed_private_hosts", ()))
+    connection = connection_of(kind)
+    token = token_of(connection) if "token" in connection else None
+    hosts = frozenset(connection.get("allowed_private_hosts", ()))
+    return build(kind, connection["settings"] | more, token, renews=renews, allowed_private_hosts=hosts)
+
+
+def build(kind: str, options: Mapping[str, Any], token: Token | None, *, renews: bool = True, **net: Any) -> Connector:
+    """A connector with these options. token: needed where they sign in by OAuth. net: for `Http`."""
+    connector = kinds()[kind]
+    settings: dict[str, Any] = connector.options().load(options)
     how = connector.oauth(settings)
     if how is None:
-        return connector(settings, Http(allowed_private_hosts=allowed))
-    token = token_of(connection)
-    signed = SignedIn(Http(allowed_private_hosts=allowed), how, settings, token, renews=renews)
-    return connector({**settings, "token": dict(token.extra)}, Http(allowed_private_hosts=allowed, credentials=signed))
+        return connector(settings, Noting(**net))
+    assert token, "this kind signs in: `connection.json` needs a token"
+    signed = SignedIn(Http(**net), how, settings, token, renews=renews)
+    return connector({**settings, "token": dict(token.extra)}, Noting(**net, credentials=signed))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, astuple
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -13,17 +16,17 @@ import responses
 from responses import matchers
 from responses.registries import OrderedRegistry
 
-from integrations.core.base import Connector, Finding, Pushed, Seen
+from integrations.core.base import Connector, Finding, Pushed, RemoteField, Seen
 from integrations.core.errors import DeliveryError, Throttled
 from integrations.core.registry import kinds
-from tests.contract.connection import FIXTURES, connect, connection_of, secrets_of, signs_in
+from tests.contract.connection import FIXTURES, Noting, connect, connection_of, secrets_of, signs_in
 from tests.contract.people import CANARIES, item, placeholders
 
 _FAULTS = {"timeout": requests.ReadTimeout, "no_connection": requests.ConnectionError}
 ANYTHING = "{…}"
 _NAMES = {"trylater": "try_later"}
-REQUIRED = ["created", "updated", "pushed_twice", "throttled", "misconfigured", "refused", "timeout", "unreadable"]
-REQUIRED += ["erase", "check"]
+REQUIRED = ["created", "updated", "pushed_twice", "throttled", "refused", "timeout", "unreadable", "erase", "check"]
+REQUIRED += ["misconfigured_key", "misconfigured_scope", "misconfigured_property"]
 MUST_COME_TO = {
     "created": {"pushed"},
     "updated": {"pushed"},
@@ -51,16 +54,19 @@ def _belongs_to(stem: str) -> str | None:
 
 @pytest.mark.parametrize("kind", kinds())
 def test_every_connector_shows_every_scenario(kind: str) -> None:
-    connector = kinds()[kind]
+    connector, without = kinds()[kind], connection_of(kind).get("without", {})
     stems = [stem for of, stem in _scenarios() if of == kind]
     wanted = (
         REQUIRED
-        + ["find", "no_id", "error_in_200"] * connector.readable
-        + ["partial", "duplicate"] * (connector.batch_size > 1)
+        + ["find", "duplicate", "no_id", "error_in_200"] * connector.readable
+        + ["partial"] * (connector.batch_size > 1)
         + ["expired_token"] * signs_in(connector)
+        + ["current"] * (connector.current is not Connector.current)
+        + ["fields"] * (connector.remote_fields is not Connector.remote_fields)
     )
     missing = [name for name in wanted if not any(stem == name or stem.startswith(name + "_") for stem in stems)]
-    assert missing == []
+    assert set(missing) == set(without), "what is missing needs a reason, and what is there needs none"
+    assert all(without.values())
 
 
 @pytest.mark.parametrize(("kind", "stem"), _scenarios())
@@ -83,6 +89,38 @@ def test_scenario(kind: str, stem: str, caplog: pytest.LogCaptureFixture) -> Non
     for canary in [*CANARIES, *secrets_of(connection_of(kind))]:
         assert canary not in said, "personal data or a secret in what the connector says"
         assert canary not in caplog.text, "personal data or a secret in the log"
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_a_draft_shows_what_is_written(kind: str) -> None:
+    """A dry run that shows anything else than what is sent would be worse than none."""
+    connector = kinds()[kind]
+    scenario = _filled(json.loads((FIXTURES / kind / "created.json").read_text()), placeholders(connector))
+    assert scenario["items"] == ["ann"]
+    with responses.RequestsMock(registry=OrderedRegistry) as world:
+        for exchange in scenario["exchanges"]:
+            _expect(world, exchange)
+        connected = connect(kind, scenario.get("settings", {}))
+        _run(connected, scenario)
+        drafts = [astuple(draft) for draft in connected.draft(item("ann", connector))]
+    assert isinstance(connected.http, Noting)
+    assert len(drafts) == len(connected.http.writes)
+    for draft, written in zip(drafts, connected.http.writes, strict=True):
+        assert _fits(draft, written), f"the draft shows {draft}, but {written} is sent"
+
+
+def _fits(draft: Any, written: Any) -> bool:
+    """Whether they are the same but for what only the CRM can give, which stands as `{…}`."""
+    if isinstance(draft, Mapping):
+        same = isinstance(written, Mapping) and draft.keys() == written.keys()
+        return same and all(_fits(draft[name], written[name]) for name in draft)
+    if isinstance(draft, list | tuple):
+        same = isinstance(written, list | tuple) and len(draft) == len(written)
+        return same and all(map(_fits, draft, written))
+    if isinstance(draft, str):
+        shape = "(.+)".join(map(re.escape, re.split(r"\{[^{}]+\}", draft)))
+        return bool(re.fullmatch(shape, str(written)))
+    return bool(draft == written)
 
 
 def _filled(value: Any, known: dict[str, Any]) -> Any:
@@ -135,7 +173,7 @@ def _text(body: str | bytes | None) -> str:
 def _run(connector: Connector, scenario: dict[str, Any]) -> Any:
     call = getattr(connector, scenario["call"])
     try:
-        if scenario["call"] in ("push", "find"):
+        if "items" in scenario:
             return call([_item(one, type(connector)) for one in scenario["items"]])
         return call(scenario["remote_ids"]) if scenario["call"] == "erase" else call()
     except DeliveryError as error:
@@ -153,13 +191,18 @@ def _told(outcome: Any) -> tuple[Any, str]:
         assert outcome.__context__ is None, "the original error holds what was sent"
         return {"raises": _line(outcome)}, repr(outcome) + str(outcome)
     lines = [_line(one) for one in outcome or []]
-    return lines, " ".join(repr(one) + str(one) for one in outcome or [])
+    said = [one for one in outcome or [] if not isinstance(one, Mapping)]  # a record is data, and goes into no log
+    return lines, " ".join(repr(one) + str(one) for one in said)
 
 
 def _line(one: Any) -> Any:
     line: dict[str, Any]
     if one is None:
         return None
+    if isinstance(one, Mapping):
+        return dict(one)
+    if isinstance(one, RemoteField):
+        return {name: value for name, value in asdict(one).items() if value}
     if isinstance(one, Pushed):
         line = {"pushed": one.remote_id} | ({"url": one.url} if one.url else {})
         seen = {"record": one.record, "copies": list(one.copies)} if isinstance(one, Seen) else {}
