@@ -98,8 +98,9 @@ class Webhook(Connector):
 
     def draft(self, item: Item) -> list[Draft]:
         """The address may be a secret in itself, so only its host is named."""
-        host = urlsplit(self.settings["url"]).hostname
-        return [Draft("POST", f"https://{host}/…", {"type": item.kind, "timestamp": "{now}", "data": _data(item)})]
+        parts = urlsplit(self.settings["url"])
+        url = f"{parts.scheme}://{parts.netloc}/{{path}}"
+        return [Draft("POST", url, {"type": item.kind, "timestamp": "{now}", "data": _data(item)})]
 
     def _post(self, message_id: str, kind: str, data: Mapping[str, Any]) -> None:
         timestamp = int(time.time())

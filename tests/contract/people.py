@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from integrations.core.base import Connector, Item
+from leads.sync import mapping
 
 AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 _PERSONS = {
@@ -39,10 +41,17 @@ def item(name: str, connector: type[Connector], remote_id: str | None = None) ->
         kind=kind,  # type: ignore[arg-type]  # one of the two literals
         occurred_at=AT,
         title=title,
-        record={theirs: details[ours] for ours, theirs in connector.fields.items() if ours in details},
+        record=_record(details, connector),
         activity={"preferred_time": "after 5 <pm>"} if name in ("ann", "bob") else {},
     )
     return replace(made, remote_id=remote_id)
+
+
+def _record(details: Mapping[str, str], connector: type[Connector]) -> dict[str, str]:
+    """The person in the CRM's fields, with its constants and fallbacks."""
+    whole = f"{details['first_name']} {details['last_name']}"
+    always, when_empty = mapping.apply(mapping.default_rules(connector), {**details, "full_name": whole})
+    return when_empty | always
 
 
 def placeholders(connector: type[Connector]) -> dict[str, Any]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, astuple
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 import requests
@@ -13,22 +16,23 @@ import responses
 from responses import matchers
 from responses.registries import OrderedRegistry
 
-from integrations.core.base import Connector, Finding, Pushed, Seen
+from integrations.core.base import Connector, Finding, Pushed, RemoteField, Seen
 from integrations.core.errors import DeliveryError, Throttled
-from integrations.core.http import Http
 from integrations.core.registry import kinds
+from tests.contract.connection import FIXTURES, Noting, connect, connection_of, secrets_of, signs_in
 from tests.contract.people import CANARIES, item, placeholders
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
 _FAULTS = {"timeout": requests.ReadTimeout, "no_connection": requests.ConnectionError}
+ANYTHING = "{…}"
 _NAMES = {"trylater": "try_later"}
-REQUIRED = ["created", "updated", "pushed_twice", "throttled", "misconfigured", "refused", "timeout", "unreadable"]
-REQUIRED += ["erase", "check"]
+REQUIRED = ["created", "updated", "pushed_twice", "throttled", "refused", "timeout", "unreadable", "erase", "check"]
+REQUIRED += ["misconfigured_key", "misconfigured_scope", "misconfigured_property"]
 MUST_COME_TO = {
     "created": {"pushed"},
     "updated": {"pushed"},
     "pushed_twice": {"pushed"},
     "duplicate": {"pushed"},
+    "expired_token": {"pushed"},
     "throttled": {"throttled"},
     "misconfigured": {"misconfigured"},
     "refused": {"refused"},
@@ -50,30 +54,31 @@ def _belongs_to(stem: str) -> str | None:
 
 @pytest.mark.parametrize("kind", kinds())
 def test_every_connector_shows_every_scenario(kind: str) -> None:
-    connector = kinds()[kind]
+    connector, without = kinds()[kind], connection_of(kind).get("without", {})
     stems = [stem for of, stem in _scenarios() if of == kind]
     wanted = (
         REQUIRED
-        + ["find", "no_id", "error_in_200"] * connector.readable
-        + ["partial", "duplicate"] * (connector.batch_size > 1)
+        + ["find", "duplicate", "no_id", "error_in_200"] * connector.readable
+        + ["partial"] * (connector.batch_size > 1)
+        + ["expired_token"] * signs_in(connector)
+        + ["current"] * (connector.current is not Connector.current)
+        + ["fields"] * (connector.remote_fields is not Connector.remote_fields)
     )
     missing = [name for name in wanted if not any(stem == name or stem.startswith(name + "_") for stem in stems)]
-    assert missing == []
+    assert set(missing) == set(without), "what is missing needs a reason, and what is there needs none"
+    assert all(without.values())
 
 
 @pytest.mark.parametrize(("kind", "stem"), _scenarios())
 def test_scenario(kind: str, stem: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     connector = kinds()[kind]
-    connection = json.loads((FIXTURES / kind / "connection.json").read_text())
     scenario = _filled(json.loads((FIXTURES / kind / f"{stem}.json").read_text()), placeholders(connector))
     with responses.RequestsMock(registry=OrderedRegistry) as world:
         for exchange in scenario["exchanges"]:
             _expect(world, exchange)
-        allowed = frozenset(connection.get("allowed_private_hosts", ()))
-        http = Http(allowed_private_hosts=allowed)
-        settings = connection["settings"] | scenario.get("settings", {})
-        outcome = _run(connector(connector.options().load(settings), http), scenario)
+        renews = stem.startswith("expired_token")
+        outcome = _run(connect(kind, scenario.get("settings", {}), renews=renews), scenario)
     told, said = _told(outcome)
     assert told == scenario["expect"]
     if (name := _belongs_to(stem)) and scenario["call"] == "push":
@@ -81,9 +86,41 @@ def test_scenario(kind: str, stem: str, caplog: pytest.LogCaptureFixture) -> Non
     if stem.startswith("partial"):
         assert "pushed" in _verdicts(told)
         assert len(_verdicts(told)) > 1
-    for canary in [*CANARIES, *connection["secrets"]]:
+    for canary in [*CANARIES, *secrets_of(connection_of(kind))]:
         assert canary not in said, "personal data or a secret in what the connector says"
         assert canary not in caplog.text, "personal data or a secret in the log"
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_a_draft_shows_what_is_written(kind: str) -> None:
+    """A dry run that shows anything else than what is sent would be worse than none."""
+    connector = kinds()[kind]
+    scenario = _filled(json.loads((FIXTURES / kind / "created.json").read_text()), placeholders(connector))
+    assert scenario["items"] == ["ann"]
+    with responses.RequestsMock(registry=OrderedRegistry) as world:
+        for exchange in scenario["exchanges"]:
+            _expect(world, exchange)
+        connected = connect(kind, scenario.get("settings", {}))
+        _run(connected, scenario)
+        drafts = [astuple(draft) for draft in connected.draft(item("ann", connector))]
+    assert isinstance(connected.http, Noting)
+    assert len(drafts) == len(connected.http.writes)
+    for draft, written in zip(drafts, connected.http.writes, strict=True):
+        assert _fits(draft, written), f"the draft shows {draft}, but {written} is sent"
+
+
+def _fits(draft: Any, written: Any) -> bool:
+    """Whether they are the same but for what only the CRM can give, which stands as `{…}`."""
+    if isinstance(draft, Mapping):
+        same = isinstance(written, Mapping) and draft.keys() == written.keys()
+        return same and all(_fits(draft[name], written[name]) for name in draft)
+    if isinstance(draft, list | tuple):
+        same = isinstance(written, list | tuple) and len(draft) == len(written)
+        return same and all(map(_fits, draft, written))
+    if isinstance(draft, str):
+        shape = "(.+)".join(map(re.escape, re.split(r"\{[^{}]+\}", draft)))
+        return bool(re.fullmatch(shape, str(written)))
+    return bool(draft == written)
 
 
 def _filled(value: Any, known: dict[str, Any]) -> Any:
@@ -104,6 +141,8 @@ def _expect(world: responses.RequestsMock, exchange: dict[str, Any]) -> None:
     match: list[Any] = []
     if "json" in request:
         match.append(matchers.json_params_matcher(request["json"]))
+    if "form" in request:
+        match.append(_form_matcher(request["form"]))
     if "params" in request:
         match.append(matchers.query_param_matcher(request["params"]))
     if "headers" in request:
@@ -118,10 +157,23 @@ def _expect(world: responses.RequestsMock, exchange: dict[str, Any]) -> None:
     world.add(request["method"], request["url"], match=match, **more)
 
 
+def _form_matcher(form: dict[str, str]) -> Any:
+    def matches(request: requests.PreparedRequest) -> tuple[bool, str]:
+        sent = dict(parse_qsl(_text(request.body)))
+        same = sent.keys() == form.keys() and all(form[name] in (text, ANYTHING) for name, text in sent.items())
+        return same, f"the form holds {sent}"
+
+    return matches
+
+
+def _text(body: str | bytes | None) -> str:
+    return body.decode() if isinstance(body, bytes) else body or ""
+
+
 def _run(connector: Connector, scenario: dict[str, Any]) -> Any:
     call = getattr(connector, scenario["call"])
     try:
-        if scenario["call"] in ("push", "find"):
+        if "items" in scenario:
             return call([_item(one, type(connector)) for one in scenario["items"]])
         return call(scenario["remote_ids"]) if scenario["call"] == "erase" else call()
     except DeliveryError as error:
@@ -139,13 +191,18 @@ def _told(outcome: Any) -> tuple[Any, str]:
         assert outcome.__context__ is None, "the original error holds what was sent"
         return {"raises": _line(outcome)}, repr(outcome) + str(outcome)
     lines = [_line(one) for one in outcome or []]
-    return lines, " ".join(repr(one) + str(one) for one in outcome or [])
+    said = [one for one in outcome or [] if not isinstance(one, Mapping)]  # a record is data, and goes into no log
+    return lines, " ".join(repr(one) + str(one) for one in said)
 
 
 def _line(one: Any) -> Any:
     line: dict[str, Any]
     if one is None:
         return None
+    if isinstance(one, Mapping):
+        return dict(one)
+    if isinstance(one, RemoteField):
+        return {name: value for name, value in asdict(one).items() if value}
     if isinstance(one, Pushed):
         line = {"pushed": one.remote_id} | ({"url": one.url} if one.url else {})
         seen = {"record": one.record, "copies": list(one.copies)} if isinstance(one, Seen) else {}
