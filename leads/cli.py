@@ -10,6 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 import click
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.settings import PREFIX, shown
@@ -131,11 +132,18 @@ def config() -> None:
 @config.command("show")
 @json_option
 def config_show(json_: bool) -> None:
-    """Print every setting as it is now. Passwords are left out."""
+    """Print every setting as it is now. Of a secret only whether it is set."""
     settings = Office().settings
-    values = {field.name: getattr(settings, field.name) for field in fields(settings) if field.repr}
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    secrets = {field.name for field in fields(settings) if not field.repr}
+    told = {name: _is_set(value) if name in secrets else shown(value) for name, value in values.items()}
+    told["database_url"] = make_url(settings.database_url).render_as_string(hide_password=True)
     if json_:
-        as_json({name: shown(value) for name, value in values.items()})
+        as_json(told)
         return
-    for name, value in values.items():
-        click.echo(f"{PREFIX}{name.upper()}={shown(value)}")
+    for name, text in told.items():
+        click.echo(f"{PREFIX}{name.upper()}={text}")
+
+
+def _is_set(secret: str) -> str:
+    return "(set, not shown)" if secret else ""

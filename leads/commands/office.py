@@ -130,6 +130,8 @@ def as_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], empty: s
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, list):
+        return ", ".join(value)
     return value.strftime("%Y-%m-%d %H:%M:%S") if isinstance(value, datetime) else str(value)
 
 

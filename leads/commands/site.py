@@ -59,7 +59,7 @@ def list_sites(json_: bool) -> None:
                 "name": row.name,
                 "region": row.region,
                 "time_zone": row.time_zone,
-                "origins": ", ".join(row.origins),
+                "origins": list(row.origins),
             }
             for row in session.scalars(select(Site).order_by(Site.key))
         ]

@@ -210,3 +210,11 @@ def test_a_mistyped_data_folder_is_told_and_not_made(frontdesk: Frontdesk, tmp_p
     result = frontdesk("lead", "list", code=3, data_dir=str(mistyped))
     assert result.stderr.startswith("There is no data folder")
     assert not mistyped.exists()
+
+
+def test_the_configuration_is_shown_without_its_secrets(frontdesk: Frontdesk) -> None:
+    address = "postgresql://clinic:hunter2@db.example/frontdesk"
+    shown = frontdesk("config", "show", database_url=address, metrics_token="hunter2-hunter2-hunter2").stdout
+    assert "FRONTDESK_DATABASE_URL=postgresql+psycopg://clinic:***@db.example/frontdesk" in shown
+    assert "FRONTDESK_METRICS_TOKEN=(set, not shown)" in shown
+    assert "hunter2" not in shown
