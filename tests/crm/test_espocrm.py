@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,10 +10,9 @@ from uuid import UUID
 
 import pytest
 
-from integrations._espocrm import fields_in
-from integrations.core.base import Item, Pushed, RemoteField
+from integrations.core.base import Item, Pushed
 from integrations.core.errors import Misconfigured, Throttled, TryLater, Unknown
-from integrations.core.http import Answer, Http
+from integrations.core.http import Http
 from integrations.espocrm import Espocrm
 from tests.pretend.espocrm import PretendEspocrm
 
@@ -136,32 +134,3 @@ def test_what_a_visitor_typed_is_text_and_no_markdown(crm: PretendEspocrm) -> No
     connector(crm).push([replace(item(1, 1), activity={"message": "[free](https://evil.example) @admin *now*"})])
     [note] = crm.notes.values()
     assert r"Message: \[free\](https://evil.example) \@admin \*now\*" in note["post"]
-
-
-def test_the_draft_is_what_is_sent(crm: PretendEspocrm) -> None:
-    one = item(1, 1)
-    lead, note = connector(crm).draft(one)
-    connector(crm).push([one])
-    assert crm.calls == [
-        ("GET", "/api/v1/Lead", 200),
-        (lead.method, lead.url.removeprefix(crm.url), 200),
-        (note.method, note.url.removeprefix(crm.url), 200),
-    ]
-    [made] = crm.notes.values()
-    assert note.body | {"parentId": made["parentId"]} == {name: made[name] for name in note.body}
-    assert lead.body.items() <= next(iter(crm.leads.values())).items()
-
-
-def test_fields_to_map_to_are_told_with_their_choices_and_without_those_that_cannot_be_written() -> None:
-    told = {
-        "source": {"type": "enum", "options": ["", "Web Site"]},
-        "lastName": {"type": "varchar", "required": True},
-        "createdAt": {"type": "datetime", "readOnly": True},
-        "campaign": {"type": "link"},
-    }
-    wanted = [
-        RemoteField("lastName", "Last name", "varchar", required=True),
-        RemoteField("source", "Source", "enum", {"Web Site": "Web Site"}),
-    ]
-    for body in (told, {"entityDefs": {"Lead": {"fields": told}}}):
-        assert fields_in(Answer(200, {}, json.dumps(body).encode())) == wanted
