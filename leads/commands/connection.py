@@ -205,4 +205,7 @@ def _shown(row: Connection, site_key: str) -> dict[str, Any]:
         "since": row.state_since,
         "code": row.code,
         "sentence": row.sentence,
+        "quota_left": row.quota_left,
+        "quota_of": row.quota_of,
+        "quota_at": row.quota_at,
     }

@@ -244,6 +244,14 @@ def connection_state(connection: Connection, now: datetime) -> Pill:
     return Pill("✓", "Working", "good")
 
 
+def quota(connection: Connection, now: datetime) -> str | None:
+    """What is left of the CRM's calls of today; None when it does not tell, or has not today."""
+    if connection.quota_left is None or connection.quota_at is None or now - connection.quota_at > timedelta(days=1):
+        return None
+    of = f" of {connection.quota_of:,}" if connection.quota_of else ""
+    return f"{connection.quota_left:,}{of} calls left today"
+
+
 def is_struggling(connection: Connection, now: datetime) -> bool:
     """Whether it is in use, but the last try failed or the CRM wants us to wait."""
     quiet = connection.wait_until is not None and connection.wait_until > now

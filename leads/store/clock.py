@@ -60,6 +60,7 @@ def _set_back(session: Session, database: Database, now: datetime, jump: timedel
         (Connection.probe_at, true()),
         (Connection.wait_until, true()),
         (Connection.pace_at, true()),
+        (Connection.quota_at, true()),
         (RemoteRecord.retire_at, true()),
         (Delivery.due_at, _ON_ITS_WAY),
         (Delivery.check_at, true()),

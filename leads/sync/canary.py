@@ -20,6 +20,7 @@ from leads.store import canary, tasks
 from leads.store.models import CanaryRun, Site
 from leads.store.outbox import Lane, trial
 from leads.store.queries.lists import served_sites
+from leads.store.quota import sites_in_need
 from leads.sync.connect import Context
 from leads.sync.removal import remove
 
@@ -51,8 +52,9 @@ class Canary:
                 now = self._database.now(session)
                 if tasks.claim(session, "canary.tidy", now, _TIDY_EVERY):
                     trial.forget(session, now)
+                needy = sites_in_need(session, now)
                 for site in served_sites(session) if self._every else []:
-                    if tasks.claim(session, f"canary.begin {site.key}", now, self._every):
+                    if site.id not in needy and tasks.claim(session, f"canary.begin {site.key}", now, self._every):
                         canary.start(session, site, "schedule", now)
         except SQLAlchemyError as error:
             log.warning("no test enquiry can be started", type=type(error).__name__)

@@ -10,13 +10,13 @@ from typing import Any
 
 from integrations.core.base import Connector
 from integrations.core.errors import TryLater, Unknown
-from integrations.core.http import Http
+from integrations.core.http import Answer, Http
 from integrations.core.registry import connector as connector_class
 from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.session import Database
 from leads.store.vault import Vault
-from leads.sync.pace import wait_turn
+from leads.sync.pace import heed, wait_turn
 from leads.sync.retry import Policy
 
 
@@ -71,10 +71,21 @@ def open_connector(context: Context, connection: Connection) -> Connector:
         context.limits.check_budget()
         reach("call.begun")
 
-    return build_connector(connection.kind, settings, context.limits, before_call)
+    def after_call(answer: Answer) -> None:
+        if said := connector_class(connection.kind).allowance(answer):
+            heed(context.database, connection.id, said)
+
+    return build_connector(connection.kind, settings, context.limits, before_call, after_call)
 
 
-def build_connector(kind: str, settings: dict[str, Any], limits: Limits, before_call: Any = None) -> Connector:
+def build_connector(
+    kind: str, settings: dict[str, Any], limits: Limits, before_call: Any = None, after_call: Any = None
+) -> Connector:
     """Build a connector that is not stored yet, such as one whose key is being tried."""
-    http = Http(allowed_private_hosts=limits.private_hosts, before_call=before_call, deadline=limits.timeout)
+    http = Http(
+        allowed_private_hosts=limits.private_hosts,
+        before_call=before_call,
+        after_call=after_call,
+        deadline=limits.timeout,
+    )
     return connector_class(kind)(settings, http)

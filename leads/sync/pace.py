@@ -1,4 +1,5 @@
-"""The pace of a connection: all workers together start at most so many calls a second, kept in the database."""
+"""The pace of a connection: all workers together start at most so many calls a second, and fewer when the CRM says
+that its limit is near. The next start stands in the database."""
 
 from __future__ import annotations
 
@@ -6,13 +7,22 @@ import time
 from datetime import timedelta
 from uuid import UUID
 
+from integrations.core.base import Allowance
+from integrations.core.errors import Throttled
 from leads.store.models import Connection
+from leads.store.quota import is_news
 from leads.store.session import Database
+
+_LONGEST = timedelta(seconds=60)  # that a turn is put off; then one call shows how things stand
+_PATIENCE = timedelta(seconds=5)  # that a lane sleeps for it; then it had better let go of its lease
+_FEW = 10  # calls left in a window, from which on they are spread over the rest of it
 
 
 def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> None:
-    """Take the next free start and sleep until it has come. rate: calls per second; None: no limit."""
-    if not rate:
+    """Take the next free start and sleep until it has come. rate: calls per second; None: no limit but what the CRM
+    itself said. Raises Throttled when it is so far off that the connection should rest."""
+    gap = timedelta(seconds=1 / rate) if rate else timedelta()
+    if not gap and not _is_put_off(database, connection_id):
         return
     with database.write() as session:
         now = database.now(session)
@@ -20,7 +30,44 @@ def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> No
         if row is None:
             return
         start = max(row.pace_at or now, now)
-        if start - now > timedelta(seconds=60 + 10 / rate):
+        if start - now > _LONGEST + 10 * gap:
             start = now  # no queue is that long: the clock was set back
-        row.pace_at = start + timedelta(seconds=1 / rate)
+        if start - now > _PATIENCE + 10 * gap:
+            raise _used_up(start - now)
+        row.pace_at = start + gap
     time.sleep((start - now).total_seconds())
+
+
+def heed(database: Database, connection_id: UUID, said: Allowance) -> None:
+    """Put the next start off before a limit is met, for all workers, and keep what the CRM says of its day."""
+    with database.read() as session:
+        now, row = database.now(session), session.get(Connection, connection_id)
+    rest, left = _rest(said), said.left_today
+    if row is None or not (rest or (left is not None and is_news(row, left, said.of_today, now))):
+        return
+    with database.write() as session:
+        now = database.now(session)
+        row = session.get_one(Connection, connection_id, with_for_update=True)
+        if rest:
+            row.pace_at = max(row.pace_at or now, now + rest)
+        if left is not None:
+            row.quota_left, row.quota_of, row.quota_at = left, said.of_today, now
+
+
+def _rest(said: Allowance) -> timedelta:
+    """Until the next call: nothing while the window has plenty left, and all of it once it is used up."""
+    if said.left is None or said.seconds is None or said.left > _FEW:
+        return timedelta()
+    seconds = said.seconds if said.left <= 1 else said.seconds / said.left
+    return min(timedelta(seconds=max(seconds, 0)), _LONGEST)
+
+
+def _is_put_off(database: Database, connection_id: UUID) -> bool:
+    with database.read() as session:
+        row = session.get(Connection, connection_id)
+        return row is not None and row.pace_at is not None and row.pace_at > database.now(session)
+
+
+def _used_up(rest: timedelta) -> Throttled:
+    sentence = "The CRM's limit of calls is used up for a moment."
+    return Throttled("rate_limit", sentence, retry_after=rest.total_seconds())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,14 @@ def test_a_connection_that_does_not_work_is_not_stored_unless_asked(frontdesk: F
     missing = frontdesk("connection", "add", "sandbox", "--site", "demo", code=1)
     assert "Address" in missing.stderr
     assert "Key" in missing.stderr
+
+
+def test_what_is_left_of_the_days_calls_is_told(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
+) -> None:
+    make_connection(database, vault, site, quota_left=12300, quota_of=15000, quota_at=datetime.now(UTC))
+    (row,) = as_json(frontdesk("connection", "list", "--json"))
+    assert (row["quota_left"], row["quota_of"]) == (12300, 15000)
 
 
 def test_a_connection_is_paused_resumed_and_removed(

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from config.settings import Settings, load_settings
 from leads.store.models import Action, Connection, Delivery, Site
@@ -148,6 +148,14 @@ def test_test_a_connection(anna: Person, database: Database, crm: str) -> None:
     anna.post("/desk/connections/new/sandbox", **_typed(crm))
     path = f"/desk/connections/{_connection(database, 'Main CRM').id}"
     assert "answers and accepts the key" in anna.post(f"{path}/test", 200).text
+
+
+def test_what_is_left_of_the_days_calls_is_shown(anna: Person, database: Database, vault: Vault, site: Site) -> None:
+    page = f"/desk/connections/{_connection(database).id}"
+    assert "Daily limit" not in anna.get(page)
+    with database.write() as session:
+        session.execute(update(Connection).values(quota_left=12300, quota_of=15000, quota_at=database.now(session)))
+    assert "Daily limit 12,300 of 15,000 calls left today" in plain(anna.get(page))
 
 
 def test_pause_and_start_again(anna: Person, database: Database, vault: Vault, site: Site) -> None:

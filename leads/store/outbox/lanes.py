@@ -13,7 +13,11 @@ from sqlalchemy.orm import Session, aliased
 
 from leads.store.failpoint import reach
 from leads.store.models import CanaryRun, Connection, Delivery, Event, Lead, RemoteRecord, Site, new_id
+from leads.store.quota import ALL_ELSE, LOOKS, affords
 from leads.store.session import Database
+
+# What is read back, the most urgent first, and the share of the day's calls that it must leave to new enquiries.
+LOOKED_AT = {"sent": LOOKS, "confirmed": ALL_ELSE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +36,12 @@ def ready(session: Session, now: datetime) -> list[UUID]:
     One that is out of use is due for its probe even when nothing waits for it, else it would never be seen to work.
     What may not overtake is not due: a lane would find nothing to do, and its own commits would wake it again at once.
     """
-    due = exists().where(Delivery.connection_id == Connection.id, _due(now), ~_overtakes())
-    unread = exists().where(Delivery.connection_id == Connection.id, to_check_now(now))
+    here = Delivery.connection_id == Connection.id
+    due = exists().where(here, _due(now), ~_overtakes())
+    looks = [exists().where(here, to_check_now(state, now)) & affords(share, now) for state, share in LOOKED_AT.items()]
     retiring = exists().where(RemoteRecord.connection_id == Connection.id, may_retire(now))
     tests = Connection.id.in_(to_remove_now(now).with_only_columns(Delivery.connection_id))
-    work = or_(due, unread, retiring, tests, Connection.state == "failing")
+    work = or_(due, *looks, retiring, tests, Connection.state == "failing")
     return list(session.scalars(select(Connection.id).where(usable(now), _free(now), work)))
 
 
@@ -104,9 +109,9 @@ def _overtakes() -> ColumnElement[bool]:
     )
 
 
-def to_check_now(now: datetime) -> ColumnElement[bool]:
-    """What was sent just now, and what was confirmed and is looked at again for some weeks."""
-    return and_(Delivery.state.in_(("sent", "confirmed")), Delivery.check_at <= now)
+def to_check_now(state: str, now: datetime) -> ColumnElement[bool]:
+    """What was sent just now, and what was confirmed and is looked at again for some weeks. state: either."""
+    return and_(Delivery.state == state, Delivery.check_at <= now)
 
 
 def may_retire(now: datetime) -> ColumnElement[bool]:

@@ -11,10 +11,11 @@ from sqlalchemy import delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from leads.store.failpoint import reach
-from leads.store.models import Delivery, Event, RemoteRecord
+from leads.store.models import Connection, Delivery, Event, RemoteRecord
 from leads.store.outbox import drift
-from leads.store.outbox.lanes import Claimed, Lane, as_claimed, may_retire, mine, to_check_now, with_details
+from leads.store.outbox.lanes import LOOKED_AT, Claimed, Lane, as_claimed, may_retire, mine, to_check_now, with_details
 from leads.store.outbox.outcomes import Health, Outcome, attempt_of, report
+from leads.store.quota import affords
 from leads.store.session import Database
 
 _RETIRE_AGAIN = timedelta(minutes=1)
@@ -36,13 +37,14 @@ class Look:
 def to_check(database: Database, lane: Lane, limit: int) -> list[Claimed]:
     """What is to be read back from the CRM now, what was only just sent first.
 
-    An empty list also when the lane was lost or its connection may no longer be used.
+    An empty list also when the lane was lost, its connection may no longer be used, or the day's calls get short.
     """
     with database.read() as session:
         now = database.now(session)
-        here = (Delivery.connection_id == lane.connection_id, to_check_now(now), mine(lane, now))
-        for state in ("sent", "confirmed"):
-            due = with_details().where(*here, Delivery.state == state).order_by(Delivery.check_at).limit(limit)
+        here = (Delivery.connection_id == lane.connection_id, mine(lane, now))
+        for state, share in LOOKED_AT.items():
+            may = exists().where(Connection.id == lane.connection_id, affords(share, now))
+            due = with_details().where(*here, may, to_check_now(state, now)).order_by(Delivery.check_at).limit(limit)
             if rows := session.execute(due).all():
                 return [as_claimed(row, lane.token) for row in rows]
     return []

@@ -1,0 +1,193 @@
+"""The shapes of EspoCRM's messages, and what its errors mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from integrations.core.base import Finding, Item, RemoteField, record_id
+from integrations.core.errors import DeliveryError, Misconfigured, Refused, TryLater
+from integrations.core.http import Answer, raise_for_status
+
+FIELDS_PATH = "entityDefs.Lead.fields"
+_OURS = {"firstName": "first_name", "lastName": "last_name", "emailAddress": "email", "phoneNumber": "phone"}
+_MARK = re.compile(r"Frontdesk event ([0-9a-f-]{36})")
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~@])")  # @: a visitor shall notify nobody by name
+_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9]{0,99}")
+_WRITABLE = {"varchar", "text", "wysiwyg", "enum", "bool", "int", "float", "date", "url", "email", "phone"}
+_RIGHTS = {"create": "yes", "read": "all", "edit": "all", "stream": "all"}
+_ROLE = "Its role needs, for Lead: create yes; read, edit, delete and stream all."
+
+
+def note_input(item: Item, lead_id: str) -> dict[str, str]:
+    """One event, as a post in Markdown. Its id stands in the text, by which it is found again."""
+    lines = [f"**{_plain(item.title)}**, {item.occurred_at:%Y-%m-%d %H:%M} UTC"]
+    lines += [
+        f"{_plain(name.replace('_', ' ').capitalize())}: {_plain(value)}" for name, value in item.activity.items()
+    ]
+    lines.append(f"Frontdesk event {item.event_id}")
+    return {"type": "Post", "post": "\n\n".join(lines), "parentType": "Lead", "parentId": lead_id}
+
+
+def equals(attribute: str, value: str) -> dict[str, str]:
+    """The query for the leads whose attribute has this value, oldest first."""
+    asked = {"type": "equals", "attribute": attribute, "value": value}
+    where = {f"where[0][{name}]": text for name, text in asked.items()}
+    return where | {"orderBy": "createdAt", "order": "asc", "maxSize": "5"}
+
+
+def events_in(post: Mapping[str, Any]) -> list[str]:
+    """The ids of our events that a post tells of."""
+    return _MARK.findall(str(post.get("post")))
+
+
+def _plain(value: str) -> str:
+    """What a visitor typed is text, and no link or heading."""
+    return _MARKDOWN.sub(r"\\\1", value)
+
+
+def text(value: object) -> str:
+    """A value of a record as text: "" for none."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
+
+
+def is_same_person(item: Item, lead: Mapping[str, Any]) -> bool:
+    """Whether a lead that EspoCRM calls a duplicate is this person: the name alone, which it also goes by, is not
+    enough. Only a caller of whom nothing else is known is told by the name, which holds our code."""
+    mine, theirs = _ways_to(item.record), _ways_to(lead)
+    if not mine:
+        named = ("firstName", "lastName")
+        return not theirs and [text(lead.get(one)) for one in named] == [item.record.get(one, "") for one in named]
+    return not mine.isdisjoint(theirs)
+
+
+def _ways_to(record: Mapping[str, Any]) -> set[str]:
+    """E-mail addresses and phone numbers; a lead may have several of each."""
+    emails = [record.get("emailAddress"), *_column(record, "emailAddressData", "emailAddress")]
+    phones = [record.get("phoneNumber"), *_column(record, "phoneNumberData", "phoneNumber")]
+    found = {text(one).strip().casefold() for one in emails} | {re.sub(r"\D", "", text(one)) for one in phones}
+    return found - {""}
+
+
+def _column(record: Mapping[str, Any], name: str, column: str) -> list[Any]:
+    held = record.get(name)
+    return [row.get(column) for row in held if isinstance(row, dict)] if isinstance(held, list) else []
+
+
+def lead_in(answer: Answer) -> dict[str, Any]:
+    """The record in an answer. Raises what `answer.doubt` gives when there is none."""
+    body = answer.json()
+    if not isinstance(body, dict):
+        raise answer.doubt("unreadable", "EspoCRM sent an answer that cannot be read.")
+    if not (found := record_id(body.get("id"))):
+        raise answer.doubt("no_id", "EspoCRM said yes, but not which record it made.")
+    return body | {"id": found}
+
+
+def rows(answer: Answer) -> list[dict[str, Any]]:
+    """The records of a list. Raises as above."""
+    body = answer.json()
+    found = body.get("list") if isinstance(body, dict) else None
+    if not isinstance(found, list) or not all(isinstance(row, dict) and record_id(row.get("id")) for row in found):
+        raise answer.doubt("unreadable", "EspoCRM sent an answer that cannot be read.")
+    return [row | {"id": record_id(row["id"])} for row in found]
+
+
+def duplicates_in(answer: Answer) -> list[str]:
+    """The ids of the records that EspoCRM says stand in the way."""
+    body = _body(answer)
+    found = [record_id(row.get("id")) for row in body if isinstance(row, dict)] if isinstance(body, list) else []
+    return [one for one in found if one]
+
+
+def fields_in(answer: Answer) -> list[RemoteField]:
+    """The fields of leads that may be written, by name."""
+    body = _body(answer)
+    for name in FIELDS_PATH.split("."):  # a version that knows no key sends everything
+        body = body.get(name, body) if isinstance(body, dict) else {}
+    known = body.items() if isinstance(body, dict) else ()
+    return [_field(name, about) for name, about in sorted(known) if isinstance(about, dict) and _is_writable(about)]
+
+
+def _is_writable(about: Mapping[str, Any]) -> bool:
+    return about.get("type") in _WRITABLE and not any(about.get(no) for no in ("readOnly", "notStorable", "disabled"))
+
+
+def _field(name: str, about: Mapping[str, Any]) -> RemoteField:
+    label = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).capitalize()
+    options = about.get("options")
+    choices = {str(one): str(one) for one in options if one} if isinstance(options, list) else {}
+    return RemoteField(name, label, str(about["type"]), choices, required=bool(about.get("required")))
+
+
+def rights_findings(answer: Answer) -> list[Finding]:
+    """What the role of the API user may not do. A version that does not tell is believed to allow it."""
+    acl = _dict(_dict(_body(answer)).get("acl"))
+    table = _dict(acl.get("table"))
+    rights = table.get("Lead", False) if table else True
+    if rights is True:
+        return [Finding(True, "EspoCRM accepts the key and has all that is needed.")]
+    may = _dict(rights)
+    if lacking := [action for action, level in _RIGHTS.items() if may.get(action) not in (level, "all", "yes")]:
+        return [Finding(False, f"The API user may not {', '.join(lacking)} all leads. {_ROLE}")]
+    found = [Finding(True, "EspoCRM accepts the key and has all that is needed.")]
+    if may.get("delete") != "all":
+        found.append(Finding(True, "The API user may not delete leads: a person's data must be removed by hand."))
+    return found
+
+
+def lacks_field(answer: Answer) -> bool:
+    """Whether the search was refused for a field that leads do not have or that is not to be seen."""
+    return answer.status in (400, 403) and " attribute '" in answer.headers.get("X-Status-Reason", "")
+
+
+def without_field(key: str) -> str:
+    """What to do about it."""
+    return (
+        f"Leads have no field {key} that the API user may see and write. In EspoCRM, as administrator: Entity Manager, "
+        f"Lead, Fields, Add Field, Varchar, Name externalId. If EspoCRM calls it cExternalId, enter that here."
+    )
+
+
+def verdict(answer: Answer, key: str) -> DeliveryError:
+    """What EspoCRM says went wrong; by the status alone where it says nothing more. key: our field's name."""
+    if lacks_field(answer):
+        return Misconfigured("missing_field", without_field(key), status=answer.status)
+    if answer.status == 401:
+        sentence = "EspoCRM does not accept the API key. Copy it again from Administration, API Users."
+        return Misconfigured("bad_key", sentence, status=401)
+    if answer.status == 403:
+        return Misconfigured("forbidden", f"EspoCRM does not let the API user do this. {_ROLE}", status=403)
+    if answer.status == 409:
+        return TryLater("conflict", "EspoCRM was changing this record just then.", status=409)
+    if answer.status == 400:
+        return _invalid(answer)
+    try:
+        raise_for_status(answer)
+    except DeliveryError as error:
+        return error
+    return answer.doubt("no_verdict", "EspoCRM sent an answer that cannot be understood.")
+
+
+def _invalid(answer: Answer) -> Refused:
+    name = _dict(_dict(_dict(_body(answer)).get("messageTranslation")).get("data")).get("field")
+    told = re.search(r"field: ([a-zA-Z0-9]+)", answer.headers.get("X-Status-Reason", ""))
+    name = name if isinstance(name, str) else told[1] if told else ""
+    field = _OURS.get(name)
+    shown = f"what is written to its field {name}" if _NAME.fullmatch(name) else "this record"
+    what = f"this {field.replace('_', ' ')}" if field else shown
+    return Refused("invalid", f"EspoCRM does not accept {what}.", status=400, field=field)
+
+
+def _body(answer: Answer) -> Any:
+    try:
+        return answer.json()
+    except DeliveryError:
+        return None
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
