@@ -50,7 +50,8 @@ CONTACTS, NOTES = "/crm/objects/2026-03/contacts", "/crm/objects/2026-03/notes"
 PROPERTIES = "/crm/properties/2026-03/contacts"
 _BY_HAND = "Create it as a single-line text with unique values, or give the key the scope crm.schemas.contacts.write."
 
-Contact = tuple[str, str | None]  # HubSpot's id, and the address of the record's page
+Contact = Mapping[str, Any]  # as HubSpot shows it
+People = dict[str, Contact | DeliveryError]  # by our lead's id
 
 
 class HubspotOptions(Options):
@@ -138,19 +139,22 @@ class Hubspot(Connector):
 
     def push(self, batch: Sequence[Item]) -> list[Result]:
         """People first, then a note for each event that has none yet."""
-        people, notes = self._update([item for item in batch if item.remote_id])
-        if rest := [item for item in batch if item.lead_id not in people]:
-            people |= self._upsert(rest)
+        known = self._known(batch)
+        for item in batch:
+            if item.lead_id in known:
+                self._update(item, known[item.lead_id])
+        rest = [item for item in batch if item.lead_id not in known]
+        people: People = {**known, **(self._upsert(rest) if rest else {})}
         arrived = [(item, person) for item in batch if not isinstance(person := people[item.lead_id], DeliveryError)]
-        unread = {contact_id for _, (contact_id, _) in arrived} - notes.keys()
-        there = self._events_on(unread) | self._events([note for ids in notes.values() for note in ids])
-        new = [note_input(item, contact_id) for item, (contact_id, _) in arrived if item.event_id not in there]
+        there = self._events([note for contact in known.values() for note in note_ids(contact)])
+        there |= self._events_on({str(person["id"]) for item, person in arrived if item.lead_id not in known})
+        new = [note_input(item, str(person["id"])) for item, person in arrived if item.event_id not in there]
         if new:
             answer = self._ask("POST", f"{NOTES}/batch/create", {"inputs": new})
             if len(results(answer)) != len(new):
                 raise answer.doubt("no_verdict", "HubSpot did not say that it took every note.")
         verdicts = [people[item.lead_id] for item in batch]
-        return [one if isinstance(one, DeliveryError) else Pushed(*one) for one in verdicts]
+        return [one if isinstance(one, DeliveryError) else Pushed(*place(one)) for one in verdicts]
 
     def draft(self, item: Item) -> list[Draft]:
         """A batch of one, and the note on it."""
@@ -192,24 +196,40 @@ class Hubspot(Connector):
         found = [remote_field(row) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
         return [one for one in found if one and one.name != KEY]
 
-    def _update(self, known: Sequence[Item]) -> tuple[dict[str, Contact | DeliveryError], dict[str, list[str]]]:
-        """Lead id → its contact, and contact → its notes, of those that are still there. They are written by HubSpot's
-        own id: an adopted contact may carry the id of another lead, and an upsert by ours would make a second one."""
-        there = [(item, contact) for item in known if (contact := self._read(str(item.remote_id)))]
-        for item, contact in there:
-            if item.record:
-                self._ask("PATCH", f"{CONTACTS}/{contact['id']}", {"properties": dict(item.record)})
-        people: dict[str, Contact | DeliveryError] = {item.lead_id: place(contact) for item, contact in there}
-        return people, {str(contact["id"]): note_ids(contact) for _, contact in there}
+    def _known(self, batch: Sequence[Item]) -> dict[str, Contact]:
+        """The contacts that are there already: an upsert would write over what staff of the clinic changed there, and
+        of an adopted one, which may carry the id of another lead, it would make a second."""
+        ids = {item.lead_id: item.remote_id for item in batch if item.remote_id}
+        ids |= self._by_key([item.lead_id for item in batch if not item.remote_id])
+        there = [(item, ids[item.lead_id]) for item in batch if item.lead_id in ids]
+        read = {item.lead_id: self._read(one, mapped=tuple(item.record)) for item, one in there}
+        return {lead_id: contact for lead_id, contact in read.items() if contact}
 
-    def _upsert(self, batch: Sequence[Item]) -> dict[str, Contact | DeliveryError]:
-        """Lead id → its contact. What the batch did not take is sent alone, so that its error is its own."""
+    def _by_key(self, lead_ids: Sequence[str]) -> dict[str, str]:
+        """Lead id → HubSpot's id, of those that are there. The others are told as errors, with status 207."""
+        if not lead_ids:
+            return {}
+        wanted = {"idProperty": KEY, "properties": [KEY], "inputs": [{"id": one} for one in lead_ids]}
+        answer = self._call("POST", f"{CONTACTS}/batch/read", wanted, reads=True)
+        if answer.status not in (200, 207):
+            raise self._wrong(answer)
+        return {str(properties(row).get(KEY)): str(row["id"]) for row in results(answer)}
+
+    def _update(self, item: Item, contact: Contact) -> None:
+        """Where the outbox knows the contact, it has settled what is to be written."""
+        if not item.remote_id:
+            self._adopt(item, contact)
+        elif item.record:
+            self._ask("PATCH", f"{CONTACTS}/{contact['id']}", {"properties": dict(item.record)})
+
+    def _upsert(self, batch: Sequence[Item]) -> People:
+        """What the batch did not take is sent alone, so that its error is its own."""
         answer = self._call("POST", f"{CONTACTS}/batch/upsert", {"inputs": [contact_input(item) for item in batch]})
         if answer.status >= 300 and answer.status not in (400, 409):
             raise self._wrong(answer)
         rows = results(answer) if answer.status < 300 else []
-        taken = {str(properties(row).get(KEY)): place(row) for row in rows}
-        people: dict[str, Contact | DeliveryError] = {}
+        taken = {str(properties(row).get(KEY)): row for row in rows}
+        people: People = {}
         for item in batch:
             if item.lead_id in taken:
                 people[item.lead_id] = taken[item.lead_id]
@@ -228,13 +248,13 @@ class Hubspot(Connector):
             return error
         raise error
 
-    def _adopt(self, item: Item, contact: Mapping[str, Any]) -> Contact:
+    def _adopt(self, item: Item, contact: Contact) -> Contact:
         """Fill in what is empty, our key too. A contact that stands for another lead stays as it is."""
         held = properties(contact)
         empty = {name: value for name, value in {**item.record, KEY: item.lead_id}.items() if not held.get(name)}
         if empty and held.get(KEY) in (None, "", item.lead_id):
             self._ask("PATCH", f"{CONTACTS}/{contact['id']}", {"properties": empty})
-        return place(contact)
+        return contact
 
     def _read(self, contact_id: str, *, by_key: bool = False, mapped: Sequence[str] = ()) -> dict[str, Any] | None:
         """mapped: the properties that this connection writes."""

@@ -69,7 +69,7 @@ class PretendGohighlevel(PretendCrm):
         over = {"X-RateLimit-Remaining": "0", "X-RateLimit-Interval-Milliseconds": "1000"}
         return [
             lambda: _error(429, "Too Many Requests", over),
-            lambda: _error(503, "Service Unavailable", {"Retry-After": "1"}),
+            lambda: _error(503, "Service Unavailable"),
             lambda: _error(500, "Internal server error"),
             lambda: Reply(502, b"<html>Bad Gateway</html>", {"Content-Type": "text/html"}),
             *([lambda: _error(401, "Invalid JWT")] if self.signs_in else []),
