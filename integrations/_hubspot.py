@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from integrations.core.base import Item, record_id
-from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater
+from integrations.core.base import Allowance, Item, RemoteField, record_id
+from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, Unknown
 from integrations.core.http import Answer, parse_retry_after, raise_for_status, utc_now
 
 KEY = "frontdesk_lead_id"
 MOST_PER_CALL = 100
 OURS = {"firstname": "first_name", "lastname": "last_name", "email": "email", "phone": "phone"}
+SCOPES = ("crm.objects.contacts.read", "crm.objects.contacts.write", "crm.schemas.contacts.write")
 _NOTE_TO_CONTACT = 202  # HubSpot's own type of association
 _MARK = re.compile(r"Frontdesk event ([0-9a-f-]{36})")
 _EXISTING = re.compile(r"Existing ID:\s*(\d+)")
 _NAME = re.compile(r"[a-z0-9_]{1,100}")
 _WAITS = {"DAILY": 3600.0, "SECONDLY": 1.0}  # seconds, by the name of the limit
 _ROLLING = 10.0
-_SCOPES = "crm.objects.contacts.read, crm.objects.contacts.write and crm.schemas.contacts.write"
+_REGION = re.compile(r"pat-([a-z]{2}\d)-")
 
 
 def contact_input(item: Item) -> dict[str, Any]:
@@ -63,6 +64,31 @@ def note_ids(contact: Mapping[str, Any]) -> list[str]:
     """The notes on a contact that was read with its associations."""
     notes = _dict(_dict(contact.get("associations")).get("notes")).get("results")
     return [str(note["id"]) for note in notes if isinstance(note, dict)] if isinstance(notes, list) else []
+
+
+def remote_field(row: Mapping[str, Any]) -> RemoteField | None:
+    """A property as HubSpot describes it; None when it cannot be written, or is not shown to people there either."""
+    fixed = _dict(row.get("modificationMetadata")).get("readOnlyValue")
+    if fixed or row.get("hidden") or row.get("calculated") or row.get("archived") or not row.get("name"):
+        return None
+    options = row.get("options")
+    shown = [one for one in options if isinstance(one, dict) and not one.get("hidden")] if options else []
+    choices = {str(one.get("value")): str(one.get("label")) for one in shown}
+    return RemoteField(str(row["name"]), str(row.get("label") or row["name"]), str(row.get("type")), choices)
+
+
+def allowance(answer: Answer) -> Allowance | None:
+    """What is left of the rolling seconds, and of the day for a key (who signed in has no daily limit of an app)."""
+    left, milliseconds = _limit(answer, "Remaining"), _limit(answer, "Interval-Milliseconds")
+    today, of_today = _limit(answer, "Daily-Remaining"), _limit(answer, "Daily")
+    if left is None and today is None:
+        return None
+    return Allowance(left, milliseconds / 1000 if milliseconds else None, today, of_today)
+
+
+def _limit(answer: Answer, name: str) -> int | None:
+    text = answer.headers.get(f"X-HubSpot-RateLimit-{name}", "")
+    return int(text) if text.isdigit() else None
 
 
 def properties(row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -108,19 +134,12 @@ def existing_id(answer: Answer) -> str | None:
     return found[1] if found else None
 
 
-def verdict(answer: Answer) -> DeliveryError:
-    """What HubSpot says went wrong: by its codes, and by the status alone where it gives none."""
+def verdict(answer: Answer, key: str = "") -> DeliveryError:
+    """What HubSpot says went wrong: by its codes, and by the status alone where it gives none. key: the one that was
+    sent, which names the region of its account."""
     codes = {code for code, _ in _errors(answer)}
-    text = " ".join(text for _, text in _errors(answer))
-    if answer.status == 429:
-        return _throttled(answer, text)
-    if answer.status == 423:
-        return TryLater("locked", "HubSpot has locked this record for a moment.", status=423)
-    if answer.status == 477:
-        wait = parse_retry_after(answer.headers.get("Retry-After"), utc_now())
-        return Throttled("moving", "HubSpot is moving this account just now.", status=477, retry_after=wait)
-    if answer.status == 403 and "MISSING_SCOPES" in codes:
-        return Misconfigured("missing_scope", f"The key lacks a scope. It needs {_SCOPES}.", status=403)
+    if error := _busy(answer) or _not_let_in(answer, codes, key):
+        return error
     if "PROPERTY_DOESNT_EXIST" in codes:
         return Misconfigured("unknown_property", f"HubSpot does not know the contact property {_named(answer)}.")
     if answer.status in (200, 207, 400, 409) and codes:
@@ -132,6 +151,32 @@ def verdict(answer: Answer) -> DeliveryError:
     except DeliveryError as error:
         return error
     return answer.doubt("no_verdict", "HubSpot left this record out of its answer.")
+
+
+def _busy(answer: Answer) -> DeliveryError | None:
+    if answer.status == 429:
+        return _throttled(answer, " ".join(text for _, text in _errors(answer)))
+    if answer.status == 423:
+        return TryLater("locked", "HubSpot has locked this record for a moment.", status=423)
+    if answer.status == 477:
+        wait = parse_retry_after(answer.headers.get("Retry-After"), utc_now())
+        return Throttled("moving", "HubSpot is moving this account just now.", status=477, retry_after=wait)
+    if answer.status >= 500 and answer.wrote and not answer.headers.get("Retry-After"):  # it may have been written
+        return Unknown(
+            "unavailable", f"HubSpot is not working just now (status {answer.status}).", status=answer.status
+        )
+    return None
+
+
+def _not_let_in(answer: Answer, codes: Collection[str], key: str) -> DeliveryError | None:
+    if answer.status == 401 and (region := _REGION.match(key)):
+        home = "app.hubspot.com" if region[1] == "na1" else f"app-{region[1]}.hubspot.com"
+        sentence = f"HubSpot does not accept the key. It is for an account at {home}. Enter a new one."
+        return Misconfigured("bad_key", sentence, status=401)
+    if answer.status == 403 and "MISSING_SCOPES" in codes:
+        sentence = f"The key lacks a scope. It needs {', '.join(SCOPES[:-1])} and {SCOPES[-1]}."
+        return Misconfigured("missing_scope", sentence, status=403)
+    return None
 
 
 def _throttled(answer: Answer, text: str) -> Throttled:

@@ -1,6 +1,7 @@
 """HubSpot: a person is a contact, upserted by a property of our own; an event is a note on it.
 
-Sources: developers.hubspot.com/docs, contacts and notes guides of 2026-03, error handling, usage guidelines.
+Sources: developers.hubspot.com/docs, contacts, notes, properties and OAuth guides of 2026-03, error handling, usage
+guidelines; its changelog on service keys.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from marshmallow import fields
+from marshmallow import ValidationError, fields, validates_schema
 
 from integrations._hubspot import (
     KEY,
+    SCOPES,
+    allowance,
     contact_in,
     contact_input,
     events_in,
@@ -22,30 +25,56 @@ from integrations._hubspot import (
     place,
     properties,
     record_in,
+    remote_field,
     results,
     verdict,
 )
-from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, Result, Seen
+from integrations.core.base import (
+    Allowance,
+    Connector,
+    Draft,
+    Finding,
+    Item,
+    Options,
+    Pushed,
+    RemoteField,
+    Result,
+    Seen,
+)
 from integrations.core.errors import DeliveryError, Refused
 from integrations.core.http import Answer
+from integrations.core.oauth import OAuth
 
-API = "https://api.hubapi.com"
+API, SIGN_IN = "https://api.hubapi.com", "https://app.hubspot.com/oauth/authorize"
 CONTACTS, NOTES = "/crm/objects/2026-03/contacts", "/crm/objects/2026-03/notes"
 PROPERTIES = "/crm/properties/2026-03/contacts"
 _BY_HAND = "Create it as a single-line text with unique values, or give the key the scope crm.schemas.contacts.write."
 
-Contact = tuple[str, str | None]  # HubSpot's id, and the address of the record's page
+Contact = Mapping[str, Any]  # as HubSpot shows it
+People = dict[str, Contact | DeliveryError]  # by our lead's id
 
 
 class HubspotOptions(Options):
     token = fields.String(
-        required=True,
         metadata={
             "label": "Service key or private-app token",
-            "help": "Begins with pat-. Scopes: crm.objects.contacts.read and .write, crm.schemas.contacts.write.",
+            "help": f"Begins with pat-. Scopes: {', '.join(SCOPES)}. Leave it empty to sign in instead.",
             "secret": True,
-        },
+        }
     )
+    client_id = fields.String(metadata={"label": "Client ID", "help": "Of your own HubSpot app, to sign in."})
+    client_secret = fields.String(metadata={"label": "Client secret", "help": "Of the same app.", "secret": True})
+    api = fields.Url(
+        load_default=API,
+        schemes={"http", "https"},
+        require_tld=False,
+        metadata={"label": "API address", "help": "Leave as it is."},
+    )
+
+    @validates_schema
+    def _has_a_way_in(self, data: Mapping[str, Any], **_: Any) -> None:
+        if not data.get("token") and not (data.get("client_id") and data.get("client_secret")):
+            raise ValidationError("Enter a key, or the client ID and secret of your app.", "token")
 
 
 class Hubspot(Connector):
@@ -65,13 +94,26 @@ class Hubspot(Connector):
         "phone": "phone",
     }
 
+    @classmethod
+    def oauth(cls, settings: Mapping[str, Any]) -> OAuth | None:
+        """With a key there is nothing to sign in to. A refresh token stays good until somebody removes the app."""
+        if settings.get("token"):
+            return None
+        api = settings.get("api") or API
+        return OAuth(f"{api}/oauth/2026-03/token", SIGN_IN, scopes=("oauth", *SCOPES))
+
+    @classmethod
+    def allowance(cls, answer: Answer) -> Allowance | None:
+        """Each answer tells, but for the search."""
+        return allowance(answer)
+
     def check(self) -> list[Finding]:
         """Whether the key works and our property is there and unique."""
         answer = self._call("GET", f"{PROPERTIES}/{KEY}")
         if answer.status == 404:
             return [Finding(False, f"HubSpot has no contact property {KEY}. {_BY_HAND}")]
         if answer.status != 200:
-            raise verdict(answer)
+            raise self._wrong(answer)
         if not record_in(answer).get("hasUniqueValue"):
             return [Finding(False, f"The contact property {KEY} does not require unique values. {_BY_HAND}")]
         self._ask("GET", CONTACTS)
@@ -93,26 +135,32 @@ class Hubspot(Connector):
         answer = self._call("POST", PROPERTIES, wanted)
         if answer.status in (200, 201):
             return [Finding(True, f"Created the contact property {KEY} in HubSpot.")]
-        return [Finding(False, verdict(answer).sentence)]
+        return [Finding(False, self._wrong(answer).sentence)]
 
     def push(self, batch: Sequence[Item]) -> list[Result]:
         """People first, then a note for each event that has none yet."""
-        people = self._upsert(batch)
+        known = self._known(batch)
+        for item in batch:
+            if item.lead_id in known:
+                self._update(item, known[item.lead_id])
+        rest = [item for item in batch if item.lead_id not in known]
+        people: People = {**known, **(self._upsert(rest) if rest else {})}
         arrived = [(item, person) for item in batch if not isinstance(person := people[item.lead_id], DeliveryError)]
-        there = self._events_on({contact_id for _, (contact_id, _) in arrived})
-        new = [note_input(item, contact_id) for item, (contact_id, _) in arrived if item.event_id not in there]
+        there = self._events([note for contact in known.values() for note in note_ids(contact)])
+        there |= self._events_on({str(person["id"]) for item, person in arrived if item.lead_id not in known})
+        new = [note_input(item, str(person["id"])) for item, person in arrived if item.event_id not in there]
         if new:
             answer = self._ask("POST", f"{NOTES}/batch/create", {"inputs": new})
             if len(results(answer)) != len(new):
                 raise answer.doubt("no_verdict", "HubSpot did not say that it took every note.")
         verdicts = [people[item.lead_id] for item in batch]
-        return [one if isinstance(one, DeliveryError) else Pushed(*one) for one in verdicts]
+        return [one if isinstance(one, DeliveryError) else Pushed(*place(one)) for one in verdicts]
 
     def draft(self, item: Item) -> list[Draft]:
         """A batch of one, and the note on it."""
         return [
-            Draft("POST", f"{API}{CONTACTS}/batch/upsert", {"inputs": [contact_input(item)]}),
-            Draft("POST", f"{API}{NOTES}/batch/create", {"inputs": [note_input(item, "{contact}")]}),
+            Draft("POST", f"{self._api}{CONTACTS}/batch/upsert", {"inputs": [contact_input(item)]}),
+            Draft("POST", f"{self._api}{NOTES}/batch/create", {"inputs": [note_input(item, "{contact}")]}),
         ]
 
     def current(self, items: Sequence[Item]) -> list[Mapping[str, str] | None]:
@@ -142,14 +190,46 @@ class Hubspot(Connector):
             for part in parts(ids):
                 self._ask("POST", f"{path}/batch/archive", {"inputs": [{"id": one} for one in part]})
 
-    def _upsert(self, batch: Sequence[Item]) -> dict[str, Contact | DeliveryError]:
-        """Lead id → its contact. What the batch did not take is sent alone, so that its error is its own."""
+    def remote_fields(self) -> list[RemoteField]:
+        """All properties of a contact that can be written to."""
+        rows = record_in(self._ask("GET", PROPERTIES)).get("results")
+        found = [remote_field(row) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+        return [one for one in found if one and one.name != KEY]
+
+    def _known(self, batch: Sequence[Item]) -> dict[str, Contact]:
+        """The contacts that are there already: an upsert would write over what staff of the clinic changed there, and
+        of an adopted one, which may carry the id of another lead, it would make a second."""
+        ids = {item.lead_id: item.remote_id for item in batch if item.remote_id}
+        ids |= self._by_key([item.lead_id for item in batch if not item.remote_id])
+        there = [(item, ids[item.lead_id]) for item in batch if item.lead_id in ids]
+        read = {item.lead_id: self._read(one, mapped=tuple(item.record)) for item, one in there}
+        return {lead_id: contact for lead_id, contact in read.items() if contact}
+
+    def _by_key(self, lead_ids: Sequence[str]) -> dict[str, str]:
+        """Lead id → HubSpot's id, of those that are there. The others are told as errors, with status 207."""
+        if not lead_ids:
+            return {}
+        wanted = {"idProperty": KEY, "properties": [KEY], "inputs": [{"id": one} for one in lead_ids]}
+        answer = self._call("POST", f"{CONTACTS}/batch/read", wanted, reads=True)
+        if answer.status not in (200, 207):
+            raise self._wrong(answer)
+        return {str(properties(row).get(KEY)): str(row["id"]) for row in results(answer)}
+
+    def _update(self, item: Item, contact: Contact) -> None:
+        """Where the outbox knows the contact, it has settled what is to be written."""
+        if not item.remote_id:
+            self._adopt(item, contact)
+        elif item.record:
+            self._ask("PATCH", f"{CONTACTS}/{contact['id']}", {"properties": dict(item.record)})
+
+    def _upsert(self, batch: Sequence[Item]) -> People:
+        """What the batch did not take is sent alone, so that its error is its own."""
         answer = self._call("POST", f"{CONTACTS}/batch/upsert", {"inputs": [contact_input(item) for item in batch]})
         if answer.status >= 300 and answer.status not in (400, 409):
-            raise verdict(answer)
+            raise self._wrong(answer)
         rows = results(answer) if answer.status < 300 else []
-        taken = {str(properties(row).get(KEY)): place(row) for row in rows}
-        people: dict[str, Contact | DeliveryError] = {}
+        taken = {str(properties(row).get(KEY)): row for row in rows}
+        people: People = {}
         for item in batch:
             if item.lead_id in taken:
                 people[item.lead_id] = taken[item.lead_id]
@@ -163,18 +243,18 @@ class Hubspot(Connector):
         """Adopt the contact that has this e-mail already; else tell what is wrong with this record."""
         if (owner := existing_id(answer)) and (contact := self._read(owner, mapped=tuple(item.record))):
             return self._adopt(item, contact)
-        error = verdict(answer)
+        error = self._wrong(answer)
         if isinstance(error, Refused):
             return error
         raise error
 
-    def _adopt(self, item: Item, contact: Mapping[str, Any]) -> Contact:
+    def _adopt(self, item: Item, contact: Contact) -> Contact:
         """Fill in what is empty, our key too. A contact that stands for another lead stays as it is."""
         held = properties(contact)
         empty = {name: value for name, value in {**item.record, KEY: item.lead_id}.items() if not held.get(name)}
         if empty and held.get(KEY) in (None, "", item.lead_id):
             self._ask("PATCH", f"{CONTACTS}/{contact['id']}", {"properties": empty})
-        return place(contact)
+        return contact
 
     def _read(self, contact_id: str, *, by_key: bool = False, mapped: Sequence[str] = ()) -> dict[str, Any] | None:
         """mapped: the properties that this connection writes."""
@@ -184,7 +264,7 @@ class Hubspot(Connector):
         if answer.status == 404:
             return None
         if answer.status != 200:
-            raise verdict(answer)
+            raise self._wrong(answer)
         return contact_in(answer)
 
     def _events_on(self, contact_ids: Iterable[str]) -> set[str]:
@@ -204,11 +284,19 @@ class Hubspot(Connector):
         """A call that must succeed as a whole. Raises what HubSpot says went wrong."""
         answer = self._call(method, path, body, reads=reads)
         if answer.status not in (200, 201, 204):
-            raise verdict(answer)
+            raise self._wrong(answer)
         return answer
+
+    def _wrong(self, answer: Answer) -> DeliveryError:
+        return verdict(answer, str(self.settings.get("token")))
 
     def _call(
         self, method: str, path: str, body: Any = None, *, params: Mapping[str, str] | None = None, reads: bool = False
     ) -> Answer:
-        headers = {"Authorization": f"Bearer {self.settings['token']}"}
-        return self.http.request(method, API + path, json=body, headers=headers, params=params, reads=reads)
+        key = self.settings.get("token")
+        headers = {"Authorization": f"Bearer {key}"} if isinstance(key, str) else {}  # else it is what a sign-in kept
+        return self.http.request(method, self._api + path, json=body, headers=headers, params=params, reads=reads)
+
+    @property
+    def _api(self) -> str:
+        return str(self.settings.get("api") or API)

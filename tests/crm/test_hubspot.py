@@ -1,0 +1,146 @@
+"""HubSpot against a pretend one with a memory, and what its fixtures do not show."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from integrations.core.base import Allowance, Item, Pushed
+from integrations.core.errors import Unknown
+from integrations.core.http import Answer
+from integrations.core.oauth import Token
+from integrations.hubspot import Hubspot
+from leads.sync import calls
+from tests.contract.connection import Noting, build
+from tests.contract.people import item
+from tests.pretend.hubspot import PretendHubspot
+
+
+@pytest.mark.parametrize(
+    ("typed", "wrong"),
+    [
+        ({}, ["token"]),
+        ({"client_id": "one"}, ["token"]),
+        ({"token": "pat-na1-1"}, []),
+        ({"client_id": "one", "client_secret": "two"}, []),
+    ],
+)
+def test_there_is_a_key_or_an_app_to_sign_in_with(typed: dict[str, str], wrong: list[str]) -> None:
+    assert list(Hubspot.options().validate(typed)) == wrong
+
+
+def test_a_connection_from_before_there_was_an_address_option_still_works() -> None:
+    [contact, _] = Hubspot({"token": "pat-na1-1"}, Noting()).draft(item("ann", Hubspot))
+    assert contact.url.startswith("https://api.hubapi.com/")
+    signs_in = Hubspot.oauth({"client_id": "one", "client_secret": "two"})
+    assert signs_in
+    assert signs_in.token_url == "https://api.hubapi.com/oauth/2026-03/token"
+
+
+@pytest.mark.parametrize(
+    ("told", "understood"),
+    [
+        (
+            {"Remaining": "8", "Interval-Milliseconds": "10000", "Daily": "250000", "Daily-Remaining": "7"},
+            Allowance(8, 10.0, 7, 250_000),
+        ),
+        ({"Remaining": "8", "Interval-Milliseconds": "10000"}, Allowance(8, 10.0)),
+        ({"Remaining": "many"}, None),
+        ({}, None),
+    ],
+)
+def test_the_limits_are_read_from_the_headers(told: dict[str, str], understood: Allowance | None) -> None:
+    headers = {f"X-HubSpot-RateLimit-{name}": value for name, value in told.items()}
+    assert Hubspot.allowance(Answer(200, headers, b"{}")) == understood
+
+
+@pytest.mark.parametrize(
+    ("key", "home"), [("pat-na1-1", " app.hubspot.com"), ("pat-eu1-1", " app-eu1.hubspot.com"), ("old", None)]
+)
+def test_a_wrong_key_is_told_with_the_region_of_its_account(key: str, home: str | None) -> None:
+    with (crm := PretendHubspot()):
+        settings = {"token": key, "api": crm.url}
+        [error] = calls.push(_with(settings, None), [item("ann", Hubspot)], ())
+    assert getattr(error, "code", None) == "bad_key"
+    assert key not in str(error)
+    assert (home in str(error)) if home else ("hubspot.com" not in str(error))
+
+
+def test_an_adopted_contact_of_another_lead_gets_repeat_enquiries_and_no_twin() -> None:
+    """Once all that is written when empty is filled, nothing of the record is left to write."""
+    with (crm := PretendHubspot()):
+        crm.contacts["7"] = {"email": "ann@canary.example", "frontdesk_lead_id": "another-lead"}
+        connector = _connector(crm)
+        [first] = calls.push(connector, [item("ann", Hubspot)], ())
+        assert isinstance(first, Pushed)
+        again = replace(item("ann_click", Hubspot, first.remote_id), record={})
+        [second] = calls.push(connector, [again], ())
+        assert isinstance(second, Pushed)
+        assert [(person.remote_id, len(person.events)) for person in crm.people()] == [("7", 2)]
+        assert crm.contacts["7"]["frontdesk_lead_id"] == "another-lead"
+
+
+@pytest.mark.parametrize("signs_in", [False, True], ids=["with a key", "signed in"])
+def test_everybody_is_there_once_though_one_call_in_five_fails(signs_in: bool) -> None:
+    with (crm := PretendHubspot(late=0.25, signs_in=signs_in, lag=0.05)):
+        crm.contacts["7"] = {"email": "person3@canary.example", "firstname": "Old"}
+        crm.faults_rate = 0.2
+        items = [_numbered(number, event) for number in range(7) for event in range(2 if number % 3 == 0 else 1)]
+        remote_ids = _deliver(crm, items)
+        crm.faults_rate = 0
+        assert len(crm.people()) == 7
+        assert {person.lead_id: sorted(person.events) for person in crm.people()} == {
+            f"lead{n}": sorted(one.event_id for one in items if one.lead_id == f"lead{n}") for n in range(7)
+        }
+        known = crm.contacts["7"]
+        assert (known["firstname"], known["lastname"]) == ("Old", "Number 3"), "filled where empty, never overwritten"
+        connector = _connector(crm)
+        time.sleep(crm.lag)
+        assert all(connector.find([replace(one, remote_id=remote_ids[one.lead_id]) for one in items]))
+        connector.erase(list(remote_ids.values()))
+        connector.erase(list(remote_ids.values()))
+        assert crm.people() == []
+        assert crm.notes == {}
+
+
+def _deliver(crm: PretendHubspot, items: list[Item]) -> dict[str, str]:
+    """As the outbox does: several at a time, never two of one lead; what may be there is looked up once it shows."""
+    remote_ids: dict[str, str] = {}
+    doubtful: set[str] = set()
+    waiting = list(items)
+    for _ in range(80):
+        first = {one.lead_id: one for one in reversed(waiting)}
+        batch = [replace(one, remote_id=remote_ids.get(one.lead_id)) for one in list(first.values())[:4]]
+        for one, result in zip(batch, calls.push(_connector(crm, crm.late - 0.05), batch, doubtful), strict=True):
+            if isinstance(result, Pushed):
+                remote_ids[one.lead_id] = result.remote_id
+                waiting = [other for other in waiting if other.event_id != one.event_id]
+            elif isinstance(result, Unknown):
+                doubtful.add(one.event_id)
+        if not waiting:
+            return remote_ids
+        time.sleep(crm.lag)
+    raise AssertionError(f"{len(waiting)} never arrived: {crm.calls[-5:]}")
+
+
+def _connector(crm: PretendHubspot, deadline: float = 5) -> Hubspot:
+    token = replace(Token.load(crm.token), access_token=crm.key) if crm.token else None
+    return _with(crm.settings(), token, deadline=deadline)
+
+
+def _with(settings: dict[str, Any], token: Token | None, **net: Any) -> Hubspot:
+    made = build("hubspot", settings, token, allowed_private_hosts=frozenset(["127.0.0.1"]), **net)
+    assert isinstance(made, Hubspot)
+    return made
+
+
+def _numbered(number: int, event: int) -> Item:
+    """Every fourth is a caller, known by a code alone."""
+    record = {"firstname": "Person", "lastname": f"Number {number}"}
+    known = {"email": f"person{number}@canary.example", "phone": f"+1201555{number:04d}"}
+    event_id = f"{number:08d}-0000-4000-8000-{event:012d}"
+    fill = record | (known if number % 4 != 1 else {})
+    return replace(item("ann", Hubspot), lead_id=f"lead{number}", event_id=event_id, record={}, fill=fill)
