@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
+from integrations.core.registry import kinds
 from tests.pretend.server import PretendCrm
 
 
 def pretend_crms() -> dict[str, type[PretendCrm]]:
-    """Kind → its pretend CRM, of every module in here that is named after a kind."""
-    names = [module.name for module in pkgutil.iter_modules(__path__) if module.name != "server"]
-    return {name: _crm_in(name) for name in sorted(names) if not name.startswith("_")}
+    """Kind → its pretend CRM, for each kind that has one. Other modules in here are what several of them share."""
+    there = {module.name for module in pkgutil.iter_modules(__path__)}
+    return {kind: _crm_in(kind) for kind in kinds() if kind in there}
 
 
 def _crm_in(name: str) -> type[PretendCrm]:
