@@ -104,13 +104,18 @@ def test_a_broken_call_is_never_a_success(kind: str, name: str, caplog: pytest.L
                 assert at > 0, "nothing was broken"
                 assert isinstance(first, Pushed)
                 return
-            if connector.readable or name != "garbage":  # a receiver of webhooks may say yes in any words
+            if not _may_be_survived(wire.hit, name, connector):
                 assert isinstance(first, TryLater | Unknown), f"{wire.hit} came back as {first!r}"
             _assert_silent(repr(first) + str(first) + caplog.text)
             if connector.tier != "C":
                 _push_again(connector, ann, first)
                 assert [list(person.events) for person in crm.people()] == [[ann.event_id]], wire.hit
     raise AssertionError("a push of one person needs more than thirty calls")
+
+
+def _may_be_survived(hit: str, name: str, connector: Connector) -> bool:
+    """What was only read may be had in another way; and a receiver of webhooks may say yes in any words."""
+    return hit.startswith("GET ") or (not connector.readable and name == "garbage")
 
 
 def _push_again(connector: Connector, ann: Item, result: Result | Exception) -> None:
