@@ -16,22 +16,24 @@ from urllib.parse import parse_qsl, urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What came in. path: without the query. body: the JSON or form in it; None when there is none."""
+    """What came in. path: without the query. body: the JSON or form in it; None when there is none. raw: as it came."""
 
     method: str
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: Any
+    raw: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What goes out. body: sent as JSON, unless it is bytes."""
+    """What goes out. body: sent as JSON, unless it is bytes. drip: seconds between two bytes of it."""
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    drip: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,10 @@ class PretendCrm:
 
     def faults(self) -> list[Fault]:
         """Ways to say no without having written anything, in its own words: throttled, down, busy, expired token …"""
+        raise NotImplementedError
+
+    def remedy(self) -> dict[str, Any]:
+        """Tier C only: from now on what broke off may be sent again, once a person has set these options."""
         raise NotImplementedError
 
     def __enter__(self) -> PretendCrm:
@@ -147,9 +153,9 @@ def _handler(crm: PretendCrm) -> type[BaseHTTPRequestHandler]:
 def _read(handler: BaseHTTPRequestHandler) -> Request:
     parts = urlsplit(handler.path)
     raw = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
-    return Request(
-        handler.command, parts.path, dict(parse_qsl(parts.query, keep_blank_values=True)), handler.headers, _parse(raw)
-    )
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    headers: Any = handler.headers  # looked up in any case
+    return Request(handler.command, parts.path, query, headers, _parse(raw), raw)
 
 
 def _parse(raw: bytes) -> Any:
@@ -170,4 +176,8 @@ def _write(handler: BaseHTTPRequestHandler, reply: Reply) -> None:
         handler.send_header(name, value)
     handler.send_header("Content-Length", str(len(body)))
     handler.end_headers()
-    handler.wfile.write(body)
+    if not reply.drip:
+        handler.wfile.write(body)
+    for byte in body if reply.drip else b"":
+        handler.wfile.write(bytes([byte]))
+        time.sleep(reply.drip)

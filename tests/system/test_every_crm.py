@@ -1,0 +1,199 @@
+"""The main job against a pretend CRM of every kind: 500 events, each third sent twice, one call in five failing in that
+CRM's own ways, a worker killed in the midst. In the end each person and each event is there once, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import requests
+from sqlalchemy import func, select
+
+from integrations.core.base import Connector
+from leads.store import outbox
+from leads.store.models import Connection, Delivery
+from leads.sync import retry
+from leads.sync.connect import Limits
+from leads.sync.setup import Setup
+from tests.chaos.zygote import Zygote
+from tests.factory import make_site
+from tests.pretend import pretend_crms
+from tests.pretend.server import PretendCrm
+from tests.programs import Programs, wait_for
+
+KINDS = pretend_crms()
+FORMS, PEOPLE, CLICKS, STRANGERS = 400, 300, 60, 40  # clicks: by people who also send a form, before it or after
+SECONDS = 6  # for which the faults go on after the last visitor
+LEASE, TIMEOUT = 4, 1  # seconds
+TURNS = [pytest.param(kind, marks=pytest.mark.xdist_group(f"crm-{number % 2}")) for number, kind in enumerate(KINDS)]
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    with Zygote() as opened:
+        yield opened
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("kind", TURNS)
+def test_every_enquiry_is_there_once(kind: str, tmp_path: Path, database_url: str, zygote: Zygote) -> None:
+    began, posts = time.monotonic(), _plan(random.Random(kind))
+    net = {"allowed_private_hosts": "127.0.0.1", "crm_timeout": str(TIMEOUT), "lease_seconds": str(LEASE)}
+    with KINDS[kind](late=TIMEOUT + 0.3) as crm, Programs(tmp_path, database_url, zygote=zygote, **net) as programs:
+        clinic = _connect(programs, crm)
+        programs.web()
+        worker = programs.worker()
+        crm.faults_rate = 0.2
+        sent = _send(programs, posts[: len(posts) // 2])
+        worker.kill()
+        worker.wait()
+        programs.worker()
+        sent |= _send(programs, posts[len(posts) // 2 :])
+        until = time.monotonic() + SECONDS
+        clinic.wait(lambda: time.monotonic() > until or clinic.is_settled(), "it goes on like that for a while")
+        crm.faults_rate = 0
+        clinic.wait(clinic.is_settled, "all has arrived or needs a person")
+        if clinic.connector.tier == "C":
+            clinic.see_to_what_broke_off()
+        wait_for(lambda: len(crm.people()) == PEOPLE + STRANGERS, 30)
+        _assert_once(crm, sent)
+        assert clinic.states() == {clinic.proof: len(posts)}
+        print(f"{kind}: {len(crm.calls)} calls, {time.monotonic() - began:.1f} s")
+
+
+@dataclass(frozen=True)
+class Clinic:
+    """One that has connected its CRM, and whose staff look after it."""
+
+    programs: Programs
+    desk: Setup
+    crm: PretendCrm
+    connection_id: UUID
+
+    @property
+    def connector(self) -> Connector:
+        with self.programs.database.read() as session:
+            found = self.desk.ability(session.get_one(Connection, self.connection_id))
+        assert found
+        return found
+
+    @property
+    def proof(self) -> str:
+        """The state in which a delivery there ends well."""
+        return "confirmed" if self.connector.readable else "sent"
+
+    def states(self) -> dict[str, int]:
+        with self.programs.database.read() as session:
+            rows = session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all()
+        return dict(rows)
+
+    def is_settled(self) -> bool:
+        return set(self.states()) <= {self.proof, "refused"}
+
+    def wait(self, what: Callable[[], bool], why: str) -> None:
+        """Staff press “Resume” rather than wait for the next probe."""
+        until = time.monotonic() + 60
+        while not what():
+            assert time.monotonic() < until, f"not within a minute: {why}; {self.states()}, {self.crm.calls[-20:]}"
+            with self.programs.database.read() as session:
+                row = session.get_one(Connection, self.connection_id)
+            if row.state == "failing" or row.wait_until:
+                self.desk.resume(self.connection_id)
+            time.sleep(0.3)
+
+    def see_to_what_broke_off(self) -> None:
+        """Nothing was sent twice, the rest waits for a person, who sees to it that the CRM drops repeats."""
+        with self.programs.database.read() as session:
+            codes = set(session.scalars(select(Delivery.code).where(Delivery.state == "refused")))
+        assert codes == {retry.UNKNOWN_OUTCOME}
+        assert max(Counter(event for person in self.crm.people() for event in person.events).values()) == 1
+        self.desk.replace(self.connection_id, self.crm.remedy())
+        with self.programs.database.write() as session:
+            for row in session.scalars(select(Delivery).where(Delivery.state == "refused")):
+                outbox.requeue(row, self.programs.database.now(session))  # as “Send again” on each one's page does
+        self.wait(lambda: set(self.states()) == {self.proof}, "what broke off has arrived")
+
+
+def _plan(dice: random.Random) -> list[dict[str, Any]]:
+    """All posts in the order in which they are sent. email: whose it is; "" for a stranger."""
+    posts = [_form(number) for number in range(FORMS)]
+    posts += [_click(number, f"visitor-{number}", f"person{number}@example.com") for number in range(CLICKS)]
+    posts += [_click(CLICKS + number, f"stranger-{number}", "") for number in range(STRANGERS)]
+    dice.shuffle(posts)
+    return posts
+
+
+def _form(number: int) -> dict[str, Any]:
+    person = number % PEOPLE
+    body = {
+        "site": "demo",
+        "id": f"form-{number}",
+        "visitor_id": f"visitor-{person}",
+        "first_name": f"First{person}",
+        "last_name": f"Last{person}",
+        "email": f"person{person}@example.com",
+        "phone": f"+1201555{person:04}",
+        "consent": True,
+    }
+    return {"path": "/api/v1/consultations", "email": body["email"], "body": body}
+
+
+def _click(number: int, visitor: str, email: str) -> dict[str, Any]:
+    body = {"site": "demo", "id": f"click-{number}", "visitor_id": visitor, "tel": "+12015550100"}
+    return {"path": "/api/v1/call-clicks", "email": email, "body": body}
+
+
+def _connect(programs: Programs, crm: PretendCrm) -> Clinic:
+    """As a person connects it, but signed in already and without a pace."""
+    desk = Setup(programs.database, programs.vault, Limits(LEASE, TIMEOUT, frozenset({"127.0.0.1"})), by="test")
+    make_site(programs.database)
+    connection = desk.create("demo", crm.kind, "", crm.settings())
+    with programs.database.write() as session:
+        row = session.get_one(Connection, connection.id)
+        row.pace = None
+        if crm.token:
+            row.tokens_sealed = programs.vault.seal(dict(crm.token), "connection", "tokens", row.id)
+    assert [finding.sentence for finding in desk.test(connection.id) if not finding.ok] == []
+    return Clinic(programs, desk, crm, connection.id)
+
+
+def _send(programs: Programs, posts: list[dict[str, Any]]) -> dict[str, str]:
+    """Eight browsers at once, each third post twice. Event id → the e-mail address of its person."""
+
+    def browse(posts: list[dict[str, Any]]) -> dict[str, str]:
+        sent = {}
+        with requests.Session() as browser:
+            for number, one in enumerate(posts):
+                for _ in range(2 if number % 3 == 0 else 1):
+                    answer = browser.post(programs.url + one["path"], json=one["body"], timeout=30)
+                    assert answer.status_code == 201
+                    sent[answer.json()["id"]] = one["email"]
+        return sent
+
+    with ThreadPoolExecutor(8) as browsers:
+        return {
+            event: email
+            for part in browsers.map(browse, (posts[n::8] for n in range(8)))
+            for event, email in part.items()
+        }
+
+
+def _assert_once(crm: PretendCrm, sent: dict[str, str]) -> None:
+    people = crm.people()
+    assert Counter(event for person in people for event in person.events) == Counter(sent.keys())
+    assert max(Counter(person.lead_id for person in people).values()) == 1, "a lead stands on two records"
+    assert Counter(person.email for person in people if person.email) == Counter(set(sent.values()) - {""})
+    strayed = [
+        (person.email, sent[event]) for person in people for event in person.events if sent[event] != person.email
+    ]
+    assert strayed == [], "an event stands on somebody else's record"
