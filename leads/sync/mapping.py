@@ -66,7 +66,8 @@ class RuleSchema(Schema):
     )
     value = _text(validate.Length(1, 500, error="Give the text that it always gets, in at most 500 characters."))
     write = _text(validate.OneOf(WRITES, error="Choose when_empty, always or never."), load_default="when_empty")
-    values = fields.Dict(
+    words = fields.Dict(  # a field called `values` would be dumped as the method of the dictionary
+        data_key="values",
         keys=_text(),
         values=_text(validate.Length(max=500, error=_TOO_LONG)),
         error_messages={"invalid": "Give one line for each of our texts, with theirs."},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from integrations.core.base import Connector, Finding, RemoteField
 from integrations.core.errors import DeliveryError
@@ -13,25 +14,31 @@ from leads.sync.plan import Plan
 _ALWAYS_GIVEN = ("reference", "site", "source")
 
 
-def ask_fields(connector: Connector | None) -> tuple[list[RemoteField], str]:
-    """The CRM's fields, and why there are none."""
+class Asked(NamedTuple):
+    """The CRM's fields; and where there are none, why."""
+
+    fields: list[RemoteField]
+    finding: Finding | None = None
+
+
+def ask_fields(connector: Connector | None) -> Asked:
+    """Ask the CRM which fields it has. It never raises: a mapping can be written without the list too."""
     try:
         found = connector.remote_fields() if connector else []
     except DeliveryError as error:
-        return [], f"The CRM could not be asked for its fields: {error.sentence}"
-    except Exception as error:  # noqa: BLE001 - whatever it is, a mapping can be written without the list too
+        return Asked([], Finding(False, f"The CRM could not be asked for its fields: {error.sentence}"))
+    except Exception as error:  # noqa: BLE001 - an answer in a shape that nobody thought of
         log_bug(error)
-        return [], "The CRM's list of fields could not be read."
-    return found, "" if found else "This kind of CRM does not tell its fields."
+        return Asked([], Finding(False, "The CRM's list of fields could not be read."))
+    return Asked(found, None if found else Finding(True, "This CRM does not tell its fields: nothing was compared."))
 
 
-def examine(plan: Plan, fields: Sequence[RemoteField]) -> list[Finding]:
-    """What the CRM will not take, and what a person should know. Nothing to tell is told too."""
-    wrong = list(_wrong(plan.rules, {field.name: field for field in fields})) if fields else []
-    told = [Finding(False, sentence) for sentence in wrong]
-    if fields and not wrong:
-        told.append(Finding(True, "The CRM has all these fields, and takes what is written into them."))
-    return told
+def examine(plan: Plan, asked: Asked) -> list[Finding]:
+    """What the CRM will not take; or that it will take all."""
+    if asked.finding:
+        return [asked.finding]
+    wrong = [Finding(False, sentence) for sentence in _wrong(plan.rules, {one.name: one for one in asked.fields})]
+    return wrong or [Finding(True, "The CRM has all these fields, and takes what is written into them.")]
 
 
 def health_data(plan: Plan) -> list[str]:
