@@ -16,7 +16,7 @@ from leads.desk.auth import admin_only
 from leads.desk.room import Room
 from leads.store.models import Connection, Site
 from leads.store.queries.lists import connection_actions, connection_counts, connections_in_use, sites
-from leads.sync.mapping import SOURCES
+from leads.sync.mapping import label_of
 from leads.sync.plan import plan_of, told
 from leads.sync.setup import SetupError
 
@@ -133,17 +133,22 @@ def _render(room: Room, template: str, row: Connection, **more: Any) -> str:
             connector=ability,
             options=_shown(room, row) if ability else [],
             rules=[told(rule) for rule in plan_of(row).rules] if ability else [],
-            shared=[SOURCES.get(name, name) for name in row.share],
+            shared=[label_of(name) for name in row.share],
             note_of=lambda action: room.vault.open(action.note_sealed, "action", "note", action.id),
             **more,
         )
 
 
 def _shown(room: Room, row: Connection) -> list[tuple[str, str]]:
-    """The options that are no secret, with their labels."""
-    drawn = [option for option in forms.draw(row.kind, room.setup().merged(row, {})) if not option.secret]
-    texts = [(option.label, {True: "yes", False: "no"}.get(option.value, str(option.value))) for option in drawn]
-    return [(label, text) for label, text in texts if text]
+    """The options that are no secret and that somebody has set, with their labels."""
+    usual = {option.name: option.value for option in forms.draw(row.kind)}
+    drawn = forms.draw(row.kind, room.setup().merged(row, {}))
+    chosen = [option for option in drawn if not option.secret and option.value not in ("", usual[option.name])]
+    return [(option.label, _in_words(option.value)) for option in chosen]
+
+
+def _in_words(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _form(room: Room, kind: str, row: Connection | None = None, **more: Any) -> str:

@@ -65,6 +65,7 @@ def _form(
         fields={field.name: field for field in asked.fields},
         choices_of=choices_of,
         same_text=SAME_TEXT,
+        ours=[*SOURCES.items(), (SAME_TEXT, "The same text always")],
         sources=SOURCES,
         shareable=SHAREABLE,
         writes=WRITES_IN_WORDS,

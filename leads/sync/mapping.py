@@ -48,6 +48,11 @@ def _text(*checks: Any, **more: Any) -> fields.String:
     return fields.String(validate=checks, error_messages=_NO_TEXT, **more)
 
 
+def label_of(ours: str) -> str:
+    """What a field of ours is called, in a few words."""
+    return SOURCES.get(ours, ours).partition(" (")[0]
+
+
 class RuleSchema(Schema):
     """One rule."""
 

@@ -12,7 +12,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from integrations.core.registry import connector
 from leads.store.models import Connection
-from leads.sync.mapping import SOURCES, Rule, default_rules, load_rules
+from leads.sync.mapping import SOURCES, Rule, default_rules, label_of, load_rules
 
 # Minimum necessary: the free-text message and the page are health data, so they go only where a person mapped them.
 DEFAULT_SHARE = ["preferred_time", "preferred_contact", "service", "reference", "site", "source", "consent"]
@@ -92,7 +92,7 @@ def load_plan(given: object) -> Plan:
 
 def told(rule: Rule) -> str:
     """A rule in words: `Phone → phone_number, only when empty`."""
-    ours = f"“{rule['value']}”" if "value" in rule else SOURCES[rule["from"]]
+    ours = f"“{rule['value']}”" if "value" in rule else label_of(rule["from"])
     parts = [f"{ours} → {rule['to']}", WRITES_IN_WORDS[rule.get("write", "when_empty")]]
     if values := rule.get("values"):
         parts.append("with " + ", ".join(f"{mine} = {theirs}" for mine, theirs in values.items()))
@@ -107,10 +107,8 @@ def changes(before: Plan, after: Plan) -> list[str]:
     lines = [f"Changed: {were[to]}. Now: {are[to]}." for to in were if to in are and were[to] != are[to]]
     lines += [f"New: {are[to]}." for to in are if to not in were]
     lines += [f"Gone: {were[to]}." for to in were if to not in are]
-    lines += [f"Activities tell: {SOURCES[name]}." for name in after.share if name not in before.share]
-    return lines + [
-        f"Activities no longer tell: {SOURCES.get(name, name)}." for name in before.share if name not in after.share
-    ]
+    lines += [f"Activities tell: {label_of(name)}." for name in after.share if name not in before.share]
+    return lines + [f"Activities no longer tell: {label_of(name)}." for name in before.share if name not in after.share]
 
 
 def _sentences(messages: Any, given: object) -> Iterator[str]:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from integrations.core.base import Connector, Draft, Item
 from leads.store.vault import Vault, VaultError
 from leads.sync.item import Enquiry, translate
-from leads.sync.mapping import SOURCES, Rule
+from leads.sync.mapping import Rule, label_of
 from leads.sync.plan import WRITES_IN_WORDS, Plan
 
 _NOT_PERSONAL = ("reference", "site", "source", "consent")
@@ -109,8 +109,7 @@ def _label(name: str, more: str = "") -> str:
 def _plain(name: str) -> str:
     """Our field in a few words."""
     given = name.removesuffix("_given")
-    label = SOURCES.get(given, given).partition(" (")[0]
-    return label if name == given else f"{label} this time"
+    return label_of(given) if name == given else f"{label_of(given)} this time"
 
 
 def _hide(value: Any) -> Any:

@@ -96,7 +96,7 @@ def test_a_check_says_what_would_differ_and_shows_nobody(
     file.write_text("mapping: [{to: notes, from: message}]\nshare: []", encoding="utf-8")
     told = frontdesk("connection", "mapping", "check", NAME, str(file)).stdout
     assert "note  Health data goes into the CRM: Message into the field notes." in told
-    assert "New: Message (health data) → notes, only when empty." in told
+    assert "New: Message → notes, only when empty." in told
     assert f"{code}  notes: nothing → ‹Message›, only when empty" in told
     assert f"{code}  email: ‹E-mail›, only when empty → nothing" in told
     assert "tooth" not in told
