@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from sqlalchemy import select
-from werkzeug.serving import make_server
 
 from leads.store.models import Action, Connection, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
-from sandbox_crm.app import create_app
-from sandbox_crm.store import Store
 from tests.cli.conftest import Frontdesk
 from tests.factory import make_connection, make_site, send
+from tests.sandbox import Sandbox, sandbox
 
 NAME = "Sandbox CRM"
 GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "mapping.md"
@@ -25,35 +22,22 @@ JANE = {"first_name": "Jane", "last_name": "Doe", "email": "jane@example.com", "
 
 
 @pytest.fixture(scope="module")
-def crm() -> Iterator[Store]:
-    """A sandbox CRM that answers at `crm.address`."""
-    store = Store()
-    server = make_server("127.0.0.1", 0, create_app(store, "sandbox-key"), threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    store.address = f"http://127.0.0.1:{server.server_port}"  # type: ignore[attr-defined]
-    yield store
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def crm() -> Iterator[Sandbox]:
+    with sandbox() as crm:
+        yield crm
 
 
 @pytest.fixture
-def site(database: Database, vault: Vault, crm: Store) -> Site:
+def site(database: Database, vault: Vault, crm: Sandbox) -> Site:
     site = make_site(database)
-    options = {"url": crm.address, "key": "sandbox-key"}  # type: ignore[attr-defined]
-    make_connection(database, vault, site, options)
+    make_connection(database, vault, site, crm.options)
     return site
 
 
-@pytest.fixture
-def frontdesk(frontdesk: Frontdesk, site: Site) -> Frontdesk:
-    """Which may call the CRM on this machine."""
-
-    def run(*arguments: str, **more: object) -> object:
-        return frontdesk(*arguments, allowed_private_hosts="127.0.0.1", **more)
-
-    return run  # type: ignore[return-value]
+@pytest.fixture(autouse=True)
+def _allowed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CRM is on this machine."""
+    monkeypatch.setenv("FRONTDESK_ALLOWED_PRIVATE_HOSTS", "127.0.0.1")
 
 
 def stored(database: Database) -> Connection:
@@ -138,7 +122,7 @@ def test_a_crm_that_cannot_be_asked_is_no_yes(frontdesk: Frontdesk, database: Da
 
 
 def test_a_dry_run_shows_the_requests_and_sends_nothing(
-    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site, crm: Store
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site, crm: Sandbox
 ) -> None:
     code = send(database, vault, site, **JANE, preferred_time="after five").reference
     told = frontdesk("connection", "dry-run", NAME, "--lead", code.lower()).stdout
@@ -155,5 +139,5 @@ def test_a_dry_run_shows_the_requests_and_sends_nothing(
         action = session.scalars(select(Action)).one()
     assert action.what == "details_revealed"
     assert vault.open(action.note_sealed, "action", "note", action.id) == code
-    assert crm.count() == (0, 0)
+    assert crm.store.count() == (0, 0)
     assert "gets no enquiry of a lead" in frontdesk("connection", "dry-run", NAME, "--lead", "AAA-AAA", code=1).stderr
