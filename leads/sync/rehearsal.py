@@ -53,8 +53,11 @@ def dry_run(vault: Vault, plan: Plan, connector: Connector, enquiry: Enquiry, *,
     Raises VaultError when it cannot be read, and DeliveryError when the connection has to sign in first.
     """
     item = replace(translate(vault, plan, enquiry).in_full(), remote_id=None)
-    if reveal:
-        return connector.draft(item)
+    return connector.draft(item) if reveal else masked_drafts(connector, item, plan)
+
+
+def masked_drafts(connector: Connector, item: Item, plan: Plan) -> list[Draft]:
+    """The requests for an item with everything personal masked."""
     try:
         return connector.draft(masked(item, plan))
     except Exception:  # noqa: BLE001 - a connector may take a phone number apart, and a mask is none
