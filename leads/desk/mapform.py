@@ -71,7 +71,7 @@ def _rule(row: Row) -> dict[str, Any]:
     if row.source == SAME_TEXT:
         return rule
     if lines := _lines(row):
-        pairs = (line.partition("=") for line in lines)
+        pairs = (line.partition(" = " if " = " in line else "=") for line in lines)
         rule["values"] = {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
     return rule | ({"otherwise": row.otherwise} if row.otherwise else {})
 

@@ -42,10 +42,13 @@ HEALTH = ("message", "page")  # minimum necessary: never in a mapping that nobod
 _NO_TEXT: dict[str, Any] = {"invalid": "This must be text; put yes, no and numbers in quotes."}
 _NO_FIELD = "Say which field of the CRM it is, in at most 200 characters."
 _TOO_LONG = "Keep this under 500 characters."
+_ONE_LINE = validate.Regexp(
+    r"[^\x00-\x1f\x7f-\x9f]*\Z", error="Write it in one line, without characters that cannot be seen."
+)
 
 
 def _text(*checks: Any, **more: Any) -> fields.String:
-    return fields.String(validate=checks, error_messages=_NO_TEXT, **more)
+    return fields.String(validate=[*checks, _ONE_LINE], error_messages=_NO_TEXT, **more)
 
 
 def label_of(ours: str) -> str:
@@ -63,7 +66,7 @@ class RuleSchema(Schema):
 
     to = fields.String(
         required=True,
-        validate=validate.Length(1, 200, error=_NO_FIELD),
+        validate=[validate.Length(1, 200, error=_NO_FIELD), _ONE_LINE],
         error_messages={**_NO_TEXT, "required": _NO_FIELD},
     )
     source = _text(

@@ -21,7 +21,7 @@ from leads.sync.remote_fields import Asked, ask_fields, examine, health_data
 from tests.fakes import FakeCrm
 
 FACTS = {"first_name": "Jane", "phone": "", "service": "Implants", "source": "website"}
-_TEXT = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=20)
+_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
 _RULE = st.fixed_dictionaries(
     {"write": st.sampled_from(WRITES)},
     optional={"otherwise": _TEXT, "values": st.dictionaries(_TEXT, _TEXT, max_size=3)},
@@ -78,7 +78,7 @@ def test_constants_values_and_fallbacks(rule: dict[str, Any], text: str | None) 
 
 
 @given(_plans())
-def test_a_plan_is_the_same_after_a_file_and_after_the_form(given_plan: dict[str, Any]) -> None:
+def test_a_plan_is_the_same_after_a_file(given_plan: dict[str, Any]) -> None:
     plan = load_plan(given_plan)
     assert plan.dump() == given_plan
     assert load_plan(yaml.safe_load(yaml.safe_dump(plan.dump(), sort_keys=False, allow_unicode=True))) == plan
@@ -89,7 +89,13 @@ def test_a_plan_is_the_same_after_a_file_and_after_the_form(given_plan: dict[str
 def test_the_form_gives_back_what_it_was_given() -> None:
     rules = [
         {"to": "source", "value": "web", "write": "always"},
-        {"to": "kind", "from": "service", "write": "when_empty", "values": {"Implants": "a = b"}, "otherwise": "none"},
+        {
+            "to": "kind",
+            "from": "service",
+            "write": "when_empty",
+            "values": {"Implants": "a = b", "2=1": "c"},
+            "otherwise": "none",
+        },
         {"to": "phone", "from": "phone", "write": "never"},
     ]
     plan = load_plan({"mapping": rules, "share": ["page"]})
@@ -133,6 +139,7 @@ def test_rules_are_told_by_the_place_where_the_form_shows_them() -> None:
         ("{mapping: [{to: a, from: email, value: x}], share: []}", "Rule 1 (a), our field: Give either a field"),
         ("{mapping: [{to: a, value: x, write: no}], share: []}", "Rule 1 (a), when it is written: This must be text"),
         ("{mapping: [{to: a, value: x, write: now}], share: []}", "Rule 1 (a), when it is written: Choose when_empty,"),
+        ('{mapping: [{to: a, value: "x\\x85"}], share: []}', "Rule 1 (a), text: Write it in one line"),
         ("{mapping: [{to: a, value: x, form: y}], share: []}", "Rule 1 (a), form: There is no such word in a rule."),
         (
             "{mapping: [{to: a, from: consent, values: {yes: given}}], share: []}",
