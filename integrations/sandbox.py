@@ -7,7 +7,19 @@ from typing import Any, ClassVar, cast
 
 from marshmallow import fields, validate
 
-from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, Result, Seen, Tier, record_id
+from integrations.core.base import (
+    Connector,
+    Draft,
+    Finding,
+    Item,
+    Options,
+    Pushed,
+    RemoteField,
+    Result,
+    Seen,
+    Tier,
+    record_id,
+)
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, TryLater
 from integrations.core.http import Answer, Http, raise_for_status
 
@@ -92,6 +104,12 @@ class Sandbox(Connector):
         homes = {str(row["id"]): row for row in held} | {str(row["external_id"]): row for row in held}
         found = [homes.get(item.remote_id or "") or homes.get(item.lead_id) for item in items]
         return [row and {name: _text(value) for name, value in row["properties"].items()} for row in found]
+
+    def remote_fields(self) -> list[RemoteField]:
+        """Of a contact."""
+        answer = self._call("GET", "/v1/fields")
+        raise_for_status(answer)
+        return [_field(row) for row in _rows(answer, "fields", "name", "label", "type", "required", "choices")]
 
     def draft(self, item: Item) -> list[Draft]:
         """A batch of one, of either kind."""
@@ -188,6 +206,11 @@ def _is_copy(item: Item, contact: Mapping[str, Any]) -> bool:
     same_email = bool(email) and email.casefold() == item.record.get("email", "").casefold()
     owner = contact["external_id"]
     return bool(owner == item.lead_id or (same_email and not owner))
+
+
+def _field(row: Mapping[str, Any]) -> RemoteField:
+    choices = {str(one["value"]): str(one["label"]) for one in row["choices"]}
+    return RemoteField(row["name"], row["label"], row["type"], choices, row["required"])
 
 
 def _text(value: object) -> str:

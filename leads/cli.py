@@ -19,6 +19,7 @@ from leads.commands.balance import balance
 from leads.commands.canary import canary
 from leads.commands.connection import connection
 from leads.commands.lead import lead
+from leads.commands.mapping import mapping, try_dry
 from leads.commands.office import CANNOT_OPEN, Office, as_json, fail, json_option
 from leads.commands.site import site
 from leads.commands.user import user
@@ -50,6 +51,8 @@ def main() -> None:
 
 for group in (site, connection, lead, user, alerts, balance, canary):
     main.add_command(group)
+connection.add_command(mapping)
+connection.add_command(try_dry)
 
 
 @main.command()

@@ -12,6 +12,7 @@ from flask import Blueprint, Response, abort, g, jsonify, request
 from marshmallow import Schema, ValidationError
 
 from sandbox_crm import schemas
+from sandbox_crm.fields import describe
 from sandbox_crm.house import house
 from sandbox_crm.store import Rejected, Written
 
@@ -61,6 +62,12 @@ def _key_trouble() -> Response | None:
 def me() -> Response:
     """Whether the key is valid."""
     return jsonify(account="Sandbox CRM")
+
+
+@api.get("/fields")
+def fields() -> Response:
+    """What a contact can hold."""
+    return jsonify(fields=describe())
 
 
 @api.post("/contacts/batch/upsert")

@@ -50,7 +50,7 @@ def add(
     office = Office()
     try:
         options = _ask(kind, _given(kind, typed, files), required=True)
-        _must_be_well(office.setup.try_out(kind, options), anyway)
+        must_be_well(office.setup.try_out(kind, options), anyway)
         made = office.setup.create(site_key, kind, name, options, unknown_callers)
     except SetupError as error:
         fail(str(error))
@@ -76,7 +76,7 @@ def list_connections(json_: bool) -> None:
 def test(name: str) -> None:
     """Ask the CRM whether all is as it should be. NAME: the connection's name or id."""
     office = Office()
-    _must_be_well(office.setup.test(find_connection(office, name).id), anyway=False)
+    must_be_well(office.setup.test(find_connection(office, name).id), anyway=False)
 
 
 @connection.command("pause")
@@ -120,7 +120,7 @@ def rotate(name: str, typed: list[str], files: list[str], anyway: bool) -> None:
     found = find_connection(office, name)
     try:
         given = _given(found.kind, typed, files) or _ask(found.kind, {}, required=False)
-        _must_be_well(office.setup.try_out(found.kind, office.setup.merged(found, given)), anyway)
+        must_be_well(office.setup.try_out(found.kind, office.setup.merged(found, given)), anyway)
         office.setup.replace(found.id, given)
     except SetupError as error:
         fail(str(error))
@@ -188,7 +188,8 @@ def _prompt(field: fields.Field[Any], name: str, required: bool) -> str:
     return answer
 
 
-def _must_be_well(findings: list[Finding], anyway: bool) -> None:
+def must_be_well(findings: list[Finding], anyway: bool) -> None:
+    """Print each finding. Ends the program when one is wrong and it is not to be done anyway."""
     for finding in findings:
         click.echo(("ok    " if finding.ok else "wrong ") + finding.sentence)
     if not anyway and not all(finding.ok for finding in findings):

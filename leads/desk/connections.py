@@ -16,6 +16,8 @@ from leads.desk.auth import admin_only
 from leads.desk.room import Room
 from leads.store.models import Connection, Site
 from leads.store.queries.lists import connection_actions, connection_counts, connections_in_use, sites
+from leads.sync.mapping import label_of
+from leads.sync.plan import plan_of, told
 from leads.sync.setup import SetupError
 
 _PLAINER = {"Missing data for required field.": "Please fill this in."}
@@ -60,7 +62,7 @@ def _add_changes(desk: Blueprint, room: Room) -> None:
     @desk.route("/connections/<uuid:connection_id>/options", methods=["GET", "POST"])
     @admin_only
     def connection_options(connection_id: UUID) -> ResponseReturnValue:
-        row = _existing(room, connection_id)
+        row = existing(room, connection_id)
         return _form(room, row.kind, row) if request.method == "GET" else _replace(room, row)
 
 
@@ -68,13 +70,13 @@ def _add_switches(desk: Blueprint, room: Room) -> None:
     @desk.post("/connections/<uuid:connection_id>/test")
     @admin_only
     def connection_test(connection_id: UUID) -> ResponseReturnValue:
-        _existing(room, connection_id)
+        existing(room, connection_id)
         return _page(room, connection_id, findings=room.setup().test(connection_id))
 
     @desk.post("/connections/<uuid:connection_id>/check-all")
     @admin_only
     def connection_check_all(connection_id: UUID) -> ResponseReturnValue:
-        row = _existing(room, connection_id)
+        row = existing(room, connection_id)
         number = words.enquiries(room.setup().check_all(row.id))
         flash(f"Looking at {number} in “{row.name}” again. The first page tells what is found.")
         return redirect(url_for("desk.connection", connection_id=row.id), 303)
@@ -82,7 +84,7 @@ def _add_switches(desk: Blueprint, room: Room) -> None:
     @desk.post("/connections/<uuid:connection_id>/<any(pause, resume):what>")
     @admin_only
     def connection_switch(connection_id: UUID, what: str) -> ResponseReturnValue:
-        row = _existing(room, connection_id)
+        row = existing(room, connection_id)
         if what == "pause":
             room.setup().pause(row.id)
             flash(f"“{row.name}” is paused. New enquiries are kept and wait.")
@@ -96,7 +98,7 @@ def _add_switches(desk: Blueprint, room: Room) -> None:
     @desk.route("/connections/<uuid:connection_id>/remove", methods=["GET", "POST"])
     @admin_only
     def connection_remove(connection_id: UUID) -> ResponseReturnValue:
-        row = _existing(room, connection_id)
+        row = existing(room, connection_id)
         if request.method == "GET":
             return _render(room, "desk/connection_remove.html", row)
         left = room.setup().remove(row.id)
@@ -105,7 +107,8 @@ def _add_switches(desk: Blueprint, room: Room) -> None:
         return redirect(url_for("desk.connections"), 303)
 
 
-def _existing(room: Room, connection_id: UUID) -> Connection:
+def existing(room: Room, connection_id: UUID) -> Connection:
+    """The connection of this id; else the page that there is none."""
     with room.database.read() as session:
         row = session.get(Connection, connection_id)
     if row is None or row.removed_at is not None:
@@ -114,10 +117,11 @@ def _existing(room: Room, connection_id: UUID) -> Connection:
 
 
 def _page(room: Room, connection_id: UUID, findings: Sequence[Finding] = ()) -> str:
-    return _render(room, "desk/connection.html", _existing(room, connection_id), findings=findings)
+    return _render(room, "desk/connection.html", existing(room, connection_id), findings=findings)
 
 
 def _render(room: Room, template: str, row: Connection, **more: Any) -> str:
+    ability = room.setup().ability(row)
     with room.database.read() as session:
         return render_template(
             template,
@@ -126,9 +130,25 @@ def _render(room: Room, template: str, row: Connection, **more: Any) -> str:
             site=session.get_one(Site, row.site_id),
             counts=connection_counts(session, row.id),
             actions=connection_actions(session, row.id),
-            connector=room.setup().ability(row),
+            connector=ability,
+            options=_shown(room, row) if ability else [],
+            rules=[told(rule) for rule in plan_of(row).rules] if ability else [],
+            shared=[label_of(name) for name in row.share],
+            note_of=lambda action: room.vault.open(action.note_sealed, "action", "note", action.id),
             **more,
         )
+
+
+def _shown(room: Room, row: Connection) -> list[tuple[str, str]]:
+    """The options that are no secret and that somebody has set, with their labels."""
+    usual = {option.name: option.value for option in forms.draw(row.kind)}
+    drawn = forms.draw(row.kind, room.setup().merged(row, {}))
+    chosen = [option for option in drawn if not option.secret and option.value not in ("", usual[option.name])]
+    return [(option.label, _in_words(option.value)) for option in chosen]
+
+
+def _in_words(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _form(room: Room, kind: str, row: Connection | None = None, **more: Any) -> str:

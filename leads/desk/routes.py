@@ -10,7 +10,22 @@ from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from leads.desk import account, actions, auth, balance, canary, connections, correct, home, leads, replay, users, words
+from leads.desk import (
+    account,
+    actions,
+    auth,
+    balance,
+    canary,
+    connections,
+    correct,
+    dry_run,
+    home,
+    leads,
+    mapping,
+    replay,
+    users,
+    words,
+)
 from leads.desk.room import Room
 from leads.store.people import name_of
 from leads.store.session import Database
@@ -32,7 +47,7 @@ def create_desk(database: Database, vault: Vault, limits: Limits) -> Blueprint:
     )
     room = Room(database, vault, limits)
     desk.before_request(auth.require_sign_in)
-    for part in (account, home, leads, actions, balance, canary, connections, correct, replay, users):
+    for part in (account, home, leads, actions, balance, canary, connections, correct, dry_run, mapping, replay, users):
         part.add_routes(desk, room)
     integrity = {file["file"]: file["integrity"] for file in json.loads(_VENDORED.read_text(encoding="utf-8"))}
 

@@ -101,6 +101,8 @@ ACTIONS = {
     "connection_resumed": "started it again",
     "connection_removed": "removed it",
     "connection_check_all": "had everything checked",
+    "mapping_changed": "changed what goes into it.",
+    "details_revealed": "looked at the details of",
     "drift_right": "said that it is right so in the CRM",
 }
 

@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Protocol, cast
 
 from integrations.core.base import EventKind, Item
 from integrations.core.errors import DeliveryError, Refused
-from integrations.core.registry import connector
-from leads.store.models import Connection, Event
+from leads.store.models import Connection, Event, Lead, Site
 from leads.store.outbox import Claimed
 from leads.store.people import PERSON_FIELDS, person_of
 from leads.store.vault import Vault
 from leads.sync import mapping
 from leads.sync.calls import log_bug
+from leads.sync.plan import Plan, plan_of
 
 TITLES = {"consultation_request": "Consultation request", "call_click": "Tapped “Call us”"}
-# Minimum necessary: the free-text message and the page are health data, so they go only where a person mapped them.
-DEFAULT_SHARE = ["preferred_time", "preferred_contact", "service", "reference", "site", "source", "consent"]
 
 
-def build(vault: Vault, connection: Connection, claimed: Claimed) -> Item:
-    """Translate. Raises VaultError when the data cannot be decrypted."""
-    event, lead = claimed.event, claimed.lead
-    answers = _details(vault, claimed)
-    facts = {**answers, **_facts(claimed)}
+class Enquiry(Protocol):
+    """What is to be told to a CRM, claimed or only looked at. remote_id: the person's record there, if it is known."""
+
+    @property
+    def event(self) -> Event: ...
+    @property
+    def lead(self) -> Lead: ...
+    @property
+    def site(self) -> Site: ...
+    @property
+    def remote_id(self) -> str | None: ...
+
+
+def build(vault: Vault, connection: Connection, enquiry: Enquiry) -> Item:
+    """Translate as the connection is set. Raises VaultError when the data cannot be decrypted."""
+    return translate(vault, plan_of(connection), enquiry)
+
+
+def translate(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item:
+    """Translate as this plan says, which need not be in use. Raises as above."""
+    event, lead = enquiry.event, enquiry.lead
+    answers = _details(vault, event)
+    facts = {**answers.get("attribution", {}), **answers, **_facts(enquiry)}
     may_be_named = lead.known and lead.shareable
     person = person_of(vault, lead) if may_be_named else _caller(lead.code)
-    rules = rules_of(connection)
-    differing = _differing(answers, person, mapping.mapped(rules)) if may_be_named else {}
-    always, when_empty = mapping.apply(rules, {**facts, **dict.fromkeys(PERSON_FIELDS, ""), **_named(person)})
+    differing = _differing(answers, person, mapping.mapped(plan.rules)) if may_be_named else {}
+    always, when_empty = mapping.apply(plan.rules, {**facts, **dict.fromkeys(PERSON_FIELDS, ""), **_named(person)})
     return Item(
         lead_id=str(lead.id),
         event_id=str(event.id),
@@ -38,8 +53,8 @@ def build(vault: Vault, connection: Connection, claimed: Claimed) -> Item:
         title=TITLES[event.kind],
         record=always,
         fill=when_empty,
-        activity={name: str(facts[name]) for name in connection.share if facts.get(name)} | differing,
-        remote_id=claimed.remote_id,
+        activity={name: str(facts[name]) for name in plan.share if facts.get(name)} | differing,
+        remote_id=enquiry.remote_id,
     )
 
 
@@ -60,11 +75,6 @@ def _caller(code: str) -> dict[str, str]:
     return {"first_name": "Caller", "last_name": code}
 
 
-def rules_of(connection: Connection) -> Sequence[mapping.Rule]:
-    """The mapping of a connection."""
-    return mapping.default_rules(connector(connection.kind)) if connection.mapping is None else connection.mapping
-
-
 def _named(person: Mapping[str, str]) -> dict[str, str]:
     whole = " ".join(text for name in ("first_name", "last_name") if (text := person.get(name)))
     return {**person, "full_name": whole}
@@ -77,16 +87,16 @@ def _differing(answers: Mapping[str, Any], person: Mapping[str, str], fields: Co
     return {f"{name}_given": value for name, value in given.items() if value != person.get(name)}
 
 
-def _details(vault: Vault, claimed: Claimed) -> dict[str, Any]:
-    answers: dict[str, Any] = vault.open(claimed.event.answers_sealed, "event", "answers", claimed.event.id)
+def _details(vault: Vault, event: Event) -> dict[str, Any]:
+    answers: dict[str, Any] = vault.open(event.answers_sealed, "event", "answers", event.id)
     return answers
 
 
-def _facts(claimed: Claimed) -> dict[str, str]:
-    event = claimed.event
+def _facts(enquiry: Enquiry) -> dict[str, str]:
+    event = enquiry.event
     return {
-        "reference": claimed.lead.code,
-        "site": claimed.site.name,
+        "reference": enquiry.lead.code,
+        "site": enquiry.site.name,
         "source": event.source,
         "consent": _consent(event),
     }

@@ -23,6 +23,7 @@ SOURCES = {
     "full_name": "Full name",
     "email": "E-mail",
     "phone": "Phone",
+    "phone_typed": "Phone, as typed",
     "reference": "Reference code",
     "site": "Website",
     "source": "Where it came from (form, call click, plugin)",
@@ -30,29 +31,61 @@ SOURCES = {
     "preferred_time": "Preferred time",
     "preferred_contact": "Preferred way of contact",
     "consent": "Consent",
+    "utm_source": "Campaign: source (utm_source)",
+    "utm_medium": "Campaign: medium (utm_medium)",
+    "utm_campaign": "Campaign: name (utm_campaign)",
     "page": "Page (may tell of a treatment)",
     "message": "Message (health data)",
 }
 HEALTH = ("message", "page")  # minimum necessary: never in a mapping that nobody chose
 
+_NO_TEXT: dict[str, Any] = {"invalid": "This must be text; put yes, no and numbers in quotes."}
+_NO_FIELD = "Say which field of the CRM it is, in at most 200 characters."
+_TOO_LONG = "Keep this under 500 characters."
+_ONE_LINE = validate.Regexp(
+    r"[^\x00-\x1f\x7f-\x9f]*\Z", error="Write it in one line, without characters that cannot be seen."
+)
+
+
+def _text(*checks: Any, **more: Any) -> fields.String:
+    return fields.String(validate=[*checks, _ONE_LINE], error_messages=_NO_TEXT, **more)
+
+
+def label_of(ours: str) -> str:
+    """What a field of ours is called, in a few words."""
+    return SOURCES.get(ours, ours).partition(" (")[0]
+
 
 class RuleSchema(Schema):
     """One rule."""
 
+    error_messages = {"unknown": "There is no such word in a rule.", "type": "Each rule is a list of words."}  # noqa: RUF012 - marshmallow's own way
+
     class Meta:
         unknown = RAISE
 
-    to = fields.String(required=True, validate=validate.Length(1, 200))
-    source = fields.String(data_key="from", validate=validate.OneOf(sorted(SOURCES)))
-    value = fields.String(validate=validate.Length(1, 500))
-    write = fields.String(load_default="when_empty", validate=validate.OneOf(WRITES))
-    values = fields.Dict(keys=fields.String(), values=fields.String(validate=validate.Length(max=500)))
-    otherwise = fields.String(validate=validate.Length(max=500))
+    to = fields.String(
+        required=True,
+        validate=[validate.Length(1, 200, error=_NO_FIELD), _ONE_LINE],
+        error_messages={**_NO_TEXT, "required": _NO_FIELD},
+    )
+    source = _text(
+        validate.OneOf(SOURCES, error=f"We have no such field. We have: {', '.join(SOURCES)}."), data_key="from"
+    )
+    value = _text(validate.Length(1, 500, error="Give the text that it always gets, in at most 500 characters."))
+    write = _text(validate.OneOf(WRITES, error="Choose when_empty, always or never."), load_default="when_empty")
+    words = fields.Dict(  # a field called `values` would be dumped as the method of the dictionary
+        data_key="values",
+        keys=_text(),
+        values=_text(validate.Length(max=500, error=_TOO_LONG)),
+        error_messages={"invalid": "Give one line for each of our texts, with theirs."},
+    )
+    otherwise = _text(validate.Length(max=500, error=_TOO_LONG))
 
     @validates_schema
     def _has_one_source(self, data: Mapping[str, Any], **kwargs: Any) -> None:
         if ("source" in data) == ("value" in data):
-            raise ValidationError("Give either `from` or `value`.", "from")
+            raise ValidationError("Give either a field of ours or a text that is always the same.", "from")
 
 
 def default_rules(connector: type[Connector]) -> list[dict[str, Any]]:
@@ -68,10 +101,12 @@ def default_rules(connector: type[Connector]) -> list[dict[str, Any]]:
 
 def load_rules(given: object) -> list[dict[str, Any]]:
     """Validate rules from a file or a form. Raises ValidationError: place → sentences."""
-    rules = RuleSchema(many=True).load(given)  # type: ignore[arg-type]  # whatever it is, the schema says so
+    if not isinstance(given, list):
+        raise ValidationError({"mapping": ["This must be a list of rules."]})
+    rules = RuleSchema(many=True).load(given)
     names = [rule["to"] for rule in rules]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValidationError({"to": [f"{name} is written by two rules." for name in twice]})
+    if again := [place for place, name in enumerate(names) if name in names[:place]]:
+        raise ValidationError({place: {"to": ["An earlier rule writes it already."]} for place in again})
     dumped: list[dict[str, Any]] = RuleSchema(many=True).dump(rules)
     return dumped
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -22,8 +22,7 @@ from leads.store.sites import find_site
 from leads.store.staff import record
 from leads.store.vault import Vault
 from leads.sync.connect import Limits, build_connector
-from leads.sync.item import DEFAULT_SHARE
-from leads.sync.mapping import default_rules
+from leads.sync.plan import Plan, changes, default_plan, plan_of
 
 
 class SetupError(ValueError):
@@ -51,7 +50,7 @@ class Setup:
         self, site_key: str, kind: str, name: str, typed: Mapping[str, Any], unknown_callers: str = "record"
     ) -> Connection:
         """Store a connection; a site's first one also gets what came before it. Raises SetupError."""
-        connector, options = _class_of(kind), load_options(kind, typed)
+        connector, options, plan = _class_of(kind), load_options(kind, typed), default_plan(kind)
         with self.database.write() as session:
             site, now = find_site(session, site_key), self.database.now(session)
             if site is None:
@@ -62,8 +61,8 @@ class Setup:
                 kind=kind,
                 name=name.strip()[:100] or connector.label,
                 fields=dict(connector.fields),
-                mapping=default_rules(connector),
-                share=list(DEFAULT_SHARE),
+                mapping=plan.rules,
+                share=plan.share,
                 unknown_callers=unknown_callers,
                 pace=connector.pace,
                 state="working",
@@ -100,6 +99,28 @@ class Setup:
             self._record(session, connection, "connection_replaced")
             self.database.nudge(session)
         return connection
+
+    def remap(self, connection_id: UUID, plan: Plan, seen: str | None = None) -> None:
+        """Write by this plan from now on, and start the connection again unless staff paused it.
+
+        seen: the mark of the plan that somebody began to change. Raises SetupError when it is not in use any more.
+        """
+        with self.database.write() as session:
+            connection = session.get_one(Connection, connection_id, with_for_update=True)
+            before, now = plan_of(connection), self.database.now(session)
+            if seen not in (None, before.mark()):
+                raise SetupError("Somebody else has changed this meanwhile. Here is how it stands now.")
+            connection.mapping, connection.share = plan.rules, plan.share
+            if connection.state != "paused":
+                outbox.resume(session, connection, now)
+            self._record(session, connection, "mapping_changed", " ".join(changes(before, plan)))
+            self.database.nudge(session)
+
+    def revealed(self, connection_id: UUID, codes: Iterable[str]) -> None:
+        """Write down that the details of these leads were looked at. codes: their reference codes."""
+        with self.database.write() as session:
+            connection = session.get_one(Connection, connection_id)
+            self._record(session, connection, "details_revealed", ", ".join(codes))
 
     def pause(self, connection_id: UUID) -> None:
         """Stop sending until somebody resumes it."""
@@ -148,8 +169,9 @@ class Setup:
         options: dict[str, Any] = self.vault.open(connection.options_sealed, "connection", "options", connection.id)
         return options
 
-    def _record(self, session: Session, connection: Connection, what: str) -> None:
-        record(session, self.by, what, self.database.now(session), connection_id=connection.id)
+    def _record(self, session: Session, connection: Connection, what: str, note: str = "") -> None:
+        now = self.database.now(session)
+        record(session, self.by, what, now, connection_id=connection.id, vault=self.vault, note=note)
 
 
 def connections(session: Session) -> list[Connection]:

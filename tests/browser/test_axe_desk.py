@@ -107,7 +107,8 @@ def _fill(database: Database, vault: Vault, site: Site) -> list[str]:
         replay = start_replay(session, Chosen("refused"), "anna", database.now(session))
     leads = [f"/desk/leads/{lead_of(database, event.event_id)}" for event in events]
     replays = ["/desk/replays", f"/desk/replays/{replay.id}"]
-    return [*leads, *replays, f"/desk/connections/{connection.id}", f"/desk/connections/{connection.id}/options"]
+    parts = ("", "/options", "/mapping", "/dry-run")
+    return [*leads, *replays, *(f"/desk/connections/{connection.id}{part}" for part in parts)]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -135,6 +136,36 @@ def test_axe_finds_nothing(
             for summary in page.locator("summary").all():
                 summary.click()
             faults += _examine(page, f"{path} {width}")
+    assert faults == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_mapping_is_changed_without_scripts_and_nothing_is_found_on_the_way(
+    browser: Browser, address: str, database: Database, vault: Vault, site: Site, scheme: str
+) -> None:
+    """The CRM cannot be asked here, so its fields are typed. Scripts are off for the page, not for axe-core."""
+    connection = make_connection(database, vault, site, share=[])
+    send(database, vault, site, **JANE, message="My tooth")
+    page = _page(browser, address, color_scheme=scheme, viewport={"width": 360, "height": 800})
+    page.route("**/desk/static/**/*.js", lambda route: route.abort())
+    page.goto(f"/desk/connections/{connection.id}/mapping")
+    page.get_by_role("button", name="Add a rule").click()
+    rule = page.get_by_role("group", name="Rule 6", exact=True)
+    expect(rule.get_by_label("Our field")).to_be_in_viewport()
+    rule.get_by_label("Our field").select_option("Message (health data)")
+    page.get_by_role("button", name="Show what would change").click()
+    expect(page.get_by_role("alert")).to_contain_text("Rule 6, field of the CRM")
+    faults = _examine(page, "with a mistake")
+    rule.get_by_label("Field of the CRM").fill("notes")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="What would change in Sandbox CRM")).to_be_visible()
+    expect(page.get_by_text("Message into the field notes")).to_be_visible()
+    faults += _examine(page, "preview")
+    page.get_by_role("button", name="Show the details").click()
+    faults += _examine(page, "revealed")
+    page.get_by_role("button", name="Save all the same").click()
+    expect(page.get_by_text("Message → notes, only when empty").first).to_be_visible()
     assert faults == []
     page.context.close()
 
