@@ -66,6 +66,7 @@ def test_every_enquiry_is_there_once(kind: str, tmp_path: Path, database_url: st
         if clinic.connector.tier == "C":
             clinic.see_to_what_broke_off()
         wait_for(lambda: len(crm.people()) == PEOPLE + STRANGERS, 30)
+        assert crm.bugs == []
         _assert_once(crm, sent)
         assert clinic.states() == {clinic.proof: len(posts)}
         print(f"{kind}: {len(crm.calls)} calls, {time.monotonic() - began:.1f} s")
