@@ -89,6 +89,7 @@ def _broken(kind: str, at: int, wrong: Wrong) -> Iterator[tuple[PretendCrm, Wire
         wire = Wire(crm, at, wrong)
         crm.reply = wire.reply  # type: ignore[method-assign]  # that is the wire
         yield crm, wire, connector
+        assert crm.bugs == []
 
 
 @pytest.mark.parametrize("name", WRONGS)

@@ -64,6 +64,7 @@ class PretendCrm:
         """late: seconds after which a late answer comes."""
         self.dice, self.late, self.faults_rate = random.Random(seed), late, 0.0
         self.calls: list[tuple[str, str, int]] = []  # method, path, status: for a test that fails
+        self.bugs: list[Exception] = []  # of its own; to the other side each is a connection that breaks off
         self.lock = threading.Lock()
         self.server = _Server(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -98,8 +99,15 @@ class PretendCrm:
 
     def reply(self, request: Request) -> tuple[Reply | None, float]:
         """The answer and after how many seconds it comes; no answer: the connection is cut."""
+        try:
+            return self._reply(request)
+        except Exception as error:
+            self.bugs.append(error)
+            raise
+
+    def _reply(self, request: Request) -> tuple[Reply | None, float]:
         with self.lock:
-            wrong = self.dice.choice(self._wrong()) if self.dice.random() < self.faults_rate else None
+            wrong = self.dice.choice(self._ways_to_fail()) if self.dice.random() < self.faults_rate else None
             if callable(wrong):
                 return wrong(), 0
             if wrong == CUT_BEFORE:
@@ -107,7 +115,7 @@ class PretendCrm:
             reply = self.answer(request)
         return (None, 0) if wrong == CUT_AFTER else (reply, self.late if wrong == LATE else 0)
 
-    def _wrong(self) -> list[Fault | str]:
+    def _ways_to_fail(self) -> list[Fault | str]:
         return [*self.faults(), CUT_BEFORE, CUT_AFTER, LATE]
 
 

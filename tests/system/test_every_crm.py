@@ -43,7 +43,7 @@ def zygote() -> Iterator[Zygote]:
         yield opened
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("kind", TURNS)
 def test_every_enquiry_is_there_once(kind: str, tmp_path: Path, database_url: str, zygote: Zygote) -> None:
@@ -66,6 +66,7 @@ def test_every_enquiry_is_there_once(kind: str, tmp_path: Path, database_url: st
         if clinic.connector.tier == "C":
             clinic.see_to_what_broke_off()
         wait_for(lambda: len(crm.people()) == PEOPLE + STRANGERS, 30)
+        assert crm.bugs == []
         _assert_once(crm, sent)
         assert clinic.states() == {clinic.proof: len(posts)}
         print(f"{kind}: {len(crm.calls)} calls, {time.monotonic() - began:.1f} s")
@@ -102,9 +103,9 @@ class Clinic:
 
     def wait(self, what: Callable[[], bool], why: str) -> None:
         """Staff press “Resume” rather than wait for the next probe."""
-        until = time.monotonic() + 60
+        until = time.monotonic() + 150
         while not what():
-            assert time.monotonic() < until, f"not within a minute: {why}; {self.states()}, {self.crm.calls[-20:]}"
+            assert time.monotonic() < until, f"not in time: {why}; {self.states()}, {self.crm.calls[-20:]}"
             with self.programs.database.read() as session:
                 row = session.get_one(Connection, self.connection_id)
             if row.state == "failing" or row.wait_until:
