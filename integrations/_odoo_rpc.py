@@ -106,7 +106,7 @@ class Rpc:
         answer = self._http.request("GET", f"{self.address}/web/version")
         if answer.status >= 500 or answer.status == 429:
             raise_for_status(answer)
-        return answer.status == 200 and _major(_json(answer)) >= 19
+        return answer.status == 200 and _major(answer) >= 19
 
     @cached_property
     def _user(self) -> int:
@@ -164,11 +164,13 @@ def _json(answer: Answer) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _major(body: Mapping[str, Any]) -> int:
-    """19 of 19.0, and of saas~19.1."""
-    info = body.get("version_info")
-    first = str(info[0]) if isinstance(info, list) and info else ""
-    digits = first.removeprefix("saas~").partition(".")[0]
+def _major(answer: Answer) -> int:
+    """19 of 19.0, and of saas~19.1. Raises `answer.doubt` when the answer is none of Odoo's."""
+    body = answer.json()
+    info = body.get("version_info") if isinstance(body, dict) else None
+    if not isinstance(info, list) or not info:
+        raise answer.doubt("unreadable", "Odoo sent an answer that cannot be read.")
+    digits = str(info[0]).removeprefix("saas~").partition(".")[0]
     return int(digits) if digits.isdecimal() else 0
 
 
