@@ -20,14 +20,14 @@ from tests.pretend.odoo import PretendOdoo
 
 @pytest.fixture(params=[16, 19])
 def crm(request: pytest.FixtureRequest) -> Iterator[PretendOdoo]:
-    with PretendOdoo(late=0.4, version=request.param) as server:
+    with PretendOdoo(late=1.3, version=request.param) as server:
         assert isinstance(server, PretendOdoo)
         yield server
 
 
-def _odoo(crm: PretendOdoo, **options: Any) -> Odoo:
+def _odoo(crm: PretendOdoo, deadline: float = 20, **options: Any) -> Odoo:
     settings = Odoo.options().load(crm.settings() | options)
-    return Odoo(settings, Http(allowed_private_hosts=frozenset({"127.0.0.1"}), deadline=0.3))
+    return Odoo(settings, Http(allowed_private_hosts=frozenset({"127.0.0.1"}), deadline=deadline))
 
 
 def _person(number: int, event: int = 0) -> Item:
@@ -44,7 +44,7 @@ def _until_all_is_in(crm: PretendOdoo, items: Sequence[Item]) -> dict[str, str]:
     for _ in range(200):
         try:
             batch = left[:7]
-            answers = _odoo(crm).push(batch)
+            answers = _odoo(crm, deadline=1).push(batch)
         except (TryLater, Throttled, Unknown):
             continue
         numbers |= {one.lead_id: got.remote_id for one, got in zip(batch, answers, strict=True) if _in(got)}

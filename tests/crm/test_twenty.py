@@ -19,14 +19,14 @@ from tests.pretend.twenty import PretendTwenty
 
 @pytest.fixture(params=[True, False], ids=["since 1.17", "before"])
 def crm(request: pytest.FixtureRequest) -> Iterator[PretendTwenty]:
-    with PretendTwenty(late=0.4, morphed=request.param) as server:
+    with PretendTwenty(late=1.3, morphed=request.param) as server:
         assert isinstance(server, PretendTwenty)
         yield server
 
 
-def _twenty(crm: PretendTwenty, **options: Any) -> Twenty:
+def _twenty(crm: PretendTwenty, deadline: float = 20, **options: Any) -> Twenty:
     settings = Twenty.options().load(crm.settings() | options)
-    return Twenty(settings, Http(allowed_private_hosts=frozenset({"127.0.0.1"}), deadline=0.3))
+    return Twenty(settings, Http(allowed_private_hosts=frozenset({"127.0.0.1"}), deadline=deadline))
 
 
 def _person(number: int, event: int = 0) -> Item:
@@ -43,7 +43,7 @@ def _until_all_is_in(crm: PretendTwenty, items: Sequence[Item]) -> dict[str, str
     for _ in range(300):
         batch = left[:7]
         try:
-            answers = _twenty(crm).push(batch)
+            answers = _twenty(crm, deadline=1).push(batch)
         except (TryLater, Throttled, Unknown):
             continue
         pairs = list(zip(batch, answers, strict=True))
