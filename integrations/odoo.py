@@ -11,20 +11,9 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, validate
 
-from integrations._odoo import (
-    ACTIVITY,
-    LEAD,
-    MESSAGE,
-    MODULE,
-    TYPES,
-    activity_row,
-    base,
-    lead_key,
-    lead_row,
-    remote_field,
-    values,
-)
+from integrations._odoo import ACTIVITY, LEAD, TYPES, activity_row, lead_row, remote_field, values
 from integrations._odoo_load import RIGHTS, Verdict, arguments, load, may
+from integrations._odoo_read import by_key, homes, leads, told_of
 from integrations._odoo_rpc import NO_CRM, SERVER_ERROR, Rpc
 from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, RemoteField, Result, Seen
 from integrations.core.errors import DeliveryError, Refused
@@ -107,7 +96,7 @@ class Odoo(Connector):
         return self._types() or [Finding(True, _WELL if may(self._rpc, "unlink") else f"{_WELL} {_NO_DELETING}")]
 
     def _types(self) -> list[Finding]:
-        missing = [name for name in sorted(TYPES.values()) if not self._by_key(*name.split("."))]
+        missing = [name for name in sorted(TYPES.values()) if not by_key(self._rpc, *name.split("."))]
         hint = "An administrator can bring it back: Apps, Discuss, Upgrade."
         return [Finding(False, f"Odoo lacks its own activity type {name}. {hint}") for name in missing]
 
@@ -125,19 +114,17 @@ class Odoo(Connector):
 
     def find(self, items: Sequence[Item]) -> list[Seen | None]:
         """A lead counts only with the event on it, be it still to do or done."""
-        homes = self._homes(items)
-        leads = self._read(homes, [name for item in items for name in item.record])
-        wanted = {item.event_id: lead for item, lead in zip(items, homes, strict=True) if lead in leads}
-        there = self._there(ACTIVITY, "note", "res_model", wanted)
-        done = {event: lead for event, lead in wanted.items() if event not in there}
-        there |= self._there(MESSAGE, "body", "model", done)
-        return [self._seen(item, leads[wanted[item.event_id]]) if item.event_id in there else None for item in items]
+        ids = homes(self._rpc, items)
+        held = leads(self._rpc, ids, [name for item in items for name in item.record])
+        wanted = {item.event_id: one for item, one in zip(items, ids, strict=True) if one in held}
+        there = told_of(self._rpc, wanted)
+        return [self._seen(item, held[wanted[item.event_id]]) if item.event_id in there else None for item in items]
 
     def current(self, items: Sequence[Item]) -> list[Mapping[str, str] | None]:
         """What the leads hold now."""
-        homes, mapped = self._homes(items), [list(item.in_full().record) for item in items]
-        leads = self._read(homes, [name for names in mapped for name in names])
-        return [values(leads[one], names) if one in leads else None for one, names in zip(homes, mapped, strict=True)]
+        ids, mapped = homes(self._rpc, items), [list(item.in_full().record) for item in items]
+        held = leads(self._rpc, ids, [name for names in mapped for name in names])
+        return [values(held[one], names) if one in held else None for one, names in zip(ids, mapped, strict=True)]
 
     def remote_fields(self) -> list[RemoteField]:
         """What a lead has and may be written."""
@@ -148,51 +135,9 @@ class Odoo(Connector):
 
     def erase(self, remote_ids: Sequence[str]) -> None:
         """Odoo deletes a lead's activities and messages with it."""
-        there = [int(one) for one in self._read(remote_ids, [])]
+        there = [int(one) for one in leads(self._rpc, remote_ids, [])]
         if there:
             self._rpc.call(LEAD, "unlink", ids=there)
-
-    def _homes(self, items: Sequence[Item]) -> list[str]:
-        """The record that we know, else the one with our External ID; "" where there is none."""
-        return [item.remote_id or self._by_key(MODULE, lead_key(item.lead_id)) for item in items]
-
-    def _by_key(self, module: str, name: str) -> str:
-        """The record with this External ID. Only administrators may search among those, but everybody may ask for one;
-        Odoo answers with an error when there is none."""
-        reply = self._rpc.ask("ir.model.data", "check_object_reference", module=module, xml_id=name, reads=True)
-        if reply.fault and reply.fault.name == "builtins.ValueError" and name in reply.fault.message:
-            return ""
-        if not reply.ok:
-            raise reply.error()
-        if not isinstance(reply.result, list) or len(reply.result) != 2:
-            raise reply.answer.doubt("unreadable", "Odoo sent an answer that cannot be read.")
-        return str(reply.result[1] or "")
-
-    def _read(self, ids: Sequence[str], mapped: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-        """The leads that are still there, archived ones as well."""
-        wanted = sorted({int(one) for one in ids if one.isdecimal()})
-        if not wanted:
-            return {}
-        names = list(dict.fromkeys(["id", *map(base, mapped)]))
-        return {str(row["id"]): row for row in self._search(LEAD, [["id", "in", wanted]], names)}
-
-    def _there(self, model: str, text: str, place: str, wanted: Mapping[str, str]) -> set[str]:
-        """Which of these events the lead where they belong tells of: in its activities, or in its messages."""
-        if not wanted:
-            return set()
-        told = [[text, "ilike", event] for event in wanted]
-        leads = sorted({int(lead) for lead in wanted.values()})
-        domain = [[place, "=", LEAD], ["res_id", "in", leads], *["|"] * (len(told) - 1), *told]
-        said = [(str(row.get("res_id")), str(row.get(text))) for row in self._search(model, domain, ["res_id", text])]
-        return {event for event, lead in wanted.items() if any(one == lead and event in what for one, what in said)}
-
-    def _search(self, model: str, domain: list[Any], names: list[str]) -> list[dict[str, Any]]:
-        reply = self._rpc.ask(model, "search_read", domain=domain, fields=names, reads=True)
-        if not reply.ok:
-            raise reply.error()
-        if not isinstance(reply.result, list) or not all(isinstance(row, dict) for row in reply.result):
-            raise reply.answer.doubt("unreadable", "Odoo sent an answer that cannot be read.")
-        return reply.result
 
     def _result(self, lead: Verdict, event: Verdict | None) -> Result:
         if not isinstance(lead, str):
