@@ -1,0 +1,63 @@
+"""Reading back from Odoo: by External ID, and by the text of activities and messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from integrations._odoo import ACTIVITY, LEAD, MESSAGE, MODULE, base, lead_key
+from integrations._odoo_rpc import Rpc
+from integrations.core.base import Item
+
+
+def homes(rpc: Rpc, items: Sequence[Item]) -> list[str]:
+    """The record that we know, else the one with our External ID; "" where there is none."""
+    return [item.remote_id or by_key(rpc, MODULE, lead_key(item.lead_id)) for item in items]
+
+
+def by_key(rpc: Rpc, module: str, name: str) -> str:
+    """The record with this External ID. Only administrators may search among those (odoo/odoo#69120), but everybody may
+    ask for one; Odoo answers with an error when there is none."""
+    reply = rpc.ask("ir.model.data", "check_object_reference", module=module, xml_id=name, reads=True)
+    if reply.fault and reply.fault.name == "builtins.ValueError" and name in reply.fault.message:
+        return ""
+    if not reply.ok:
+        raise reply.error()
+    if not isinstance(reply.result, list) or len(reply.result) != 2:
+        raise reply.answer.doubt("unreadable", "Odoo sent an answer that cannot be read.")
+    return str(reply.result[1] or "")
+
+
+def leads(rpc: Rpc, ids: Sequence[str], mapped: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """The leads that are still there, archived ones as well. mapped: the columns that we write."""
+    wanted = sorted({int(one) for one in ids if one.isdecimal()})
+    if not wanted:
+        return {}
+    names = list(dict.fromkeys(["id", *map(base, mapped)]))
+    return {str(row["id"]): row for row in _search(rpc, LEAD, [["id", "in", wanted]], names)}
+
+
+def told_of(rpc: Rpc, wanted: Mapping[str, str]) -> set[str]:
+    """Which of these events stand on the lead where they belong. Those that staff have dealt with may be messages."""
+    there = _told_in(rpc, ACTIVITY, "note", "res_model", wanted)
+    rest = {event: lead for event, lead in wanted.items() if event not in there}
+    return there | _told_in(rpc, MESSAGE, "body", "model", rest)
+
+
+def _told_in(rpc: Rpc, model: str, text: str, place: str, wanted: Mapping[str, str]) -> set[str]:
+    if not wanted:
+        return set()
+    told = [[text, "ilike", event] for event in wanted]
+    numbers = sorted({int(lead) for lead in wanted.values()})
+    domain = [[place, "=", LEAD], ["res_id", "in", numbers], *["|"] * (len(told) - 1), *told]
+    said = [(str(row.get("res_id")), str(row.get(text))) for row in _search(rpc, model, domain, ["res_id", text])]
+    return {event for event, lead in wanted.items() if any(one == lead and event in what for one, what in said)}
+
+
+def _search(rpc: Rpc, model: str, domain: list[Any], names: list[str]) -> list[dict[str, Any]]:
+    reply = rpc.ask(model, "search_read", domain=domain, fields=names, reads=True)
+    if not reply.ok:
+        raise reply.error()
+    if not isinstance(reply.result, list) or not all(isinstance(row, dict) for row in reply.result):
+        raise reply.answer.doubt("unreadable", "Odoo sent an answer that cannot be read.")
+    return reply.result
