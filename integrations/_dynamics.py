@@ -56,10 +56,29 @@ def activity(item: Item, place: str) -> Row:
     """The event, as a task or as an incoming call. place: the person's record."""
     lines = [f"{item.occurred_at:%Y-%m-%d %H:%M} UTC"]
     lines += [f"{name.replace('_', ' ').capitalize()}: {value}" for name, value in item.activity.items()]
-    kind, whose = TABLES[item.kind].removesuffix("s"), "contact" if is_contact(place) else "lead"
     row: Row = {"subject": item.title, "description": "\n".join(lines), "scheduledstart": item.occurred_at.isoformat()}
-    row |= {"directioncode": False} if kind == "phonecall" else {}
-    return row | {f"regardingobjectid_{whose}_{kind}@odata.bind": f"/{lead_path(place)}"}
+    row |= {"directioncode": False} if item.kind == "call_click" else {}
+    return row | {f"{_link(item, 'contact' if is_contact(place) else 'lead')}@odata.bind": f"/{lead_path(place)}"}
+
+
+def with_person(item: Item) -> dict[str, str]:
+    """The parameters that show an event together with the person it stands on."""
+    lead, contact = f"$select={names_of(['leadid', *item.record])}", "$select=contactid"
+    return {"$select": "activityid", "$expand": f"{_link(item, 'lead')}({lead}),{_link(item, 'contact')}({contact})"}
+
+
+def person_of(item: Item, event: Row) -> tuple[str | None, Row]:
+    """The place of that person and their record; None when it stands on nobody."""
+    lead, contact = event.get(_link(item, "lead")) or {}, event.get(_link(item, "contact")) or {}
+    if found := number(lead.get("leadid")):
+        return found, lead
+    found = number(contact.get("contactid"))
+    return (f"contacts({found})" if found else None), contact
+
+
+def _link(item: Item, whose: str) -> str:
+    """The name of the way from an event to whom it is about."""
+    return f"regardingobjectid_{whose}_{TABLES[item.kind].removesuffix('s')}"
 
 
 def names_of(names: Iterable[str]) -> str:

@@ -30,11 +30,13 @@ from integrations._dynamics import (
     lead_path,
     names_of,
     number,
+    person_of,
     remote_fields,
     row_in,
     search,
     text,
     verdict,
+    with_person,
 )
 from integrations._dynamics_setup import DynamicsOptions, missing_rights, rights_of, sign_in
 from integrations.core.base import (
@@ -54,7 +56,6 @@ from integrations.core.oauth import OAuth
 
 _ODATA = {"Accept": "application/json", "OData-Version": "4.0", "OData-MaxVersion": "4.0"}
 _SHOWN = {"Prefer": "return=representation"}
-_LINKS = {"Prefer": 'odata.include-annotations="Microsoft.Dynamics.CRM.lookuplogicalname"'}
 _WITH_RULES = {"MSCRM.SuppressDuplicateDetection": "false"}  # otherwise the API passes the duplicate rules by
 _ONLY_UPDATE = {"If-Match": "*"}
 _LEFT, _WINDOW = "x-ms-ratelimit-burst-remaining-xrm-requests", 300.0  # seconds
@@ -195,21 +196,15 @@ class Dynamics(Connector):
         return row and {name: text(row.get(name)) for name in item.record}
 
     def _find(self, item: Item) -> Seen | None:
-        answer = self._call("GET", _event_path(item), headers=_LINKS, params={"$select": "_regardingobjectid_value"})
+        answer = self._call("GET", _event_path(item), params=with_person(item))
         if answer.status == 404:
             return None
         if answer.status != 200:
             raise verdict(answer)
-        event, link = row_in(answer), "_regardingobjectid_value"
-        person = number(event.get(link))
-        kind = event.get(f"{link}@Microsoft.Dynamics.CRM.lookuplogicalname")
-        if person is None or kind not in ("lead", "contact"):
+        place, row = person_of(item, row_in(answer))
+        if place is None:
             return None
-        place = f"contacts({person})" if kind == "contact" else person
-        row = self._read(place, [] if kind == "contact" else item.record)
-        if row is None:
-            return None
-        record = None if kind == "contact" else {name: text(row.get(name)) for name in item.record}
+        record = None if is_contact(place) else {name: text(row.get(name)) for name in item.record}
         return Seen(place, self._page(place), record)
 
     def _twins(self, remote_id: str) -> list[str]:

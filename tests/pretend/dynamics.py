@@ -23,6 +23,7 @@ RIGHTS = ["prvCreateLead", "prvReadLead", "prvWriteLead", "prvAppendToLead", "pr
 RIGHTS += ["prvWriteActivity", "prvAppendActivity", "prvReadContact", "prvAppendToContact"]
 _ROW = re.compile(rf"{API}/(\w+)\(([0-9a-f-]{{36}})\)")
 _BIND = re.compile(r"regardingobjectid_(lead|contact)_(?:task|phonecall)@odata\.bind")
+_EXPAND = re.compile(r"(regardingobjectid_(lead|contact)_(?:task|phonecall))\(\$select=([\w,]+)\)")
 _TARGET = re.compile(r"/(leads|contacts)\(([0-9a-f-]{36})\)")
 _WANTED = re.compile(r"GET \S*/(contacts|leads)\?(\S+) HTTP")
 _LIFE = 150  # calls that a token holds
@@ -139,9 +140,15 @@ class PretendDynamics(PretendCrm):
         if request.method == "DELETE":
             return self._delete(table, key)
         shown: Row = {name: row.get(name) for name in request.query["$select"].split(",")}
-        kind = "@Microsoft.Dynamics.CRM.lookuplogicalname"
-        more = {name + kind: row[name + kind] for name in shown if name + kind in row}
-        return Reply(200, {KEYS[table]: key, **shown, **more})
+        return Reply(200, {KEYS[table]: key, **shown, **self._expanded(row, request.query.get("$expand", ""))})
+
+    def _expanded(self, row: Row, wanted: str) -> Row:
+        """The person whom an activity is about, where its link is asked for."""
+        found: Row = {}
+        for link, whose, names in _EXPAND.findall(wanted):
+            person = self.tables[f"{whose}s"].get(row["about"]) if row.get("kind") == whose else None
+            found[link] = person and {name: person.get(name) for name in names.split(",")}
+        return found
 
     def _upsert(self, request: Request, table: str, key: str, row: Row | None) -> Reply:
         if self.faults_rate and self.dice.random() < self.races:
@@ -165,9 +172,7 @@ class PretendDynamics(PretendCrm):
                 target = _TARGET.fullmatch(value)
                 if not target or target[2] not in self.tables[target[1]]:
                     return {}, _error(404, "0x80040217", "Entity Does Not Exist")
-                columns["_regardingobjectid_value"] = target[2]
-                kind = "_regardingobjectid_value@Microsoft.Dynamics.CRM.lookuplogicalname"
-                columns[kind] = target[1].removesuffix("s")
+                columns |= {"about": target[2], "kind": target[1].removesuffix("s")}
             elif name not in COLUMNS[table]:
                 message = f"Could not find a property named '{name}' on type 'Microsoft.Dynamics.CRM.{table[:-1]}'."
                 return {}, _error(400, "0x80048d19", message)
@@ -207,13 +212,13 @@ class PretendDynamics(PretendCrm):
     def _delete(self, table: str, key: str) -> Reply:
         del self.tables[table][key]
         for events in (self.tables["tasks"], self.tables["phonecalls"]):
-            for one in [one for one, row in events.items() if row.get("_regardingobjectid_value") == key]:
+            for one in [one for one, row in events.items() if row.get("about") == key]:
                 del events[one]
         return Reply(204)
 
     def _events_of(self, table: str, key: str) -> list[str]:
         events = {**self.tables["tasks"], **self.tables["phonecalls"]}
-        return [one for one, row in events.items() if row.get("_regardingobjectid_value") == key]
+        return [one for one, row in events.items() if row.get("about") == key]
 
 
 def _error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
