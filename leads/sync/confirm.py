@@ -27,6 +27,7 @@ _TIMES_MISSING = 3  # after this many a person is asked
 _AGAIN = timedelta(seconds=30)
 _SOONEST, _LATEST = timedelta(seconds=5), timedelta(hours=1)  # when the CRM could not be asked
 _FIRST = 4  # deliveries in the first slice, until we know how quick the CRM is
+_AT_ONCE = 20  # deliveries at most, where the CRM takes fewer in one call
 _SLICE = 1.0  # seconds one look may take, so that what comes in meanwhile goes out within two
 _ANSWERED = Pushed("seen")
 
@@ -43,7 +44,7 @@ class Reader:
     def look(self, lane: Lane, before: Health) -> Health | None:
         """Read the next slice back. Returns how the connection is then; None: nothing is due for it."""
         claimed = outbox.to_check(
-            self.context.database, lane, 1 if lane.probing else min(self.size, self.connector.batch_size)
+            self.context.database, lane, 1 if lane.probing else min(self.size, max(self.connector.batch_size, _AT_ONCE))
         )
         if not claimed:
             return None
