@@ -1,0 +1,89 @@
+"""The calls that we make at Zoho CRM."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from integrations._zoho import KEY, KEY_LABEL, key_query, parts
+from integrations._zoho_answers import body, is_gone, records, results, rows
+from integrations.core.base import Item
+from integrations.core.errors import DeliveryError
+from integrations.core.http import Answer, Http
+
+LEADS, NOTES, FIELDS = "/crm/v8/Leads", "/crm/v8/Notes", "/crm/v8/settings/fields"
+_PAGES = 10  # of 200 notes each: as far as Zoho turns them by number
+
+Row = Mapping[str, Any]
+
+
+class Api:
+    """Zoho CRM at one address, such as https://www.zohoapis.eu. Every method raises what Zoho says went wrong."""
+
+    def __init__(self, http: Http, address: str) -> None:
+        self._http, self.address = http, address.rstrip("/")
+
+    def fields(self) -> list[dict[str, Any]]:
+        """How Zoho describes the fields of a lead."""
+        return rows(self._call("GET", FIELDS, params={"module": "Leads"}), "fields")
+
+    def make_key(self) -> bool:
+        """Create our unique field. Returns whether Zoho did."""
+        wanted = {"field_label": KEY_LABEL, "data_type": "text", "length": 36, "unique": {"casesensitive": False}}
+        answer = self._call("POST", FIELDS, {"fields": [wanted]}, {"module": "Leads"})
+        return answer.status < 300 and all(row.get("code") == "SUCCESS" for row in rows(answer, "fields"))
+
+    def may_read(self) -> None:
+        """Whether queries by our field, and notes, may be read at all."""
+        self._query(f"select id from Leads where {KEY} = 'none' limit 1")  # noqa: S608 - a constant
+        rows(self._call("GET", NOTES, params={"fields": "id", "per_page": "1"}))
+
+    def leads(self, ids: Collection[str], columns: Iterable[str]) -> list[dict[str, Any]]:
+        """Those of these leads that are there."""
+        if not ids:
+            return []
+        params = {"ids": ",".join(sorted(ids)), "fields": ",".join(columns)}
+        return records(self._call("GET", LEADS, params=params))
+
+    def leads_of(self, items: Sequence[Item], columns: Sequence[str]) -> list[dict[str, Any]]:
+        """The leads that hold our key or the e-mail address of one of these people, oldest first. This also finds out
+        whether our field and all that are mapped are there: an insert leaves out unknown ones without a word."""
+        return self._query(key_query(items, columns)) if items else []
+
+    def notes(self, lead_id: str) -> list[dict[str, Any]]:
+        """The notes on a lead; none when it is gone."""
+        found: list[dict[str, Any]] = []
+        for page in range(1, _PAGES + 1):
+            params = {"fields": "id,Note_Content", "per_page": "200", "page": str(page)}
+            answer = self._call("GET", f"{LEADS}/{lead_id}/Notes", params=params)
+            if is_gone(body(answer)):
+                return []
+            found += records(answer)
+            info = body(answer).get("info")
+            if not (isinstance(info, dict) and info.get("more_records")):
+                break
+        return found
+
+    def write(self, method: str, path: str, inputs: Sequence[Row]) -> list[str | DeliveryError]:
+        """Insert (POST) or update (PUT) records. For each its id, or what was wrong with it."""
+        if not inputs:
+            return []
+        return results(self._call(method, path, {"data": list(inputs)}), len(inputs))
+
+    def delete(self, path: str, ids: Sequence[str]) -> None:
+        """Delete those of these records that are there."""
+        for part in parts(ids):
+            answer = self._call("DELETE", path, params={"ids": ",".join(part)})
+            if is_gone(body(answer)):
+                continue
+            for outcome in results(answer, len(part)):
+                if isinstance(outcome, DeliveryError) and outcome.code != "gone":
+                    raise outcome
+
+    def _query(self, query: str) -> list[dict[str, Any]]:
+        return records(self._call("POST", "/crm/v8/coql", {"select_query": query}, reads=True))
+
+    def _call(
+        self, method: str, path: str, body: Any = None, params: Mapping[str, str] | None = None, *, reads: bool = False
+    ) -> Answer:
+        return self._http.request(method, self.address + path, json=body, params=params, reads=reads)
