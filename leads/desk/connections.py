@@ -13,9 +13,11 @@ from integrations.core.base import Finding
 from integrations.core.registry import UnknownKindError, connector, kinds
 from leads.desk import forms, words
 from leads.desk.auth import admin_only
-from leads.desk.room import Room
+from leads.desk.crm_sign_in import send_to_crm
+from leads.desk.room import Room, existing
 from leads.store.models import Connection, Site
 from leads.store.queries.lists import connection_actions, connection_counts, connections_in_use, sites
+from leads.sync import sign_in
 from leads.sync.setup import SetupError
 
 _PLAINER = {"Missing data for required field.": "Please fill this in."}
@@ -60,7 +62,7 @@ def _add_changes(desk: Blueprint, room: Room) -> None:
     @desk.route("/connections/<uuid:connection_id>/options", methods=["GET", "POST"])
     @admin_only
     def connection_options(connection_id: UUID) -> ResponseReturnValue:
-        row = _existing(room, connection_id)
+        row = existing(room, connection_id)
         return _form(room, row.kind, row) if request.method == "GET" else _replace(room, row)
 
 
@@ -68,13 +70,13 @@ def _add_switches(desk: Blueprint, room: Room) -> None:
     @desk.post("/connections/<uuid:connection_id>/test")
     @admin_only
     def connection_test(connection_id: UUID) -> ResponseReturnValue:
-        _existing(room, connection_id)
+        existing(room, connection_id)
         return _page(room, connection_id, findings=room.setup().test(connection_id))
 
     @desk.post("/connections/<uuid:connection_id>/check-all")
     @admin_only
     def connection_check_all(connection_id: UUID) -> ResponseReturnValue:
-        row = _existing(room, connection_id)
+        row = existing(room, connection_id)
         number = words.enquiries(room.setup().check_all(row.id))
         flash(f"Looking at {number} in “{row.name}” again. The first page tells what is found.")
         return redirect(url_for("desk.connection", connection_id=row.id), 303)
@@ -82,7 +84,7 @@ def _add_switches(desk: Blueprint, room: Room) -> None:
     @desk.post("/connections/<uuid:connection_id>/<any(pause, resume):what>")
     @admin_only
     def connection_switch(connection_id: UUID, what: str) -> ResponseReturnValue:
-        row = _existing(room, connection_id)
+        row = existing(room, connection_id)
         if what == "pause":
             room.setup().pause(row.id)
             flash(f"“{row.name}” is paused. New enquiries are kept and wait.")
@@ -96,7 +98,7 @@ def _add_switches(desk: Blueprint, room: Room) -> None:
     @desk.route("/connections/<uuid:connection_id>/remove", methods=["GET", "POST"])
     @admin_only
     def connection_remove(connection_id: UUID) -> ResponseReturnValue:
-        row = _existing(room, connection_id)
+        row = existing(room, connection_id)
         if request.method == "GET":
             return _render(room, "desk/connection_remove.html", row)
         left = room.setup().remove(row.id)
@@ -105,16 +107,8 @@ def _add_switches(desk: Blueprint, room: Room) -> None:
         return redirect(url_for("desk.connections"), 303)
 
 
-def _existing(room: Room, connection_id: UUID) -> Connection:
-    with room.database.read() as session:
-        row = session.get(Connection, connection_id)
-    if row is None or row.removed_at is not None:
-        abort(404)
-    return row
-
-
 def _page(room: Room, connection_id: UUID, findings: Sequence[Finding] = ()) -> str:
-    return _render(room, "desk/connection.html", _existing(room, connection_id), findings=findings)
+    return _render(room, "desk/connection.html", existing(room, connection_id), findings=findings)
 
 
 def _render(room: Room, template: str, row: Connection, **more: Any) -> str:
@@ -127,6 +121,8 @@ def _render(room: Room, template: str, row: Connection, **more: Any) -> str:
             counts=connection_counts(session, row.id),
             actions=connection_actions(session, row.id),
             connector=room.setup().ability(row),
+            oauth=sign_in.sign_in_of(room.setup(), row),
+            callback=room.callback,
             **more,
         )
 
@@ -147,6 +143,7 @@ def _form(room: Room, kind: str, row: Connection | None = None, **more: Any) -> 
         sites=known,
         typed=request.form,
         labels={option.name: option.label for option in options},
+        callback=room.callback if sign_in.may_need_person(connector(kind)) else None,
         **context,
     )
 
@@ -160,17 +157,25 @@ def _create(room: Room, kind: str) -> ResponseReturnValue:
         created = setup.create(request.form.get("site", ""), kind, request.form.get("name", ""), typed, callers)
     except SetupError as error:
         return _form(room, kind, trouble=_told(error), errors=_beside(error)), 422
+    if sign_in.sign_in_of(setup, created):
+        flash(f"“{created.name}” is saved. One step is left: somebody has to sign in at the CRM.")
+        return send_to_crm(room, created)
     return _saved(created, findings)
 
 
 def _replace(room: Room, row: Connection) -> ResponseReturnValue:
     setup, typed = room.setup(), forms.typed(row.kind, request.form)
     try:
-        if (findings := _wrong(setup.try_out(row.kind, setup.merged(row, typed)))) and "anyway" not in request.form:
+        if (
+            findings := _wrong(setup.try_out(row.kind, setup.merged(row, typed), row))
+        ) and "anyway" not in request.form:
             return _form(room, row.kind, row, findings=findings), 422
-        setup.replace(row.id, typed)
+        changed = setup.replace(row.id, typed)
     except SetupError as error:
         return _form(room, row.kind, row, trouble=_told(error), errors=_beside(error)), 422
+    if changed.tokens_sealed is None and sign_in.sign_in_of(setup, changed):
+        flash(f"“{row.name}” is saved. One step is left: somebody has to sign in at the CRM.")
+        return redirect(url_for("desk.connection", connection_id=row.id), 303)
     return _saved(row, findings)
 
 

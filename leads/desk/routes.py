@@ -10,18 +10,33 @@ from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from leads.desk import account, actions, auth, balance, canary, connections, correct, home, leads, replay, users, words
+from leads.desk import (
+    account,
+    actions,
+    auth,
+    balance,
+    canary,
+    connections,
+    correct,
+    crm_sign_in,
+    home,
+    leads,
+    replay,
+    users,
+    words,
+)
 from leads.desk.room import Room
 from leads.store.people import name_of
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.connect import Limits
+from leads.sync.sign_in import CALLBACK
 
 _VENDORED = Path(__file__).parent / "static" / "vendor" / "vendor.json"
 
 
-def create_desk(database: Database, vault: Vault, limits: Limits) -> Blueprint:
-    """All pages for staff. limits: what a call may cost when somebody tests a connection."""
+def create_desk(database: Database, vault: Vault, limits: Limits, public_url: str) -> Blueprint:
+    """All pages for staff. limits: what a call may cost when somebody tests a connection. public_url: of Frontdesk."""
     desk = Blueprint(
         "desk",
         __name__,
@@ -30,9 +45,9 @@ def create_desk(database: Database, vault: Vault, limits: Limits) -> Blueprint:
         static_folder="static",
         static_url_path="/static",
     )
-    room = Room(database, vault, limits)
+    room = Room(database, vault, limits, public_url + CALLBACK)
     desk.before_request(auth.require_sign_in)
-    for part in (account, home, leads, actions, balance, canary, connections, correct, replay, users):
+    for part in (account, home, leads, actions, balance, canary, connections, correct, crm_sign_in, replay, users):
         part.add_routes(desk, room)
     integrity = {file["file"]: file["integrity"] for file in json.loads(_VENDORED.read_text(encoding="utf-8"))}
 
