@@ -13,6 +13,7 @@ from authlib.oauth2.rfc7523.assertion import sign_jwt_bearer_assertion
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from joserfc.jwk import RSAKey
 
 from integrations.core.errors import Misconfigured, Refused, Throttled, TryLater
 from integrations.core.http import Answer, Http, parse_retry_after, raise_for_status, utc_now
@@ -202,20 +203,19 @@ def _client(oauth: OAuth, settings: Mapping[str, Any], http: Http | None, redire
 
 
 def _assertion(oauth: OAuth, settings: Mapping[str, Any]) -> str:
-    if not _is_rsa_key(settings["private_key"]):
+    key, claims = _rsa_key(settings["private_key"]), oauth.claims
+    if key is None:
         raise Misconfigured(*_PRIVATE_KEY)
-    claims = oauth.claims
-    signed = sign_jwt_bearer_assertion(
-        settings["private_key"], claims["iss"], claims["aud"], claims["sub"], expires_in=180, alg="RS256"
-    )
-    return str(signed)
+    return str(sign_jwt_bearer_assertion(key, claims["iss"], claims["aud"], claims["sub"], expires_in=180, alg="RS256"))
 
 
-def _is_rsa_key(pem: str) -> bool:
+def _rsa_key(pem: str) -> RSAKey | None:
+    """None: it is no PEM, has a password, is no private key, or one of another kind."""
     try:
-        return isinstance(load_pem_private_key(pem.encode(), None), RSAPrivateKey)
-    except (ValueError, TypeError, UnsupportedAlgorithm):  # no PEM, one with a password, of a kind that is not known
-        return False
+        private = load_pem_private_key(pem.encode(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+    return RSAKey(private, private) if isinstance(private, RSAPrivateKey) else None
 
 
 def _granted(answer: Answer, refused: Told) -> dict[str, Any]:
@@ -272,6 +272,6 @@ def _seconds(told: Any) -> float:
     """How long a token holds."""
     try:
         life = float(told)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return _LIFE
     return min(life, _LONGEST) if life > 0 else _LIFE

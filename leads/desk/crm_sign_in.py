@@ -1,4 +1,4 @@
-"""Signing in at a CRM by OAuth: off to it, and back again with what it gives. Admins only, each in their own session."""
+"""Signing in at a CRM by OAuth: off to it, and back with what it gives. Admins only, each in their own session."""
 
 from __future__ import annotations
 

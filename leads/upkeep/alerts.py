@@ -60,17 +60,15 @@ def _connection(load: Load) -> Iterator[Condition]:
 
 
 def _sign_in(load: Load, signs: Signs) -> Iterator[Condition]:
-    """In good time; once it has ended the CRM itself says so, and the connection has a problem."""
+    """In good time. Once it has ended, the CRM itself says so, and the connection has a problem."""
     ends_at = load.connection.sign_in_ends_at
-    if ends_at is not None and ends_at - signs.now < _IN_GOOD_TIME:
-        days = days_until(ends_at, signs.now)
-        told = (
-            f"lets us in only until {ends_at:%-d %B}: its key or sign-in ends {days}"
-            if days
-            else "may no longer let us in: its key or sign-in has ended"
-        )
-        sentence = f"{_name(load)} {told}. Sign in again or enter a new key on the connection's page."
-        yield Condition("sign_in", str(load.connection.id), sentence, load.connection.id)
+    if ends_at is None or ends_at - signs.now >= _IN_GOOD_TIME:
+        return
+    days = days_until(ends_at, signs.now)
+    told = f"lets us in for a short time only: its key or sign-in ends {days}"
+    sentence = f"{_name(load)} {told if days else 'may let us in no longer: its key or sign-in has ended'}."
+    what = "Sign in again or enter a new key on the connection's page."
+    yield Condition("sign_in", str(load.connection.id), f"{sentence} {what}", load.connection.id)
 
 
 def _late(load: Load, signs: Signs, after: timedelta) -> Iterator[Condition]:
