@@ -239,6 +239,8 @@ def connection_state(connection: Connection, now: datetime) -> Pill:
     """How a connection is."""
     if connection.state == "paused":
         return Pill("‖", "Paused by staff", "look")
+    if connection.state == "failing" and connection.code == "signed_out":
+        return Pill("!", "Somebody must sign in", "bad")
     if connection.state == "failing":
         return Pill("!", "Has a problem", "bad")
     if connection.wait_until and connection.wait_until > now:

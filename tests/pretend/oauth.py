@@ -64,6 +64,8 @@ class PretendSignIn(PretendCrm):
     def answer(self, request: Request) -> Reply:
         if request.path == "/authorize":
             return self._authorize(request)
+        if request.path == "/favicon.ico":
+            return Reply(204)
         if request.path == "/decide":
             return Reply(302, headers={"Location": self._decided(request.query)})
         if request.path == "/token":
