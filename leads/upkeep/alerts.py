@@ -65,6 +65,8 @@ def _sign_in(load: Load, signs: Signs) -> Iterator[Condition]:
     if ends_at is None or ends_at - signs.now >= _IN_GOOD_TIME:
         return
     days = days_until(ends_at, signs.now)
+    if days is None and load.connection.state == "failing":
+        return
     told = f"lets us in for a short time only: its key or sign-in ends {days}"
     sentence = f"{_name(load)} {told if days else 'may let us in no longer: its key or sign-in has ended'}."
     what = "Sign in again or enter a new key on the connection's page."

@@ -336,7 +336,12 @@ def test_an_end_is_told_two_weeks_before(desk: Desk, clock: Clock) -> None:
     )
     clock.forward(days=20)
     assert "has ended" in _told(desk.database, clock)[0]
+    with desk.database.write() as session:
+        session.execute(update(Connection).values(state="failing"))
+    assert _told(desk.database, clock) == [], "the fault is told, and that is enough"
     sign_in.keep_alive(desk.context)
+    with desk.database.write() as session:
+        session.execute(update(Connection).values(state="working"))
     assert _told(desk.database, clock) == []
 
 
