@@ -74,7 +74,7 @@ def create_app(settings: Settings) -> Flask:
     for blueprint in public:
         app.register_blueprint(blueprint)
         app.extensions["csrf"].exempt(blueprint)  # no cookie is read there, so there is nothing to forge
-    app.register_blueprint(create_desk(database, vault, limits))
+    app.register_blueprint(create_desk(database, vault, limits, settings.public_url))
     app.add_url_rule("/", "home", lambda: redirect(url_for("desk.home")))
     _handle_errors(app)
     app.after_request(_add_headers)

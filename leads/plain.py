@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 _STANDS = {
     "confirmed": "in the CRM",
@@ -33,6 +33,14 @@ def span(time: timedelta) -> str:
         if seconds >= size:
             return number_of(seconds // size, word)
     return number_of(seconds, "second")
+
+
+def days_until(moment: datetime, now: datetime) -> str | None:
+    """`in 12 days`, `within a day`; None when it is past."""
+    if moment <= now:
+        return None
+    days = (moment - now).days
+    return f"in {number_of(days, 'day')}" if days else "within a day"
 
 
 def stands(states: Mapping[str, int]) -> str:

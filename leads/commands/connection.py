@@ -16,6 +16,7 @@ from integrations.core.registry import connector as connector_class
 from integrations.core.registry import kinds
 from leads.commands.office import WRONG, Office, as_json, as_table, fail, json_option
 from leads.store.models import Connection, Site
+from leads.sync import sign_in
 from leads.sync.setup import SetupError, connections
 
 _KIND = click.Choice(sorted(kinds()))
@@ -55,6 +56,7 @@ def add(
     except SetupError as error:
         fail(str(error))
     click.echo(f"Stored as {made.id}. Enquiries of {site_key} now go to {made.name}.")
+    _say_where_to_sign_in(office, made)
 
 
 @connection.command("list")
@@ -68,7 +70,7 @@ def list_connections(json_: bool) -> None:
         as_json(rows)
     else:
         empty = "No CRM is connected yet. Connect one: frontdesk connection add KIND --site KEY"
-        as_table(["id", "site", "kind", "name", "state", "since", "sentence"], rows, empty)
+        as_table(["id", "site", "kind", "name", "state", "since", "ends", "sentence"], rows, empty)
 
 
 @connection.command("test")
@@ -76,7 +78,10 @@ def list_connections(json_: bool) -> None:
 def test(name: str) -> None:
     """Ask the CRM whether all is as it should be. NAME: the connection's name or id."""
     office = Office()
-    must_be_well(office.setup.test(find_connection(office, name).id), anyway=False)
+    found = find_connection(office, name)
+    findings = office.setup.test(found.id)
+    _say_where_to_sign_in(office, found)
+    must_be_well(findings, anyway=False)
 
 
 @connection.command("pause")
@@ -120,11 +125,12 @@ def rotate(name: str, typed: list[str], files: list[str], anyway: bool) -> None:
     found = find_connection(office, name)
     try:
         given = _given(found.kind, typed, files) or _ask(found.kind, {}, required=False)
-        must_be_well(office.setup.try_out(found.kind, office.setup.merged(found, given)), anyway)
-        office.setup.replace(found.id, given)
+        must_be_well(office.setup.try_out(found.kind, office.setup.merged(found, given), found), anyway)
+        found = office.setup.replace(found.id, given)
     except SetupError as error:
         fail(str(error))
-    click.echo("Replaced. What waited is sent now.")
+    if not _say_where_to_sign_in(office, found):
+        click.echo("Replaced. What waited is sent now.")
 
 
 @connection.command("remove")
@@ -188,6 +194,16 @@ def _prompt(field: fields.Field[Any], name: str, required: bool) -> str:
     return answer
 
 
+def _say_where_to_sign_in(office: Office, row: Connection) -> bool:
+    """A browser is needed for that. Returns whether somebody has to do it now."""
+    if row.tokens_sealed is not None or sign_in.sign_in_of(office.setup, row) is None:
+        return False
+    url = office.settings.public_url
+    click.echo(f"Enter this redirect address for the app in the CRM: {url}{sign_in.CALLBACK}")
+    click.echo(f"Then press “Sign in” at the desk: {url}/desk/connections/{row.id}")
+    return True
+
+
 def must_be_well(findings: list[Finding], anyway: bool) -> None:
     """Print each finding. Ends the program when one is wrong and it is not to be done anyway."""
     for finding in findings:
@@ -205,6 +221,8 @@ def _shown(row: Connection, site_key: str) -> dict[str, Any]:
         "state": row.state,
         "since": row.state_since,
         "code": row.code,
+        "signed_in": row.tokens_sealed is not None,
+        "ends": row.sign_in_ends_at,
         "sentence": row.sentence,
         "quota_left": row.quota_left,
         "quota_of": row.quota_of,

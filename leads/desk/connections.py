@@ -13,9 +13,11 @@ from integrations.core.base import Finding
 from integrations.core.registry import UnknownKindError, connector, kinds
 from leads.desk import forms, words
 from leads.desk.auth import admin_only
-from leads.desk.room import Room
+from leads.desk.crm_sign_in import send_to_crm
+from leads.desk.room import Room, existing
 from leads.store.models import Connection, Site
 from leads.store.queries.lists import connection_actions, connection_counts, connections_in_use, sites
+from leads.sync import sign_in
 from leads.sync.mapping import label_of
 from leads.sync.plan import plan_of, told
 from leads.sync.setup import SetupError
@@ -107,15 +109,6 @@ def _add_switches(desk: Blueprint, room: Room) -> None:
         return redirect(url_for("desk.connections"), 303)
 
 
-def existing(room: Room, connection_id: UUID) -> Connection:
-    """The connection of this id; else the page that there is none."""
-    with room.database.read() as session:
-        row = session.get(Connection, connection_id)
-    if row is None or row.removed_at is not None:
-        abort(404)
-    return row
-
-
 def _page(room: Room, connection_id: UUID, findings: Sequence[Finding] = ()) -> str:
     return _render(room, "desk/connection.html", existing(room, connection_id), findings=findings)
 
@@ -135,6 +128,8 @@ def _render(room: Room, template: str, row: Connection, **more: Any) -> str:
             rules=[told(rule) for rule in plan_of(row).rules] if ability else [],
             shared=[label_of(name) for name in row.share],
             note_of=lambda action: room.vault.open(action.note_sealed, "action", "note", action.id),
+            oauth=sign_in.sign_in_of(room.setup(), row),
+            callback=room.callback,
             **more,
         )
 
@@ -167,6 +162,7 @@ def _form(room: Room, kind: str, row: Connection | None = None, **more: Any) -> 
         sites=known,
         typed=request.form,
         labels={option.name: option.label for option in options},
+        callback=room.callback if sign_in.may_need_person(connector(kind)) else None,
         **context,
     )
 
@@ -180,17 +176,25 @@ def _create(room: Room, kind: str) -> ResponseReturnValue:
         created = setup.create(request.form.get("site", ""), kind, request.form.get("name", ""), typed, callers)
     except SetupError as error:
         return _form(room, kind, trouble=_told(error), errors=_beside(error)), 422
+    if sign_in.sign_in_of(setup, created):
+        flash(f"“{created.name}” is saved. One step is left: somebody has to sign in at the CRM.")
+        return send_to_crm(room, created)
     return _saved(created, findings)
 
 
 def _replace(room: Room, row: Connection) -> ResponseReturnValue:
     setup, typed = room.setup(), forms.typed(row.kind, request.form)
     try:
-        if (findings := _wrong(setup.try_out(row.kind, setup.merged(row, typed)))) and "anyway" not in request.form:
+        if (
+            findings := _wrong(setup.try_out(row.kind, setup.merged(row, typed), row))
+        ) and "anyway" not in request.form:
             return _form(room, row.kind, row, findings=findings), 422
-        setup.replace(row.id, typed)
+        changed = setup.replace(row.id, typed)
     except SetupError as error:
         return _form(room, row.kind, row, trouble=_told(error), errors=_beside(error)), 422
+    if changed.tokens_sealed is None and sign_in.sign_in_of(setup, changed):
+        flash(f"“{row.name}” is saved. One step is left: somebody has to sign in at the CRM.")
+        return redirect(url_for("desk.connection", connection_id=row.id), 303)
     return _saved(row, findings)
 
 

@@ -12,8 +12,7 @@ from flask.typing import ResponseReturnValue
 from integrations.core.base import Draft
 from integrations.core.errors import DeliveryError
 from leads.desk.auth import admin_only
-from leads.desk.connections import existing
-from leads.desk.room import Room
+from leads.desk.room import Room, existing
 from leads.store.models import Connection, Site
 from leads.store.queries.enquiries import Stored, latest_enquiries, latest_enquiry
 from leads.store.queries.leads import lead_by_code

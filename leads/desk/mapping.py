@@ -15,9 +15,8 @@ from flask import Blueprint, abort, flash, redirect, render_template, request, u
 from flask.typing import ResponseReturnValue
 
 from leads.desk.auth import admin_only
-from leads.desk.connections import existing
 from leads.desk.mapform import SAME_TEXT, Row, choices_of, plan_in, rows_of, typed_rows
-from leads.desk.room import Room
+from leads.desk.room import Room, existing
 from leads.store.models import Connection
 from leads.store.queries.enquiries import latest_enquiries
 from leads.sync.mapping import SOURCES

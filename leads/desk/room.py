@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 
+from flask import abort
 from flask_login import current_user
 
+from leads.store.models import Connection
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.connect import Limits
@@ -14,12 +17,23 @@ from leads.sync.setup import Setup
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """limits: what a call to a CRM may cost when somebody tests a connection."""
+    """limits: what a call to a CRM may cost when somebody tests a connection. callback: the address that a CRM sends
+    people back to after they have signed in there."""
 
     database: Database
     vault: Vault
     limits: Limits
+    callback: str
 
     def setup(self) -> Setup:
         """Changes to connections, in the name of the person who is signed in."""
         return Setup(self.database, self.vault, self.limits, by=current_user.name)
+
+
+def existing(room: Room, connection_id: UUID) -> Connection:
+    """A connection in use; otherwise the answer is 404."""
+    with room.database.read() as session:
+        row = session.get(Connection, connection_id)
+    if row is None or row.removed_at is not None:
+        abort(404)
+    return row

@@ -18,6 +18,7 @@ from leads.desk import (
     canary,
     connections,
     correct,
+    crm_sign_in,
     dry_run,
     home,
     leads,
@@ -31,12 +32,13 @@ from leads.store.people import name_of
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.connect import Limits
+from leads.sync.sign_in import CALLBACK
 
 _VENDORED = Path(__file__).parent / "static" / "vendor" / "vendor.json"
 
 
-def create_desk(database: Database, vault: Vault, limits: Limits) -> Blueprint:
-    """All pages for staff. limits: what a call may cost when somebody tests a connection."""
+def create_desk(database: Database, vault: Vault, limits: Limits, public_url: str) -> Blueprint:
+    """All pages for staff. limits: what a call may cost when somebody tests a connection. public_url: of Frontdesk."""
     desk = Blueprint(
         "desk",
         __name__,
@@ -45,9 +47,10 @@ def create_desk(database: Database, vault: Vault, limits: Limits) -> Blueprint:
         static_folder="static",
         static_url_path="/static",
     )
-    room = Room(database, vault, limits)
+    room = Room(database, vault, limits, public_url + CALLBACK)
     desk.before_request(auth.require_sign_in)
-    for part in (account, home, leads, actions, balance, canary, connections, correct, dry_run, mapping, replay, users):
+    parts = (account, home, leads, actions, balance, canary, connections, correct, crm_sign_in, dry_run, mapping)
+    for part in (*parts, replay, users):
         part.add_routes(desk, room)
     integrity = {file["file"]: file["integrity"] for file in json.loads(_VENDORED.read_text(encoding="utf-8"))}
 

@@ -100,6 +100,7 @@ ACTIONS = {
     "connection_paused": "paused it",
     "connection_resumed": "started it again",
     "connection_removed": "removed it",
+    "connection_signed_in": "signed in at the CRM",
     "connection_check_all": "had everything checked",
     "mapping_changed": "changed what goes into it.",
     "details_revealed": "looked at the details of",
@@ -111,6 +112,9 @@ REPLAYS = {"running": "On its way", "finished": "Finished", "stopped": "Stopped"
 # What a connection's problem is, after the words: the CRM “…”
 _PROBLEMS = {
     "bad_key": "does not accept the key",
+    "signed_out": "needs somebody to sign in there",
+    "bad_client": "does not accept the client ID or secret",
+    "not_let_in": "does not let the app in",
     "forbidden": "does not let this key do what is needed",
     "not_found": "is not at the address that was entered",
     "redirected": "has moved to another address",
@@ -237,6 +241,8 @@ def connection_state(connection: Connection, now: datetime) -> Pill:
     """How a connection is."""
     if connection.state == "paused":
         return Pill("‖", "Paused by staff", "look")
+    if connection.state == "failing" and connection.code == "signed_out":
+        return Pill("!", "Somebody must sign in", "bad")
     if connection.state == "failing":
         return Pill("!", "Has a problem", "bad")
     if connection.wait_until and connection.wait_until > now:
@@ -252,6 +258,21 @@ def quota(connection: Connection, now: datetime) -> str | None:
         return None
     of = f" of {connection.quota_of:,}" if connection.quota_of else ""
     return f"{connection.quota_left:,}{of} calls left today"
+
+
+def sign_in(connection: Connection, now: datetime) -> str:
+    """Whether somebody has signed in at the CRM, as a sentence."""
+    if connection.tokens_sealed is None:
+        return "Nobody has signed in yet."
+    if connection.sign_in_ends_at is None:
+        return "Signed in."
+    return f"Signed in; {ends(connection.sign_in_ends_at, 'the sign-in', now)}."
+
+
+def ends(moment: datetime, what: str, now: datetime) -> str:
+    """`the key ends in 12 days`."""
+    days = plain.days_until(moment, now)
+    return f"{what} has ended" if days is None else f"{what} ends {days}"
 
 
 def is_struggling(connection: Connection, now: datetime) -> bool:

@@ -72,7 +72,7 @@ def _set_back(session: Session, database: Database, now: datetime, jump: timedel
     )
     for column, only in planned:
         _shift(session, database, column, jump, and_(column > now, only))
-    for column in (Connection.lease_until, Delivery.lease_until):
+    for column in (Connection.lease_until, Connection.token_lease_until, Delivery.lease_until):
         _shift(session, database, column, jump, column > now + lease)
 
 
@@ -83,6 +83,7 @@ def _set_forward(session: Session, database: Database, now: datetime, jump: time
         (Connection.probe_at, true()),
         (Connection.wait_until, true()),
         (Connection.lease_until, true()),
+        (Connection.token_lease_until, true()),
         (Delivery.lease_until, true()),
         (Delivery.check_at, Delivery.state == "sent"),  # read back too soon it would count as missing
         (Delivery.due_at, Delivery.unknown.is_(true())),  # looked up too soon it would be sent twice

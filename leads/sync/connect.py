@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,7 @@ from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.pace import heed, wait_turn
 from leads.sync.retry import Policy
+from leads.sync.tokens import Extra, Tokens, Trial
 
 
 @dataclass(slots=True)
@@ -64,7 +66,6 @@ class Context:
 
 def open_connector(context: Context, connection: Connection) -> Connector:
     """Build the connector of a connection. Raises VaultError, UnknownKindError or marshmallow's ValidationError."""
-    settings = context.vault.open(connection.options_sealed, "connection", "options", connection.id)
 
     def before_call() -> None:
         wait_turn(context.database, connection.id, connection.pace)
@@ -75,17 +76,64 @@ def open_connector(context: Context, connection: Connection) -> Connector:
         if said := connector_class(connection.kind).allowance(answer):
             heed(context.database, connection.id, said)
 
-    return build_connector(connection.kind, settings, context.limits, before_call, after_call)
-
-
-def build_connector(
-    kind: str, settings: dict[str, Any], limits: Limits, before_call: Any = None, after_call: Any = None
-) -> Connector:
-    """Build a connector that is not stored yet, such as one whose key is being tried."""
-    http = Http(
-        allowed_private_hosts=limits.private_hosts,
+    return stored_connector(
+        context.database,
+        context.vault,
+        context.limits,
+        connection,
+        options_of(context.vault, connection),
         before_call=before_call,
         after_call=after_call,
-        deadline=limits.timeout,
     )
-    return connector_class(kind)(settings, http)
+
+
+def options_of(vault: Vault, connection: Connection) -> dict[str, Any]:
+    """The options of a connection, secrets included. Raises VaultError."""
+    options: dict[str, Any] = vault.open(connection.options_sealed, "connection", "options", connection.id)
+    return options
+
+
+def stored_connector(
+    database: Database,
+    vault: Vault,
+    limits: Limits,
+    connection: Connection,
+    settings: dict[str, Any],
+    **hooks: Callable[..., None],
+) -> Connector:
+    """Build the connector of a connection, which signs in as somebody did for it. hooks: `Http`'s, around each call."""
+    signed = tokens_of(database, vault, limits, connection, settings)
+    return _built(connection.kind, settings, limits, signed, **hooks)
+
+
+def tokens_of(
+    database: Database, vault: Vault, limits: Limits, connection: Connection, settings: dict[str, Any]
+) -> Tokens | None:
+    """The sign-in of a connection. None: a key among its options is all it needs."""
+    kind = connector_class(connection.kind)
+    oauth = kind.oauth(settings) if settings else None  # a removed connection has none any more
+    if oauth is None:
+        return None
+    ends, unsigned = kind.key_ends(settings), _http(limits)
+    return Tokens(database, vault, connection.id, oauth, settings, unsigned, limits.timeout, ends)
+
+
+def build_connector(kind: str, settings: dict[str, Any], limits: Limits) -> Connector:
+    """Build a connector that is not stored yet, such as one whose key is being tried."""
+    oauth = connector_class(kind).oauth(settings) if settings else None
+    return _built(kind, settings, limits, Trial(oauth, settings, _http(limits)) if oauth else None)
+
+
+def _built(
+    kind: str,
+    settings: dict[str, Any],
+    limits: Limits,
+    signed: Tokens | Trial | None,
+    **hooks: Callable[..., None],
+) -> Connector:
+    whole = {**settings, "token": Extra(signed.known)} if signed else settings
+    return connector_class(kind)(whole, _http(limits, credentials=signed, **hooks))
+
+
+def _http(limits: Limits, **more: Any) -> Http:
+    return Http(allowed_private_hosts=limits.private_hosts, deadline=limits.timeout, **more)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -15,14 +15,15 @@ from integrations.core.base import Connector, Finding
 from integrations.core.errors import DeliveryError, Misconfigured
 from integrations.core.registry import UnknownKindError, kinds
 from integrations.core.registry import connector as connector_class
-from leads.store import outbox
+from leads.store import outbox, tokens
 from leads.store.models import Connection, new_id
 from leads.store.session import Database
 from leads.store.sites import find_site
 from leads.store.staff import record
 from leads.store.vault import Vault
-from leads.sync.connect import Limits, build_connector
+from leads.sync.connect import Limits, build_connector, options_of, stored_connector, tokens_of
 from leads.sync.plan import Plan, changes, default_plan, plan_of
+from leads.sync.tokens import ends
 
 
 class SetupError(ValueError):
@@ -42,9 +43,21 @@ class Setup:
     limits: Limits
     by: str
 
-    def try_out(self, kind: str, typed: Mapping[str, Any]) -> list[Finding]:
-        """Check options that are not stored yet, and create in the CRM what is missing there. Raises SetupError."""
-        return _try(build_connector(kind, load_options(kind, typed), self.limits))
+    def try_out(self, kind: str, typed: Mapping[str, Any], connection: Connection | None = None) -> list[Finding]:
+        """Check options that are not stored yet, and create in the CRM what is missing there. Raises SetupError.
+
+        connection: whose options they are to become. Where somebody has to sign in first, nothing is found.
+        """
+        options = load_options(kind, typed)
+        oauth = connector_class(kind).oauth(options)
+        if oauth is None or not oauth.by_person:
+            return _try(build_connector(kind, options, self.limits))
+        if connection is None or connection.tokens_sealed is None or self._ends_sign_in(connection, options):
+            return []
+        signed = tokens_of(self.database, self.vault, self.limits, connection, options)
+        stored = stored_connector(self.database, self.vault, self.limits, connection, options)
+        # A token that was given before says nothing of the client secret that was typed now.
+        return _try(stored, first=signed.replace if signed else None)
 
     def create(
         self, site_key: str, kind: str, name: str, typed: Mapping[str, Any], unknown_callers: str = "record"
@@ -70,8 +83,11 @@ class Setup:
                 failures=0,
                 probes=0,
                 created_at=now,
+                sign_in_ends_at=ends(None, connector.key_ends(options), now),
             )
             connection.options_sealed = self._seal(connection, options)
+            if needs_person(kind, options):
+                outbox.wait_for_sign_in(connection, now)
             session.add(connection)
             session.flush()
             outbox.backfill(session, connection, now)
@@ -82,7 +98,7 @@ class Setup:
         """Check a stored connection, and create in the CRM what is missing there."""
         with self.database.read() as session:
             connection = session.get_one(Connection, connection_id)
-        return _try(build_connector(connection.kind, self._options(connection), self.limits))
+        return _try(self._stored(connection))
 
     def merged(self, connection: Connection, typed: Mapping[str, Any]) -> dict[str, Any]:
         """Stored options with what was typed over them: a secret left empty stays as it is."""
@@ -93,9 +109,14 @@ class Setup:
         with self.database.write() as session:
             connection = session.get_one(Connection, connection_id, with_for_update=True)
             options = load_options(connection.kind, self.merged(connection, typed))
+            now = self.database.now(session)
+            if connection.tokens_sealed is None or self._ends_sign_in(connection, options):
+                tokens.forget(connection, ends(None, _class_of(connection.kind).key_ends(options), now))
             connection.options_sealed = self._seal(connection, options)
-            if connection.state != "paused":
-                outbox.resume(session, connection, self.database.now(session))
+            if connection.tokens_sealed is None and needs_person(connection.kind, options):
+                outbox.wait_for_sign_in(connection, now)
+            elif connection.state != "paused":
+                outbox.resume(session, connection, now)
             self._record(session, connection, "connection_replaced")
             self.database.nudge(session)
         return connection
@@ -142,7 +163,7 @@ class Setup:
         there is no such connector any more."""
         if connection.kind not in kinds():
             return None
-        return build_connector(connection.kind, self._options(connection), self.limits)
+        return self._stored(connection)
 
     def check_all(self, connection_id: UUID) -> int:
         """Look again at all that was confirmed there lately, now and not at night. Returns how many enquiries."""
@@ -158,6 +179,7 @@ class Setup:
         with self.database.write() as session:
             connection = session.get_one(Connection, connection_id, with_for_update=True)
             connection.options_sealed = self._seal(connection, {})
+            tokens.forget(connection)
             left = outbox.remove(session, connection, self.database.now(session))
             self._record(session, connection, "connection_removed")
         return left
@@ -166,8 +188,16 @@ class Setup:
         return self.vault.seal(dict(options), "connection", "options", connection.id)
 
     def _options(self, connection: Connection) -> dict[str, Any]:
-        options: dict[str, Any] = self.vault.open(connection.options_sealed, "connection", "options", connection.id)
-        return options
+        return options_of(self.vault, connection)
+
+    def _stored(self, connection: Connection) -> Connector:
+        return stored_connector(self.database, self.vault, self.limits, connection, self._options(connection))
+
+    def _ends_sign_in(self, connection: Connection, options: Mapping[str, Any]) -> bool:
+        """Whether what was given to sign in by the stored options is of no use with these."""
+        before, oauth = self._options(connection), connector_class(connection.kind).oauth
+        same_app = before.get("client_id") == options.get("client_id") and oauth(before) == oauth(options)
+        return not (same_app and needs_person(connection.kind, options))
 
     def _record(self, session: Session, connection: Connection, what: str, note: str = "") -> None:
         now = self.database.now(session)
@@ -194,6 +224,12 @@ def load_options(kind: str, typed: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
+def needs_person(kind: str, options: Mapping[str, Any]) -> bool:
+    """Whether somebody has to sign in at the CRM before it lets us in."""
+    oauth = _class_of(kind).oauth(options)
+    return oauth is not None and oauth.by_person
+
+
 def _label(schema: Any, name: str) -> str:
     field = schema.fields.get(name)
     return str(field.metadata.get("label", name)) if field else name
@@ -206,9 +242,11 @@ def _class_of(kind: str) -> type[Connector]:
         raise SetupError(str(error)) from None
 
 
-def _try(connector: Connector) -> list[Finding]:
+def _try(connector: Connector, first: Callable[[], None] | None = None) -> list[Finding]:
     """prepare() creates what is missing, then check() tells what is still wrong. A refusal becomes a finding."""
     try:
+        if first:
+            first()
         return connector.prepare() + connector.check()
     except Misconfigured as error:
         return [Finding(False, error.sentence)]

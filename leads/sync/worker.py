@@ -33,11 +33,13 @@ from leads.sync.connect import Context, Limits
 from leads.sync.deliver import run_lane
 from leads.sync.replay import replay_on
 from leads.sync.retry import Policy
+from leads.sync.sign_in import keep_alive
 
 log = structlog.get_logger()
 
 _TICK = 1.0  # seconds between looks for due work, when nothing nudges
 _BEAT = 5.0  # seconds between heartbeats
+_HOUR = 3600.0
 
 
 def run(database: Database, vault: Vault, settings: Settings, stop: threading.Event) -> None:
@@ -57,7 +59,11 @@ def run(database: Database, vault: Vault, settings: Settings, stop: threading.Ev
     def replay() -> None:
         replay_on(context)
 
-    Clock(context, settings.lanes, [(canary.begin_due, _BEAT), (canary.step, _TICK), (replay, _TICK)]).run()
+    def keep_signed_in() -> None:
+        keep_alive(context)
+
+    jobs = [(canary.begin_due, _BEAT), (canary.step, _TICK), (replay, _TICK), (keep_signed_in, _HOUR)]
+    Clock(context, settings.lanes, jobs).run()
 
 
 def set_by_signals() -> threading.Event:

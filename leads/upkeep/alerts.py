@@ -6,15 +6,16 @@ import math
 from collections.abc import Iterator
 from datetime import timedelta
 
-from leads.plain import enquiries, span
+from leads.plain import days_until, enquiries, span
 from leads.store.alerts import Condition
 from leads.store.queries.overview import SILENT_AFTER
 from leads.store.queries.signs import Load, Rhythm, Signs, subject_of
 
-KINDS = ("late", "connection", "worker", "canary", "silence", "balance", "needs_you")
+KINDS = ("late", "connection", "worker", "canary", "silence", "balance", "needs_you", "sign_in")
 # About one false alarm in a hundred weeks, of each site and kind; a fixed chance for each gap alone would bring a busy
 # site one every day.
 _RARE = math.log(100)
+_IN_GOOD_TIME = timedelta(days=14)
 _LEARNED = 2  # weeks that have to be known
 
 _EVENTS = {"consultation_request": "consultation requests", "call_click": "taps on “Call us”"}
@@ -29,6 +30,7 @@ def conditions(signs: Signs, after: timedelta) -> list[Condition]:
     return [
         *_worker(signs),
         *(condition for load in signs.loads for condition in _connection(load)),
+        *(condition for load in signs.loads for condition in _sign_in(load, signs)),
         *(condition for load in signs.loads for condition in _late(load, signs, after)),
         *_nowhere(signs, after),
         *_canary(signs),
@@ -55,6 +57,20 @@ def _connection(load: Load) -> Iterator[Condition]:
             f"{enquiries(load.need)} for {_name(load)} {verb} a person: refused by the CRM, or tried for too long."
         )
         yield Condition("needs_you", str(connection.id), sentence, connection.id)
+
+
+def _sign_in(load: Load, signs: Signs) -> Iterator[Condition]:
+    """In good time. Once it has ended, the CRM itself says so, and the connection has a problem."""
+    ends_at = load.connection.sign_in_ends_at
+    if ends_at is None or ends_at - signs.now >= _IN_GOOD_TIME:
+        return
+    days = days_until(ends_at, signs.now)
+    if days is None and load.connection.state == "failing":
+        return
+    told = f"lets us in for a short time only: its key or sign-in ends {days}"
+    sentence = f"{_name(load)} {told if days else 'may let us in no longer: its key or sign-in has ended'}."
+    what = "Sign in again or enter a new key on the connection's page."
+    yield Condition("sign_in", str(load.connection.id), f"{sentence} {what}", load.connection.id)
 
 
 def _late(load: Load, signs: Signs, after: timedelta) -> Iterator[Condition]:

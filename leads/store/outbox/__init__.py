@@ -6,7 +6,16 @@ deliveries with a token, and `finish` writes down what became of them, for the h
 """
 
 from leads.store.outbox.arrivals import HOLD_SENTENCES, Accepted, NewEvent, accept, backfill
-from leads.store.outbox.decisions import handled, pause, release_hold, remove, requeue, requeue_all_of, resume
+from leads.store.outbox.decisions import (
+    handled,
+    pause,
+    release_hold,
+    remove,
+    requeue,
+    requeue_all_of,
+    resume,
+    wait_for_sign_in,
+)
 from leads.store.outbox.drift import settle
 from leads.store.outbox.lanes import Claimed, Lane, claim, lease, ready, release
 from leads.store.outbox.outcomes import Health, Outcome, bring_forward, finish, give_back, last_in_doubt
@@ -45,4 +54,5 @@ __all__ = [
     "settle",
     "to_check",
     "to_retire",
+    "wait_for_sign_in",
 ]

@@ -15,6 +15,7 @@ from leads.store.outbox.outcomes import bring_forward
 
 # It may have arrived, and its CRM cannot tell: somebody has to look there before it is sent again.
 LOOK_FIRST = "unknown_outcome"
+NOBODY_SIGNED_IN = "Nobody has signed in at the CRM yet. Press “Sign in” on the connection's page."
 _NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
 
 
@@ -62,6 +63,14 @@ def pause(session: Session, connection: Connection, now: datetime) -> None:
         .where(Delivery.connection_id == connection.id, Delivery.state == "waiting")
         .values(state="held", code="paused", sentence=HOLD_SENTENCES["paused"])
     )
+
+
+def wait_for_sign_in(connection: Connection, now: datetime) -> None:
+    """Nobody has signed in at the CRM for it yet. What staff paused stays so."""
+    if connection.state == "paused":
+        return
+    connection.state, connection.state_since, connection.probe_at = "failing", now, now
+    connection.code, connection.sentence = "signed_out", NOBODY_SIGNED_IN
 
 
 def resume(session: Session, connection: Connection, now: datetime) -> None:
