@@ -101,9 +101,9 @@ def _shaped(wanted: Mapping[str, str], fields: Fields, person: Mapping[str, Any]
         if name in _LISTS:
             others = [row for row in person.get(name) or [] if isinstance(row, dict) and row.get("value") != text]
             body[name] = [{"value": text, "primary": True}, *({**row, "primary": False} for row in others)]
-        elif name in fields:
-            is_option = fields[name].type == "enum" and text.isdigit()
-            body.setdefault("custom_fields", {})[name] = int(text) if is_option else text
-        else:
+        elif name == "name":
             body[name] = text
+        else:
+            is_option = name in fields and fields[name].type == "enum" and text.isdigit()
+            body.setdefault("custom_fields", {})[name] = int(text) if is_option else text
     return body

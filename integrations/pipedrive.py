@@ -167,10 +167,12 @@ class Pipedrive(Connector):
         return Pushed(*self._place(person))
 
     def draft(self, item: Item) -> list[Draft]:
-        """As for a person who is new. The code of our field differs from account to account, so it is asked for."""
-        person = person_input(item, self._key, self._own)
+        """As for a person who is new. Nothing is asked for it: where no push has read the code of our field, which
+        differs from account to account, its name stands in its place."""
+        own = vars(self).get("_own", {})
+        key = _code_of_ours(own) or f"{{{KEY_NAME}}}"
         return [
-            Draft("POST", self.api.address + PERSONS, person),
+            Draft("POST", self.api.address + PERSONS, person_input(item, key, own)),
             Draft("POST", self.api.address + ACTIVITIES, activity_input(item, "{person}", self.activity_type)),
         ]
 
@@ -232,13 +234,16 @@ class Pipedrive(Connector):
     @cached_property
     def _key(self) -> str:
         """The code of our own field, which Pipedrive made up for this account."""
-        for code, field in self._own.items():
-            if field.label == KEY_NAME:
-                return code
+        if code := _code_of_ours(self._own):
+            return code
         raise Misconfigured("unknown_property", f"Pipedrive has no person field “{KEY_NAME}”. {_BY_HAND}")
 
     def _place(self, person: Person) -> tuple[str, str]:
         return str(person["id"]), f"{self.pages}/person/{person['id']}"
+
+
+def _code_of_ours(fields: Mapping[str, RemoteField]) -> str | None:
+    return next((code for code, field in fields.items() if field.label == KEY_NAME), None)
 
 
 def _first(people: Iterable[Person], is_it: Callable[[Person], bool]) -> Person | None:
