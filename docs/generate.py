@@ -10,9 +10,11 @@ from pathlib import Path
 import click
 
 from config.settings import PREFIX, SettingsSchema, render_example, shown
+from integrations.core.base import Connector
 from integrations.core.registry import kinds
 from leads.cli import main as frontdesk
 from leads.intake.openapi import document
+from leads.sync.mapping import SOURCES, default_rules
 
 ROOT = Path(__file__).parent.parent
 _NOTE = "<!-- Drawn from the code by `make reference`. Change the code instead. -->\n"
@@ -63,14 +65,42 @@ def _walk(command: click.Command, path: str) -> Iterator[tuple[str, click.Comman
 
 
 def _connectors() -> str:
-    parts = ["# Connectors", _NOTE]
+    parts = ["# Connectors", _NOTE, "What *tier* means: [How it works](../explanation.md).", ""]
     for kind, connector in kinds().items():
-        parts += [f"## {connector.label} (`{kind}`)", "", "| option | meaning | secret |", "|---|---|---|"]
+        parts += [f"## {connector.label} (`{kind}`)", "", *_habits(connector), ""]
+        parts += ["| option | meaning | secret |", "|---|---|---|"]
         for name, option in connector.options().fields.items():
             secret = "yes" if option.metadata.get("secret") else ""
             parts.append(f"| `{name}` | {option.metadata.get('help', '')} | {secret} |")
-        parts += ["", f"Safe to repeat: tier {connector.tier}. Records per call: {connector.batch_size}.", ""]
+        parts += ["", "A new connection writes:", "", "| in the CRM | what |", "|---|---|", *_mapping(connector), ""]
     return "\n".join(parts)
+
+
+def _habits(connector: type[Connector]) -> list[str]:
+    """How it treats its CRM, as a list."""
+    pace = f"at most {connector.pace:g} a second" if connector.pace else "as many as the CRM takes"
+    signs_in = connector.oauth.__func__ is not Connector.oauth.__func__  # type: ignore[attr-defined]  # they are bound
+    tier = f"tier {connector.tier}" + (", or as its options say" if "__init__" in vars(connector) else "")
+    wait = f"; a write can be read back after {connector.settle:g} s" if connector.settle else ""
+    proof = "read back" if connector.readable else "what it answers: it cannot be asked"
+    return [
+        f"- Safe to repeat: {tier}{wait}",
+        f"- Proof: {proof}",
+        f"- Records per call: {connector.batch_size}",
+        f"- Calls: {pace}",
+        f"- Sign-in: {'OAuth, unless its options hold a key' if signs_in else 'a key among its options'}",
+    ]
+
+
+def _mapping(connector: type[Connector]) -> list[str]:
+    """The rules that a new connection starts with, as rows."""
+    rows = []
+    for rule in default_rules(connector):
+        what = f"“{rule['value']}”" if "value" in rule else SOURCES[rule["from"]].lower()
+        if "otherwise" in rule:
+            what += f", or “{rule['otherwise']}”"
+        rows.append(f"| `{rule['to']}` | {what} |")
+    return rows
 
 
 def main() -> None:

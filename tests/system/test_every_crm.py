@@ -19,6 +19,7 @@ import requests
 from sqlalchemy import func, select
 
 from integrations.core.base import Connector
+from integrations.core.registry import kinds
 from leads.store import outbox
 from leads.store.models import Connection, Delivery
 from leads.sync import retry
@@ -41,6 +42,10 @@ TURNS = [pytest.param(kind, marks=pytest.mark.xdist_group(f"crm-{number % 2}")) 
 def zygote() -> Iterator[Zygote]:
     with Zygote() as opened:
         yield opened
+
+
+def test_there_is_a_pretend_crm_of_every_kind() -> None:
+    assert kinds().keys() - KINDS.keys() == {"sandbox"}, "that one is a server of its own"
 
 
 @pytest.mark.timeout(300)
