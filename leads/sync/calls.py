@@ -51,7 +51,10 @@ def _settled(item: Item, held: Mapping[str, str] | Exception | None) -> Item | E
     """The item with only those of its optional fields that are empty in the CRM."""
     if isinstance(held, Exception):
         return held
-    empty = {name: value for name, value in item.fill.items() if not (held or {}).get(name)}
+    before = held or {}
+    empty = {
+        name: value for name, value in item.fill.items() if before.get(name, "") in ("", *item.stopgaps.get(name, ()))
+    }
     return replace(item, record={**empty, **item.record}, fill={})
 
 

@@ -120,6 +120,15 @@ def apply(rules: Iterable[Rule], facts: Mapping[str, Any]) -> tuple[dict[str, st
     return parts["always"], parts["when_empty"]
 
 
+def stopgaps(rules: Iterable[Rule], caller: Mapping[str, Any]) -> dict[str, set[str]]:
+    """The CRM's field → what stands there until somebody is known: the name of a caller, or what is written when the
+    visitor gave nothing. caller: our field → its text for a caller."""
+    found = {
+        rule["to"]: {_value(rule, caller), str(rule.get("otherwise", ""))} - {""} for rule in rules if "from" in rule
+    }
+    return {name: texts for name, texts in found.items() if texts}
+
+
 def mapped(rules: Sequence[Rule]) -> set[str]:
     """Our fields that some rule writes."""
     return {rule["from"] for rule in rules if "from" in rule and rule.get("write") != "never"}

@@ -99,6 +99,22 @@ def test_what_staff_emptied_is_filled_again_and_what_is_off_is_never_written(loo
     assert _record(crm)["tel"] == ""
 
 
+def test_what_we_wrote_for_want_of_better_gives_way(loop: Loop, crm: Records) -> None:
+    """A caller's code, and what stands for a missing first name, until she tells her name; staff's words stay."""
+    rules = [{"to": name, "from": name} for name in ("first_name", "last_name", "email")]
+    loop.set_connection(mapping=[{**rules[0], "otherwise": "(unknown)"}, *rules[1:]])
+    click = send(loop.database, loop.vault, loop.site, "call_click", visitor_id="v1")
+    loop.tick()
+    assert _record(crm) == {"first_name": "Caller", "last_name": click.reference}
+    send(loop.database, loop.vault, loop.site, visitor_id="v1", last_name="Call", email="carla@example.com")
+    loop.tick(seconds=1)
+    assert _record(crm) == {"first_name": "(unknown)", "last_name": "Call", "email": "carla@example.com"}
+    _record(crm)["last_name"] = "Call, called back"
+    loop.send("Carla", visitor_id="v1")
+    loop.tick(seconds=1)
+    assert _record(crm) == {"first_name": "Carla", "last_name": "Call, called back", "email": "carla@example.com"}
+
+
 def test_nothing_is_written_as_long_as_it_is_not_known_what_staff_changed(loop: Loop, crm: Records) -> None:
     loop.send(phone=PHONE)
     loop.tick()
