@@ -5,6 +5,7 @@ CRM's own ways, a worker killed in the midst. In the end each person and each ev
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -28,12 +29,13 @@ from leads.sync.setup import Setup
 from tests.chaos.zygote import Zygote
 from tests.factory import make_site
 from tests.pretend import pretend_crms
-from tests.pretend.server import PretendCrm
-from tests.programs import Programs, wait_for
+from tests.pretend.server import PretendCrm, Reply, Request
+from tests.programs import Process, Programs, wait_for
 
 KINDS = pretend_crms()
 FORMS, PEOPLE, CLICKS, STRANGERS = 400, 300, 60, 40  # clicks: by people who also send a form, before it or after
 SECONDS = 6  # for which the faults go on after the last visitor
+_AN_ID = re.compile(r"[\w-]*\d[\w-]*")  # a part of a path that names one record
 LEASE, TIMEOUT = 4, 1  # seconds
 TURNS = [pytest.param(kind, marks=pytest.mark.xdist_group(f"crm-{number % 2}")) for number, kind in enumerate(KINDS)]
 
@@ -59,9 +61,9 @@ def test_every_enquiry_is_there_once(kind: str, tmp_path: Path, database_url: st
         programs.web()
         worker = programs.worker()
         crm.faults_rate = 0.2
+        _break_each_write(crm)
         sent = _send(programs, posts[: len(posts) // 2])
-        worker.kill()
-        worker.wait()
+        _kill_at_the_next_write(worker, crm)
         programs.worker()
         sent |= _send(programs, posts[len(posts) // 2 :])
         until = time.monotonic() + SECONDS
@@ -192,6 +194,36 @@ def _send(programs: Programs, posts: list[dict[str, Any]]) -> dict[str, str]:
             for part in browsers.map(browse, (posts[n::8] for n in range(8)))
             for event, email in part.items()
         }
+
+
+def _break_each_write(crm: PretendCrm) -> None:
+    """Beside what the dice bring: each sort of write breaks off once it is written, the second time and the fifth."""
+    honest, times = crm.reply, Counter[tuple[str, str]]()
+
+    def cutting(request: Request) -> tuple[Reply | None, float]:
+        reply, seconds = honest(request)
+        if request.method == "GET" or "token" in request.path or reply is None or reply.status >= 300:
+            return reply, seconds
+        sort = request.method, _AN_ID.sub("#", request.path)
+        times[sort] += 1
+        return (None, 0) if times[sort] in (2, 5) else (reply, seconds)
+
+    crm.reply = cutting  # type: ignore[method-assign]  # for this one
+
+
+def _kill_at_the_next_write(worker: Process, crm: PretendCrm) -> None:
+    """kill -9 in the midst of a call: the CRM has taken it, and nobody hears the answer."""
+    honest = crm.reply
+
+    def fatal(request: Request) -> tuple[Reply | None, float]:
+        reply, seconds = honest(request)
+        if request.method != "GET" and reply and reply.status < 300:
+            worker.kill()
+        return reply, seconds
+
+    crm.reply = fatal  # type: ignore[method-assign]  # for this one
+    worker.wait(60)
+    crm.reply = honest  # type: ignore[method-assign]
 
 
 def _assert_once(crm: PretendCrm, sent: dict[str, str]) -> None:
