@@ -30,7 +30,8 @@ class Item:
     connection's mapping says. fill: the same for fields that are written only where the CRM's record has nothing yet;
     whoever calls `push` has moved into `record` what is to be written, so a connector need not look at it. stopgaps:
     the CRM's field → texts that we put there for want of better ones; they count as empty. activity: our
-    canonical field → value, likewise only what is mapped. remote_id: the CRM's record for this person, when one is already known (it may have been adopted).
+    canonical field → value, likewise only what is mapped. remote_id: the CRM's record for this person, when one is
+    already known (it may have been adopted).
     """
 
     lead_id: str

@@ -22,9 +22,11 @@ from sqlalchemy import func, select
 from integrations.core.base import Connector
 from integrations.core.registry import kinds
 from leads.store import outbox
-from leads.store.models import Connection, Delivery
+from leads.store.models import Connection, Delivery, RemoteRecord
+from leads.store.queries.enquiries import latest_enquiries
 from leads.sync import retry
 from leads.sync.connect import Limits
+from leads.sync.item import build
 from leads.sync.setup import Setup
 from tests.chaos.zygote import Zygote
 from tests.factory import make_site
@@ -76,6 +78,7 @@ def test_every_enquiry_is_there_once(kind: str, tmp_path: Path, database_url: st
         assert crm.bugs == []
         _assert_once(crm, sent)
         assert clinic.states() == {clinic.proof: len(posts)}
+        clinic.assert_told()
         print(f"{kind}: {len(crm.calls)} calls, {time.monotonic() - began:.1f} s")
 
 
@@ -118,6 +121,20 @@ class Clinic:
             if row.state == "failing" or row.wait_until:
                 self.desk.resume(self.connection_id)
             time.sleep(0.3)
+
+    def assert_told(self) -> None:
+        """The latest leads' records hold all that is mapped: also the name of who called before she gave it."""
+        with self.programs.database.read() as session:
+            connection = session.get_one(Connection, self.connection_id)
+            found = latest_enquiries(session, connection.site_id, 60)
+            records = {row.lead_id: row.remote_id for row in session.scalars(select(RemoteRecord))}
+        known = [one._replace(remote_id=records[one.lead.id]) for one in found]
+        items = [build(self.programs.vault, connection, one).in_full() for one in known]
+        size = self.connector.batch_size
+        for part in (items[start : start + size] for start in range(0, len(items), size)):
+            for item, held in zip(part, self.connector.current(part), strict=True):
+                if held is not None or self.connector.readable:
+                    assert {name: (held or {}).get(name) for name in item.record} == item.record
 
     def see_to_what_broke_off(self) -> None:
         """Nothing was sent twice, the rest waits for a person, who sees to it that the CRM drops repeats."""
