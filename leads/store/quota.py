@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import BindParameter, ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import Connection
@@ -20,12 +20,17 @@ _NEWS = timedelta(hours=1)
 _FRESH = timedelta(minutes=10)
 
 
-def affords(share: float, now: datetime) -> ColumnElement[bool]:
-    """Whether a connection has more than this share of the day's calls left, as far as its CRM has told lately."""
+def oldest(now: datetime) -> datetime:
+    """From when on what a CRM said of its day counts as news."""
+    return now - _NEWS
+
+
+def affords(share: float, since: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
+    """Whether a connection has more than this share of the day's calls left, as far as its CRM has told since then."""
     return or_(
         Connection.quota_left.is_(None),
         Connection.quota_of.is_(None),
-        Connection.quota_at <= now - _NEWS,
+        Connection.quota_at <= since,
         Connection.quota_left > share * Connection.quota_of,
     )
 
@@ -33,7 +38,7 @@ def affords(share: float, now: datetime) -> ColumnElement[bool]:
 def sites_in_need(session: Session, now: datetime) -> set[UUID]:
     """Sites of which a connection has calls for enquiries and their proof only."""
     in_use = Connection.removed_at.is_(None)
-    return set(session.scalars(select(Connection.site_id).where(in_use, ~affords(ALL_ELSE, now))))
+    return set(session.scalars(select(Connection.site_id).where(in_use, ~affords(ALL_ELSE, oldest(now)))))
 
 
 def is_news(row: Connection, left: int, of: int | None, now: datetime) -> bool:

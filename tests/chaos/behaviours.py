@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import base64
 import itertools
-import multiprocessing
 import random
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,7 +22,6 @@ from sqlalchemy import and_, func, or_, select
 from leads.store.models import Connection, Delivery
 from leads.store.schema import upgrade
 from leads.store.session import Database
-from leads.upkeep import logs
 from tests.chaos.plan import Figures, Plan
 from tests.chaos.scripts import BEHAVIOURS, Behaviour
 from tests.chaos.strange_crm import KEY, SCRIPTED, Crm, on_sockets, scripted
@@ -46,28 +43,20 @@ _NEXT = {
 
 
 def run(plan: Plan) -> Figures:
-    """Play one world for each seed, two side by side."""
-    figures, worlds = Figures(), range(plan.count(WORLDS))
-    folders = [str(plan.folder / str(number)) for number in worlds]
-    seeds = [plan.dice(f"world {number}").randrange(10**9) for number in worlds]
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        for number, world in enumerate(pool.map(_play_one, worlds, seeds, folders)):
-            figures.take(world)
-            plan.say(f"{number + 1} of {len(worlds)} worlds")
+    """Play one world for each seed."""
+    figures = Figures()
+    for number in range(plan.count(WORLDS)):
+        with ExitStack() as stack:
+            folder = plan.folder / str(number)
+            folder.mkdir()
+            url = fresh_database(stack, folder, "postgres" if number % 5 == 3 else "sqlite")
+            database = Database(url)
+            upgrade(database)
+            database.close()
+            seed = plan.dice(f"world {number}").randrange(10**9)
+            figures.take(play(url, folder, seed, BEHAVIOURS, short=number % 4 == 2))
+        plan.say(f"{number + 1} of {plan.count(WORLDS)} worlds")
     return figures
-
-
-def _play_one(number: int, seed: int, home: str) -> Figures:
-    """One world on a database of its own, in a process of its own: its patches concern no other."""
-    logs.configure("critical")
-    folder = Path(home)
-    folder.mkdir()
-    with ExitStack() as stack:
-        url = fresh_database(stack, folder, "postgres" if number % 5 == 3 else "sqlite")
-        database = Database(url)
-        upgrade(database)
-        database.close()
-        return play(url, folder, seed, BEHAVIOURS, short=number % 4 == 2)
 
 
 def play(url: str, folder: Path, seed: int, behaviours: Sequence[Behaviour], *, short: bool = False) -> Figures:

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, exists, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Integer, Select, Uuid, and_, bindparam, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from leads.store.failpoint import reach
-from leads.store.models import CanaryRun, Connection, Delivery, Event, Lead, RemoteRecord, Site, new_id
-from leads.store.quota import ALL_ELSE, LOOKS, affords
+from leads.store.models import CanaryRun, Connection, Delivery, Event, Lead, RemoteRecord, Site, UTCDateTime, new_id
+from leads.store.quota import ALL_ELSE, LOOKS, affords, oldest
 from leads.store.session import Database
+
+# Building a statement costs more than running it, so those of the loop are built once; each run brings its own time.
+NOW: BindParameter[datetime] = bindparam("now", type_=UTCDateTime)
+OLDEST: BindParameter[datetime] = bindparam("oldest", type_=UTCDateTime)
+Moment = datetime | BindParameter[datetime]
 
 # What is read back, the most urgent first, and the share of the day's calls that it must leave to new enquiries.
 LOOKED_AT = {"sent": LOOKS, "confirmed": ALL_ELSE}
@@ -36,13 +42,25 @@ def ready(session: Session, now: datetime) -> list[UUID]:
     One that is out of use is due for its probe even when nothing waits for it, else it would never be seen to work.
     What may not overtake is not due: a lane would find nothing to do, and its own commits would wake it again at once.
     """
+    return list(session.scalars(_ready(), moment(now)))
+
+
+def moment(now: datetime) -> dict[str, Any]:
+    """What a statement that was built once is run with."""
+    return {"now": now, "oldest": oldest(now)}
+
+
+@cache
+def _ready() -> Select[UUID]:
     here = Delivery.connection_id == Connection.id
-    due = exists().where(here, _due(now), ~_overtakes())
-    looks = [exists().where(here, to_check_now(state, now)) & affords(share, now) for state, share in LOOKED_AT.items()]
-    retiring = exists().where(RemoteRecord.connection_id == Connection.id, may_retire(now))
-    tests = Connection.id.in_(to_remove_now(now).with_only_columns(Delivery.connection_id))
+    due = exists().where(here, _due(NOW), ~_overtakes())
+    looks = [
+        exists().where(here, to_check_now(state, NOW)) & affords(share, OLDEST) for state, share in LOOKED_AT.items()
+    ]
+    retiring = exists().where(RemoteRecord.connection_id == Connection.id, may_retire(NOW))
+    tests = Connection.id.in_(to_remove_now(NOW).with_only_columns(Delivery.connection_id))
     work = or_(due, *looks, retiring, tests, Connection.state == "failing")
-    return list(session.scalars(select(Connection.id).where(usable(now), _free(now), work)))
+    return select(Connection.id).where(usable(NOW), _free(NOW), work)
 
 
 def lease(database: Database, connection_id: UUID, worker: str, seconds: float) -> Lane | None:
@@ -73,23 +91,23 @@ def release(database: Database, lane: Lane) -> None:
     reach("release.committed")
 
 
-def usable(now: datetime) -> ColumnElement[bool]:
+def usable(now: Moment) -> ColumnElement[bool]:
     """A connection that calls may be made to: it works, or its probe is due, and the CRM has not asked for quiet."""
     probe = and_(Connection.state == "failing", Connection.probe_at <= now)
     quiet = and_(Connection.wait_until.is_not(None), Connection.wait_until > now)
     return and_(Connection.removed_at.is_(None), or_(Connection.state == "working", probe), ~quiet)
 
 
-def mine(lane: Lane, now: datetime) -> ColumnElement[bool]:
+def mine(lane: Lane, now: Moment) -> ColumnElement[bool]:
     """Whether the lane still holds its connection, and calls may be made there."""
     return exists().where(Connection.id == lane.connection_id, Connection.lease_token == lane.token, usable(now))
 
 
-def _free(now: datetime) -> ColumnElement[bool]:
+def _free(now: Moment) -> ColumnElement[bool]:
     return or_(Connection.lease_until.is_(None), Connection.lease_until < now)
 
 
-def _due(now: datetime) -> ColumnElement[bool]:
+def _due(now: Moment) -> ColumnElement[bool]:
     waiting = and_(Delivery.state == "waiting", Delivery.due_at <= now)
     left_behind = and_(Delivery.state == "sending", Delivery.lease_until < now)
     return or_(waiting, left_behind)
@@ -109,12 +127,12 @@ def _overtakes() -> ColumnElement[bool]:
     )
 
 
-def to_check_now(state: str, now: datetime) -> ColumnElement[bool]:
+def to_check_now(state: str, now: Moment) -> ColumnElement[bool]:
     """What was sent just now, and what was confirmed and is looked at again for some weeks. state: either."""
     return and_(Delivery.state == state, Delivery.check_at <= now)
 
 
-def may_retire(now: datetime) -> ColumnElement[bool]:
+def may_retire(now: Moment) -> ColumnElement[bool]:
     """A merged lead's record goes once nothing of it is still on its way to the person's record.
 
     One that could not be removed is left alone for a while, or a lane would be woken by its own failure.
@@ -129,7 +147,7 @@ def may_retire(now: datetime) -> ColumnElement[bool]:
     return and_(RemoteRecord.retire.is_(True), due, ~moving)
 
 
-def to_remove_now(now: datetime) -> Select[UUID]:
+def to_remove_now(now: Moment) -> Select[UUID]:
     """Deliveries of tests that their CRM has shown to hold, or may hold, and that are to be removed there."""
     answered = and_(Delivery.state == "sent", Delivery.check_at.is_(None))
     there = or_(Delivery.state.in_(("confirmed", "refused", "expired")), answered)
@@ -177,20 +195,19 @@ def claim(database: Database, lane: Lane, limit: int, seconds: float) -> list[Cl
 
 
 def _next_due(session: Session, connection_id: UUID, limit: int, now: datetime) -> Sequence[Any]:
-    return session.execute(
-        select(Delivery, Event, Lead, Site, RemoteRecord.remote_id)
-        .join(Event, Event.id == Delivery.event_id)
-        .join(Lead, Lead.id == Delivery.lead_id)
-        .join(Site, Site.id == Event.site_id)
-        .outerjoin(
-            RemoteRecord,
-            and_(RemoteRecord.lead_id == Delivery.lead_id, RemoteRecord.connection_id == Delivery.connection_id),
-        )
-        .where(Delivery.connection_id == connection_id, _due(now), ~_overtakes())
+    asked = {"connection": connection_id, "most": limit} | moment(now)
+    return session.execute(_due_next(), asked).all()
+
+
+@cache
+def _due_next() -> Select[Delivery, Event, Lead, Site, str]:
+    return (
+        with_details()
+        .where(Delivery.connection_id == bindparam("connection", type_=Uuid), _due(NOW), ~_overtakes())
         .order_by(Delivery.due_at, Delivery.id)
-        .limit(limit)
+        .limit(bindparam("most", type_=Integer))
         .with_for_update(of=Delivery, skip_locked=True)
-    ).all()
+    )
 
 
 def as_claimed(row: Any, token: UUID) -> Claimed:

@@ -5,15 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import Integer, Select, Uuid, bindparam, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from leads.store.failpoint import reach
-from leads.store.models import Connection, Delivery, Event, RemoteRecord
+from leads.store.models import Connection, Delivery, Event, Lead, RemoteRecord, Site
 from leads.store.outbox import drift
-from leads.store.outbox.lanes import LOOKED_AT, Claimed, Lane, as_claimed, may_retire, mine, to_check_now, with_details
+from leads.store.outbox.lanes import (
+    LOOKED_AT,
+    NOW,
+    OLDEST,
+    Claimed,
+    Lane,
+    as_claimed,
+    may_retire,
+    mine,
+    moment,
+    to_check_now,
+    usable,
+    with_details,
+)
 from leads.store.outbox.outcomes import Health, Outcome, attempt_of, report
 from leads.store.quota import affords
 from leads.store.session import Database
@@ -40,14 +55,22 @@ def to_check(database: Database, lane: Lane, limit: int) -> list[Claimed]:
     An empty list also when the lane was lost, its connection may no longer be used, or the day's calls get short.
     """
     with database.read() as session:
-        now = database.now(session)
-        here = (Delivery.connection_id == lane.connection_id, mine(lane, now))
-        for state, share in LOOKED_AT.items():
-            may = exists().where(Connection.id == lane.connection_id, affords(share, now))
-            due = with_details().where(*here, may, to_check_now(state, now)).order_by(Delivery.check_at).limit(limit)
-            if rows := session.execute(due).all():
+        asked: dict[str, Any] = {"connection": lane.connection_id, "token": lane.token, "most": limit}
+        asked |= moment(database.now(session))
+        for state in LOOKED_AT:
+            if rows := session.execute(_looked_at(state), asked).all():
                 return [as_claimed(row, lane.token) for row in rows]
     return []
+
+
+@cache
+def _looked_at(state: str) -> Select[Delivery, Event, Lead, Site, str]:
+    connection = bindparam("connection", type_=Uuid)
+    held = Connection.lease_token == bindparam("token", type_=Uuid)
+    may = exists().where(Connection.id == connection, held, usable(NOW), affords(LOOKED_AT[state], OLDEST))
+    due = (Delivery.connection_id == connection, to_check_now(state, NOW))
+    most = bindparam("most", type_=Integer)
+    return with_details().where(*due, may).order_by(Delivery.check_at).limit(most)
 
 
 def checked(database: Database, lane: Lane, looks: Sequence[Look], health: Health | None) -> None:
