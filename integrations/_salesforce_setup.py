@@ -54,7 +54,7 @@ class SalesforceOptions(Options):
     )
     username = fields.String(metadata={"label": "User name", "help": "For certificate: whom Frontdesk acts as."})
     private_key = fields.String(
-        metadata={"label": "Private key", "help": "For certificate: in PEM form.", "secret": True}
+        metadata={"label": "Private key", "help": "For certificate: in PEM form.", "secret": True, "lines": True}
     )
 
     @validates_schema

@@ -113,8 +113,8 @@ class Finding:
 
 
 class Options(Schema):
-    """Base of every connector's options. A field with metadata `secret=True` is encrypted and never shown again;
-    `label` and `help` in the metadata draw the form and the prompts."""
+    """Base of every connector's options. A field with metadata `secret=True` is encrypted and never shown again; one
+    with `lines=True` has several lines. `label` and `help` in the metadata draw the form and the prompts."""
 
     class Meta:
         unknown = RAISE

@@ -161,11 +161,15 @@ def _given(kind: str, typed: Iterable[str], files: Iterable[str]) -> dict[str, A
         if name in schema and schema[name].metadata.get("secret"):
             fail(f"{name} is a secret: others on this machine can read a command line. Use --file {name}=PATH.", 2)
     for name, path in (_pair(text, "--file") for text in files):
-        try:
-            given[name] = (sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")).strip()
-        except (OSError, UnicodeDecodeError):
-            fail(f"The file for {name} cannot be read.", 2)
+        given[name] = _read(name, path)
     return given
+
+
+def _read(name: str, path: str) -> str:
+    try:
+        return (sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")).strip()
+    except (OSError, UnicodeDecodeError):
+        fail(f"The file for {name} cannot be read.", 2)
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:
@@ -188,6 +192,9 @@ def _prompt(field: fields.Field[Any], name: str, required: bool) -> str:
     if about.get("help"):
         click.echo(str(about["help"]))
     default = None if required and field.required else ""
+    if about.get("lines"):
+        path: str = click.prompt(f"File with the {about['label']}", default=default, show_default=False)
+        return _read(name, path) if path else ""
     answer: str = click.prompt(
         str(about.get("label", name)), default=default, show_default=False, hide_input=bool(about.get("secret"))
     )

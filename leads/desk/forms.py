@@ -45,6 +45,8 @@ def _option(name: str, field: Any, values: Mapping[str, Any]) -> Option:
 
 
 def _type(field: Any, secret: bool) -> str:
+    if field.metadata.get("lines"):
+        return "lines"
     if secret:
         return "password"
     if isinstance(field, fields.Boolean):

@@ -16,6 +16,7 @@ from flask import Flask
 from sqlalchemy import select, update
 
 from config.settings import Settings, load_settings
+from leads.desk import forms
 from leads.store.models import Action, Connection, Delivery, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -121,6 +122,15 @@ def test_what_is_missing_is_told_beside_its_field(anna: Person) -> None:
     assert KEY not in page
     page = anna.post("/desk/connections/new/sandbox", 422, **_typed("http://127.0.0.1:1", site="none", anyway="yes"))
     assert "There is no site with the key none." in page.text
+
+
+def test_a_key_of_several_lines_keeps_them(anna: Person) -> None:
+    shown = {option.name: option.type for option in forms.draw("salesforce")}
+    assert (shown["private_key"], shown["client_secret"]) == ("lines", "password")
+    assert '<textarea id="option-private_key"' in anna.get("/desk/connections/new/salesforce")
+    key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"
+    page = anna.post("/desk/connections/new/salesforce", 422, **{"option-private_key": key}).text
+    assert key not in page, "a secret comes back into a page"
 
 
 def test_there_is_no_such_kind_or_connection(anna: Person) -> None:
