@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from inspect import get_annotations
 from pathlib import Path
 
 import click
@@ -80,7 +81,8 @@ def _habits(connector: type[Connector]) -> list[str]:
     """How it treats its CRM, as a list."""
     pace = f"at most {connector.pace:g} a second" if connector.pace else "as many as the CRM takes"
     signs_in = connector.oauth.__func__ is not Connector.oauth.__func__  # type: ignore[attr-defined]  # they are bound
-    tier = f"tier {connector.tier}" + (", or as its options say" if "__init__" in vars(connector) else "")
+    differs = "tier" in get_annotations(connector)  # as `tier: Tier`: each connection has its own
+    tier = f"tier {connector.tier}" + (", or as its options say" if differs else "")
     wait = f"; a write can be read back after {connector.settle:g} s" if connector.settle else ""
     proof = "read back" if connector.readable else "what it answers: it cannot be asked"
     return [

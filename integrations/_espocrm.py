@@ -6,27 +6,23 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from integrations.core.base import Finding, Item, RemoteField, record_id
-from integrations.core.errors import DeliveryError, Misconfigured, Refused, TryLater
-from integrations.core.http import Answer, raise_for_status
+from integrations.core import notes
+from integrations.core.base import Item, RemoteField, record_id
+from integrations.core.errors import DeliveryError, Misconfigured, Refused, TryLater, not_accepted
+from integrations.core.http import Answer, by_status
+from integrations.core.reading import as_object, objects_in, records_in, text
 
 FIELDS_PATH = "entityDefs.Lead.fields"
-_OURS = {"firstName": "first_name", "lastName": "last_name", "emailAddress": "email", "phoneNumber": "phone"}
-_MARK = re.compile(r"Frontdesk event ([0-9a-f-]{36})")
+OURS = {"firstName": "first_name", "lastName": "last_name", "emailAddress": "email", "phoneNumber": "phone"}
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~@])")  # @: a visitor shall notify nobody by name
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9]{0,99}")
 _WRITABLE = {"varchar", "text", "wysiwyg", "enum", "bool", "int", "float", "date", "url", "email", "phone"}
-_RIGHTS = {"create": "yes", "read": "all", "edit": "all", "stream": "all"}
-_ROLE = "Its role needs, for Lead: create yes; read, edit, delete and stream all."
+ROLE = "Its role needs, for Lead: create yes; read, edit, delete and stream all."
 
 
 def note_input(item: Item, lead_id: str) -> dict[str, str]:
     """One event, as a post in Markdown. Its id stands in the text, by which it is found again."""
-    lines = [f"**{_plain(item.title)}**, {item.occurred_at:%Y-%m-%d %H:%M} UTC"]
-    lines += [
-        f"{_plain(name.replace('_', ' ').capitalize())}: {_plain(value)}" for name, value in item.activity.items()
-    ]
-    lines.append(f"Frontdesk event {item.event_id}")
+    lines = [f"**{_plain(item.title)}**, {notes.received(item)}", *map(_plain, notes.details(item)), notes.mark(item)]
     return {"type": "Post", "post": "\n\n".join(lines), "parentType": "Lead", "parentId": lead_id}
 
 
@@ -37,21 +33,14 @@ def equals(attribute: str, value: str) -> dict[str, str]:
     return where | {"orderBy": "createdAt", "order": "asc", "maxSize": "5"}
 
 
-def events_in(post: Mapping[str, Any]) -> list[str]:
-    """The ids of our events that a post tells of."""
-    return _MARK.findall(str(post.get("post")))
-
-
 def _plain(value: str) -> str:
     """What a visitor typed is text, and no link or heading."""
     return _MARKDOWN.sub(r"\\\1", value)
 
 
-def text(value: object) -> str:
-    """A value of a record as text: "" for none."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "" if value is None else str(value)
+def values(lead: Mapping[str, Any], item: Item) -> dict[str, str]:
+    """What a lead holds in the fields that the item maps."""
+    return {name: text(lead.get(name)) for name in item.in_full().record}
 
 
 def is_same_person(item: Item, lead: Mapping[str, Any]) -> bool:
@@ -73,8 +62,7 @@ def _ways_to(record: Mapping[str, Any]) -> set[str]:
 
 
 def _column(record: Mapping[str, Any], name: str, column: str) -> list[Any]:
-    held = record.get(name)
-    return [row.get(column) for row in held if isinstance(row, dict)] if isinstance(held, list) else []
+    return [row.get(column) for row in objects_in(record.get(name))]
 
 
 def lead_in(answer: Answer) -> dict[str, Any]:
@@ -89,27 +77,25 @@ def lead_in(answer: Answer) -> dict[str, Any]:
 
 def rows(answer: Answer) -> list[dict[str, Any]]:
     """The records of a list. Raises as above."""
-    body = answer.json()
-    found = body.get("list") if isinstance(body, dict) else None
-    if not isinstance(found, list) or not all(isinstance(row, dict) and record_id(row.get("id")) for row in found):
+    found = records_in(as_object(answer.json()).get("list"))
+    if found is None:
         raise answer.doubt("unreadable", "EspoCRM sent an answer that cannot be read.")
     return [row | {"id": record_id(row["id"])} for row in found]
 
 
 def duplicates_in(answer: Answer) -> list[str]:
     """The ids of the records that EspoCRM says stand in the way."""
-    body = _body(answer)
-    found = [record_id(row.get("id")) for row in body if isinstance(row, dict)] if isinstance(body, list) else []
+    found = [record_id(row.get("id")) for row in objects_in(answer.told())]
     return [one for one in found if one]
 
 
 def fields_in(answer: Answer) -> list[RemoteField]:
     """The fields of leads that may be written, by name."""
-    body = _body(answer)
+    found = as_object(answer.told())
     for name in FIELDS_PATH.split("."):  # a version that knows no key sends everything
-        body = body.get(name, body) if isinstance(body, dict) else {}
-    known = body.items() if isinstance(body, dict) else ()
-    return [_field(name, about) for name, about in sorted(known) if isinstance(about, dict) and _is_writable(about)]
+        found = as_object(found.get(name, found))
+    known = [(name, as_object(about)) for name, about in sorted(found.items())]
+    return [_field(name, about) for name, about in known if _is_writable(about)]
 
 
 def _is_writable(about: Mapping[str, Any]) -> bool:
@@ -121,22 +107,6 @@ def _field(name: str, about: Mapping[str, Any]) -> RemoteField:
     options = about.get("options")
     choices = {str(one): str(one) for one in options if one} if isinstance(options, list) else {}
     return RemoteField(name, label, str(about["type"]), choices, required=bool(about.get("required")))
-
-
-def rights_findings(answer: Answer) -> list[Finding]:
-    """What the role of the API user may not do. A version that does not tell is believed to allow it."""
-    acl = _dict(_dict(_body(answer)).get("acl"))
-    table = _dict(acl.get("table"))
-    rights = table.get("Lead", False) if table else True
-    if rights is True:
-        return [Finding(True, "EspoCRM accepts the key and has all that is needed.")]
-    may = _dict(rights)
-    if lacking := [action for action, level in _RIGHTS.items() if may.get(action) not in (level, "all", "yes")]:
-        return [Finding(False, f"The API user may not {', '.join(lacking)} all leads. {_ROLE}")]
-    found = [Finding(True, "EspoCRM accepts the key and has all that is needed.")]
-    if may.get("delete") != "all":
-        found.append(Finding(True, "The API user may not delete leads: a person's data must be removed by hand."))
-    return found
 
 
 def lacks_field(answer: Answer) -> bool:
@@ -160,34 +130,20 @@ def verdict(answer: Answer, key: str) -> DeliveryError:
         sentence = "EspoCRM does not accept the API key. Copy it again from Administration, API Users."
         return Misconfigured("bad_key", sentence, status=401)
     if answer.status == 403:
-        return Misconfigured("forbidden", f"EspoCRM does not let the API user do this. {_ROLE}", status=403)
+        return Misconfigured("forbidden", f"EspoCRM does not let the API user do this. {ROLE}", status=403)
     if answer.status == 409:
         return TryLater("conflict", "EspoCRM was changing this record just then.", status=409)
     if answer.status == 400:
         return _invalid(answer)
-    try:
-        raise_for_status(answer)
-    except DeliveryError as error:
-        return error
-    return answer.doubt("no_verdict", "EspoCRM sent an answer that cannot be understood.")
+    return by_status(answer) or answer.doubt("no_verdict", "EspoCRM sent an answer that cannot be understood.")
 
 
 def _invalid(answer: Answer) -> Refused:
-    name = _dict(_dict(_dict(_body(answer)).get("messageTranslation")).get("data")).get("field")
+    translation = as_object(as_object(answer.told()).get("messageTranslation"))
+    name = as_object(translation.get("data")).get("field")
     told = re.search(r"field: ([a-zA-Z0-9]+)", answer.headers.get("X-Status-Reason", ""))
     name = name if isinstance(name, str) else told[1] if told else ""
-    field = _OURS.get(name)
-    shown = f"what is written to its field {name}" if _NAME.fullmatch(name) else "this record"
-    what = f"this {field.replace('_', ' ')}" if field else shown
-    return Refused("invalid", f"EspoCRM does not accept {what}.", status=400, field=field)
-
-
-def _body(answer: Answer) -> Any:
-    try:
-        return answer.json()
-    except DeliveryError:
-        return None
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+    field = OURS.get(name)
+    if field or not _NAME.fullmatch(name):
+        return not_accepted("EspoCRM", field, status=400)
+    return Refused("invalid", f"EspoCRM does not accept what is written to its field {name}.", status=400)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from integrations.core import notes
 from integrations.core.base import Allowance, Item, RemoteField, record_id
-from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, Unknown
-from integrations.core.http import Answer, parse_retry_after, raise_for_status, utc_now
+from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, Unknown, not_accepted
+from integrations.core.http import Answer, by_status
+from integrations.core.reading import as_object, objects_in, records_in, text
 
 KEY = "contact.frontdesk_lead_id"  # HighLevel makes it of the field's name
 NAME = "Frontdesk lead ID"
+BY_HAND = f"In HighLevel, under Settings, Custom Fields, add a contact field “{NAME}” of type Single Line."
 SETTLE = 10.0  # seconds: its search shows a contact "a few seconds" after it was written
 SCOPES = ("contacts.readonly", "contacts.write", "locations/customFields.readonly", "locations/customFields.write")
 OURS = {"firstName": "first_name", "lastName": "last_name", "email": "email", "phone": "phone"}
@@ -19,7 +23,6 @@ _STANDARD = OURS.keys() | {"name", "companyName", "address1", "city", "state", "
 _STANDARD |= {"source", "gender", "dateOfBirth", "timezone"}
 _TEXTS = {"TEXT", "LARGE_TEXT", "PHONE", "EMAIL", "NUMERICAL", "FLOAT", "MONETORY", "DATE", "TIME"}
 _CHOICES = {"SINGLE_OPTIONS", "RADIO"}
-_MARK = re.compile(r"Frontdesk event ([0-9a-f-]{36})")
 _MISSING = re.compile(r"contact\b.*\bnot found", re.IGNORECASE)
 _UNKNOWN = re.compile(r"property (\w{1,60}) should not exist|invalid field (\w{1,60})", re.IGNORECASE)
 _NO_MARKUP = str.maketrans("<>", "‹›")  # whether a note is text or HTML is not documented: so it reads as both
@@ -30,30 +33,21 @@ def contact_body(record: Mapping[str, str], ids: Mapping[str, str]) -> dict[str,
     plain: dict[str, Any] = {name: value for name, value in record.items() if "." not in name}
     custom = [{"id": ids.get(name), "field_value": value} for name, value in record.items() if "." in name]
     if unknown := [name for name in record if "." in name and name not in ids]:
-        raise Misconfigured(
-            "unknown_field",
-            f"HighLevel has no contact field {unknown[0]}. Create it there, or change the mapping.",
-        )
+        sentence = f"HighLevel has no contact field {unknown[0]}. Create it there, or change the mapping."
+        raise Misconfigured("unknown_field", sentence)
     return plain | ({"customFields": custom} if custom else {})
 
 
 def note_body(item: Item) -> dict[str, str]:
     """One event. Its id stands in the text, by which it is found again."""
-    lines = [item.title, *(f"{name.replace('_', ' ').capitalize()}: {value}" for name, value in item.activity.items())]
-    return {"body": "\n".join([*lines, f"Frontdesk event {item.event_id}"]).translate(_NO_MARKUP)}
-
-
-def events_in(notes: Iterable[Mapping[str, Any]]) -> set[str]:
-    """The ids of our events that these notes tell of."""
-    return {event for note in notes for event in _MARK.findall(str(note.get("body")))}
+    lines = [item.title, *notes.details(item), notes.mark(item)]
+    return {"body": "\n".join(lines).translate(_NO_MARKUP)}
 
 
 def record_of(contact: Mapping[str, Any], names: Iterable[str], ids: Mapping[str, str]) -> dict[str, str]:
     """What a contact holds in these fields, "" where it is empty."""
-    rows = contact.get("customFields")
-    custom = {row.get("id"): row.get("value") for row in rows if isinstance(row, dict)} if rows else {}
-    held = {name: custom.get(ids.get(name)) if "." in name else contact.get(name) for name in names}
-    return {name: "" if value is None else str(value) for name, value in held.items()}
+    custom = {row.get("id"): row.get("value") for row in objects_in(contact.get("customFields"))}
+    return {name: text(custom.get(ids.get(name)) if "." in name else contact.get(name)) for name in names}
 
 
 def remote_field(row: Mapping[str, Any]) -> RemoteField | None:
@@ -88,25 +82,25 @@ def part(answer: Answer, name: str) -> Any:
 
 def rows(answer: Answer, name: str) -> list[dict[str, Any]]:
     """A list in a good answer. Raises as above."""
-    found = part(answer, name)
-    if not isinstance(found, list) or not all(isinstance(row, dict) and record_id(row.get("id")) for row in found):
+    found = records_in(part(answer, name))
+    if found is None:
         raise answer.doubt("unreadable", "HighLevel sent an answer that cannot be read.")
     return found
 
 
 def with_id(answer: Answer, name: str) -> dict[str, Any]:
     """One record in a good answer. Raises as above."""
-    found = part(answer, name)
-    if not isinstance(found, dict) or record_id(found.get("id")) is None:
+    found = as_object(part(answer, name))
+    if not record_id(found.get("id")):
         raise answer.doubt("no_id", "HighLevel said yes, but not which record it made.")
     return found
 
 
 def duplicate(answer: Answer) -> tuple[str, str] | None:
     """(contact, field): who holds this e-mail or phone already, when that is what HighLevel says."""
-    meta = _body(answer).get("meta") if answer.status == 400 else None
-    owner = record_id(meta.get("contactId")) if isinstance(meta, dict) else None
-    return (owner, str(meta.get("matchingField"))) if isinstance(meta, dict) and owner else None
+    meta = as_object(as_object(answer.told()).get("meta"))
+    owner = record_id(meta.get("contactId")) if answer.status == 400 else None
+    return (owner, str(meta.get("matchingField"))) if owner else None
 
 
 def is_missing(answer: Answer) -> bool:
@@ -131,15 +125,10 @@ def verdict(answer: Answer) -> DeliveryError:
         return Misconfigured("unknown_field", f"HighLevel does not know the contact field {name}.", status=status)
     if status in (400, 422):
         return _refused(status, words)
-    if (
-        status >= 500 and answer.wrote and not answer.headers.get("Retry-After")
-    ):  # it may have been written all the same
+    if status >= 500 and answer.wrote and not answer.headers.get("Retry-After"):  # it may have been written
         return Unknown("unavailable", f"HighLevel is not working just now (status {status}).", status=status)
-    try:
-        raise_for_status(Answer(status, answer.headers, answer.body, answer.wrote))
-    except DeliveryError as error:
-        return error
-    return answer.doubt("unreadable", "HighLevel sent an answer that cannot be read.")
+    unreadable = answer.doubt("unreadable", "HighLevel sent an answer that cannot be read.")
+    return by_status(replace(answer, status=status)) or unreadable
 
 
 def after_new(error: DeliveryError) -> DeliveryError:
@@ -152,43 +141,28 @@ def after_new(error: DeliveryError) -> DeliveryError:
 
 def allowance(answer: Answer) -> Allowance | None:
     """What is left of the 10 seconds and of the day, for this app at this sub-account."""
-    left, milliseconds = _limit(answer, "Remaining"), _limit(answer, "Interval-Milliseconds")
+    names = ("Remaining", "Interval-Milliseconds", "Daily-Remaining", "Limit-Daily")
+    left, milliseconds, today, of_today = (answer.number(f"X-RateLimit-{name}") for name in names)
     seconds = milliseconds / 1000 if milliseconds else None
-    today, of_today = _limit(answer, "Daily-Remaining"), _limit(answer, "Limit-Daily")
     return None if left is None else Allowance(left, seconds, today, of_today)
 
 
-def _limit(answer: Answer, name: str) -> int | None:
-    text = answer.headers.get(f"X-RateLimit-{name}", "")
-    return int(text) if text.isdigit() else None
-
-
 def _throttled(answer: Answer) -> Throttled:
-    said = parse_retry_after(answer.headers.get("Retry-After"), utc_now())
-    if _limit(answer, "Daily-Remaining") == 0:
+    said = answer.retry_after()
+    if answer.number("X-RateLimit-Daily-Remaining") == 0:
         return Throttled("daily_limit", "HighLevel's daily limit is reached.", status=429, retry_after=said or 3600.0)
-    window = (_limit(answer, "Interval-Milliseconds") or 10_000) / 1000
+    window = (answer.number("X-RateLimit-Interval-Milliseconds") or 10_000) / 1000
     return Throttled("rate_limit", "HighLevel asks us to slow down.", status=429, retry_after=said or window)
 
 
 def _refused(status: int, words: str) -> Refused:
     named = re.search(rf"\b({'|'.join(OURS)})\b", words)
-    field = OURS[named[1]] if named else None
-    what = f"this {field.replace('_', ' ')}" if field else "this record"
-    return Refused("invalid", f"HighLevel does not accept {what}.", status=status, field=field)
+    return not_accepted("HighLevel", OURS[named[1]] if named else None, status=status)
 
 
 def _said(answer: Answer) -> tuple[int, str]:
     """The status, which an error body may tell better than the answer itself, and the words: a text or several."""
-    body = _body(answer)
+    body = as_object(answer.told())
     status, words = body.get("statusCode"), body.get("message")
-    text = " ".join(str(one) for one in words) if isinstance(words, list) else str(words or "")
-    return status if isinstance(status, int) and status >= 400 else answer.status, text
-
-
-def _body(answer: Answer) -> dict[str, Any]:
-    try:
-        body = answer.json()
-    except DeliveryError:
-        return {}
-    return body if isinstance(body, dict) else {}
+    said = " ".join(str(one) for one in words) if isinstance(words, list) else str(words or "")
+    return status if isinstance(status, int) and status >= 400 else answer.status, said

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from integrations.core import notes
 from integrations.core.base import Allowance, Item, RemoteField, record_id
-from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, Unknown
-from integrations.core.http import Answer, parse_retry_after, raise_for_status, utc_now
+from integrations.core.errors import DeliveryError, Misconfigured, Throttled, TryLater, Unknown, not_accepted
+from integrations.core.http import Answer, by_status
+from integrations.core.reading import as_object, objects_in
 
 KEY = "frontdesk_lead_id"
 MOST_PER_CALL = 100
 OURS = {"firstname": "first_name", "lastname": "last_name", "email": "email", "phone": "phone"}
 SCOPES = ("crm.objects.contacts.read", "crm.objects.contacts.write", "crm.schemas.contacts.write")
 _NOTE_TO_CONTACT = 202  # HubSpot's own type of association
-_MARK = re.compile(r"Frontdesk event ([0-9a-f-]{36})")
 _EXISTING = re.compile(r"Existing ID:\s*(\d+)")
 _NAME = re.compile(r"[a-z0-9_]{1,100}")
 _WAITS = {"DAILY": 3600.0, "SECONDLY": 1.0}  # seconds, by the name of the limit
@@ -36,22 +37,13 @@ def contact_input(item: Item) -> dict[str, Any]:
 
 def note_input(item: Item, contact_id: str) -> dict[str, Any]:
     """One event of a batch create. Its id stands in the text, by which it is found again."""
-    lines = [f"<strong>{html.escape(item.title)}</strong>"]
-    lines += [
-        f"{html.escape(name.replace('_', ' ').capitalize())}: {html.escape(value)}"
-        for name, value in item.activity.items()
-    ]
-    lines.append(f"<small>Frontdesk event {item.event_id}</small>")
+    lines = [f"<strong>{html.escape(item.title)}</strong>", *map(html.escape, notes.details(item))]
+    lines.append(f"<small>{notes.mark(item)}</small>")
     association = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": _NOTE_TO_CONTACT}
     return {
         "properties": {"hs_timestamp": item.occurred_at.isoformat(), "hs_note_body": "<br>".join(lines)},
         "associations": [{"to": {"id": contact_id}, "types": [association]}],
     }
-
-
-def events_in(row: Mapping[str, Any]) -> list[str]:
-    """The ids of our events that a note tells of."""
-    return _MARK.findall(str(properties(row).get("hs_note_body")))
 
 
 def place(contact: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -62,44 +54,32 @@ def place(contact: Mapping[str, Any]) -> tuple[str, str | None]:
 
 def note_ids(contact: Mapping[str, Any]) -> list[str]:
     """The notes on a contact that was read with its associations."""
-    notes = _dict(_dict(contact.get("associations")).get("notes")).get("results")
-    return [str(note["id"]) for note in notes if isinstance(note, dict)] if isinstance(notes, list) else []
+    found = as_object(as_object(contact.get("associations")).get("notes")).get("results")
+    return [str(note["id"]) for note in objects_in(found)]
 
 
 def remote_field(row: Mapping[str, Any]) -> RemoteField | None:
     """A property as HubSpot describes it; None when it cannot be written, or is not shown to people there either."""
-    fixed = _dict(row.get("modificationMetadata")).get("readOnlyValue")
+    fixed = as_object(row.get("modificationMetadata")).get("readOnlyValue")
     if fixed or row.get("hidden") or row.get("calculated") or row.get("archived") or not row.get("name"):
         return None
-    options = row.get("options")
-    shown = [one for one in options if isinstance(one, dict) and not one.get("hidden")] if options else []
+    shown = [one for one in objects_in(row.get("options")) if not one.get("hidden")]
     choices = {str(one.get("value")): str(one.get("label")) for one in shown}
     return RemoteField(str(row["name"]), str(row.get("label") or row["name"]), str(row.get("type")), choices)
 
 
 def allowance(answer: Answer) -> Allowance | None:
     """What is left of the rolling seconds, and of the day for a key (who signed in has no daily limit of an app)."""
-    left, milliseconds = _limit(answer, "Remaining"), _limit(answer, "Interval-Milliseconds")
-    today, of_today = _limit(answer, "Daily-Remaining"), _limit(answer, "Daily")
+    names = ("Remaining", "Interval-Milliseconds", "Daily-Remaining", "Daily")
+    left, milliseconds, today, of_today = (answer.number(f"X-HubSpot-RateLimit-{name}") for name in names)
     if left is None and today is None:
         return None
     return Allowance(left, milliseconds / 1000 if milliseconds else None, today, of_today)
 
 
-def _limit(answer: Answer, name: str) -> int | None:
-    text = answer.headers.get(f"X-HubSpot-RateLimit-{name}", "")
-    return int(text) if text.isdigit() else None
-
-
 def properties(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """The properties of a record."""
-    return _dict(row.get("properties"))
-
-
-def parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """As many as one call may name."""
-    for start in range(0, len(ids), MOST_PER_CALL):
-        yield ids[start : start + MOST_PER_CALL]
+    return as_object(row.get("properties"))
 
 
 def record_in(answer: Answer) -> dict[str, Any]:
@@ -143,14 +123,8 @@ def verdict(answer: Answer, key: str = "") -> DeliveryError:
     if "PROPERTY_DOESNT_EXIST" in codes:
         return Misconfigured("unknown_property", f"HubSpot does not know the contact property {_named(answer)}.")
     if answer.status in (200, 207, 400, 409) and codes:
-        field = OURS.get(_named(answer))
-        what = f"this {field.replace('_', ' ')}" if field else "this record"
-        return Refused("invalid", f"HubSpot does not accept {what}.", status=answer.status, field=field)
-    try:
-        raise_for_status(answer)
-    except DeliveryError as error:
-        return error
-    return answer.doubt("no_verdict", "HubSpot left this record out of its answer.")
+        return not_accepted("HubSpot", OURS.get(_named(answer)), status=answer.status)
+    return by_status(answer) or answer.doubt("no_verdict", "HubSpot left this record out of its answer.")
 
 
 def _busy(answer: Answer) -> DeliveryError | None:
@@ -159,12 +133,11 @@ def _busy(answer: Answer) -> DeliveryError | None:
     if answer.status == 423:
         return TryLater("locked", "HubSpot has locked this record for a moment.", status=423)
     if answer.status == 477:
-        wait = parse_retry_after(answer.headers.get("Retry-After"), utc_now())
-        return Throttled("moving", "HubSpot is moving this account just now.", status=477, retry_after=wait)
+        sentence = "HubSpot is moving this account just now."
+        return Throttled("moving", sentence, status=477, retry_after=answer.retry_after())
     if answer.status >= 500 and answer.wrote and not answer.headers.get("Retry-After"):  # it may have been written
-        return Unknown(
-            "unavailable", f"HubSpot is not working just now (status {answer.status}).", status=answer.status
-        )
+        sentence = f"HubSpot is not working just now (status {answer.status})."
+        return Unknown("unavailable", sentence, status=answer.status)
     return None
 
 
@@ -180,16 +153,15 @@ def _not_let_in(answer: Answer, codes: Collection[str], key: str) -> DeliveryErr
 
 
 def _throttled(answer: Answer, text: str) -> Throttled:
-    said = parse_retry_after(answer.headers.get("Retry-After"), utc_now())
     name = next((name for name in _WAITS if name in text.upper() and "TEN_SECONDLY" not in text.upper()), "")
     sentence = "HubSpot's daily limit is reached." if name == "DAILY" else "HubSpot asks us to slow down."
-    return Throttled("rate_limit", sentence, status=429, retry_after=said or _WAITS.get(name, _ROLLING))
+    return Throttled("rate_limit", sentence, status=429, retry_after=answer.retry_after() or _WAITS.get(name, _ROLLING))
 
 
 def _errors(answer: Answer) -> list[tuple[str, str]]:
     """(code, text) of everything that the answer complains of; HubSpot treats each part of it as optional."""
-    body = _body(answer)
-    rows = [body, *(row for row in body.get("errors") or [] if isinstance(row, dict))] if body else []
+    body = as_object(answer.told())
+    rows = [body, *objects_in(body.get("errors"))]
     return [
         (code, f"{row.get('policyName', '')} {row.get('message', '')}")
         for row in rows
@@ -200,17 +172,6 @@ def _errors(answer: Answer) -> list[tuple[str, str]]:
 
 def _named(answer: Answer) -> str:
     """The property that an error is about, if it is the name of one."""
-    text = str(_body(answer))
+    text = str(as_object(answer.told()))
     found = re.search(r"""['"]?(?:propertyName|name)\\?['"]?:\s*\[?\\?['"]([a-z0-9_]+)""", text)
     return found[1] if found and _NAME.fullmatch(found[1]) else "that a connection maps"
-
-
-def _body(answer: Answer) -> dict[str, Any]:
-    try:
-        return _dict(answer.json())
-    except DeliveryError:
-        return {}
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -6,6 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from integrations.core import notes
 from integrations.core.base import Item, RemoteField
 
 LEAD, ACTIVITY, MESSAGE = "crm.lead", "mail.activity", "mail.message"
@@ -34,11 +35,7 @@ def lead_row(item: Item) -> Row:
 def activity_row(item: Item, lead: str) -> Row:
     """The event, due on the day it came in. Its id stands in the note too: when staff mark the activity as done, older
     versions of Odoo delete it and keep only its text, among the messages."""
-    lines = [
-        f"{html.escape(name.replace('_', ' ').capitalize())}: {html.escape(value)}"
-        for name, value in item.activity.items()
-    ]
-    note = "<br>".join([*lines, f"Frontdesk event {item.event_id}"])
+    note = "<br>".join([*map(html.escape, notes.details(item)), notes.mark(item)])
     key, day = f"{MODULE}.event_{item.event_id}", item.occurred_at.date().isoformat()
     values = (key, "crm.model_crm_lead", lead, TYPES[item.kind], item.title, f"<p>{note}</p>", day)
     return _ACTIVITY_COLUMNS, values

@@ -13,6 +13,7 @@ from integrations._odoo import LEAD, Row, base
 from integrations._odoo_rpc import BUSY, ENGLISH, NO_CRM, SERVER_ERROR, Fault, Reply, Rpc, is_lost_race
 from integrations.core.base import record_id
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, TryLater
+from integrations.core.reading import as_object, objects_in
 
 RIGHTS = "In Odoo, open Settings, Users, the user of the key, and set Sales to “User: All Documents”."
 OURS = {"contact_name": "full_name", "name": "full_name", "email_from": "email", "phone": "phone"}
@@ -84,10 +85,9 @@ def _parts(keys: Sequence[str], accused: set[int]) -> list[Sequence[str]]:
 
 def _ids(reply: Reply, rows: int) -> list[Verdict] | None:
     """The number of each record; None when Odoo kept nothing. Raises `answer.doubt` when it does not say."""
-    result = reply.result
-    if not reply.ok or (isinstance(result, dict) and result.get("ids") is False):
+    ids = as_object(reply.result).get("ids")
+    if not reply.ok or ids is False:
         return None
-    ids = result.get("ids") if isinstance(result, dict) else None
     if not isinstance(ids, list) or len(ids) != rows:
         raise reply.answer.doubt("no_verdict", "Odoo did not say what became of every record.")
     nameless = reply.answer.doubt("no_id", "Odoo said yes, but not which record it made.")
@@ -148,6 +148,4 @@ def _accused(reply: Reply) -> set[int]:
 
 
 def _messages(reply: Reply) -> list[dict[str, Any]]:
-    found = reply.result.get("messages") if isinstance(reply.result, dict) else None
-    rows = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-    return [one for one in rows if one.get("type") == "error"]
+    return [one for one in objects_in(as_object(reply.result).get("messages")) if one.get("type") == "error"]

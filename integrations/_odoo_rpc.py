@@ -12,7 +12,8 @@ from typing import Any
 
 from integrations.core.base import Draft
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, TryLater
-from integrations.core.http import Answer, Http, raise_for_status
+from integrations.core.http import Answer, Http, by_status, raise_for_status
+from integrations.core.reading import as_object
 
 ENGLISH = {"lang": "en_US"}  # for its words, which are translated else
 ARCHIVED_TOO = {**ENGLISH, "active_test": False}
@@ -50,11 +51,8 @@ class Reply:
             return _verdict(self.fault, self.answer)
         if self.answer.status == 404:
             return _NO_ADDRESS
-        try:
-            raise_for_status(self.answer)
-        except DeliveryError as error:
-            return error
-        return self.answer.doubt("unreadable", "Odoo sent an answer that cannot be read.")
+        unreadable = self.answer.doubt("unreadable", "Odoo sent an answer that cannot be read.")
+        return by_status(self.answer) or unreadable
 
 
 class Rpc:
@@ -139,35 +137,26 @@ def _reply2(answer: Answer) -> Reply:
     """JSON-2: the bare result, or a status of 400 and more with the exception."""
     if 200 <= answer.status < 300:
         return Reply(answer, answer.json(), ok=True)
-    return Reply(answer, fault=_fault(_json(answer)))
+    return Reply(answer, fault=_fault(answer.told()))
 
 
 def _reply1(answer: Answer) -> Reply:
     """JSON-RPC: status 200 for everything, with `result` or `error` in it."""
-    body = _json(answer)
+    body = as_object(answer.told())  # may be an HTML page, which Odoo itself and proxies before it send
     if "error" in body:
-        error = body["error"] if isinstance(body["error"], dict) else {}
-        return Reply(answer, fault=_fault(error.get("data")) or Fault("", ""))
+        return Reply(answer, fault=_fault(as_object(body["error"]).get("data")) or Fault("", ""))
     return Reply(answer, body.get("result"), ok=answer.status == 200 and "result" in body)
 
 
 def _fault(body: Any) -> Fault | None:
-    name = body.get("name") if isinstance(body, dict) else None
-    return Fault(name, str(body.get("message"))) if isinstance(name, str) else None
-
-
-def _json(answer: Answer) -> dict[str, Any]:
-    try:
-        body = answer.json()
-    except DeliveryError:  # an HTML page, which Odoo itself and proxies before it send
-        return {}
-    return body if isinstance(body, dict) else {}
+    told = as_object(body)
+    name = told.get("name")
+    return Fault(name, str(told.get("message"))) if isinstance(name, str) else None
 
 
 def _major(answer: Answer) -> int:
     """19 of 19.0, and of saas~19.1. Raises `answer.doubt` when the answer is none of Odoo's."""
-    body = answer.json()
-    info = body.get("version_info") if isinstance(body, dict) else None
+    info = as_object(answer.json()).get("version_info")
     if not isinstance(info, list) or not info:
         raise answer.doubt("unreadable", "Odoo sent an answer that cannot be read.")
     digits = str(info[0]).removeprefix("saas~").partition(".")[0]

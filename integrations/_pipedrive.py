@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Mapping
 from datetime import UTC
 from typing import Any
 
+from integrations.core import notes
 from integrations.core.base import Item, RemoteField, record_id
+from integrations.core.reading import as_object, objects_in, text
 
 KEY_NAME = "Frontdesk lead ID"
+NO_KEY = (
+    f"Pipedrive has no person field “{KEY_NAME}”. In Pipedrive, Company settings, Data fields, Person: add a custom "
+    f"field “{KEY_NAME}” of the type Text."
+)
 STANDARD = (
     RemoteField("name", "Name", required=True),
     RemoteField("emails", "E-mail"),
@@ -19,7 +24,6 @@ STANDARD = (
 
 _LISTS = ("emails", "phones")  # of which a person may have several
 _TEXTS = ("varchar", "varchar_auto", "text", "phone", "date", "enum")
-_MARK = re.compile(r"Frontdesk event ([0-9a-f-]{36})")
 
 Fields = Mapping[str, RemoteField]  # the field's code → what it is
 
@@ -34,17 +38,13 @@ def changes(item: Item, person: Mapping[str, Any], key: str, fields: Fields) -> 
     filled, our key too. Other e-mail addresses and numbers of that person stay, behind ours."""
     wanted = dict(item.record)
     if item.remote_id != str(person["id"]):
-        wanted = {name: text for name, text in {**wanted, key: item.lead_id}.items() if not value(person, name)}
-    return _shaped({name: text for name, text in wanted.items() if value(person, name) != text}, fields, person)
+        wanted = {name: new for name, new in {**wanted, key: item.lead_id}.items() if not value(person, name)}
+    return _shaped({name: new for name, new in wanted.items() if value(person, name) != new}, fields, person)
 
 
 def activity_input(item: Item, person_id: Any, kind: str) -> dict[str, Any]:
     """One event: a request is there to be done, a call has been made. Its id stands in the note."""
     at = item.occurred_at.astimezone(UTC)
-    lines = [
-        f"{html.escape(name.replace('_', ' ').capitalize())}: {html.escape(text)}"
-        for name, text in item.activity.items()
-    ]
     return {
         "subject": item.title,
         "type": kind,
@@ -52,40 +52,32 @@ def activity_input(item: Item, person_id: Any, kind: str) -> dict[str, Any]:
         "due_date": f"{at:%Y-%m-%d}",
         "due_time": f"{at:%H:%M}",
         "participants": [{"person_id": person_id, "primary": True}],
-        "note": "<br>".join([*lines, f"Frontdesk event {item.event_id}"]),
+        "note": "<br>".join([*map(html.escape, notes.details(item)), notes.mark(item)]),
     }
-
-
-def events_in(activity: Mapping[str, Any]) -> list[str]:
-    """The ids of our events that an activity tells of."""
-    return _MARK.findall(str(activity.get("note")))
 
 
 def value(person: Mapping[str, Any], name: str) -> str:
     """A field of a person as text, of several e-mails or phones the first; "" when it is empty."""
-    found = person.get(name)
     if name in _LISTS:
-        rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
-        rows.sort(key=lambda row: not row.get("primary"))
-        found = rows[0].get("value") if rows else None
-    elif name not in person:
-        custom = person.get("custom_fields")
-        found = custom.get(name) if isinstance(custom, dict) else None
-    return "" if found is None else str(found)
+        rows = sorted(objects_in(person.get(name)), key=lambda row: not row.get("primary"))
+        return text(rows[0].get("value")) if rows else ""
+    return text(person[name] if name in person else as_object(person.get("custom_fields")).get(name))
 
 
 def has_email(person: Mapping[str, Any], email: str) -> bool:
     """Whether this is one of the person's addresses."""
-    rows = person.get("emails")
-    held = [row.get("value") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    return email.casefold() in [str(one).casefold() for one in held]
+    return email.casefold() in [text(row.get("value")).casefold() for row in objects_in(person.get("emails"))]
 
 
 def field_of(row: Mapping[str, Any]) -> RemoteField:
     """One of the account's own fields of a person."""
-    options = row.get("options")
-    choices = {str(one.get("id")): str(one.get("label")) for one in options} if isinstance(options, list) else {}
+    choices = {str(one.get("id")): str(one.get("label")) for one in objects_in(row.get("options"))}
     return RemoteField(str(row.get("field_code")), str(row.get("field_name")), str(row.get("field_type")), choices)
+
+
+def code_of_ours(fields: Fields) -> str | None:
+    """The code of our own field, if it is there."""
+    return next((code for code, field in fields.items() if field.label == KEY_NAME), None)
 
 
 def is_open(row: Mapping[str, Any]) -> bool:
@@ -97,13 +89,13 @@ def is_open(row: Mapping[str, Any]) -> bool:
 def _shaped(wanted: Mapping[str, str], fields: Fields, person: Mapping[str, Any]) -> dict[str, Any]:
     """Fields and texts in the shape of the API: lists of addresses, the account's own fields in a part of their own."""
     body: dict[str, Any] = {}
-    for name, text in wanted.items():
+    for name, new in wanted.items():
         if name in _LISTS:
-            others = [row for row in person.get(name) or [] if isinstance(row, dict) and row.get("value") != text]
-            body[name] = [{"value": text, "primary": True}, *({**row, "primary": False} for row in others)]
+            others = [row for row in objects_in(person.get(name)) if row.get("value") != new]
+            body[name] = [{"value": new, "primary": True}, *({**row, "primary": False} for row in others)]
         elif name == "name":
-            body[name] = text
+            body[name] = new
         else:
-            is_option = name in fields and fields[name].type == "enum" and text.isdigit()
-            body.setdefault("custom_fields", {})[name] = int(text) if is_option else text
+            is_option = name in fields and fields[name].type == "enum" and new.isdigit()
+            body.setdefault("custom_fields", {})[name] = int(new) if is_option else new
     return body

@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from integrations.core.base import record_id
-from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater
-from integrations.core.http import Answer, parse_retry_after, raise_for_status, utc_now
+from integrations.core.base import Allowance, record_id
+from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, not_accepted
+from integrations.core.http import Answer, by_status, parse_retry_after, utc_now
+from integrations.core.reading import as_object, records_in
 
-DAILY_LEFT, DAILY_OF = "x-daily-ratelimit-token-remaining", "x-daily-ratelimit-token-limit"
-BURST_LEFT, BURST_ENDS = "x-ratelimit-remaining", "x-ratelimit-reset"
+_DAILY_LEFT, _DAILY_OF = "x-daily-ratelimit-token-remaining", "x-daily-ratelimit-token-limit"
+_BURST_LEFT, _BURST_ENDS = "x-ratelimit-remaining", "x-ratelimit-reset"
 _OURS = {"emails": "email", "phones": "phone", "name": "full_name"}
 _BURST = 2.0  # seconds: the window of its limit
 _BLOCKED = 600.0  # seconds: the least that its proxy shuts us out
@@ -21,7 +22,7 @@ _RIGHTS = "It needs to see, add, edit and delete people and activities, and to a
 
 def data(answer: Answer) -> Any:
     """What Pipedrive sends. Raises what it says went wrong."""
-    body = _body(answer)
+    body = as_object(answer.json() if answer.status < 300 else answer.told())
     if answer.status >= 300 or body.get("success") is not True:
         raise verdict(answer)
     return body.get("data")
@@ -29,30 +30,37 @@ def data(answer: Answer) -> Any:
 
 def listed(answer: Answer, found: Any) -> list[dict[str, Any]]:
     """A list of records, each with its id. Raises what `answer.doubt` gives when it is none."""
-    rows = [] if found is None else found
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and record_id(row.get("id")) for row in rows):
+    rows = records_in([] if found is None else found)
+    if rows is None:
         raise answer.doubt("unreadable", "Pipedrive sent an answer that cannot be read.")
     return rows
 
 
 def record(answer: Answer) -> dict[str, Any]:
     """One record, with its id. Raises likewise."""
-    found = data(answer)
-    if not isinstance(found, dict) or not record_id(found.get("id")):
+    found = as_object(data(answer))
+    if not record_id(found.get("id")):
         raise answer.doubt("no_id", "Pipedrive said yes, but not which record it made.")
     return found
 
 
 def next_page(answer: Answer) -> str | None:
     """Where a list goes on."""
-    more = _body(answer).get("additional_data")
-    cursor = more.get("next_cursor") if isinstance(more, dict) else None
+    cursor = as_object(as_object(answer.told()).get("additional_data")).get("next_cursor")
     return cursor if isinstance(cursor, str) and cursor else None
+
+
+def allowance(answer: Answer) -> Allowance | None:
+    """What is left of the two seconds, and of the day's tokens. Pipedrive does not always tell."""
+    left, today = answer.number(_BURST_LEFT), answer.number(_DAILY_LEFT)
+    if left is None and today is None:
+        return None
+    return Allowance(left, answer.number(_BURST_ENDS), today, answer.number(_DAILY_OF))
 
 
 def verdict(answer: Answer) -> DeliveryError:
     """What Pipedrive says went wrong: it has few codes, so mostly by status and limits."""
-    body, status = _body(answer), answer.status
+    body, status = as_object(answer.told()), answer.status
     if status == 429:
         return _throttled(answer)
     if status == 403:
@@ -63,11 +71,7 @@ def verdict(answer: Answer) -> DeliveryError:
         return TryLater("gone", "The record was deleted in Pipedrive while this was written.", status=404)
     if status in (400, 422):
         return _refused(answer, body)
-    try:
-        raise_for_status(answer)
-    except DeliveryError as error:
-        return error
-    return answer.doubt("no_verdict", "Pipedrive did not say what became of this record.")
+    return by_status(answer) or answer.doubt("no_verdict", "Pipedrive did not say what became of this record.")
 
 
 def _forbidden(body: Mapping[str, Any]) -> Throttled | Misconfigured:
@@ -81,10 +85,10 @@ def _forbidden(body: Mapping[str, Any]) -> Throttled | Misconfigured:
 
 
 def _throttled(answer: Answer) -> Throttled:
-    if answer.headers.get(DAILY_LEFT) == "0":
+    if answer.headers.get(_DAILY_LEFT) == "0":
         sentence = "Pipedrive's daily number of calls is used up; it starts anew at midnight there."
         return Throttled("daily_limit", sentence, status=429, retry_after=_DAY)
-    said = answer.headers.get("Retry-After") or answer.headers.get(BURST_ENDS)
+    said = answer.headers.get("Retry-After") or answer.headers.get(_BURST_ENDS)
     wait = parse_retry_after(said, utc_now()) or _BURST
     return Throttled("too_many_requests", "Pipedrive asks us to slow down.", status=429, retry_after=wait)
 
@@ -93,16 +97,4 @@ def _refused(answer: Answer, body: Mapping[str, Any]) -> Refused:
     """Which field, it says in words alone."""
     said = re.findall(r"[a-z]+", f"{body.get('error', '')} {body.get('error_info', '')}".lower())
     field = next((ours for theirs, ours in _OURS.items() if theirs in said), None)
-    what = f"this {field.replace('_', ' ')}" if field else "this record"
-    return Refused("invalid", f"Pipedrive does not accept {what}.", status=answer.status, field=field)
-
-
-def _body(answer: Answer) -> dict[str, Any]:
-    """The JSON object in an answer; {} when there is none beside an error. Else raises."""
-    try:
-        found = answer.json()
-    except DeliveryError:
-        if answer.status < 300:
-            raise
-        return {}
-    return found if isinstance(found, dict) else {}
+    return not_accepted("Pipedrive", field, status=answer.status)

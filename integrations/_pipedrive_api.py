@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
-from integrations._pipedrive import KEY_NAME
+from integrations._pipedrive import KEY_NAME, NO_KEY, code_of_ours, field_of
 from integrations._pipedrive_answers import data, listed, next_page, record
+from integrations.core.base import RemoteField
+from integrations.core.errors import Misconfigured
 from integrations.core.http import Answer, Http
+from integrations.core.notes import events_in
+from integrations.core.reading import as_object, objects_in
 
 PERSONS, ACTIVITIES, FIELDS = "/api/v2/persons", "/api/v2/activities", "/api/v2/personFields"
 _PAGES = 10  # of 500 records each
@@ -25,7 +30,29 @@ class Api:
 
     def fields(self) -> list[Row]:
         """How Pipedrive describes the fields of a person."""
-        return [row for _, page in self._pages(FIELDS, {}) for row in page or [] if isinstance(row, dict)]
+        return [row for _, page in self._pages(FIELDS, {}) for row in objects_in(page)]
+
+    @cached_property
+    def own(self) -> dict[str, RemoteField]:
+        """The account's own fields of a person, by their code."""
+        return {str(row.get("field_code")): field_of(row) for row in self.fields() if row.get("is_custom_field")}
+
+    @property
+    def own_so_far(self) -> Mapping[str, RemoteField]:
+        """Likewise, where a call has read them already; else none, and nothing is asked."""
+        read: Mapping[str, RemoteField] = vars(self).get("own", {})
+        return read
+
+    @cached_property
+    def key(self) -> str:
+        """The code of our own field, which Pipedrive made up for this account."""
+        if code := code_of_ours(self.own):
+            return code
+        raise Misconfigured("unknown_property", NO_KEY)
+
+    def has_key(self) -> bool:
+        """Whether our field is there."""
+        return any(row.get("field_name") == KEY_NAME for row in self.fields())
 
     def make_key(self) -> None:
         """Create our field."""
@@ -57,9 +84,7 @@ class Api:
         """
         params = {"term": term, "fields": where, "exact_match": "true", "limit": "10"}
         answer = self._call("GET", f"{PERSONS}/search", params=params)
-        found = data(answer)
-        rows = found.get("items") if isinstance(found, dict) else None
-        items = [row.get("item") if isinstance(row, dict) else None for row in rows or []]
+        items = [as_object(row).get("item") for row in as_object(data(answer)).get("items") or []]
         ids = sorted(int(one["id"]) for one in listed(answer, items))
         return [person for one in ids if (person := self.person(str(one)))]
 
@@ -67,6 +92,10 @@ class Api:
         """The activities with a person."""
         pages = self._pages(ACTIVITIES, {"person_id": str(person_id)})
         return [row for answer, page in pages for row in listed(answer, page)]
+
+    def events(self, person_id: object) -> set[str]:
+        """Our events that these activities tell of."""
+        return events_in(activity.get("note") for activity in self.activities(person_id))
 
     def add(self, path: str, body: Row) -> Row:
         """Make a record. Returns it with its id."""

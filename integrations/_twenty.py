@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC
 from typing import Any
 from uuid import UUID, uuid5
 
 import phonenumbers
 
+from integrations.core import notes
 from integrations.core.base import Item, RemoteField
+from integrations.core.reading import as_object, text
 
 EMAIL, PHONE = "emails.primaryEmail", "phones.primaryPhoneNumber"
 TARGETS = ("targetPersonId", "personId")  # a note's person, since version 1.17 and before
@@ -61,11 +62,9 @@ def _phone(value: str) -> dict[str, str]:
 
 def note(item: Item) -> dict[str, Any]:
     """The event as a note, in Markdown."""
-    lines = [f"Received: {item.occurred_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"]
-    lines += [f"{name.replace('_', ' ').capitalize()}: {value}" for name, value in item.activity.items()]
-    lines.append(f"Frontdesk event {item.event_id}")
-    text = "\n\n".join(_SPECIAL.sub(r"\\\1", line) for line in lines)
-    return {"id": note_id(item.event_id), "title": item.title, "bodyV2": {"markdown": text}}
+    lines = [f"Received: {notes.received(item)}", *notes.details(item), notes.mark(item)]
+    body = "\n\n".join(_SPECIAL.sub(r"\\\1", line) for line in lines)
+    return {"id": note_id(item.event_id), "title": item.title, "bodyV2": {"markdown": body}}
 
 
 def values(row: Mapping[str, Any], mapped: Iterable[str]) -> dict[str, str]:
@@ -77,11 +76,11 @@ def _value(row: Mapping[str, Any], name: str) -> str:
     head, _, part = name.partition(".")
     held = row.get(head)
     if part:
-        whole = held if isinstance(held, dict) else {}
+        whole = as_object(held)
         held = whole.get(part)
         if part == _NUMBER and held and not str(held).startswith("+"):
             held = f"{whole.get('primaryPhoneCallingCode') or ''}{held}"
-    return "" if held is None else str(held)
+    return text(held)
 
 
 def same_email(one: str, other: str) -> bool:
@@ -96,11 +95,10 @@ def owner_of(tie: Mapping[str, Any]) -> str:
 
 def remote_fields_in(document: Any) -> list[RemoteField]:
     """The fields of a person, from the description of the workspace's API."""
-    described: Any = document
+    described = as_object(document)
     for name in ("components", "schemas", "Person", "properties"):
-        described = described.get(name) if isinstance(described, dict) else None
-    found = described if isinstance(described, dict) else {}
-    return [field for name, about in sorted(found.items()) for field in _fields(name, about)]
+        described = as_object(described.get(name))
+    return [field for name, about in sorted(described.items()) for field in _fields(name, about)]
 
 
 def _fields(name: str, about: Mapping[str, Any]) -> Iterator[RemoteField]:

@@ -10,7 +10,8 @@ import re
 from typing import Any
 
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater
-from integrations.core.http import Answer, parse_retry_after, raise_for_status, utc_now
+from integrations.core.http import Answer, by_status
+from integrations.core.reading import as_object
 
 RIGHTS = "In Twenty, open Settings, APIs & Webhooks, the key, and give it a role that may see, edit and delete records."
 TWO_OWNERS, UNCLEAR = "two_owners", "unclear"
@@ -48,7 +49,7 @@ def verdict(answer: Answer) -> DeliveryError:
     if answer.status == 403:
         return Misconfigured("no_right", f"The API key lacks a right. {RIGHTS}", status=403)
     if answer.status != 400:
-        return _by_status(answer)
+        return by_status(answer) or answer.doubt("unreadable", "Twenty sent an answer that cannot be read.")
     text = _text(answer)
     if _LOST_RACE in text:
         return TryLater("busy", "Another program was writing the same record at the same moment.", status=400)
@@ -60,14 +61,6 @@ def verdict(answer: Answer) -> DeliveryError:
     if _INVALID.search(text):
         return _invalid(text)
     return TryLater(UNCLEAR, "Twenty did not take this record, and does not say why.", status=400)
-
-
-def _by_status(answer: Answer) -> DeliveryError:
-    try:
-        raise_for_status(answer)
-    except DeliveryError as error:
-        return error
-    return answer.doubt("unreadable", "Twenty sent an answer that cannot be read.")
 
 
 def _invalid(text: str) -> Refused:
@@ -82,10 +75,9 @@ def _invalid(text: str) -> Refused:
 
 def _throttled(answer: Answer) -> Throttled:
     """The wait stands in a header, in the body, or in the text as the length of the window, by version."""
-    told = _body(answer).get("retryAfterSeconds")
+    told = as_object(answer.told()).get("retryAfterSeconds")
     window = re.search(r"per (\d{1,9}) ms", _text(answer))
-    said = parse_retry_after(answer.headers.get("Retry-After"), utc_now())
-    said = said or (float(told) if isinstance(told, int | float) and told > 0 else None)
+    said = answer.retry_after() or (float(told) if isinstance(told, int | float) and told > 0 else None)
     if answer.status == 402:
         sentence = "The plan of this Twenty workspace allows no more calls for now."
         return Throttled("quota", sentence, status=402, retry_after=said or _QUOTA)
@@ -95,14 +87,6 @@ def _throttled(answer: Answer) -> Throttled:
 
 def _text(answer: Answer) -> str:
     """`messages` is a list; `message` stands there where Twenty could not read the request."""
-    body = _body(answer)
+    body = as_object(answer.told())
     said = body.get("messages")
     return " ".join(map(str, said)) if isinstance(said, list) else str(body.get("message") or "")
-
-
-def _body(answer: Answer) -> dict[str, Any]:
-    try:
-        body = answer.json()
-    except DeliveryError:
-        return {}
-    return body if isinstance(body, dict) else {}

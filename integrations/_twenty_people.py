@@ -7,8 +7,8 @@ from typing import Any
 
 from integrations._twenty import EMAIL, person, person_id, same_email, values
 from integrations._twenty_answers import TWO_OWNERS, UNCLEAR, rows_in, verdict
-from integrations._twenty_rest import Rest, parts
-from integrations.core.base import Item, record_id
+from integrations._twenty_rest import Rest
+from integrations.core.base import Item, parts, record_id
 from integrations.core.errors import DeliveryError, Refused
 from integrations.core.http import Answer
 

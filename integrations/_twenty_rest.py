@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
 from integrations._twenty import TARGETS
 from integrations._twenty_answers import rows_in, unknown_field, verdict
-from integrations.core.base import record_id
+from integrations.core.base import parts, record_id
 from integrations.core.http import Answer, Http
 
 MOST_PER_CALL = 60
-T = TypeVar("T")
-
-
-def parts(many: Sequence[T], most: int = MOST_PER_CALL) -> Iterator[Sequence[T]]:
-    """As many as one call may take."""
-    for start in range(0, len(many), most):
-        yield many[start : start + most]
 
 
 class Rest:
@@ -52,14 +45,14 @@ class Rest:
     def read(self, path: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """The records with these ids, but for those in Twenty's bin."""
         found: dict[str, dict[str, Any]] = {}
-        for some in parts(list(dict.fromkeys(ids))):
+        for some in parts(list(dict.fromkeys(ids)), MOST_PER_CALL):
             answer = self.ask("GET", f"{path}?filter={_among('id', some)}&limit={MOST_PER_CALL}&depth=0")
             found |= {str(row.get("id")): row for row in rows_in(answer)}
         return found
 
     def delete(self, path: str, ids: Sequence[str]) -> None:
         """For good. One that is not there is no error."""
-        for some in parts(ids):
+        for some in parts(ids, MOST_PER_CALL):
             answer = self.call("DELETE", f"{path}?filter={_among('id', some)}")
             if answer.status not in (200, 204, 404):
                 raise verdict(answer)

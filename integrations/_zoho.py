@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC
 from typing import Any
 
+from integrations.core import notes
 from integrations.core.base import Item, RemoteField, record_id
+from integrations.core.reading import objects_in, text
 
 KEY, KEY_LABEL = "Frontdesk_Lead_ID", "Frontdesk Lead ID"
 MOST_PER_CALL = 100
@@ -26,7 +27,6 @@ DOMAINS = {  # data centre → the domain that people use, and the one that prog
 }
 
 _TEXTS = ("text", "textarea", "email", "phone", "website", "picklist", "date", "datetime")
-_MARK = re.compile(r"Frontdesk event ([0-9a-f-]{36})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,11 @@ def lead_input(item: Item) -> dict[str, Any]:
 
 def note_input(item: Item, lead_id: str) -> dict[str, Any]:
     """A note of the event. Its id stands in the text, by which it is found again."""
-    lines = [f"Received: {item.occurred_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"]
-    lines += [f"{name.replace('_', ' ').capitalize()}: {value}" for name, value in item.activity.items()]
+    lines = [f"Received: {notes.received(item)}", *notes.details(item), notes.mark(item)]
     return {
         "Parent_Id": {"module": {"api_name": "Leads"}, "id": lead_id},
         "Note_Title": item.title,
-        "Note_Content": "\n".join([*lines, f"Frontdesk event {item.event_id}"]),
+        "Note_Content": "\n".join(lines),
     }
 
 
@@ -63,20 +62,9 @@ def changes(item: Item, lead: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, value in lead_input(item).items() if not text(lead.get(name))}
 
 
-def events_in(note: Mapping[str, Any]) -> list[str]:
-    """The ids of our events that a note tells of."""
-    return _MARK.findall(str(note.get("Note_Content")))
-
-
-def text(value: Any) -> str:
-    """A field's value as text; "" when it is empty."""
-    return "" if value is None else str(value)
-
-
-def parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """As many as one call may name."""
-    for start in range(0, len(ids), MOST_PER_CALL):
-        yield ids[start : start + MOST_PER_CALL]
+def values(lead: Mapping[str, Any], item: Item) -> dict[str, str]:
+    """What a lead holds in the fields that the item maps."""
+    return {name: text(lead.get(name)) for name in item.record}
 
 
 def key_query(items: Sequence[Item], columns: Sequence[str]) -> str:
@@ -99,12 +87,12 @@ def of_person(item: Item, leads: Sequence[Mapping[str, Any]]) -> Mapping[str, An
 
 def field_of(row: Mapping[str, Any]) -> RemoteField:
     """A field of the lead, from Zoho's own description."""
-    choices = row.get("pick_list_values") if row.get("data_type") == "picklist" else None
+    choices = objects_in(row.get("pick_list_values")) if row.get("data_type") == "picklist" else []
     return RemoteField(
         str(row["api_name"]),
         str(row.get("field_label") or row["api_name"]),
         str(row.get("data_type")),
-        {str(one.get("actual_value")): str(one.get("display_value")) for one in choices or []},
+        {str(one.get("actual_value")): str(one.get("display_value")) for one in choices},
         required=bool(row.get("system_mandatory")),
     )
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from integrations._zoho import KEY
 from integrations.core.base import record_id
-from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater
-from integrations.core.http import Answer, raise_for_status
+from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, not_accepted
+from integrations.core.http import Answer, by_status
+from integrations.core.reading import as_object, objects_in, records_in
 
 CREDITS = "X-API-CREDITS-REMAINING"  # sent once half of the day's credits are used
 OURS = {"First_Name": "first_name", "Last_Name": "last_name", "Email": "email", "Phone": "phone"}
@@ -60,8 +61,8 @@ def rows(answer: Answer, name: str = "data") -> list[dict[str, Any]]:
 
 def records(answer: Answer) -> list[dict[str, Any]]:
     """Likewise, each with its id."""
-    found = rows(answer)
-    if not all(record_id(row.get("id")) for row in found):
+    found = records_in(rows(answer))
+    if found is None:
         raise answer.doubt("unreadable", "Zoho sent an answer that cannot be read.")
     return found
 
@@ -93,13 +94,7 @@ def body(answer: Answer) -> dict[str, Any]:
     """The JSON object in an answer; {} when there is none beside an error or an empty answer. Else raises."""
     if answer.status == 204:
         return {}
-    try:
-        found = answer.json()
-    except DeliveryError:
-        if answer.status < 300:
-            raise
-        return {}
-    return found if isinstance(found, dict) else {}
+    return as_object(answer.json() if answer.status < 300 else answer.told())
 
 
 def _made(row: Mapping[str, Any], answer: Answer) -> str | DeliveryError:
@@ -117,12 +112,10 @@ def _judge(row: Mapping[str, Any], answer: Answer) -> DeliveryError:
     for one in complaints:
         if found := _known(str(one.get("code")), one, answer.status):
             return found
-    try:
-        raise_for_status(answer)
-    except DeliveryError as error:
+    if error := by_status(answer):
         return error
     if complaints and row.get("status") == "error":
-        return _refused("refused", "Zoho does not accept {}.", row, answer.status)
+        return not_accepted("Zoho", OURS.get(_named(row)), status=answer.status, code="refused")
     return answer.doubt("no_verdict", "Zoho did not say what became of this record.")
 
 
@@ -139,15 +132,17 @@ def _known(code: str, row: Mapping[str, Any], status: int) -> DeliveryError | No
 
 
 def _refusal(code: str, row: Mapping[str, Any], status: int) -> Refused | None:
+    field = OURS.get(_named(row))
     if code in _CONVERTED:
         return Refused("converted", f"This lead has become a contact in Zoho. {_BY_HAND}", status=status)
     if code in _MISSING:
-        return _refused("required", f"Zoho wants the field {_named(row)} filled in. {_FILL}", row, status)
+        sentence = f"Zoho wants the field {_named(row)} filled in. {_FILL}"
+        return Refused("required", sentence, status=status, field=field)
     if code == "DUPLICATE_DATA":
         sentence = f"Zoho has this person under another record already. {_BY_HAND}"
-        return Taken(sentence, _owner(row), status=status, field=OURS.get(_named(row)))
+        return Taken(sentence, _owner(row), status=status, field=field)
     if code in ("INVALID_DATA", "PATTERN_NOT_MATCHED"):
-        return _refused("invalid", "Zoho does not accept {}.", row, status)
+        return not_accepted("Zoho", field, status=status)
     return None
 
 
@@ -155,12 +150,6 @@ def _unknown_field(row: Mapping[str, Any], status: int) -> Misconfigured:
     name = _named(row, "column_name")
     way = "Test the connection: that creates it." if name == KEY else "Choose another one in the mapping."
     return Misconfigured("unknown_property", f"Zoho has no lead field {name}. {way}", status=status)
-
-
-def _refused(code: str, sentence: str, row: Mapping[str, Any], status: int) -> Refused:
-    field = OURS.get(_named(row))
-    what = f"this {field.replace('_', ' ')}" if field else "this record"
-    return Refused(code, sentence.format(what), status=status, field=field)
 
 
 def _throttled(answer: Answer) -> Throttled:
@@ -177,10 +166,8 @@ def _complaints(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _owner(row: Mapping[str, Any]) -> str | None:
     details = _details(row)
-    record = details.get("duplicate_record")
-    record = record if isinstance(record, dict) else details  # older answers name it one step higher
-    module = record.get("module")
-    if isinstance(module, dict) and module.get("api_name") not in (None, "Leads"):
+    record = as_object(details.get("duplicate_record")) or details  # older answers name it one step higher
+    if as_object(record.get("module")).get("api_name") not in (None, "Leads"):
         return None
     return record_id(record.get("id"))
 
@@ -192,10 +179,10 @@ def _named(row: Mapping[str, Any], key: str = "api_name") -> str:
 
 
 def _details(row: Mapping[str, Any]) -> dict[str, Any]:
-    details = row.get("details")
-    return details if isinstance(details, dict) else {}
+    return as_object(row.get("details"))
 
 
 def _listed(value: Any) -> list[dict[str, Any]] | None:
     """A list of objects; None when it is none."""
-    return value if isinstance(value, list) and all(isinstance(row, dict) for row in value) else None
+    rows = objects_in(value)
+    return rows if isinstance(value, list) and len(rows) == len(value) else None

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from integrations._zoho import KEY, KEY_LABEL, key_query, parts
+from integrations._zoho import KEY, KEY_LABEL, MOST_PER_CALL, key_query
 from integrations._zoho_answers import body, is_gone, records, results, rows
-from integrations.core.base import Item
+from integrations.core.base import Item, parts
 from integrations.core.errors import DeliveryError
 from integrations.core.http import Answer, Http
+from integrations.core.notes import events_in
+from integrations.core.reading import as_object
 
 LEADS, NOTES, FIELDS = "/crm/v8/Leads", "/crm/v8/Notes", "/crm/v8/settings/fields"
 _PAGES = 10  # of 200 notes each: as far as Zoho turns them by number
@@ -26,6 +28,10 @@ class Api:
     def fields(self) -> list[dict[str, Any]]:
         """How Zoho describes the fields of a lead."""
         return rows(self._call("GET", FIELDS, params={"module": "Leads"}), "fields")
+
+    def key(self) -> dict[str, Any] | None:
+        """How it describes our own."""
+        return next((row for row in self.fields() if row.get("api_name") == KEY), None)
 
     def make_key(self) -> bool:
         """Create our unique field. Returns whether Zoho did."""
@@ -59,10 +65,13 @@ class Api:
             if is_gone(body(answer)):
                 return []
             found += records(answer)
-            info = body(answer).get("info")
-            if not (isinstance(info, dict) and info.get("more_records")):
+            if not as_object(body(answer).get("info")).get("more_records"):
                 break
         return found
+
+    def events(self, lead_id: str) -> set[str]:
+        """Our events that these notes tell of."""
+        return events_in(note.get("Note_Content") for note in self.notes(lead_id))
 
     def write(self, method: str, path: str, inputs: Sequence[Row]) -> list[str | DeliveryError]:
         """Insert (POST) or update (PUT) records. For each its id, or what was wrong with it."""
@@ -72,7 +81,7 @@ class Api:
 
     def delete(self, path: str, ids: Sequence[str]) -> None:
         """Delete those of these records that are there."""
-        for part in parts(ids):
+        for part in parts(ids, MOST_PER_CALL):
             answer = self._call("DELETE", path, params={"ids": ",".join(part)})
             if is_gone(body(answer)):
                 continue

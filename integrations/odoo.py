@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, ClassVar
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import ValidationError, validate
 
 from integrations._odoo import ACTIVITY, LEAD, TYPES, activity_row, lead_row, remote_field, values
 from integrations._odoo_load import RIGHTS, Verdict, arguments, load, may
 from integrations._odoo_read import by_key, homes, leads, told_of
 from integrations._odoo_rpc import NO_CRM, SERVER_ERROR, Rpc
+from integrations.core import options
 from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, RemoteField, Result, Seen
 from integrations.core.errors import DeliveryError, Refused
 from integrations.core.http import Http
@@ -34,32 +35,18 @@ def _is_date(value: str) -> None:
 
 
 class OdooOptions(Options):
-    url = fields.Url(
-        required=True,
-        schemes={"http", "https"},
-        require_tld=False,
-        metadata={"label": "Address", "help": "Where you open Odoo, such as https://clinic.odoo.com"},
+    url = options.address("Address", "Where you open Odoo, such as https://clinic.odoo.com", required=True)
+    key = options.secret("API key", "In Odoo: the user's preferences, Account Security, New API Key.", required=True)
+    key_ends = options.line(
+        "Key ends on", "The day until which Odoo accepts the key, such as 2027-01-31.", validate=_is_date
     )
-    key = fields.String(
-        required=True,
-        metadata={
-            "label": "API key",
-            "help": "In Odoo: the user's preferences, Account Security, New API Key.",
-            "secret": True,
-        },
-    )
-    key_ends = fields.String(
-        validate=_is_date,
-        metadata={"label": "Key ends on", "help": "The day until which Odoo accepts the key, such as 2027-01-31."},
-    )
-    database = fields.String(
-        metadata={"label": "Database", "help": "Needed before Odoo 19, or when the server has several."}
-    )
-    login = fields.String(metadata={"label": "Login of the user", "help": "Needed before Odoo 19."})
-    api = fields.String(
+    database = options.line("Database", "Needed before Odoo 19, or when the server has several.")
+    login = options.line("Login of the user", "Needed before Odoo 19.")
+    api = options.line(
+        "API",
+        "Leave as it is: found out by the version of Odoo.",
         load_default="auto",
         validate=validate.OneOf(["auto", "json2", "jsonrpc"]),
-        metadata={"label": "API", "help": "Leave as it is: found out by the version of Odoo."},
     )
 
 

@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, ClassVar
 
-from marshmallow import fields
-
 from integrations._twenty import EMAIL, PHONE, note, note_id, owner_of, person_id, remote_fields_in, tie_id, values
 from integrations._twenty_people import owners, person_row, upsert
-from integrations._twenty_rest import MOST_PER_CALL, Rest, all_there, parts, tie_row, upsert_path
-from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, RemoteField, Result, Seen
+from integrations._twenty_rest import MOST_PER_CALL, Rest, all_there, tie_row, upsert_path
+from integrations.core import options
+from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, RemoteField, Result, Seen, parts
 from integrations.core.errors import DeliveryError
 from integrations.core.http import Http
 
@@ -24,23 +23,13 @@ CLOUD = "https://api.twenty.com"
 
 
 class TwentyOptions(Options):
-    url = fields.Url(
-        load_default=CLOUD,
-        schemes={"http", "https"},
-        require_tld=False,
-        metadata={"label": "API address", "help": "Leave as it is for twenty.com. Your own server: its address."},
+    url = options.address(
+        "API address", "Leave as it is for twenty.com. Your own server: its address.", load_default=CLOUD
     )
-    key = fields.String(
-        required=True,
-        metadata={"label": "API key", "help": "In Twenty: Settings, APIs & Webhooks, Create API key.", "secret": True},
-    )
-    page = fields.Url(
-        schemes={"http", "https"},
-        require_tld=False,
-        metadata={
-            "label": "Where you open Twenty",
-            "help": "For links to its records, such as https://clinic.twenty.com. Not needed for your own server.",
-        },
+    key = options.secret("API key", "In Twenty: Settings, APIs & Webhooks, Create API key.", required=True)
+    page = options.address(
+        "Where you open Twenty",
+        "For links to its records, such as https://clinic.twenty.com. Not needed for your own server.",
     )
 
 
@@ -121,7 +110,7 @@ class Twenty(Connector):
 
     def erase(self, remote_ids: Sequence[str]) -> None:
         """Delete the people for good, and before them the notes on them, which Twenty would keep."""
-        for some in parts(remote_ids):
+        for some in parts(remote_ids, MOST_PER_CALL):
             notes = {str(tie["noteId"]) for tie in self._rest.ties_of(some) if tie.get("noteId")}
             self._rest.delete("notes", sorted(notes))
             self._rest.delete("people", some)

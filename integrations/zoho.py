@@ -10,69 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from marshmallow import fields, validate
-
-from integrations._zoho import (
-    DOMAINS,
-    KEY,
-    KEY_LABEL,
-    Home,
-    changes,
-    events_in,
-    field_of,
-    is_open,
-    lead_input,
-    note_input,
-    of_person,
-    text,
-)
-from integrations._zoho_answers import CREDITS, Taken
+from integrations import _zoho_setup as setup
+from integrations._zoho import DOMAINS, KEY, Home, changes, lead_input, note_input, of_person, values
+from integrations._zoho_answers import CREDITS, OURS, Taken
 from integrations._zoho_api import LEADS, NOTES, Api
-from integrations.core.base import (
-    Allowance,
-    Connector,
-    Draft,
-    Finding,
-    Item,
-    Options,
-    Pushed,
-    RemoteField,
-    Result,
-    Seen,
-)
+from integrations.core.base import Allowance, Connector, Draft, Finding, Item, Pushed, RemoteField, Result, Seen
 from integrations.core.errors import DeliveryError
 from integrations.core.http import Answer, Http
 from integrations.core.oauth import OAuth
 
-SCOPES = ("ZohoCRM.modules.leads.ALL", "ZohoCRM.modules.notes.ALL", "ZohoCRM.settings.fields.ALL", "ZohoCRM.coql.READ")
-_BY_HAND = (
-    f"In Zoho, Setup, Modules and Fields, Leads: add a single-line field “{KEY_LABEL}” with “Do not allow duplicate "
-    f"values”. Its API name must be {KEY}."
-)
-
 Lead = Mapping[str, Any]
-
-
-class ZohoOptions(Options):
-    client_id = fields.String(
-        required=True, metadata={"label": "Client ID", "help": "Of a server-based application in Zoho's API console."}
-    )
-    client_secret = fields.String(
-        required=True, metadata={"label": "Client secret", "help": "From the same page.", "secret": True}
-    )
-    data_centre = fields.String(
-        load_default="com",
-        validate=validate.OneOf(list(DOMAINS)),
-        metadata={
-            "label": "Data centre",
-            "help": "How the address of your CRM ends: eu for crm.zoho.eu, ca for Canada.",
-        },
-    )
-    accounts = fields.Url(
-        schemes={"http", "https"},
-        require_tld=False,
-        metadata={"label": "Sign-in address", "help": "Leave it empty: the data centre says it."},
-    )
 
 
 class Zoho(Connector):
@@ -81,38 +28,12 @@ class Zoho(Connector):
     kind: ClassVar[str] = "zoho"
     label: ClassVar[str] = "Zoho CRM"
     tier = "B"
-    options = ZohoOptions
+    options = setup.ZohoOptions
     batch_size = 10  # of the 100 that Zoho takes: the notes of each returning person are read one by one
     pace = 5.0  # what Zoho counts is calls at a time, and a lane makes one; this leaves the credits some room
     settle = 10.0
-    fields: ClassVar[Mapping[str, str]] = {
-        "first_name": "First_Name",
-        "last_name": "Last_Name",
-        "email": "Email",
-        "phone": "Phone",
-    }
+    fields: ClassVar[Mapping[str, str]] = {ours: theirs for theirs, ours in OURS.items()}
     fallbacks: ClassVar[Mapping[str, str]] = {"Last_Name": "Unknown"}
-
-    @classmethod
-    def oauth(cls, settings: Mapping[str, Any]) -> OAuth:
-        """Without `prompt=consent` a second sign-in brings no refresh token. The one there is, stays the same."""
-        usual = f"https://accounts.{DOMAINS[settings.get('data_centre', 'com')][0]}"
-        home = str(settings.get("accounts") or usual).rstrip("/")
-        return OAuth(
-            token_url=f"{home}/oauth/v2/token",
-            authorize_url=f"{home}/oauth/v2/auth",
-            scopes=SCOPES,
-            scope_separator=",",
-            scheme="Zoho-oauthtoken",
-            extra={"access_type": "offline", "prompt": "consent"},
-            keep=("api_domain",),
-        )
-
-    @classmethod
-    def allowance(cls, answer: Answer) -> Allowance | None:
-        """The credits left of the last 24 hours, which Zoho tells once half of them are used."""
-        left = answer.headers.get(CREDITS, "")
-        return Allowance(left_today=int(left)) if left.isdigit() else None
 
     def __init__(self, settings: Mapping[str, Any], http: Http) -> None:
         """The sign-in names the address at which this account lives."""
@@ -121,27 +42,28 @@ class Zoho(Connector):
         self.api = Api(http, settings.get("token", {}).get("api_domain") or f"https://www.{programs}")
         self.pages = f"https://crm.{domain}/crm/EntityInfo.do?module=Leads&id="  # finds the account's number by itself
 
+    @classmethod
+    def oauth(cls, settings: Mapping[str, Any]) -> OAuth:
+        """By a person, at the clinic's data centre."""
+        return setup.sign_in(settings)
+
+    @classmethod
+    def allowance(cls, answer: Answer) -> Allowance | None:
+        """The credits left of the last 24 hours, which Zoho tells once half of them are used."""
+        left = answer.number(CREDITS)
+        return None if left is None else Allowance(left_today=left)
+
     def check(self) -> list[Finding]:
         """Whether leads, notes and queries may be used, and our field is there and unique."""
-        field = next((row for row in self.api.fields() if row.get("api_name") == KEY), None)
-        if field is None:
-            return [Finding(False, f"Zoho has no lead field {KEY}. {_BY_HAND}")]
-        if not field.get("unique"):
-            return [Finding(False, f"The lead field {KEY} allows duplicate values. {_BY_HAND}")]
-        self.api.may_read()
-        return [Finding(True, "Zoho accepts the sign-in and has all that is needed.")]
+        return setup.check(self.api)
 
     def prepare(self) -> list[Finding]:
         """Create the unique field that holds our lead's id."""
-        if any(row.get("api_name") == KEY for row in self.api.fields()):
-            return []
-        if self.api.make_key():
-            return [Finding(True, f"Created the lead field {KEY_LABEL} in Zoho.")]
-        return [Finding(False, f"Zoho did not create the lead field {KEY_LABEL}. {_BY_HAND}")]
+        return setup.prepare(self.api)
 
     def remote_fields(self) -> list[RemoteField]:
         """Those that take text; of the others our mapping could fill none."""
-        return [field_of(row) for row in self.api.fields() if is_open(row)]
+        return setup.remote_fields(self.api)
 
     def push(self, batch: Sequence[Item]) -> list[Result]:
         """People first, then a note for each event that has none yet."""
@@ -149,7 +71,7 @@ class Zoho(Connector):
         people = self._update([(item, lead) for item in batch if (lead := held.get(item.lead_id))])
         people |= self._insert([item for item in batch if item.lead_id not in held])
         arrived = [(item, home) for item in batch if isinstance(home := people[item.lead_id], Home)]
-        there = {event for one in {home.id for _, home in arrived if not home.fresh} for event in self._events(one)}
+        there = {event for one in {home.id for _, home in arrived if not home.fresh} for event in self.api.events(one)}
         people |= self._note([(item, home.id) for item, home in arrived if item.event_id not in there])
         verdicts = [people[item.lead_id] for item in batch]
         return [Pushed(one.id, self.pages + one.id) if isinstance(one, Home) else one for one in verdicts]
@@ -166,7 +88,7 @@ class Zoho(Connector):
         full = [item.in_full() for item in items]
         held = self._held(full)
         found = [(item, held.get(item.lead_id)) for item in full]
-        return [lead and {name: text(lead.get(name)) for name in item.record} for item, lead in found]
+        return [lead and values(lead, item) for item, lead in found]
 
     def find(self, items: Sequence[Item]) -> list[Seen | None]:
         """The lead with the note on it."""
@@ -174,10 +96,9 @@ class Zoho(Connector):
         return [self._seen(item, held.get(item.lead_id)) for item in items]
 
     def _seen(self, item: Item, lead: Lead | None) -> Seen | None:
-        if lead is None or item.event_id not in self._events(str(lead["id"])):
+        if lead is None or item.event_id not in self.api.events(str(lead["id"])):
             return None
-        record = {name: text(lead.get(name)) for name in item.record}
-        return Seen(str(lead["id"]), self.pages + str(lead["id"]), record)
+        return Seen(str(lead["id"]), self.pages + str(lead["id"]), values(lead, item))
 
     def erase(self, remote_ids: Sequence[str]) -> None:
         """Into Zoho's recycle bin, which empties itself."""
@@ -218,7 +139,3 @@ class Zoho(Connector):
         """Write a note for each. Returns those that went wrong."""
         sent = zip(pairs, self.api.write("POST", NOTES, [note_input(item, lead) for item, lead in pairs]), strict=True)
         return {item.lead_id: error for (item, _), error in sent if isinstance(error, DeliveryError)}
-
-    def _events(self, lead_id: str) -> set[str]:
-        """Our events that the notes on a lead tell of."""
-        return {event for note in self.api.notes(lead_id) for event in events_in(note)}

@@ -7,10 +7,10 @@ error: `Http` turns those into the classes of `errors.py`, and the outbox decide
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from marshmallow import RAISE, Schema
 
@@ -20,6 +20,7 @@ from integrations.core.oauth import OAuth
 
 EventKind = Literal["consultation_request", "call_click"]
 Tier = Literal["A", "B", "C"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,12 @@ def record_id(value: object) -> str | None:
     """The id that a CRM gave a record, as text; None when it is none (missing, null, empty, endless)."""
     text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
     return text if 0 < len(text) <= 200 and text.isprintable() and text.lower() not in ("null", "none") else None
+
+
+def parts(many: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+    """As many at a time as one call may take."""
+    for start in range(0, len(many), most):
+        yield many[start : start + most]
 
 
 class Connector(ABC):

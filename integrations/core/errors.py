@@ -49,3 +49,9 @@ class Refused(DeliveryError):
 
 class Unknown(DeliveryError):
     """It may have been written (the answer never came): it is looked up before it is sent again."""
+
+
+def not_accepted(crm: str, field: str | None, *, status: int | None, code: str = "invalid") -> Refused:
+    """The CRM by this name does not accept one of our fields, or, where it names none of them, the record."""
+    what = f"this {field.replace('_', ' ')}" if field else "this record"
+    return Refused(code, f"{crm} does not accept {what}.", status=status, field=field)

@@ -23,6 +23,14 @@ from integrations.core.sockets import Call, GuardedAdapter
 LARGEST_ANSWER = 1024 * 1024  # bytes, after decompression
 
 _UNREADABLE = "The CRM sent an answer that cannot be read."
+_NOTHING_THERE = ("not_found", "There is nothing at this address of the CRM. Check the address.")
+_FOR_ALL = {  # what every record would be told
+    401: ("bad_key", "The CRM does not accept the key. Enter a new one."),
+    403: ("forbidden", "The CRM says that this key may not do this. Give it the rights it needs."),
+    404: _NOTHING_THERE,
+    405: _NOTHING_THERE,
+    410: _NOTHING_THERE,
+}
 
 # urllib3 writes whole URLs to its log, and the URL of a webhook can be a secret in itself.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -44,6 +52,22 @@ class Answer:
         except (ValueError, RecursionError):
             pass  # raised below: the original holds the whole body
         raise self.doubt("unreadable", _UNREADABLE)
+
+    def told(self) -> Any:
+        """The body read as JSON; None when it is none. For errors, of whose body nothing is promised."""
+        try:
+            return self.json()
+        except DeliveryError:
+            return None
+
+    def number(self, header: str) -> int | None:
+        """A header that is a whole number; None when it is missing or anything else."""
+        text = self.headers.get(header, "")
+        return int(text) if text.isdecimal() else None
+
+    def retry_after(self) -> float | None:
+        """Seconds to wait by the Retry-After header, if it tells; see `parse_retry_after`."""
+        return parse_retry_after(self.headers.get("Retry-After"), utc_now())
 
     def doubt(self, code: str, sentence: str) -> DeliveryError:
         """The verdict when this answer leaves open what happened: `Unknown` after a write, else `TryLater`."""
@@ -180,30 +204,28 @@ class Http:
 
 
 def raise_for_status(answer: Answer) -> None:
-    """What a bare status means: the fallback, for where the CRM says nothing more exact. Returns on 2xx."""
+    """Raise what a bare status means, if anything is wrong."""
+    if error := by_status(answer):
+        raise error
+
+
+def by_status(answer: Answer) -> DeliveryError | None:
+    """What a bare status means: the fallback, for where the CRM says nothing more exact. None on 2xx."""
     status = answer.status
     if 200 <= status < 300:
-        return
-    if status == 401:
-        raise Misconfigured("bad_key", "The CRM does not accept the key. Enter a new one.", status=status)
-    if status == 403:
-        raise Misconfigured(
-            "forbidden", "The CRM says that this key may not do this. Give it the rights it needs.", status=status
-        )
-    if status in (404, 405, 410):
-        raise Misconfigured(
-            "not_found", "There is nothing at this address of the CRM. Check the address.", status=status
-        )
-    wait = parse_retry_after(answer.headers.get("Retry-After"), utc_now())
+        return None
+    if status in _FOR_ALL:
+        return Misconfigured(*_FOR_ALL[status], status=status)
+    wait = answer.retry_after()
     if status == 429:
-        raise Throttled("too_many_requests", "The CRM asks us to slow down.", status=status, retry_after=wait)
+        return Throttled("too_many_requests", "The CRM asks us to slow down.", status=status, retry_after=wait)
     if status == 503 and wait is not None:
-        raise Throttled("busy", "The CRM asks us to come again later.", status=status, retry_after=wait)
+        return Throttled("busy", "The CRM asks us to come again later.", status=status, retry_after=wait)
     if status in (502, 504):
-        raise answer.doubt("gateway", f"The CRM is not answering just now (status {status}).")
+        return answer.doubt("gateway", f"The CRM is not answering just now (status {status}).")
     if status in (408, 425) or status >= 500:
-        raise TryLater("unavailable", f"The CRM is not working just now (status {status}).", status=status)
-    raise Refused("refused", f"The CRM does not accept this record (status {status}).", status=status)
+        return TryLater("unavailable", f"The CRM is not working just now (status {status}).", status=status)
+    return Refused("refused", f"The CRM does not accept this record (status {status}).", status=status)
 
 
 def utc_now() -> datetime:

@@ -1,0 +1,94 @@
+"""The calls that we make at HubSpot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from integrations._hubspot import KEY, MOST_PER_CALL, OURS, contact_in, note_ids, properties, results, verdict
+from integrations.core.base import parts
+from integrations.core.errors import DeliveryError
+from integrations.core.http import Answer, Http
+from integrations.core.notes import events_in
+
+CONTACTS, NOTES = "/crm/objects/2026-03/contacts", "/crm/objects/2026-03/notes"
+
+Contact = Mapping[str, Any]  # as HubSpot shows it
+
+
+class Api:
+    """HubSpot at one address. Every method but `call` raises what HubSpot says went wrong."""
+
+    def __init__(self, http: Http, address: str, key: object) -> None:
+        """key: the token that was entered; anything but text where `http` signs each call."""
+        self._http, self.address, self._key = http, address, key
+        self._headers = {"Authorization": f"Bearer {key}"} if isinstance(key, str) else {}
+
+    def ids(self, lead_ids: Sequence[str]) -> dict[str, str]:
+        """Lead id → HubSpot's id, of those that are there. The others are told as errors, with status 207."""
+        if not lead_ids:
+            return {}
+        wanted = {"idProperty": KEY, "properties": [KEY], "inputs": [{"id": one} for one in lead_ids]}
+        answer = self.call("POST", f"{CONTACTS}/batch/read", wanted, reads=True)
+        if answer.status not in (200, 207):
+            raise self.wrong(answer)
+        return {str(properties(row).get(KEY)): str(row["id"]) for row in results(answer)}
+
+    def contact(self, contact_id: str, *, by_key: bool = False, mapped: Sequence[str] = ()) -> Contact | None:
+        """One contact with its notes. by_key: the id is our lead's. mapped: the properties that a connection writes."""
+        params = {"associations": "notes", "properties": ",".join(dict.fromkeys([KEY, *OURS, *mapped]))}
+        answer = self.call("GET", f"{CONTACTS}/{contact_id}", params=params | ({"idProperty": KEY} if by_key else {}))
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise self.wrong(answer)
+        return contact_in(answer)
+
+    def contacts(self, ids: Sequence[str]) -> list[Contact]:
+        """Those of these contacts that are there."""
+        return [contact for one in ids if (contact := self.contact(one))]
+
+    def change(self, contact: Contact, record: Mapping[str, str]) -> None:
+        """Write these properties, if there are any."""
+        if record:
+            self.ask("PATCH", f"{CONTACTS}/{contact['id']}", {"properties": dict(record)})
+
+    def events(self, contacts: Sequence[Contact]) -> set[str]:
+        """Our events that the notes on these contacts tell of."""
+        found: set[str] = set()
+        for part in parts([note for contact in contacts for note in note_ids(contact)], MOST_PER_CALL):
+            wanted = {"properties": ["hs_note_body"], "inputs": [{"id": one} for one in part]}
+            rows = results(self.ask("POST", f"{NOTES}/batch/read", wanted, reads=True))
+            found |= events_in(properties(row).get("hs_note_body") for row in rows)
+        return found
+
+    def add_notes(self, notes: Sequence[Mapping[str, Any]]) -> None:
+        """Write them all."""
+        if not notes:
+            return
+        answer = self.ask("POST", f"{NOTES}/batch/create", {"inputs": list(notes)})
+        if len(results(answer)) != len(notes):
+            raise answer.doubt("no_verdict", "HubSpot did not say that it took every note.")
+
+    def archive(self, path: str, ids: Sequence[str]) -> None:
+        """Delete these records, for good after some weeks."""
+        for part in parts(ids, MOST_PER_CALL):
+            self.ask("POST", f"{path}/batch/archive", {"inputs": [{"id": one} for one in part]})
+
+    def ask(self, method: str, path: str, body: Any = None, *, reads: bool = False) -> Answer:
+        """A call that must succeed as a whole."""
+        answer = self.call(method, path, body, reads=reads)
+        if answer.status not in (200, 201, 204):
+            raise self.wrong(answer)
+        return answer
+
+    def call(
+        self, method: str, path: str, body: Any = None, *, params: Mapping[str, str] | None = None, reads: bool = False
+    ) -> Answer:
+        """A call whose answer is judged elsewhere."""
+        url = self.address + path
+        return self._http.request(method, url, json=body, headers=self._headers, params=params, reads=reads)
+
+    def wrong(self, answer: Answer) -> DeliveryError:
+        """What HubSpot says went wrong."""
+        return verdict(answer, str(self._key))

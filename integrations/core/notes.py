@@ -1,0 +1,34 @@
+"""An event told in text: in a CRM that keeps no key of ours for it, its id stands in the note and is found there again.
+
+Plain text: a CRM that reads HTML or Markdown wants each line escaped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC
+
+from integrations.core.base import Item
+
+_MARK = re.compile(r"Frontdesk event ([0-9a-f-]{36})")
+
+
+def details(item: Item) -> list[str]:
+    """What is known of the event, a line for each: the name of our field, as people read it, and its value."""
+    return [f"{name.replace('_', ' ').capitalize()}: {value}" for name, value in item.activity.items()]
+
+
+def mark(item: Item) -> str:
+    """The line that holds the event's id."""
+    return f"Frontdesk event {item.event_id}"
+
+
+def received(item: Item) -> str:
+    """When the event came in, to the minute."""
+    return f"{item.occurred_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def events_in(texts: Iterable[object]) -> set[str]:
+    """The ids of our events that these texts tell of."""
+    return {event for text in texts for event in _MARK.findall(str(text))}

@@ -1,0 +1,29 @@
+"""Reading JSON of whose shape nothing is promised: out comes what was hoped for, or nothing; never an error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from integrations.core.base import record_id
+
+
+def as_object(value: object) -> dict[str, Any]:
+    """A JSON object; {} when it is none."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects_in(value: object) -> list[dict[str, Any]]:
+    """The objects of a list; [] when it is none."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def records_in(value: object) -> list[dict[str, Any]] | None:
+    """A list of objects that all have an id; None when it is anything else."""
+    rows = objects_in(value)
+    whole = isinstance(value, list) and len(rows) == len(value)
+    return rows if whole and all(record_id(row.get("id")) for row in rows) else None
+
+
+def text(value: object) -> str:
+    """A field's value as we would send it; "" when it is empty."""
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
