@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from integrations._salesforce import EVENT_KEY, KEYS, Row, body_of, lead_row, task_row, text
 from integrations._salesforce_api import Api, batch_path
 from integrations._salesforce_people import People, Place, is_contact, place_of
-from integrations._salesforce_setup import SalesforceOptions, fields_in, flaw, home, prepare, said, sign_in
+from integrations._salesforce_setup import SalesforceOptions, fields_in, flaw, home, prepare, sign_in
 from integrations.core.base import Allowance, Connector, Draft, Finding, Item, Pushed, RemoteField, Result, Seen
 from integrations.core.errors import DeliveryError
 from integrations.core.http import Answer, Http
@@ -64,7 +64,7 @@ class Salesforce(Connector):
 
     def prepare(self) -> list[Finding]:
         """Create our two fields, and let our user see and edit them."""
-        return prepare(self.api, said(self.settings, "id").rpartition("/")[2])
+        return prepare(self.api, self.settings)
 
     def remote_fields(self) -> list[RemoteField]:
         """Those of a lead."""

@@ -131,7 +131,7 @@ def _built(
     signed: Tokens | Trial | None,
     **hooks: Callable[..., None],
 ) -> Connector:
-    whole = {**settings, "token": Extra(signed.known)} if signed else settings
+    whole = {**settings, "token": Extra(signed)} if signed else settings
     return connector_class(kind)(whole, _http(limits, credentials=signed, **hooks))
 
 
