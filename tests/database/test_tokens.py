@@ -288,6 +288,14 @@ def test_a_program_needs_nobody(desk: Desk, clock: Clock) -> None:
         sign_in.begin(desk.setup, desk.row(), BACK)
 
 
+def test_an_answer_that_nobody_thought_of_is_told_like_any_other(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.sign_in()
+    monkeypatch.setattr(Tiny, "check", lambda _: {}["jane@example.com"])
+    assert [(one.ok, one.sentence) for one in desk.setup.test(desk.id)] == [
+        (False, "What the CRM answered could not be read.")
+    ]
+
+
 def test_a_new_secret_is_tried_and_the_sign_in_stays(desk: Desk) -> None:
     desk.sign_in()
     desk.crm.secret = "another-canary-secret"
