@@ -20,9 +20,10 @@ from integrations.core.registry import kinds
 from leads.store import outbox, tasks, tokens
 from leads.store.models import Connection
 from leads.store.staff import record
+from leads.store.vault import VaultError
 from leads.sync.connect import Context, options_of, tokens_of
 from leads.sync.setup import Setup, SetupError
-from leads.sync.tokens import ends, seal
+from leads.sync.tokens import Tokens, ends, seal
 
 log = structlog.get_logger()
 
@@ -91,16 +92,21 @@ def _unused(context: Context) -> list[Connection]:
 
 
 def _renew(context: Context, connection: Connection) -> None:
-    if connection.kind not in kinds():
-        return
-    options = options_of(context.vault, connection)
-    signed = tokens_of(context.database, context.vault, context.limits, connection, options)
-    if signed is None or signed.oauth.refresh_days is None:  # the key itself ends, and only a person can help
-        return
+    """One that cannot be renewed must not keep the others from it: all were claimed for a day."""
     try:
-        signed.replace()
+        if (signed := _signed(context, connection)) and signed.oauth.refresh_days:
+            signed.replace()  # where the key itself ends only a person can help
     except DeliveryError as error:
         log.warning("a sign-in was not renewed", connection=str(connection.id), code=error.code)
+    except VaultError:
+        log.warning("a sign-in was not renewed", connection=str(connection.id), code="unreadable")
+
+
+def _signed(context: Context, connection: Connection) -> Tokens | None:
+    if connection.kind not in kinds():
+        return None
+    options = options_of(context.vault, connection)
+    return tokens_of(context.database, context.vault, context.limits, connection, options)
 
 
 def _required(setup: Setup, connection: Connection) -> tuple[OAuth, Mapping[str, object]]:

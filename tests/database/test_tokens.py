@@ -327,6 +327,17 @@ def test_an_unused_sign_in_is_kept_alive(desk: Desk, clock: Clock) -> None:
     assert 2 <= desk.crm.grants.count("refresh_token") <= 4
 
 
+def test_one_that_cannot_be_read_keeps_no_other_from_being_renewed(desk: Desk, clock: Clock) -> None:
+    other = Desk(desk.database, desk.vault, desk.site, desk.crm)
+    desk.sign_in()
+    other.sign_in()
+    with desk.database.write() as session:
+        session.execute(update(Connection).where(Connection.id == desk.id).values(options_sealed=b"damaged"))
+    clock.forward(days=40)
+    sign_in.keep_alive(desk.context)
+    assert other.row().sign_in_ends_at == clock() + timedelta(days=60)
+
+
 def _told(database: Database, clock: Clock) -> list[str]:
     with database.read() as session:
         found = conditions(signs(session, clock()), timedelta(days=99))
