@@ -61,13 +61,15 @@ def complete(setup: Setup, connection_id: UUID, redirect_uri: str, code: str, ve
     """Somebody came back with this code: take what the CRM gives for it, and start the connection unless staff paused
     it. Raises SetupError, or DeliveryError when the CRM gives nothing."""
     with setup.database.read() as session:
-        connection, now = session.get_one(Connection, connection_id), setup.database.now(session)
-    oauth, options = _required(setup, connection)
+        before, now = session.get_one(Connection, connection_id), setup.database.now(session)
+    oauth, options = _required(setup, before)
     http = Http(allowed_private_hosts=setup.limits.private_hosts, deadline=setup.limits.timeout)
     token = redeem(http, oauth, options, redirect_uri, code, verifier, now)
-    ends_at = ends(oauth, connector_class(connection.kind).key_ends(options), now)
+    ends_at = ends(oauth, connector_class(before.kind).key_ends(options), now)
     with setup.database.write() as session:
         connection, now = session.get_one(Connection, connection_id, with_for_update=True), setup.database.now(session)
+        if connection.options_sealed != before.options_sealed:  # removed, or for another app or account now
+            raise SetupError("Somebody changed this connection meanwhile. Nothing was changed. Open it to begin again.")
         tokens.sign_in(connection, seal(setup.vault, connection.id, token), ends_at)
         if connection.state != "paused":
             outbox.resume(session, connection, now)
