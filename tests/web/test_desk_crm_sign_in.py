@@ -278,6 +278,14 @@ def test_the_secret_may_be_replaced_and_another_app_needs_a_sign_in(
     assert "Nobody has signed in yet." in page
 
 
+def test_a_program_that_is_let_in_no_longer_is_told_why(anna: Person, database: Database) -> None:
+    with database.write() as session:
+        told = {"state": "failing", "code": "signed_out", "sentence": "The app was taken out of the CRM."}
+        found = update(Connection).where(Connection.kind == "sandbox").values(**told).returning(Connection.id)
+        path = f"/desk/connections/{session.scalars(found).one()}"
+    assert told["sentence"] in plain(anna.get(path))
+
+
 def _signed_in_to(kind: str) -> dict[str, Any]:
     """Options by which somebody signs in there."""
     more = json.loads((FIXTURES / kind / "expired_token.json").read_text()).get("settings", {})
