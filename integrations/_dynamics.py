@@ -52,6 +52,31 @@ def is_contact(remote_id: str) -> bool:
     return remote_id.startswith("contacts(")
 
 
+def contact_place(number: str) -> str:
+    """A contact as a person's record."""
+    return f"contacts({number})"
+
+
+def contact_id(place: str) -> str:
+    """The inverse of `contact_place`."""
+    return place[len("contacts(") : -1]
+
+
+def written_lead(lead_id: str) -> str:
+    """Where a lead is written, so that its number comes back."""
+    return f"leads({lead_id})?$select=leadid"
+
+
+def event_path(item: Item) -> str:
+    """Where an event is."""
+    return f"{TABLES[item.kind]}({item.event_id})"
+
+
+def written_event(item: Item) -> str:
+    """Where an event is written, likewise."""
+    return f"{event_path(item)}?$select=activityid"
+
+
 def activity(item: Item, place: str) -> Row:
     """The event, as a task or as an incoming call. place: the person's record."""
     lines = [f"{item.occurred_at:%Y-%m-%d %H:%M} UTC"]
@@ -73,7 +98,7 @@ def person_of(item: Item, event: Row) -> tuple[str | None, Row]:
     if found := number(lead.get("leadid")):
         return found, lead
     found = number(contact.get("contactid"))
-    return (f"contacts({found})" if found else None), contact
+    return (contact_place(found) if found else None), contact
 
 
 def _link(item: Item, whose: str) -> str:

@@ -122,12 +122,12 @@ def _custom_field(table: str) -> dict[str, Any]:
     return {"FullName": f"{HOMES[table]}.{KEYS[table]}", "Metadata": shape}
 
 
-def prepare(api: Api, user_id: str) -> list[Finding]:
+def prepare(api: Api, settings: Mapping[str, Any]) -> list[Finding]:
     """Create the fields that are missing, or hidden from us, and let our user see and edit them."""
     missing = [table for table in KEYS if _lacks_key(table, api.described(table))]
     made = [table for table in missing if _made(api, table)]
     if made:
-        _allow(api, user_id, made)
+        _allow(api, said(settings, "id").rpartition("/")[2], made)  # after the first call, before which it is not known
     created = [Finding(True, f"Salesforce has the field {KEYS[table]} now.") for table in made]
     return created + [Finding(False, by_hand(table)) for table in missing if table not in made]
 

@@ -160,7 +160,8 @@ class Connector(ABC):
 
     def __init__(self, settings: Mapping[str, Any], http: Http) -> None:
         """settings: what `options` loaded, secrets included; with OAuth also `token`, what the CRM gave beside its
-        token (`OAuth.keep`). http: signs each call by itself where there is OAuth."""
+        token (`OAuth.keep`): in here only by `get`, for nobody may have signed in yet. http: signs each call by
+        itself where there is OAuth."""
         self.settings = settings
         self.http = http
 

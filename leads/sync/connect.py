@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import structlog
+
 from integrations.core.base import Connector
 from integrations.core.errors import TryLater, Unknown
 from integrations.core.http import Answer, Http
@@ -20,6 +22,8 @@ from leads.store.vault import Vault
 from leads.sync.pace import heed, wait_turn
 from leads.sync.retry import Policy
 from leads.sync.tokens import Extra, Tokens, Trial
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -73,8 +77,11 @@ def open_connector(context: Context, connection: Connection) -> Connector:
         reach("call.begun")
 
     def after_call(answer: Answer) -> None:
-        if said := connector_class(connection.kind).allowance(answer):
-            heed(context.database, connection.id, said)
+        try:
+            if said := connector_class(connection.kind).allowance(answer):
+                heed(context.database, connection.id, said)
+        except Exception as error:  # noqa: BLE001 - as an error of the call, it would have a write made again
+            log.warning("the CRM's limits were not noted", type=type(error).__name__)
 
     return stored_connector(
         context.database,
@@ -131,7 +138,7 @@ def _built(
     signed: Tokens | Trial | None,
     **hooks: Callable[..., None],
 ) -> Connector:
-    whole = {**settings, "token": Extra(signed.known)} if signed else settings
+    whole = {**settings, "token": Extra(signed)} if signed else settings
     return connector_class(kind)(whole, _http(limits, credentials=signed, **hooks))
 
 

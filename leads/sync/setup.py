@@ -21,6 +21,7 @@ from leads.store.session import Database
 from leads.store.sites import find_site
 from leads.store.staff import record
 from leads.store.vault import Vault
+from leads.sync.calls import log_bug
 from leads.sync.connect import Limits, build_connector, options_of, stored_connector, tokens_of
 from leads.sync.plan import Plan, changes, default_plan, plan_of
 from leads.sync.tokens import ends
@@ -252,3 +253,6 @@ def _try(connector: Connector, first: Callable[[], None] | None = None) -> list[
         return [Finding(False, error.sentence)]
     except DeliveryError as error:
         return [Finding(False, f"The CRM could not be asked: {error.sentence}")]
+    except Exception as error:  # noqa: BLE001 - an answer in a shape that nobody thought of
+        log_bug(error)
+        return [Finding(False, "What the CRM answered could not be read.")]

@@ -20,9 +20,10 @@ from integrations.core.registry import kinds
 from leads.store import outbox, tasks, tokens
 from leads.store.models import Connection
 from leads.store.staff import record
+from leads.store.vault import VaultError
 from leads.sync.connect import Context, options_of, tokens_of
 from leads.sync.setup import Setup, SetupError
-from leads.sync.tokens import ends, seal
+from leads.sync.tokens import Tokens, ends, seal
 
 log = structlog.get_logger()
 
@@ -60,13 +61,15 @@ def complete(setup: Setup, connection_id: UUID, redirect_uri: str, code: str, ve
     """Somebody came back with this code: take what the CRM gives for it, and start the connection unless staff paused
     it. Raises SetupError, or DeliveryError when the CRM gives nothing."""
     with setup.database.read() as session:
-        connection, now = session.get_one(Connection, connection_id), setup.database.now(session)
-    oauth, options = _required(setup, connection)
+        before, now = session.get_one(Connection, connection_id), setup.database.now(session)
+    oauth, options = _required(setup, before)
     http = Http(allowed_private_hosts=setup.limits.private_hosts, deadline=setup.limits.timeout)
     token = redeem(http, oauth, options, redirect_uri, code, verifier, now)
-    ends_at = ends(oauth, connector_class(connection.kind).key_ends(options), now)
+    ends_at = ends(oauth, connector_class(before.kind).key_ends(options), now)
     with setup.database.write() as session:
         connection, now = session.get_one(Connection, connection_id, with_for_update=True), setup.database.now(session)
+        if connection.options_sealed != before.options_sealed:  # removed, or for another app or account now
+            raise SetupError("Somebody changed this connection meanwhile. Nothing was changed. Open it to begin again.")
         tokens.sign_in(connection, seal(setup.vault, connection.id, token), ends_at)
         if connection.state != "paused":
             outbox.resume(session, connection, now)
@@ -91,16 +94,21 @@ def _unused(context: Context) -> list[Connection]:
 
 
 def _renew(context: Context, connection: Connection) -> None:
-    if connection.kind not in kinds():
-        return
-    options = options_of(context.vault, connection)
-    signed = tokens_of(context.database, context.vault, context.limits, connection, options)
-    if signed is None or signed.oauth.refresh_days is None:  # the key itself ends, and only a person can help
-        return
+    """One that cannot be renewed must not keep the others from it: all were claimed for a day."""
     try:
-        signed.replace()
+        if (signed := _signed(context, connection)) and signed.oauth.refresh_days:
+            signed.replace()  # where the key itself ends only a person can help
     except DeliveryError as error:
         log.warning("a sign-in was not renewed", connection=str(connection.id), code=error.code)
+    except VaultError:
+        log.warning("a sign-in was not renewed", connection=str(connection.id), code="unreadable")
+
+
+def _signed(context: Context, connection: Connection) -> Tokens | None:
+    if connection.kind not in kinds():
+        return None
+    options = options_of(context.vault, connection)
+    return tokens_of(context.database, context.vault, context.limits, connection, options)
 
 
 def _required(setup: Setup, connection: Connection) -> tuple[OAuth, Mapping[str, object]]:

@@ -20,9 +20,7 @@ from leads.store.session import Database
 from leads.store.tokens import Lease
 from leads.store.vault import Vault
 
-_SPARE = (
-    15.0  # seconds of a lease beyond the call itself: to store the answer, also in a database that is slow just now
-)
+_SPARE = 15.0  # seconds of a lease beyond the call itself: to store the answer, also in a slow database
 _PAUSE = 30.0  # seconds until the next try, where the old token holds so long
 _LOOK = 0.1  # seconds between looks whether another one is done
 _KEEP_AGAIN = (0.1, 0.5, 2.0)  # seconds before a token is stored again that could not be
@@ -56,15 +54,19 @@ class Tokens:
 
     def replace(self) -> None:
         """Get another token, however good the one is that we have. Raises DeliveryError."""
-        before = self._stored()
+        before = self.held()
         self._renewed(lambda token: token != before)
 
     def known(self) -> Token:
         """The token as it is, old or not; where there is none, the first one is asked for. Raises DeliveryError."""
-        return self._stored() or self._good()
+        return self.held() or self._good()
+
+    def held(self) -> Token | None:
+        """The token as it is; None: there is none yet."""
+        return self._opened(tokens.held(self.database, self.connection_id))
 
     def _good(self) -> Token:
-        token, now = self._stored(), self._now()
+        token, now = self.held(), self._now()
         if token is None or token.over(now):
             return self._renewed(lambda other: not other.over(self._now()))
         return self._renewed_ahead(token) if token.stale(now) else token
@@ -84,7 +86,7 @@ class Tokens:
         """A token that is good: what another one has got meanwhile, or else our own."""
         until = time.monotonic() + self.timeout
         while True:
-            if (token := self._stored()) and is_good(token):
+            if (token := self.held()) and is_good(token):
                 return token
             if lease := self._lease(self.timeout + _SPARE):
                 return self._renewed_by_us(lease, is_good)
@@ -112,7 +114,7 @@ class Tokens:
             return token  # somebody signed in meanwhile
         if self._kept(lease, fresh, now):
             return fresh
-        if token := self._stored():
+        if token := self.held():
             return token
         raise Misconfigured("signed_out", "The sign-in was taken back meanwhile.")
 
@@ -128,9 +130,6 @@ class Tokens:
 
     def _lease(self, seconds: float) -> Lease | None:
         return tokens.lease(self.database, self.connection_id, seconds)
-
-    def _stored(self) -> Token | None:
-        return self._opened(tokens.held(self.database, self.connection_id))
 
     def _opened(self, sealed: bytes | None) -> Token | None:
         if sealed is None:
@@ -166,16 +165,27 @@ class Trial:
         self._token = self._token or renew(self._http, self._oauth, self._settings, None)
         return self._token
 
+    def held(self) -> Token | None:
+        """The token; None: it was not asked for yet."""
+        return self._token
+
 
 class Extra(Mapping[str, str]):
     """What the CRM said beside its token, as the connector's `settings["token"]`: looked up whenever it is needed, for
-    there may be no token yet when the connector is built, and another one later."""
+    there may be no token yet when the connector is built, and another one later. `get` takes what is there; all else
+    asks for the first token where there is none, and raises DeliveryError when none can be had."""
 
-    def __init__(self, token: Callable[[], Token]) -> None:
-        self._token = token
+    def __init__(self, signed: Tokens | Trial) -> None:
+        self._token = signed.known
+        self._held = signed.held
 
     def __getitem__(self, name: str) -> str:
         return self._token().extra[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A connector may be built before anybody has signed in: to show it, or to say so."""
+        token = self._held()
+        return token.extra.get(name, default) if token else default
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._token().extra)

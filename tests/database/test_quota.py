@@ -172,3 +172,15 @@ def test_every_answer_is_heeded_by_all_workers(
         other.check()
     assert words.quota(loop.connection(), loop.clock()) == "12,300 of 15,000 calls left today"
     assert words.quota(loop.connection(), loop.clock() + DAY + HOUR) is None
+
+
+@pytest.mark.parametrize("left", ["soon", "9" * 30])
+def test_limits_that_make_no_sense_undo_no_answer(
+    timed: Database, vault: Vault, loop: Loop, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    monkeypatch.setattr("leads.sync.connect.connector_class", lambda _kind: Telling)
+    loop.context.limits.private_hosts = frozenset({"127.0.0.1"})
+    with responses.RequestsMock() as world:
+        world.get("http://127.0.0.1:1/v1/me", headers={"X-Left": left})
+        assert [finding.ok for finding in open_connector(loop.context, loop.connection()).check()] == [True]
+    assert loop.connection().quota_left is None

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 from integrations.core.errors import Misconfigured, TryLater
-from integrations.core.oauth import Token
+from integrations.core.oauth import Token, redeem
 from leads.store import tokens
 from leads.store.models import Connection, Delivery, Site
 from leads.store.queries.signs import signs
@@ -26,7 +26,7 @@ from leads.sync import sign_in
 from leads.sync.connect import Context, Limits, options_of, tokens_of
 from leads.sync.deliver import run_lane
 from leads.sync.retry import Policy
-from leads.sync.setup import Setup
+from leads.sync.setup import Setup, SetupError
 from leads.sync.tokens import Tokens, ends
 from leads.upkeep.alerts import conditions
 from tests.database.lanes import Clock
@@ -58,6 +58,9 @@ class Desk:
         way = sign_in.begin(self.setup, self.row(), BACK)
         code = self.crm.allow(way.address).partition("code=")[2].partition("&")[0]
         sign_in.complete(self.setup, self.id, BACK, code, way.verifier)
+
+    def replace(self, client_id: str) -> None:
+        self.setup.replace(self.id, {"client_id": client_id})
 
     def signed(self, database: Database | None = None) -> Tokens:
         row = self.row()
@@ -288,6 +291,14 @@ def test_a_program_needs_nobody(desk: Desk, clock: Clock) -> None:
         sign_in.begin(desk.setup, desk.row(), BACK)
 
 
+def test_an_answer_that_nobody_thought_of_is_told_like_any_other(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.sign_in()
+    monkeypatch.setattr(Tiny, "check", lambda _: {}["jane@example.com"])
+    assert [(one.ok, one.sentence) for one in desk.setup.test(desk.id)] == [
+        (False, "What the CRM answered could not be read.")
+    ]
+
+
 def test_a_new_secret_is_tried_and_the_sign_in_stays(desk: Desk) -> None:
     desk.sign_in()
     desk.crm.secret = "another-canary-secret"
@@ -301,12 +312,30 @@ def test_a_new_secret_is_tried_and_the_sign_in_stays(desk: Desk) -> None:
 
 def test_another_app_needs_another_sign_in(desk: Desk) -> None:
     desk.sign_in()
-    desk.setup.replace(desk.id, {"client_id": "another"})
+    desk.replace("another")
     assert (desk.row().tokens_sealed, desk.row().code) == (None, "signed_out")
-    desk.setup.replace(desk.id, {"client_id": desk.crm.settings()["client_id"]})
+    desk.replace(desk.crm.settings()["client_id"])
     desk.sign_in()
     desk.setup.remove(desk.id)
     assert (desk.row().tokens_sealed, desk.row().sign_in_ends_at) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda desk: desk.setup.remove(desk.id), lambda desk: desk.replace("another")],
+    ids=["removed", "changed"],
+)
+def test_what_was_signed_in_to_must_still_be_there(
+    desk: Desk, change: Callable[[Desk], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(*args: Any) -> Token:
+        change(desk)
+        return redeem(*args)
+
+    monkeypatch.setattr(sign_in, "redeem", slowly)
+    with pytest.raises(SetupError, match="meanwhile"):
+        desk.sign_in()
+    assert desk.row().tokens_sealed is None
 
 
 def test_an_unused_sign_in_is_kept_alive(desk: Desk, clock: Clock) -> None:
@@ -317,6 +346,17 @@ def test_an_unused_sign_in_is_kept_alive(desk: Desk, clock: Clock) -> None:
         sign_in.keep_alive(desk.context)
         assert desk.row().sign_in_ends_at > clock() + timedelta(days=14)
     assert 2 <= desk.crm.grants.count("refresh_token") <= 4
+
+
+def test_one_that_cannot_be_read_keeps_no_other_from_being_renewed(desk: Desk, clock: Clock) -> None:
+    other = Desk(desk.database, desk.vault, desk.site, desk.crm)
+    desk.sign_in()
+    other.sign_in()
+    with desk.database.write() as session:
+        session.execute(update(Connection).where(Connection.id == desk.id).values(options_sealed=b"damaged"))
+    clock.forward(days=40)
+    sign_in.keep_alive(desk.context)
+    assert other.row().sign_in_ends_at == clock() + timedelta(days=60)
 
 
 def _told(database: Database, clock: Clock) -> list[str]:

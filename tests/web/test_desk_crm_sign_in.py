@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,9 +17,13 @@ from flask import Flask
 from sqlalchemy import select, update
 
 from config.settings import Settings, load_settings
+from integrations.core.registry import kinds
 from leads.store.models import Action, Connection, Delivery, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
+from leads.sync.connect import Limits
+from leads.sync.setup import Setup, load_options, needs_person
+from tests.contract.connection import FIXTURES, connection_of, signs_in
 from tests.factory import send
 from tests.pretend.oauth import CLIENT_ID, CLIENT_SECRET, PretendSignIn, register
 from tests.pretend.server import Reply
@@ -271,6 +276,34 @@ def test_the_secret_may_be_replaced_and_another_app_needs_a_sign_in(
     page = plain(anna.get(_path(database)))
     assert "One step is left: somebody has to sign in at the CRM." in page
     assert "Nobody has signed in yet." in page
+
+
+def test_a_program_that_is_let_in_no_longer_is_told_why(anna: Person, database: Database) -> None:
+    with database.write() as session:
+        told = {"state": "failing", "code": "signed_out", "sentence": "The app was taken out of the CRM."}
+        found = update(Connection).where(Connection.kind == "sandbox").values(**told).returning(Connection.id)
+        path = f"/desk/connections/{session.scalars(found).one()}"
+    assert told["sentence"] in plain(anna.get(path))
+
+
+def _signed_in_to(kind: str) -> dict[str, Any]:
+    """Options by which somebody signs in there."""
+    more = json.loads((FIXTURES / kind / "expired_token.json").read_text()).get("settings", {})
+    return load_options(kind, {**connection_of(kind)["settings"], **more})
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in kinds() if signs_in(kinds()[kind]) and needs_person(kind, _signed_in_to(kind))]
+)
+def test_a_connection_can_be_seen_before_anybody_has_signed_in(
+    anna: Person, database: Database, vault: Vault, site: Site, kind: str
+) -> None:
+    row = Setup(database, vault, Limits(60, 1), by="anna").create(site.key, kind, "", _signed_in_to(kind))
+    send(database, vault, site, email="jane@example.com")
+    path = f"/desk/connections/{row.id}"
+    assert "Nobody has signed in" in plain(anna.post(f"{path}/test", 200).text)
+    for page in ("", "/mapping", "/dry-run"):
+        anna.get(f"{path}{page}")
 
 
 def test_a_connection_with_a_key_has_nothing_to_sign_in(anna: Person, database: Database) -> None:
