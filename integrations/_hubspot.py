@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from integrations.core import notes
 from integrations.core.base import Allowance, Item, RemoteField, record_id
 from integrations.core.errors import DeliveryError, Misconfigured, Throttled, TryLater, Unknown, not_accepted
 from integrations.core.http import Answer, by_status
-from integrations.core.reading import as_object, objects_in
+from integrations.core.reading import as_object, objects_in, text
 
 KEY = "frontdesk_lead_id"
 MOST_PER_CALL = 100
@@ -56,6 +56,24 @@ def note_ids(contact: Mapping[str, Any]) -> list[str]:
     """The notes on a contact that was read with its associations."""
     found = as_object(as_object(contact.get("associations")).get("notes")).get("results")
     return [str(note["id"]) for note in objects_in(found)]
+
+
+def has_more_notes(contact: Mapping[str, Any]) -> bool:
+    """Whether the contact's answer shows only the first of its notes (100)."""
+    return bool(as_object(as_object(contact.get("associations")).get("notes")).get("paging"))
+
+
+def with_notes(contact: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
+    """The contact with all of its notes."""
+    return {**contact, "associations": {"notes": {"results": [{"id": one} for one in ids]}}}
+
+
+def notes_in(answer: Answer) -> tuple[list[str], str]:
+    """A page of the notes of one contact, and where the next begins, "" at the end. Raises as `record_in` does."""
+    rows = objects_in(record_in(answer).get("results"))
+    found = [text(note.get("toObjectId")) for row in rows for note in objects_in(row.get("to"))]
+    after = [text(as_object(as_object(row.get("paging")).get("next")).get("after")) for row in rows]
+    return [one for one in found if one], "".join(after[:1])
 
 
 def remote_field(row: Mapping[str, Any]) -> RemoteField | None:

@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from integrations._hubspot import KEY, MOST_PER_CALL, OURS, contact_in, note_ids, properties, results, verdict
+from integrations._hubspot import (
+    KEY,
+    MOST_PER_CALL,
+    OURS,
+    contact_in,
+    has_more_notes,
+    note_ids,
+    notes_in,
+    properties,
+    results,
+    verdict,
+    with_notes,
+)
 from integrations.core.base import parts
 from integrations.core.errors import DeliveryError
 from integrations.core.http import Answer, Http
 from integrations.core.notes import events_in
 
 CONTACTS, NOTES = "/crm/objects/2026-03/contacts", "/crm/objects/2026-03/notes"
+NOTES_OF = "/crm/associations/2026-03/contacts/notes/batch/read"
 
 Contact = Mapping[str, Any]  # as HubSpot shows it
 
@@ -42,7 +55,20 @@ class Api:
             return None
         if answer.status != 200:
             raise self.wrong(answer)
-        return contact_in(answer)
+        contact = contact_in(answer)
+        return with_notes(contact, self._all_notes(str(contact["id"]))) if has_more_notes(contact) else contact
+
+    def _all_notes(self, contact_id: str) -> list[str]:
+        """The ids of all notes on a contact that has more than a contact's own answer shows."""
+        found: list[str] = []
+        place: dict[str, str] = {}
+        while True:
+            answer = self.ask("POST", NOTES_OF, {"inputs": [{"id": contact_id, **place}]}, reads=True)
+            notes, after = notes_in(answer)
+            found += notes
+            if not after or place == {"after": after}:
+                return found
+            place = {"after": after}
 
     def contacts(self, ids: Sequence[str]) -> list[Contact]:
         """Those of these contacts that are there."""

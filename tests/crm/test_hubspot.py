@@ -83,6 +83,21 @@ def test_an_adopted_contact_of_another_lead_gets_repeat_enquiries_and_no_twin() 
         assert crm.contacts["7"]["frontdesk_lead_id"] == "another-lead"
 
 
+def test_a_contact_with_more_notes_than_one_answer_shows() -> None:
+    with (crm := PretendHubspot()):
+        crm.contacts["7"] = {"email": "ann@canary.example"}
+        crm.notes = {
+            str(n): {"properties": {"hs_note_body": "By hand."}, "contacts": ["7"], "at": 0} for n in range(250)
+        }
+        connector, ann = _connector(crm), item("ann", Hubspot)
+        for _ in range(2):
+            assert [type(one) for one in calls.push(connector, [ann], ())] == [Pushed]
+        assert [person.events for person in crm.people()] == [[ann.event_id]]
+        assert connector.find([replace(ann, remote_id="7")])[0] is not None
+        connector.erase(["7"])
+        assert crm.notes == {}
+
+
 @pytest.mark.parametrize("signs_in", [False, True], ids=["with a key", "signed in"])
 def test_everybody_is_there_once_though_one_call_in_five_fails(signs_in: bool) -> None:
     with (crm := PretendHubspot(late=0.25, signs_in=signs_in, lag=0.05)):

@@ -13,6 +13,8 @@ from tests.pretend.server import Fault, Person, PretendCrm, Reply, Request
 
 KEY, OURS = "pat-eu1-pretend", "frontdesk_lead_id"
 _CONTACTS, _NOTES = "/crm/objects/2026-03/contacts", "/crm/objects/2026-03/notes"
+_NOTES_OF = "/crm/associations/2026-03/contacts/notes/batch/read"
+_FIRST_NOTES, _PAGE_OF_NOTES = 100, 60
 _PROPERTIES = "/crm/properties/2026-03/contacts"
 _MARK = re.compile(r"Frontdesk event ([0-9a-f-]{36})")
 _WINDOW, _DAY = 10.0, 250_000  # seconds; calls
@@ -89,6 +91,7 @@ class PretendHubspot(PretendCrm):
             ("POST", f"{_CONTACTS}/batch/archive", lambda request: self._archive(self.contacts, request)),
             ("GET", rf"{_CONTACTS}/([\w-]+)", self._read),
             ("PATCH", rf"{_CONTACTS}/(\d+)", self._change),
+            ("POST", _NOTES_OF, self._notes_of),
             ("POST", f"{_NOTES}/batch/create", self._create_notes),
             ("POST", f"{_NOTES}/batch/read", self._read_notes),
             ("POST", f"{_NOTES}/batch/archive", lambda request: self._archive(self.notes, request)),
@@ -160,9 +163,25 @@ class PretendHubspot(PretendCrm):
         name = self._by_key(value) if request.query.get("idProperty") == OURS else value
         if name not in self.contacts:
             return _error(404, "OBJECT_NOT_FOUND", "Object not found.")
-        notes = [one for one, note in self.notes.items() if name in note["contacts"] and note["at"] <= time.monotonic()]
-        linked = {"notes": {"results": [{"id": one, "type": "contact_to_note"} for one in notes]}} if notes else {}
+        notes = self._shown_notes(str(name))
+        linked: Record = {"results": [{"id": one, "type": "contact_to_note"} for one in notes[:_FIRST_NOTES]]}
+        if len(notes) > _FIRST_NOTES:
+            linked["paging"] = {"next": {"after": "x", "link": "https://hubspot.example/more"}}
+        linked = {"notes": linked} if notes else {}
         return Reply(200, {**self._shown(str(name)), "associations": linked})
+
+    def _shown_notes(self, name: str) -> list[str]:
+        now = time.monotonic()
+        return [one for one, note in self.notes.items() if name in note["contacts"] and note["at"] <= now]
+
+    def _notes_of(self, request: Request) -> Reply:
+        [asked] = request.body["inputs"]
+        notes, start = self._shown_notes(asked["id"]), int(asked.get("after", 0))
+        page = [{"toObjectId": int(one), "associationTypes": []} for one in notes[start : start + _PAGE_OF_NOTES]]
+        row: Record = {"from": {"id": asked["id"]}, "to": page}
+        if start + _PAGE_OF_NOTES < len(notes):
+            row["paging"] = {"next": {"after": str(start + _PAGE_OF_NOTES)}}
+        return Reply(200, {"status": "COMPLETE", "results": [row]})
 
     def _read_by_key(self, request: Request) -> Reply:
         names = {one["id"]: self._by_key(one["id"]) for one in request.body["inputs"]}
