@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 from integrations._salesforce import (
@@ -44,7 +45,7 @@ from integrations.core.base import (
     record_id,
 )
 from integrations.core.errors import DeliveryError, Refused, TryLater, Unknown
-from integrations.core.http import Answer, Http
+from integrations.core.http import Answer
 from integrations.core.oauth import OAuth
 
 Place = str | DeliveryError  # the id of the record of a person or event, or why there is none
@@ -74,9 +75,10 @@ class Salesforce(Connector):
     constants: ClassVar[Mapping[str, str]] = {"Company": "Website enquiry", "LeadSource": "Web"}
     fallbacks: ClassVar[Mapping[str, str]] = {"LastName": "Unknown"}
 
-    def __init__(self, settings: Mapping[str, Any], http: Http) -> None:
-        super().__init__(settings, http)
-        self.api = Api(http, home(settings))
+    @cached_property
+    def api(self) -> Api:
+        """Made at the first call: where it goes the token tells, and getting that may fail."""
+        return Api(self.http, home(self.settings))
 
     @classmethod
     def oauth(cls, settings: Mapping[str, Any]) -> OAuth:

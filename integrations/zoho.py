@@ -8,6 +8,7 @@ Sources: zoho.com/crm/developer/docs/api/v8 (insert, update, upsert, notes, COQL
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 from marshmallow import fields, validate
@@ -115,11 +116,15 @@ class Zoho(Connector):
         return Allowance(left_today=int(left)) if left.isdigit() else None
 
     def __init__(self, settings: Mapping[str, Any], http: Http) -> None:
-        """The sign-in names the address at which this account lives."""
         super().__init__(settings, http)
-        domain, programs = DOMAINS[settings.get("data_centre", "com")]
-        self.api = Api(http, settings.get("token", {}).get("api_domain") or f"https://www.{programs}")
+        domain, self._programs = DOMAINS[settings.get("data_centre", "com")]
         self.pages = f"https://crm.{domain}/crm/EntityInfo.do?module=Leads&id="  # finds the account's number by itself
+
+    @cached_property
+    def api(self) -> Api:
+        """Made at the first call: the sign-in names the address at which this account lives, and may fail."""
+        home = self.settings.get("token", {}).get("api_domain") or f"https://www.{self._programs}"
+        return Api(self.http, home)
 
     def check(self) -> list[Finding]:
         """Whether leads, notes and queries may be used, and our field is there and unique."""
