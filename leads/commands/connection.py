@@ -30,8 +30,8 @@ def connection() -> None:
     """CRM accounts that enquiries go to."""
 
 
-@connection.command("add")
-@click.argument("kind", type=_KIND)
+@connection.command("add", epilog=f"KIND is one of: {', '.join(_KIND.choices)}.")
+@click.argument("kind", type=_KIND, metavar="KIND")
 @click.option("--site", "site_key", required=True, help="Key of the website whose enquiries go there.")
 @click.option("--name", default="", help="What staff call it; the CRM's name if left out.")
 @click.option(
