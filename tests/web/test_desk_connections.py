@@ -123,6 +123,25 @@ def test_what_is_missing_is_told_beside_its_field(anna: Person) -> None:
     assert "There is no site with the key none." in page.text
 
 
+def test_what_is_wrong_is_told_in_words_of_ours(anna: Person) -> None:
+    page = anna.post("/desk/connections/new/sandbox", 422, **_typed("clinic", **{"option-settle": "soon"})).text
+    assert "Write the whole address, such as https://crm.example.com." in page
+    assert "Write a number." in page
+    assert "Not a valid" not in page
+
+
+def test_only_what_may_stay_empty_is_called_optional(anna: Person) -> None:
+    page = anna.get("/desk/connections/new/pipedrive")
+    assert re.search(r"API token <span[^>]*>\(optional\)", page)
+    assert "Signs in by</label>" in page
+    assert "Sign-in address</label>" in page
+
+
+def test_the_kinds_stand_in_the_order_of_their_names(anna: Person) -> None:
+    page = anna.get("/desk/connections/new")
+    assert page.index("HubSpot") < page.index("Microsoft Dynamics 365") < page.index("Odoo")
+
+
 def test_there_is_no_such_kind_or_connection(anna: Person) -> None:
     anna.get("/desk/connections/new/nothing", 404)
     anna.get("/desk/connections/01890000-0000-7000-8000-000000000000", 404)
