@@ -208,5 +208,7 @@ def _wrong(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _saved(row: Connection, findings: Sequence[Finding]) -> ResponseReturnValue:
-    flash(f"“{row.name}” is saved. " + ("It was not right when tested; see below." if findings else _ALL_WELL))
+    flash(f"“{row.name}” is saved. " + ("It was not right when tested:" if findings else _ALL_WELL))
+    for finding in findings:
+        flash(finding.sentence)
     return redirect(url_for("desk.connection", connection_id=row.id), 303)

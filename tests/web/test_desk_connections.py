@@ -103,7 +103,14 @@ def test_a_wrong_key_is_told_in_plain_words(anna: Person, database: Database, cr
         assert session.scalars(select(Connection).where(Connection.name == "Main CRM")).all() == []
     anna.post("/desk/connections/new/sandbox", **_typed(crm, WRONG, anyway="yes"))
     assert _connection(database, "Main CRM").state == "working"
-    assert "It was not right when tested" in anna.get("/desk/")
+    page = anna.get("/desk/")
+    assert "It was not right when tested:" in page
+    assert "The CRM does not accept the key. Enter a new one." in page
+
+
+def test_to_save_all_the_same_can_be_said_again(anna: Person, crm: str) -> None:
+    page = anna.post("/desk/connections/new/sandbox", 422, **_typed(crm, "", anyway="yes")).text
+    assert "Save all the same" in page
 
 
 def test_a_crm_that_is_not_there_is_told_in_plain_words(anna: Person) -> None:
