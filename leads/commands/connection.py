@@ -125,6 +125,8 @@ def rotate(name: str, typed: list[str], files: list[str], anyway: bool) -> None:
     found = find_connection(office, name)
     try:
         given = _given(found.kind, typed, files) or _ask(found.kind, {}, required=False)
+        if not given:
+            fail("Nothing to replace was given. Use --file NAME=PATH or --set NAME=VALUE.", 2)
         must_be_well(office.setup.try_out(found.kind, office.setup.merged(found, given), found), anyway)
         found = office.setup.replace(found.id, given)
     except SetupError as error:
