@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from marshmallow import ValidationError, fields, validate, validates_schema
+from marshmallow import ValidationError, fields, validate, validates, validates_schema
 
 from integrations._salesforce import (
     HOMES,
@@ -56,6 +56,11 @@ class SalesforceOptions(Options):
     private_key = fields.String(
         metadata={"label": "Private key", "help": "For certificate: in PEM form.", "secret": True, "lines": True}
     )
+
+    @validates("address")
+    def _is_not_that_of_its_pages(self, value: str, **kwargs: Any) -> None:
+        if (urlsplit(value).hostname or "").endswith(".lightning.force.com"):
+            raise ValidationError("This is the address of its pages. Setup, My Domain shows the one that is needed.")
 
     @validates_schema
     def _has_what_the_sign_in_needs(self, data: Mapping[str, Any], **kwargs: Any) -> None:

@@ -9,6 +9,7 @@ authorization, custom fields, version 2 migration guide).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 from integrations import _pipedrive as shapes
@@ -36,12 +37,16 @@ class Pipedrive(Connector):
     fallbacks: ClassVar[Mapping[str, str]] = {"name": "Unknown"}
 
     def __init__(self, settings: Mapping[str, Any], http: Http) -> None:
-        """The sign-in names the address at which this account lives."""
         super().__init__(settings, http)
         self.activity_type = str(settings.get("activity_type", "call"))
         self.pages = str(settings.get("address", "")).rstrip("/")
-        home = settings.get("token", {}).get("api_domain") or self.pages
-        self.api = Api(http, home, settings.get("api_token") if settings.get("sign_in") == "token" else None)
+
+    @cached_property
+    def api(self) -> Api:
+        """Made at the first call: the sign-in names the address at which this account lives, and may fail."""
+        home = self.settings.get("token", {}).get("api_domain") or self.pages
+        is_users = self.settings.get("sign_in") == "token"
+        return Api(self.http, home, self.settings.get("api_token") if is_users else None)
 
     @classmethod
     def oauth(cls, settings: Mapping[str, Any]) -> OAuth | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 from integrations._salesforce import EVENT_KEY, KEYS, Row, body_of, lead_row, task_row, text
@@ -16,7 +17,7 @@ from integrations._salesforce_people import People, Place, is_contact, place_of
 from integrations._salesforce_setup import SalesforceOptions, fields_in, flaw, home, prepare, sign_in
 from integrations.core.base import Allowance, Connector, Draft, Finding, Item, Pushed, RemoteField, Result, Seen
 from integrations.core.errors import DeliveryError
-from integrations.core.http import Answer, Http
+from integrations.core.http import Answer
 from integrations.core.oauth import OAuth
 
 _USE = re.compile(r"api-usage=(\d+)/(\d+)")
@@ -40,10 +41,14 @@ class Salesforce(Connector):
     constants: ClassVar[Mapping[str, str]] = {"Company": "Website enquiry", "LeadSource": "Web"}
     fallbacks: ClassVar[Mapping[str, str]] = {"LastName": "Unknown"}
 
-    def __init__(self, settings: Mapping[str, Any], http: Http) -> None:
-        super().__init__(settings, http)
-        self.api = Api(http, home(settings))
-        self._people = People(self.api)
+    @cached_property
+    def api(self) -> Api:
+        """Made at the first call: where it goes the token tells, and getting that may fail."""
+        return Api(self.http, home(self.settings))
+
+    @cached_property
+    def _people(self) -> People:
+        return People(self.api)
 
     @classmethod
     def oauth(cls, settings: Mapping[str, Any]) -> OAuth:

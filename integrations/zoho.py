@@ -8,6 +8,7 @@ Sources: zoho.com/crm/developer/docs/api/v8 (insert, update, upsert, notes, COQL
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 from integrations import _zoho_setup as setup
@@ -36,10 +37,8 @@ class Zoho(Connector):
     fallbacks: ClassVar[Mapping[str, str]] = {"Last_Name": "Unknown"}
 
     def __init__(self, settings: Mapping[str, Any], http: Http) -> None:
-        """The sign-in names the address at which this account lives."""
         super().__init__(settings, http)
-        domain, programs = DOMAINS[settings.get("data_centre", "com")]
-        self.api = Api(http, settings.get("token", {}).get("api_domain") or f"https://www.{programs}")
+        domain, self._programs = DOMAINS[settings.get("data_centre", "com")]
         self.pages = f"https://crm.{domain}/crm/EntityInfo.do?module=Leads&id="  # finds the account's number by itself
 
     @classmethod
@@ -52,6 +51,12 @@ class Zoho(Connector):
         """The credits left of the last 24 hours, which Zoho tells once half of them are used."""
         left = answer.number(CREDITS)
         return None if left is None else Allowance(left_today=left)
+
+    @cached_property
+    def api(self) -> Api:
+        """Made at the first call: the sign-in names the address at which this account lives, and may fail."""
+        home = self.settings.get("token", {}).get("api_domain") or f"https://www.{self._programs}"
+        return Api(self.http, home)
 
     def check(self) -> list[Finding]:
         """Whether leads, notes and queries may be used, and our field is there and unique."""

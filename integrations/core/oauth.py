@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,6 +23,8 @@ Grant = Literal["authorization_code", "client_credentials", "jwt_bearer"]
 Told = tuple[str, str]  # code and sentence
 
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"  # RFC 7523
+# An input of one line takes the ends of the lines out of what is pasted into it.
+_LINES = re.compile(r"(-----BEGIN [A-Z ]+-----)([A-Za-z0-9+/=\s]+)(-----END [A-Z ]+-----)")
 _LIFE = 1800.0  # seconds, where the CRM does not say how long a token holds; if it is less, its 401 tells
 _LONGEST = 30 * 86400.0
 _AHEAD = 300.0  # seconds before its end that a token is renewed, but no more than a tenth of its life
@@ -212,10 +215,14 @@ def _assertion(oauth: OAuth, settings: Mapping[str, Any]) -> str:
 def _rsa_key(pem: str) -> RSAKey | None:
     """None: it is no PEM, has a password, is no private key, or one of another kind."""
     try:
-        private = load_pem_private_key(pem.encode(), None)
+        private = load_pem_private_key(_LINES.sub(_in_lines, pem).encode(), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return None
     return RSAKey(private, private) if isinstance(private, RSAPrivateKey) else None
+
+
+def _in_lines(found: re.Match[str]) -> str:
+    return f"{found[1]}\n{''.join(found[2].split())}\n{found[3]}\n"
 
 
 def _granted(answer: Answer, refused: Told) -> dict[str, Any]:

@@ -30,8 +30,8 @@ def connection() -> None:
     """CRM accounts that enquiries go to."""
 
 
-@connection.command("add")
-@click.argument("kind", type=_KIND)
+@connection.command("add", epilog=f"KIND is one of: {', '.join(_KIND.choices)}.")
+@click.argument("kind", type=_KIND, metavar="KIND")
 @click.option("--site", "site_key", required=True, help="Key of the website whose enquiries go there.")
 @click.option("--name", default="", help="What staff call it; the CRM's name if left out.")
 @click.option(
@@ -125,6 +125,8 @@ def rotate(name: str, typed: list[str], files: list[str], anyway: bool) -> None:
     found = find_connection(office, name)
     try:
         given = _given(found.kind, typed, files) or _ask(found.kind, {}, required=False)
+        if not given:
+            fail("Nothing to replace was given. Use --file NAME=PATH or --set NAME=VALUE.", 2)
         must_be_well(office.setup.try_out(found.kind, office.setup.merged(found, given), found), anyway)
         found = office.setup.replace(found.id, given)
     except SetupError as error:

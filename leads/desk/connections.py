@@ -22,7 +22,6 @@ from leads.sync.mapping import label_of
 from leads.sync.plan import plan_of, told
 from leads.sync.setup import SetupError
 
-_PLAINER = {"Missing data for required field.": "Please fill this in."}
 _ALL_WELL = "Tested: everything is as it should be."
 
 
@@ -50,7 +49,8 @@ def _add_changes(desk: Blueprint, room: Room) -> None:
     @desk.get("/connections/new")
     @admin_only
     def connection_kinds() -> ResponseReturnValue:
-        return render_template("desk/connection_kinds.html", kinds=kinds())
+        by_label = sorted(kinds().items(), key=lambda one: one[1].label.casefold())
+        return render_template("desk/connection_kinds.html", kinds=dict(by_label))
 
     @desk.route("/connections/new/<kind>", methods=["GET", "POST"])
     @admin_only
@@ -175,7 +175,7 @@ def _create(room: Room, kind: str) -> ResponseReturnValue:
             return _form(room, kind, findings=findings), 422
         created = setup.create(request.form.get("site", ""), kind, request.form.get("name", ""), typed, callers)
     except SetupError as error:
-        return _form(room, kind, trouble=_told(error), errors=_beside(error)), 422
+        return _form(room, kind, trouble=_told(error), errors=error.errors), 422
     if sign_in.sign_in_of(setup, created):
         flash(f"“{created.name}” is saved. One step is left: somebody has to sign in at the CRM.")
         return send_to_crm(room, created)
@@ -191,16 +191,11 @@ def _replace(room: Room, row: Connection) -> ResponseReturnValue:
             return _form(room, row.kind, row, findings=findings), 422
         changed = setup.replace(row.id, typed)
     except SetupError as error:
-        return _form(room, row.kind, row, trouble=_told(error), errors=_beside(error)), 422
+        return _form(room, row.kind, row, trouble=_told(error), errors=error.errors), 422
     if changed.tokens_sealed is None and sign_in.sign_in_of(setup, changed):
         flash(f"“{row.name}” is saved. One step is left: somebody has to sign in at the CRM.")
         return redirect(url_for("desk.connection", connection_id=row.id), 303)
     return _saved(row, findings)
-
-
-def _beside(error: SetupError) -> dict[str, list[str]]:
-    """What is told beside each option, in our words."""
-    return {name: [_PLAINER.get(text, text) for text in texts] for name, texts in error.errors.items()}
 
 
 def _told(error: SetupError) -> str:
@@ -213,5 +208,7 @@ def _wrong(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _saved(row: Connection, findings: Sequence[Finding]) -> ResponseReturnValue:
-    flash(f"“{row.name}” is saved. " + ("It was not right when tested; see below." if findings else _ALL_WELL))
+    flash(f"“{row.name}” is saved. " + ("It was not right when tested:" if findings else _ALL_WELL))
+    for finding in findings:
+        flash(finding.sentence)
     return redirect(url_for("desk.connection", connection_id=row.id), 303)

@@ -83,7 +83,7 @@ def _finish(room: Room, row: Connection, code: str, verifier: str) -> ResponseRe
     try:
         sign_in.complete(setup, row.id, room.callback, code, verifier)
     except DeliveryError as error:
-        return _sorry(error.sentence, row)
+        return _sorry(f"{error.sentence} Nothing was changed.", row)
     except SetupError as error:
         return _sorry(str(error), row)
     wrong = [finding.sentence for finding in setup.test(row.id) if not finding.ok]

@@ -11,7 +11,8 @@ from integrations.core.registry import connector
 
 
 class Option(NamedTuple):
-    """One input. value: what stands in it; always empty for a secret."""
+    """One input. value: what stands in it; always empty for a secret. usual: whether it has a value when nobody gives
+    one."""
 
     name: str
     label: str
@@ -21,6 +22,7 @@ class Option(NamedTuple):
     secret: bool
     choices: list[str]
     value: Any
+    usual: bool
 
 
 def draw(kind: str, values: Mapping[str, Any] | None = None) -> list[Option]:
@@ -41,6 +43,7 @@ def _option(name: str, field: Any, values: Mapping[str, Any]) -> Option:
         secret,
         [str(choice) for choice in choices],
         "" if secret else values.get(name, default),
+        default != "",
     )
 
 

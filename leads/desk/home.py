@@ -10,6 +10,7 @@ from flask import Blueprint, render_template
 from leads.desk import words
 from leads.desk.canary import canary_lines
 from leads.desk.room import Room
+from leads.store.models import Connection
 from leads.store.queries.drift import open_drifts
 from leads.store.queries.leads import LeadFilter, leads
 from leads.store.queries.overview import Overview, Wait, overview
@@ -156,11 +157,19 @@ def _silent(state: Overview) -> Headline:
 def _problem(state: Overview) -> Headline:
     failing = [connection for connection in state.connections if connection.state == "failing"]
     what = words.problem(failing[0]) if len(failing) == 1 else f"{len(failing)} connections have a problem"
+    by_person = any(_wants_sign_in(connection) for connection in failing)
     number = state.waiting.get("problem", 0)
     if not number:
-        return Headline("look", f"Nothing waits for it now, but {what}.", "We keep trying by ourselves.")
+        help_text = "Somebody has to sign in at the CRM." if by_person else "We keep trying by ourselves."
+        return Headline("look", f"Nothing waits for it now, but {what}.", help_text)
     verb = "is" if number == 1 else "are"
-    return Headline("bad", f"{words.enquiries(number)} {verb} waiting: {what}.", _BY_OURSELVES)
+    help_text = "Nothing is lost; somebody has to sign in at the CRM." if by_person else _BY_OURSELVES
+    return Headline("bad", f"{words.enquiries(number)} {verb} waiting: {what}.", help_text)
+
+
+def _wants_sign_in(connection: Connection) -> bool:
+    """Whether trying alone will not help."""
+    return connection.state == "failing" and connection.code == "signed_out"
 
 
 def _unconnected(state: Overview) -> Headline:
@@ -222,6 +231,8 @@ def _next_try(wait: Wait, due: datetime | None, now: datetime) -> str:
     connection = wait.connection
     if connection is None or not connection.sentence:
         return ""
+    if _wants_sign_in(connection):
+        return connection.sentence
     times = [moment for moment in (due, connection.probe_at, connection.wait_until) if moment and moment > now]
     soon = words.span(max(times) - now) if times else "a moment"
     return f"{connection.sentence} We try again by ourselves in {soon}."

@@ -18,6 +18,7 @@ from leads.sync.mapping import SOURCES, Rule, default_rules, label_of, load_rule
 DEFAULT_SHARE = ["preferred_time", "preferred_contact", "service", "reference", "site", "source", "consent"]
 _OF_THE_PERSON = ("first_name", "last_name", "full_name", "email", "phone", "phone_typed")
 SHAREABLE = tuple(name for name in SOURCES if name not in _OF_THE_PERSON)
+_SHAREABLE = f"An activity can tell: {', '.join(SHAREABLE)}."
 WRITES_IN_WORDS = {"when_empty": "only when empty", "always": "always", "never": "never (off)"}
 _INPUTS = {
     "to": "field of the CRM",
@@ -53,6 +54,13 @@ class PlanError(ValueError):
         self.sentences = sentences
 
 
+class _Rules(fields.Field[list[dict[str, Any]]]):
+    """So that what is wrong with the rules is told beside what else is wrong."""
+
+    def _deserialize(self, value: object, *_: Any, **__: Any) -> list[dict[str, Any]]:
+        return load_rules(value)
+
+
 class _PlanSchema(Schema):
     error_messages = {  # noqa: RUF012 - marshmallow's own way
         "unknown": "There is no such part: a file has `mapping` and `share`.",
@@ -62,11 +70,17 @@ class _PlanSchema(Schema):
     class Meta:
         unknown = RAISE
 
-    mapping = fields.Raw(required=True, error_messages={"required": "This part is missing."})
+    mapping = _Rules(
+        required=True, error_messages={"required": "This part is missing.", "null": "This must be a list of rules."}
+    )
     share = fields.List(
-        fields.String(validate=validate.OneOf(SHAREABLE, error=f"An activity can tell: {', '.join(SHAREABLE)}.")),
+        fields.String(validate=validate.OneOf(SHAREABLE, error=_SHAREABLE), error_messages={"invalid": _SHAREABLE}),
         required=True,
-        error_messages={"required": "This part is missing.", "invalid": "This must be a list."},
+        error_messages={
+            "required": "This part is missing.",
+            "invalid": "This must be a list.",
+            "null": "This must be a list.",
+        },
     )
 
 
@@ -85,7 +99,7 @@ def load_plan(given: object) -> Plan:
     """Understand what came from a file or a form. Raises PlanError."""
     try:
         data = _PlanSchema().load(given)  # type: ignore[arg-type]  # whatever it is, the schema says so
-        return Plan(load_rules(data["mapping"]), list(dict.fromkeys(data["share"])))
+        return Plan(data["mapping"], list(dict.fromkeys(data["share"])))
     except ValidationError as error:
         raise PlanError(list(_sentences(error.messages, given))) from None
 
@@ -116,6 +130,8 @@ def _sentences(messages: Any, given: object) -> Iterator[str]:
     for place, found in messages.items():
         if place == "_schema":
             yield from found
+        elif place == "mapping" and isinstance(found, Mapping):
+            yield from _sentences(found, given)
         elif isinstance(place, int):
             yield from (f"Rule {place + 1}{_named(given, place)}{text}" for text in _inside(found))
         elif place == "share":

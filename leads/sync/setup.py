@@ -26,6 +26,15 @@ from leads.sync.connect import Limits, build_connector, options_of, stored_conne
 from leads.sync.plan import Plan, changes, default_plan, plan_of
 from leads.sync.tokens import ends
 
+_PLAINER = {
+    "Missing data for required field.": "Please fill this in.",
+    "Not a valid URL.": "Write the whole address, such as https://crm.example.com.",
+    "Not a valid number.": "Write a number.",
+    "Not a valid integer.": "Write a whole number.",
+    "Not a valid boolean.": "Write yes or no.",
+    "Unknown field.": "There is no such option.",
+}
+
 
 class SetupError(ValueError):
     """A connection cannot be made like this. errors: option's name → sentences; the text is one sentence."""
@@ -219,7 +228,9 @@ def load_options(kind: str, typed: Mapping[str, Any]) -> dict[str, Any]:
     try:
         options: dict[str, Any] = schema.load(given)
     except ValidationError as error:
-        messages = {name: [str(text) for text in texts] for name, texts in error.messages_dict.items()}
+        messages = {
+            name: [_PLAINER.get(text, str(text)) for text in texts] for name, texts in error.messages_dict.items()
+        }
         told = "; ".join(f"{_label(schema, name)}: {' '.join(texts)}" for name, texts in messages.items())
         raise SetupError(told, messages) from None
     return options

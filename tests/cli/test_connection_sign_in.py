@@ -72,6 +72,7 @@ def test_a_new_secret_keeps_the_sign_in_and_another_app_does_not(
     _add(frontdesk, database, crm)
     _sign_in(database, vault, crm)
     rotate = ("connection", "rotate", "Tiny CRM")
+    assert "Nothing to replace was given." in frontdesk(*rotate, code=2, **SETTINGS).stderr
     assert "wrong " in frontdesk(*rotate, "--file", "client_secret=-", stdin="typo", code=1, **SETTINGS).stdout
     crm.secret = "canary-new-secret"
     printed = frontdesk(*rotate, "--file", "client_secret=-", stdin=crm.secret, **SETTINGS).stdout

@@ -17,8 +17,11 @@ from responses import matchers
 from responses.registries import OrderedRegistry
 
 from integrations.core.base import Connector, Finding, Pushed, RemoteField, Seen
-from integrations.core.errors import DeliveryError, Throttled
+from integrations.core.errors import DeliveryError, Misconfigured, Throttled
+from integrations.core.http import Http
+from integrations.core.oauth import Token
 from integrations.core.registry import kinds
+from leads.sync.tokens import Extra
 from tests.contract.connection import FIXTURES, Noting, connect, connection_of, secrets_of, signs_in
 from tests.contract.people import CANARIES, item, placeholders
 
@@ -67,6 +70,16 @@ def test_every_connector_shows_every_scenario(kind: str) -> None:
     missing = [name for name in wanted if not any(stem == name or stem.startswith(name + "_") for stem in stems)]
     assert set(missing) == set(without), "what is missing needs a reason, and what is there needs none"
     assert all(without.values())
+
+
+@pytest.mark.parametrize("kind", [kind for kind, connector in kinds().items() if signs_in(connector)])
+def test_to_be_built_a_connector_needs_no_sign_in(kind: str) -> None:
+    """The desk builds it to draw a page, and a lane before anything is claimed: neither can tell what went wrong."""
+
+    def nobody() -> Token:
+        raise Misconfigured("signed_out", "Nobody has signed in.")
+
+    kinds()[kind](connection_of(kind)["settings"] | {"token": Extra(nobody)}, Http())
 
 
 @pytest.mark.parametrize(("kind", "stem"), _scenarios())

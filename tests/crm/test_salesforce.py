@@ -248,6 +248,11 @@ def test_calls_go_only_where_salesforce_is() -> None:
         assert Salesforce(settings | {"token": {"instance_url": named}}, Http()).api.home == home
 
 
+def test_the_address_of_its_pages_is_not_taken() -> None:
+    options = {"address": "https://clinic.lightning.force.com/lightning", "client_id": "a", "client_secret": "b"}
+    assert set(Salesforce.options().validate(options)) == {"address"}
+
+
 @pytest.mark.parametrize(
     ("options", "missing"),
     [

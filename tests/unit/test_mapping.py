@@ -149,6 +149,9 @@ def test_rules_are_told_by_the_place_where_the_form_shows_them() -> None:
             "{mapping: [{to: a, value: x}, {to: a, value: y}], share: []}",
             "Rule 2 (a), field of the CRM: An earlier rule",
         ),
+        ("{mapping: , share: []}", "mapping: This must be a list of rules."),
+        ("{mapping: [], share: }", "share: This must be a list."),
+        ("{mapping: [], share: [5]}", "share: An activity can tell: reference, site,"),
         ("{mapping: [nothing], share: []}", "Rule 1: Each rule is a list of words."),
     ],
 )
@@ -157,6 +160,17 @@ def test_what_is_wrong_with_a_plan_is_told_by_its_place(text: str, sentence: str
         load_plan(yaml.safe_load(text))
     [told_] = raised.value.sentences
     assert told_.startswith(sentence)
+
+
+def test_all_that_is_wrong_with_a_plan_is_told_at_once() -> None:
+    with pytest.raises(PlanError) as raised:
+        load_plan({"mapping": [{"to": "a", "from": "mail"}, {"from": "email"}], "share": ["email"], "more": 1})
+    assert [sentence.split(":")[0] for sentence in raised.value.sentences] == [
+        "Rule 1 (a), our field",
+        "Rule 2, field of the CRM",
+        "share",
+        "more",
+    ]
 
 
 @pytest.mark.parametrize(

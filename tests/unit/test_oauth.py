@@ -150,6 +150,12 @@ def test_a_program_signs_in_by_its_key(crm: Any) -> None:
     assert 0 < told["exp"] - told["iat"] <= 180
 
 
+def test_a_private_key_may_have_been_pasted_into_one_line(crm: Any) -> None:
+    crm.post(URL, json=GIVEN)
+    for between in ("", " "):
+        renew(Http(), SIGNED, {"client_id": "c", "private_key": _pem(RSA).replace("\n", between)}, None, NOW)
+
+
 @pytest.mark.parametrize(
     "key",
     [

@@ -104,7 +104,14 @@ def test_a_wrong_key_is_told_in_plain_words(anna: Person, database: Database, cr
         assert session.scalars(select(Connection).where(Connection.name == "Main CRM")).all() == []
     anna.post("/desk/connections/new/sandbox", **_typed(crm, WRONG, anyway="yes"))
     assert _connection(database, "Main CRM").state == "working"
-    assert "It was not right when tested" in anna.get("/desk/")
+    page = anna.get("/desk/")
+    assert "It was not right when tested:" in page
+    assert "The CRM does not accept the key. Enter a new one." in page
+
+
+def test_to_save_all_the_same_can_be_said_again(anna: Person, crm: str) -> None:
+    page = anna.post("/desk/connections/new/sandbox", 422, **_typed(crm, "", anyway="yes")).text
+    assert "Save all the same" in page
 
 
 def test_a_crm_that_is_not_there_is_told_in_plain_words(anna: Person) -> None:
@@ -131,6 +138,25 @@ def test_a_key_of_several_lines_keeps_them(anna: Person) -> None:
     key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"
     page = anna.post("/desk/connections/new/salesforce", 422, **{"option-private_key": key}).text
     assert key not in page, "a secret comes back into a page"
+
+
+def test_what_is_wrong_is_told_in_words_of_ours(anna: Person) -> None:
+    page = anna.post("/desk/connections/new/sandbox", 422, **_typed("clinic", **{"option-settle": "soon"})).text
+    assert "Write the whole address, such as https://crm.example.com." in page
+    assert "Write a number." in page
+    assert "Not a valid" not in page
+
+
+def test_only_what_may_stay_empty_is_called_optional(anna: Person) -> None:
+    page = anna.get("/desk/connections/new/pipedrive")
+    assert re.search(r"API token <span[^>]*>\(optional\)", page)
+    assert "Signs in by</label>" in page
+    assert "Sign-in address</label>" in page
+
+
+def test_the_kinds_stand_in_the_order_of_their_names(anna: Person) -> None:
+    page = anna.get("/desk/connections/new")
+    assert page.index("HubSpot") < page.index("Microsoft Dynamics 365") < page.index("Odoo")
 
 
 def test_there_is_no_such_kind_or_connection(anna: Person) -> None:

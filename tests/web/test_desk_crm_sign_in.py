@@ -27,7 +27,7 @@ from tests.contract.connection import FIXTURES, connection_of, signs_in
 from tests.factory import send
 from tests.pretend.oauth import CLIENT_ID, CLIENT_SECRET, PretendSignIn, register
 from tests.pretend.server import Reply
-from tests.web.desk import Person, make_user, plain, signed_in
+from tests.web.desk import Person, beat, make_user, plain, signed_in
 
 PUBLIC = "https://frontdesk.clinic.example"
 BACK = f"{PUBLIC}/desk/oauth/callback"
@@ -259,6 +259,21 @@ def test_one_button_signs_in_again(
         assert session.scalars(select(Delivery.state).where(*here)).one() == "waiting"
         done = list(session.scalars(select(Action.what).order_by(Action.at, Action.id)))
     assert done == ["connection_added", "connection_signed_in", "connection_signed_in"]
+
+
+def test_where_a_person_is_needed_nobody_is_told_that_we_keep_trying(
+    anna: Person, database: Database, vault: Vault, site: Site, crm: PretendSignIn
+) -> None:
+    beat(database)
+    _add(anna, crm)
+    page = plain(anna.get("/desk/"))
+    assert "Somebody has to sign in at the CRM." in page
+    assert "trying" not in page
+    assert "next try" not in page
+    send(database, vault, site, email="jane@example.com")
+    page = plain(anna.get("/desk/"))
+    assert "Nothing is lost; somebody has to sign in at the CRM." in page
+    assert "by ourselves" not in page
 
 
 def test_the_secret_may_be_replaced_and_another_app_needs_a_sign_in(
