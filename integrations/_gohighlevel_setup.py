@@ -67,7 +67,7 @@ def sign_in(settings: Mapping[str, Any]) -> OAuth | None:
 
 def location(settings: Mapping[str, Any]) -> str:
     """The id of the sub-account, as the sign-in or a person told it; "" for an agency."""
-    signed_in: Mapping[str, str] = settings.get("token") or {}
+    signed_in: Mapping[str, str] = settings.get("token", {})
     return str(signed_in.get("locationId") or settings.get("location_id") or "")
 
 

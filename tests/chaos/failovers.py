@@ -29,6 +29,7 @@ def run(plan: Plan) -> Figures:
         world.web()
         for _ in range(2):
             world.worker()
+        world.wait_until_up()
         promotions = plan.count(PROMOTIONS, 2)
         posts = int(open_for(plan) * RATE)
         visitors = Visitors(world.url, plan_visits(posts, plan.dice("visits")), RATE, wave=WAVE)

@@ -85,6 +85,10 @@ class World(Programs):
             outcomes.update(requests.get(f"{crm}/calls.json", timeout=30).json()["outcomes"])
         return outcomes
 
+    def wait_until_up(self) -> None:
+        """A worker that finds no database when it starts ends, and here nobody starts it again."""
+        wait_for(lambda: requests.get(f"{self.url}/readyz", timeout=5).ok, 60)
+
     def logged(self, text: str) -> int:
         """How often this stands in what the programs have printed."""
         return (self.folder / "programs.log").read_text(errors="replace").count(text)
