@@ -9,9 +9,11 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
+from integrations.core import notes
 from integrations.core.base import Item, RemoteField
-from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater
-from integrations.core.http import Answer, parse_retry_after, raise_for_status, utc_now
+from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, not_accepted
+from integrations.core.http import Answer, by_status
+from integrations.core.reading import as_object, objects_at, text
 
 Row = dict[str, Any]
 
@@ -79,9 +81,8 @@ def written_event(item: Item) -> str:
 
 def activity(item: Item, place: str) -> Row:
     """The event, as a task or as an incoming call. place: the person's record."""
-    lines = [f"{item.occurred_at:%Y-%m-%d %H:%M} UTC"]
-    lines += [f"{name.replace('_', ' ').capitalize()}: {value}" for name, value in item.activity.items()]
-    row: Row = {"subject": item.title, "description": "\n".join(lines), "scheduledstart": item.occurred_at.isoformat()}
+    told = "\n".join([notes.received(item), *notes.details(item)])
+    row: Row = {"subject": item.title, "description": told, "scheduledstart": item.occurred_at.isoformat()}
     row |= {"directioncode": False} if item.kind == "call_click" else {}
     return row | {f"{_link(item, 'contact' if is_contact(place) else 'lead')}@odata.bind": f"/{lead_path(place)}"}
 
@@ -114,11 +115,6 @@ def names_of(names: Iterable[str]) -> str:
     return ",".join(wanted)
 
 
-def text(value: object) -> str:
-    """A column's value as we send it."""
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def number(value: object) -> str | None:
     """A record's number, if it is one."""
     try:
@@ -133,12 +129,6 @@ def row_in(answer: Answer) -> Row:
     if not isinstance(body, dict) or "error" in body:
         raise answer.doubt("unreadable", "Dynamics sent an answer that cannot be read.")
     return body
-
-
-def dicts(holder: object, name: str = "value") -> list[Row]:
-    """The objects of a list within an answer, as far as there are any."""
-    rows = holder.get(name) if isinstance(holder, dict) else None
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def search(email: str) -> tuple[bytes, dict[str, str]]:
@@ -161,7 +151,7 @@ def found_by(answer: Answer) -> tuple[list[Row], list[Row]]:
         raise verdict(wrong)
     if len(answers) != 2:
         raise answer.doubt("unreadable", "Dynamics sent an answer that cannot be read.")
-    return dicts(row_in(answers[0])), dicts(row_in(answers[1]))
+    return objects_at(row_in(answers[0]), "value"), objects_at(row_in(answers[1]), "value")
 
 
 def _answer_in(part: bytes) -> Answer:
@@ -180,7 +170,7 @@ def verdict(answer: Answer) -> DeliveryError:
     """What an answer means that is no success."""
     code, message, status = code_of(answer), text(_error(answer).get("message")), answer.status
     if status == 429:
-        wait = parse_retry_after(answer.headers.get("Retry-After"), utc_now())
+        wait = answer.retry_after()
         return Throttled("rate_limit", "Dynamics asks us to slow down.", status=429, retry_after=wait or _WAIT)
     if code in _LATER:
         return TryLater(*_LATER[code], status=status)
@@ -192,11 +182,7 @@ def verdict(answer: Answer) -> DeliveryError:
         return unknown_column(found[1])
     if status in (200, 400, 405, 412, 413) and code:
         return _refused(code, message, status)
-    try:
-        raise_for_status(answer)
-    except DeliveryError as error:
-        return error
-    return answer.doubt("no_verdict", "Dynamics sent an answer that cannot be read.")
+    return by_status(answer) or answer.doubt("no_verdict", "Dynamics sent an answer that cannot be read.")
 
 
 def _denied(code: str, message: str) -> DeliveryError:
@@ -220,7 +206,7 @@ def _refused(code: str, message: str, status: int) -> Refused:
         return Refused("rule", f"A rule or plug-in in Dynamics does not accept {what}.", status=status)
     if status == 405:
         return Refused("in_use", "Dynamics does not delete this record, since others hang on it. Delete it there.")
-    return Refused("invalid", f"Dynamics does not accept {what}.", status=status, field=field)
+    return not_accepted("Dynamics", field, status=status)
 
 
 def unknown_column(name: str) -> Misconfigured:
@@ -241,9 +227,4 @@ def _label(row: Row) -> str:
 
 
 def _error(answer: Answer) -> Mapping[str, Any]:
-    try:
-        body = answer.json()
-    except DeliveryError:
-        return {}
-    error = body.get("error") if isinstance(body, dict) else None
-    return error if isinstance(error, dict) else {}
+    return as_object(as_object(answer.told()).get("error"))

@@ -14,7 +14,6 @@ from integrations._dynamics import (
     code_of,
     contact_id,
     contact_place,
-    dicts,
     is_contact,
     lead_path,
     names_of,
@@ -26,6 +25,7 @@ from integrations._dynamics import (
 from integrations._dynamics_api import ONLY_UPDATE, SHOWN, WITH_RULES, Api, key_in
 from integrations.core.base import Item
 from integrations.core.errors import DeliveryError, Refused
+from integrations.core.reading import objects_at
 
 Place = str | DeliveryError  # the record that events go to, or why there is none
 
@@ -61,7 +61,7 @@ class People:
             kept = _kept(remote_id, {**row, "_masterid_value": None})
             return [kept] if kept else []
         wanted = f"_parentcontactid_value eq {contact_id(remote_id)} and statecode eq {QUALIFIED}"
-        rows = dicts(self._api.ask("leads", {"$select": "leadid", "$filter": wanted}))
+        rows = objects_at(self._api.ask("leads", {"$select": "leadid", "$filter": wanted}), "value")
         return [lead_path(found) for row in rows if (found := number(row.get("leadid")))]
 
     def _update(self, item: Item, remote_id: str) -> Place:

@@ -8,9 +8,10 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
-from integrations._dynamics import Row, dicts, text
+from integrations._dynamics import Row
 from integrations.core.base import Options
 from integrations.core.oauth import OAuth
+from integrations.core.reading import objects_at, text
 
 _RIGHTS = [f"prv{what}Lead" for what in ("Create", "Read", "Write", "AppendTo")]
 _RIGHTS += [f"prv{what}Activity" for what in ("Create", "Read", "Write", "Append")]
@@ -76,5 +77,5 @@ def rights_of(user: str) -> tuple[str, dict[str, str]]:
 
 def missing_rights(told: Row) -> list[str]:
     """Those that the answer does not name."""
-    held = {text(row.get("PrivilegeName")).lower() for row in dicts(told, "RolePrivileges")}
+    held = {text(row.get("PrivilegeName")).lower() for row in objects_at(told, "RolePrivileges")}
     return [name for name in _RIGHTS if name.lower() not in held]

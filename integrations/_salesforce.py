@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from integrations.core import notes
 from integrations.core.base import Item
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater
-from integrations.core.http import Answer, raise_for_status
+from integrations.core.http import Answer, by_status
+from integrations.core.reading import objects_at, objects_in, text
 
 Row = dict[str, Any]
 
@@ -46,15 +48,13 @@ def lead_row(item: Item) -> dict[str, Any]:
 
 def task_row(item: Item, who: str) -> dict[str, Any]:
     """One event of a batch. who: the lead or contact that it stands on."""
-    lines = [f"{item.occurred_at:%Y-%m-%d %H:%M} UTC"]
-    lines += [f"{name.replace('_', ' ').capitalize()}: {value}" for name, value in item.activity.items()]
     return {
         "attributes": {"type": "Task"},
         EVENT_KEY: item.event_id,
         "Subject": item.title,
         "Status": "Completed",
         "ActivityDate": item.occurred_at.date().isoformat(),
-        "Description": "\n".join(lines),
+        "Description": "\n".join([notes.received(item), *notes.details(item)]),
         "WhoId": who,
     }
 
@@ -85,17 +85,6 @@ def rows_in(answer: Answer, name: str = "rows") -> list[dict[str, Any]]:
     return found
 
 
-def dicts(holder: object, name: str) -> list[dict[str, Any]]:
-    """The objects of a list within an answer, as far as there are any."""
-    rows = holder.get(name) if isinstance(holder, dict) else None
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-
-
-def text(value: object) -> str:
-    """A value of a record as we send it."""
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def is_same_person(item: Item, row: Mapping[str, Any]) -> bool:
     """Whether a record has this person's e-mail or phone: Salesforce's own rules are content with a name."""
     given = {value.strip().casefold() for value in item.record.values()}
@@ -114,18 +103,15 @@ def _digits(number: str) -> str:
 def matches(errors: Iterable[Mapping[str, Any]]) -> list[str]:
     """The records that Salesforce takes for the same person. In most answers it misspells the result's name."""
     found = [error.get("duplicateResult") or error.get("duplicateResut") for error in errors]
-    results = [result for one in found for result in dicts(one, "matchResults")]
-    records = [match.get("record") for result in results for match in dicts(result, "matchRecords")]
+    results = [result for one in found for result in objects_at(one, "matchResults")]
+    records = [match.get("record") for result in results for match in objects_at(result, "matchRecords")]
     ids = [text(record.get("Id")) for record in records if isinstance(record, dict)]
     return [one for one in dict.fromkeys(ids) if _ID.fullmatch(one)]
 
 
 def errors_in(answer: Answer) -> list[dict[str, Any]]:
     """What Salesforce complains of in a whole call."""
-    try:
-        return dicts({"rows": answer.json()}, "rows")
-    except DeliveryError:
-        return []
+    return objects_in(answer.told())
 
 
 def code_of(error: Mapping[str, Any]) -> str:
@@ -149,11 +135,7 @@ def verdict(answer: Answer) -> DeliveryError:
         return unknown_field(LEAD_KEY)
     if answer.status in (200, 400) and (errors := errors_in(answer)):
         return refusal(errors[0], answer.status)
-    try:
-        raise_for_status(answer)
-    except DeliveryError as error:
-        return error
-    return answer.doubt("no_verdict", "Salesforce sent an answer that cannot be read.")
+    return by_status(answer) or answer.doubt("no_verdict", "Salesforce sent an answer that cannot be read.")
 
 
 def single_verdict(answer: Answer) -> DeliveryError:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from integrations._salesforce import KEYS, Row, body_of, codes_in, dicts, queries, refusal, rows_in, verdict
+from integrations._salesforce import KEYS, Row, body_of, codes_in, queries, refusal, rows_in, verdict
 from integrations.core.base import record_id
 from integrations.core.errors import TryLater
 from integrations.core.http import Answer, Http
+from integrations.core.reading import objects_at
 
 API = "/services/data/v65.0"
 _MOST = 200  # records per call
@@ -66,7 +67,7 @@ class Api:
             answer = self.call("DELETE", f"{API}/composite/sobjects", params={"ids": listed, "allOrNone": "false"})
             if answer.status != 200:
                 raise verdict(answer)
-            errors = [error for row in rows_in(answer) for error in dicts(row, "errors")]
+            errors = [error for row in rows_in(answer) for error in objects_at(row, "errors")]
             if wrong := next((one for one in errors if not codes_in([one]) & _GONE), None):
                 raise refusal(wrong)
 

@@ -10,18 +10,17 @@ from integrations._salesforce import (
     PHONES,
     Row,
     codes_in,
-    dicts,
     errors_in,
     is_same_person,
     lead_row,
     matches,
     refusal,
     single_verdict,
-    text,
 )
 from integrations._salesforce_api import API, Api
 from integrations.core.base import Item, record_id
 from integrations.core.errors import DeliveryError, Refused, TryLater, Unknown
+from integrations.core.reading import objects_at, text
 
 Place = str | DeliveryError  # the id of the record of a person or event, or why there is none
 
@@ -43,7 +42,9 @@ class People:
         rest = [item for item in batch if item.lead_id not in places]
         rows = self._api.upsert("Lead", [lead_row(item) for item in rest])
         alike = [
-            one for one in zip(rest, rows, strict=True) if "DUPLICATES_DETECTED" in codes_in(dicts(one[1], "errors"))
+            one
+            for one in zip(rest, rows, strict=True)
+            if "DUPLICATES_DETECTED" in codes_in(objects_at(one[1], "errors"))
         ]
         places |= {item.lead_id: self._written(item, row) for item, row in zip(rest, rows, strict=True)}
         places |= {item.lead_id: _MANY for item, _ in alike[_MOST_ALIKE:]}
@@ -69,7 +70,7 @@ class People:
 
     def _written(self, item: Item, row: Row) -> Place:
         """The lead, or the contact that somebody has converted it to."""
-        if "CANNOT_UPDATE_CONVERTED_LEAD" in codes_in(dicts(row, "errors")):
+        if "CANNOT_UPDATE_CONVERTED_LEAD" in codes_in(objects_at(row, "errors")):
             _, places = self._known([replace(item, remote_id=None)])
             return places.get(item.lead_id) or place_of(row)
         return place_of(row)
@@ -85,7 +86,7 @@ class People:
 
     def _adopt(self, item: Item, row: Row) -> Place:
         """The record that Salesforce takes for the same person, if it is. A batch does not always say which it is."""
-        ids = matches(dicts(row, "errors"))
+        ids = matches(objects_at(row, "errors"))
         if not ids:
             answer = self._api.call("PATCH", _single(item), dict(item.record))
             if answer.status < 300:
@@ -120,7 +121,7 @@ def place_of(row: Row) -> Place:
     """Where a record was written to. A yes without its id is none."""
     if row.get("success") and (written := record_id(row.get("id"))):
         return written
-    errors = dicts(row, "errors") or [row] * ("errorCode" in row)
+    errors = objects_at(row, "errors") or [row] * ("errorCode" in row)
     return refusal(errors[0]) if errors else Unknown("no_id", "Salesforce said yes, but not which record it made.")
 
 

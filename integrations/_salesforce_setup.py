@@ -16,14 +16,13 @@ from integrations._salesforce import (
     body_of,
     by_hand,
     codes_in,
-    dicts,
     errors_in,
-    text,
     unknown_field,
 )
 from integrations._salesforce_api import API, Api
 from integrations.core.base import Finding, Options, RemoteField
 from integrations.core.oauth import Grant, OAuth
+from integrations.core.reading import objects_at, text
 
 _GRANTS: Mapping[str, Grant] = {
     "browser": "authorization_code",
@@ -99,7 +98,7 @@ def flaw(table: str, described: Mapping[str, Any]) -> str | None:
     """What stands in our way with this object, and what to click. described: what Salesforce tells of it."""
     if not (described.get("createable") and described.get("updateable")):
         return f"The user may not create and edit {table.lower()}s. Give it a permission set that allows it."
-    key = next((one for one in dicts(described, "fields") if one.get("name") == KEYS[table]), None)
+    key = next((one for one in objects_at(described, "fields") if one.get("name") == KEYS[table]), None)
     if key is None:
         return unknown_field(KEYS[table]).sentence
     if not (key.get("unique") and key.get("externalId")):
@@ -111,7 +110,7 @@ def flaw(table: str, described: Mapping[str, Any]) -> str | None:
 
 def _lacks_key(table: str, described: Mapping[str, Any]) -> bool:
     """Whether our field is missing, or hidden from us, which looks the same."""
-    return bool(described) and all(one.get("name") != KEYS[table] for one in dicts(described, "fields"))
+    return bool(described) and all(one.get("name") != KEYS[table] for one in objects_at(described, "fields"))
 
 
 def _custom_field(table: str) -> dict[str, Any]:
@@ -165,11 +164,13 @@ def _rights(set_id: str, user_id: str, tables: list[str]) -> list[Row]:
 
 def fields_in(described: Mapping[str, Any]) -> list[RemoteField]:
     """The fields that may be written, but for our own."""
-    return [_field(one) for one in dicts(described, "fields") if one.get("createable") and one.get("name") != LEAD_KEY]
+    return [
+        _field(one) for one in objects_at(described, "fields") if one.get("createable") and one.get("name") != LEAD_KEY
+    ]
 
 
 def _field(one: Mapping[str, Any]) -> RemoteField:
-    name, open_choices = text(one.get("name")), [row for row in dicts(one, "picklistValues") if row.get("active")]
+    name, open_choices = text(one.get("name")), [row for row in objects_at(one, "picklistValues") if row.get("active")]
     choices = {text(row.get("value")): text(row.get("label")) for row in open_choices}
     required = not one.get("nillable") and not one.get("defaultedOnCreate")
     return RemoteField(name, text(one.get("label")) or name, text(one.get("type")), choices, required)

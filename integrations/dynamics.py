@@ -16,7 +16,6 @@ from integrations._dynamics import (
     EMAIL,
     activity,
     contact_id,
-    dicts,
     event_path,
     is_contact,
     lacks,
@@ -25,7 +24,6 @@ from integrations._dynamics import (
     person_of,
     remote_fields,
     row_in,
-    text,
     verdict,
     with_person,
     written_event,
@@ -38,6 +36,7 @@ from integrations.core.base import Allowance, Connector, Draft, Finding, Item, P
 from integrations.core.errors import DeliveryError
 from integrations.core.http import Answer, Http
 from integrations.core.oauth import OAuth
+from integrations.core.reading import objects_at, text
 
 _LEFT, _WINDOW = "x-ms-ratelimit-burst-remaining-xrm-requests", 300.0  # seconds
 
@@ -92,7 +91,7 @@ class Dynamics(Connector):
         """The columns of a lead that take text."""
         names = "LogicalName,AttributeType,DisplayName,IsValidForUpdate"
         described = self._api.ask("EntityDefinitions(LogicalName='lead')/Attributes", {"$select": names})
-        return remote_fields(dicts(described))
+        return remote_fields(objects_at(described, "value"))
 
     def push(self, batch: Sequence[Item]) -> list[Result]:
         """The person first, then the event on it."""

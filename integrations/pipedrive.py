@@ -43,7 +43,7 @@ class Pipedrive(Connector):
 
     @cached_property
     def api(self) -> Api:
-        """Made at the first call: the sign-in names the address at which this account lives, and may fail."""
+        """Made at the first call: the sign-in names the address at which this account lives."""
         home = self.settings.get("token", {}).get("api_domain") or self.pages
         is_users = self.settings.get("sign_in") == "token"
         return Api(self.http, home, self.settings.get("api_token") if is_users else None)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
-from integrations._salesforce import EVENT_KEY, KEYS, Row, body_of, lead_row, task_row, text
+from integrations._salesforce import EVENT_KEY, KEYS, Row, body_of, lead_row, task_row
 from integrations._salesforce_api import Api, batch_path
 from integrations._salesforce_people import People, Place, is_contact, place_of
 from integrations._salesforce_setup import SalesforceOptions, fields_in, flaw, home, prepare, sign_in
@@ -19,6 +19,7 @@ from integrations.core.base import Allowance, Connector, Draft, Finding, Item, P
 from integrations.core.errors import DeliveryError
 from integrations.core.http import Answer
 from integrations.core.oauth import OAuth
+from integrations.core.reading import text
 
 _USE = re.compile(r"api-usage=(\d+)/(\d+)")
 
@@ -43,7 +44,7 @@ class Salesforce(Connector):
 
     @cached_property
     def api(self) -> Api:
-        """Made at the first call: where it goes the token tells, and getting that may fail."""
+        """Made at the first call: where it goes the sign-in tells, if there is one by then."""
         return Api(self.http, home(self.settings))
 
     @cached_property

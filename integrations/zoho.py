@@ -54,7 +54,7 @@ class Zoho(Connector):
 
     @cached_property
     def api(self) -> Api:
-        """Made at the first call: the sign-in names the address at which this account lives, and may fail."""
+        """Made at the first call: the sign-in names the address at which this account lives."""
         home = self.settings.get("token", {}).get("api_domain") or f"https://www.{self._programs}"
         return Api(self.http, home)
 

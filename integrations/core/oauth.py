@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from joserfc.jwk import RSAKey
 
 from integrations.core.errors import Misconfigured, Refused, Throttled, TryLater
-from integrations.core.http import Answer, Http, parse_retry_after, raise_for_status, utc_now
+from integrations.core.http import Answer, Http, by_status, utc_now
 
 Grant = Literal["authorization_code", "client_credentials", "jwt_bearer"]
 Told = tuple[str, str]  # code and sentence
@@ -239,26 +238,21 @@ def _granted(answer: Answer, refused: Told) -> dict[str, Any]:
     if error in _ERRORS or status == 401:
         raise Misconfigured(*_ERRORS.get(error, _BAD_CLIENT), status=status)
     if error in _TOO_MANY:
-        wait = parse_retry_after(answer.headers.get("Retry-After"), utc_now()) or 600
+        wait = answer.retry_after() or 600
         raise Throttled("rate_limit", "The CRM wants no further sign-in for now.", status=status, retry_after=wait)
     raise _unexplained(answer) or TryLater("no_token", "The CRM answered the sign-in without a token.", status=status)
 
 
 def _unexplained(answer: Answer) -> Exception | None:
     """By the bare status. What was wrong with the request as a whole, is wrong with every one."""
-    refusal = Misconfigured("no_token", "The CRM does not accept the sign-in.", status=answer.status)
-    try:
-        raise_for_status(answer)
-    except Refused:
-        return refusal
-    return refusal if "error" in _object(answer) else None
+    error = by_status(answer)
+    if isinstance(error, Refused) or (error is None and "error" in _object(answer)):
+        return Misconfigured("no_token", "The CRM does not accept the sign-in.", status=answer.status)
+    return error
 
 
 def _object(answer: Answer) -> dict[str, Any]:
-    try:
-        body = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return {}
+    body = answer.told()
     return body if isinstance(body, dict) else {}
 
 

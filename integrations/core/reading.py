@@ -17,6 +17,11 @@ def objects_in(value: object) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
+def objects_at(holder: object, name: str) -> list[dict[str, Any]]:
+    """The objects of the list by this name within an object; [] when there is none."""
+    return objects_in(as_object(holder).get(name))
+
+
 def records_in(value: object) -> list[dict[str, Any]] | None:
     """A list of objects that all have an id; None when it is anything else."""
     rows = objects_in(value)
