@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from integrations.core.oauth import Token
-from tests.pretend.server import Fault, Person, PretendCrm, Reply, Request
+from tests.pretend.server import Fault, Limit, Person, PretendCrm, Reply, Request
 
 LOCATION, KEY = "ve9EPM428h8vShlRW1KT", "pit-pretend"
 FIELD = "contact.frontdesk_lead_id"
@@ -30,13 +30,13 @@ class PretendGohighlevel(PretendCrm):
         self, seed: int = 1, late: float = 1.5, *, signs_in: bool = False, lag: float = 0.5, limit: int = 2000
     ) -> None:
         super().__init__(seed, late)
-        self.lag, self.limit, self.signs_in, self.takes_duplicates = lag, limit, signs_in, False
+        self.lag, self.signs_in, self.takes_duplicates = lag, signs_in, False
         self.contacts: dict[str, dict[str, Any]] = {}
         self.notes: dict[str, dict[str, dict[str, Any]]] = {}
         self.shown_at: dict[str, float] = {}
         self.fields = [{"id": "fieldOfOurs", "name": "Frontdesk lead ID", "fieldKey": FIELD, "dataType": "TEXT"}]
         self.names = (f"{number:020d}" for number in range(1, 10**9))
-        self.window, self.made, self.today = time.monotonic(), 0, 0
+        self.limit = Limit(limit, _WINDOW)
         self.key, self.refresh = KEY, ""
         if signs_in:
             self.key, self.refresh = "access-0", "refresh-0"
@@ -55,7 +55,7 @@ class PretendGohighlevel(PretendCrm):
             return _error(401, "Invalid JWT")
         if request.headers.get("Version") != "2021-07-28":
             return _error(401, "version header was not found.")
-        if self._is_over():
+        if self.limit.is_over():
             return self._counted(_error(429, "Too Many Requests"))
         return self._counted(self._served(request))
 
@@ -106,19 +106,13 @@ class PretendGohighlevel(PretendCrm):
         body = {"access_token": self.key, "refresh_token": self.refresh, "token_type": "Bearer", "expires_in": 60}
         return Reply(200, {**body, "userType": "Location", "locationId": LOCATION, "userId": "user"})
 
-    def _is_over(self) -> bool:
-        if time.monotonic() - self.window > _WINDOW:
-            self.window, self.made = time.monotonic(), 0
-        self.made, self.today = self.made + 1, self.today + 1
-        return self.made > self.limit
-
     def _counted(self, reply: Reply) -> Reply:
         limits = {
-            "X-RateLimit-Max": self.limit,
-            "X-RateLimit-Remaining": max(self.limit - self.made, 0),
+            "X-RateLimit-Max": self.limit.calls,
+            "X-RateLimit-Remaining": self.limit.left,
             "X-RateLimit-Interval-Milliseconds": int(_WINDOW * 1000),
             "X-RateLimit-Limit-Daily": _DAY,
-            "X-RateLimit-Daily-Remaining": _DAY - self.today,
+            "X-RateLimit-Daily-Remaining": _DAY - self.limit.today,
         }
         return Reply(reply.status, reply.body, {name: str(value) for name, value in limits.items()})
 

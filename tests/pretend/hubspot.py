@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from integrations.core.oauth import Token
-from tests.pretend.server import Fault, Person, PretendCrm, Reply, Request
+from tests.pretend.server import Fault, Limit, Person, PretendCrm, Reply, Request
 
 KEY, OURS = "pat-eu1-pretend", "frontdesk_lead_id"
 _CONTACTS, _NOTES = "/crm/objects/2026-03/contacts", "/crm/objects/2026-03/notes"
@@ -31,7 +31,7 @@ class PretendHubspot(PretendCrm):
         self, seed: int = 1, late: float = 1.5, *, signs_in: bool = False, lag: float = 0, limit: int = 2000
     ) -> None:
         super().__init__(seed, late)
-        self.signs_in, self.lag, self.limit = signs_in, lag, limit
+        self.signs_in, self.lag = signs_in, lag
         self.contacts: dict[str, Record] = {}
         self.notes: dict[str, Record] = {}
         self.properties: dict[str, Record] = {
@@ -39,7 +39,7 @@ class PretendHubspot(PretendCrm):
             for name in ("firstname", "lastname", "email", "phone", OURS)
         }
         self.ids = (str(number) for number in range(101, 10**9))
-        self.window, self.made, self.today = time.monotonic(), 0, 0
+        self.limit = Limit(limit, _WINDOW)
         self.key, self.issued = KEY, 0
         if signs_in:
             self.key = "access-0"
@@ -54,7 +54,7 @@ class PretendHubspot(PretendCrm):
             return self._token(request.body)
         if request.headers.get("Authorization") != f"Bearer {self.key}":
             return _error(401, "INVALID_AUTHENTICATION", "Authentication credentials not found.")
-        if self._is_over():
+        if self.limit.is_over():
             return self._counted(_over("TEN_SECONDLY_ROLLING"))
         return self._counted(self._served(request))
 
@@ -104,20 +104,14 @@ class PretendHubspot(PretendCrm):
         self.key = f"access-{self.issued}"
         return Reply(200, {"access_token": self.key, "refresh_token": "refresh", "expires_in": 60})
 
-    def _is_over(self) -> bool:
-        if time.monotonic() - self.window > _WINDOW:
-            self.window, self.made = time.monotonic(), 0
-        self.made, self.today = self.made + 1, self.today + 1
-        return self.made > self.limit
-
     def _counted(self, reply: Reply) -> Reply:
         limits = {
-            "Max": self.limit,
-            "Remaining": max(self.limit - self.made, 0),
+            "Max": self.limit.calls,
+            "Remaining": self.limit.left,
             "Interval-Milliseconds": int(_WINDOW * 1000),
         }
         if not self.signs_in:  # an app that is signed in to has no daily limit of its own
-            limits |= {"Daily": _DAY, "Daily-Remaining": _DAY - self.today}
+            limits |= {"Daily": _DAY, "Daily-Remaining": _DAY - self.limit.today}
         return Reply(reply.status, reply.body, {f"X-HubSpot-RateLimit-{name}": str(n) for name, n in limits.items()})
 
     def _property(self, _: Request, name: str) -> Reply:

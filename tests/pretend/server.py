@@ -47,6 +47,31 @@ class Person:
 
 
 Fault = Callable[[], Reply]
+
+
+@dataclass(slots=True)
+class Limit:
+    """So many calls in so many seconds, counted anew when they are over."""
+
+    calls: int
+    seconds: float
+    today: int = 0
+    _made: int = 0
+    _since: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> int:
+        """Calls left in this window."""
+        return max(self.calls - self._made, 0)
+
+    def is_over(self) -> bool:
+        """Count a call. Returns whether it is one too many."""
+        if time.monotonic() - self._since > self.seconds:
+            self._since, self._made = time.monotonic(), 0
+        self._made, self.today = self._made + 1, self.today + 1
+        return self._made > self.calls
+
+
 CUT_BEFORE, CUT_AFTER, LATE = "cut before it is written", "cut after it was written", "answered after the time-out"
 
 

@@ -30,6 +30,7 @@ from leads.sync.item import build
 from leads.sync.setup import Setup
 from tests.chaos.zygote import Zygote
 from tests.factory import make_site
+from tests.posts import call_click, email_of, enquiry
 from tests.pretend import pretend_crms
 from tests.pretend.server import PretendCrm, Reply, Request
 from tests.programs import Process, Programs, wait_for
@@ -65,7 +66,7 @@ def test_every_enquiry_is_there_once(kind: str, tmp_path: Path, database_url: st
         crm.faults_rate = 0.2
         _break_each_write(crm)
         sent = _send(programs, posts[: len(posts) // 2])
-        _kill_at_the_next_write(worker, crm)
+        _kill_at_the_next_write(worker, clinic)
         programs.worker()
         sent |= _send(programs, posts[len(posts) // 2 :])
         until = time.monotonic() + SECONDS
@@ -152,7 +153,7 @@ class Clinic:
 def _plan(dice: random.Random) -> list[dict[str, Any]]:
     """All posts in the order in which they are sent. email: whose it is; "" for a stranger."""
     posts = [_form(number) for number in range(FORMS)]
-    posts += [_click(number, f"visitor-{number}", f"person{number}@example.com") for number in range(CLICKS)]
+    posts += [_click(number, f"visitor-{number}", email_of(number)) for number in range(CLICKS)]
     posts += [_click(CLICKS + number, f"stranger-{number}", "") for number in range(STRANGERS)]
     dice.shuffle(posts)
     return posts
@@ -160,22 +161,11 @@ def _plan(dice: random.Random) -> list[dict[str, Any]]:
 
 def _form(number: int) -> dict[str, Any]:
     person = number % PEOPLE
-    body = {
-        "site": "demo",
-        "id": f"form-{number}",
-        "visitor_id": f"visitor-{person}",
-        "first_name": f"First{person}",
-        "last_name": f"Last{person}",
-        "email": f"person{person}@example.com",
-        "phone": f"+1201555{person:04}",
-        "consent": True,
-    }
-    return {"path": "/api/v1/consultations", "email": body["email"], "body": body}
+    return {"path": "/api/v1/consultations", "email": email_of(person), "body": enquiry(number, person)}
 
 
 def _click(number: int, visitor: str, email: str) -> dict[str, Any]:
-    body = {"site": "demo", "id": f"click-{number}", "visitor_id": visitor, "tel": "+12015550100"}
-    return {"path": "/api/v1/call-clicks", "email": email, "body": body}
+    return {"path": "/api/v1/call-clicks", "email": email, "body": call_click(number, visitor)}
 
 
 def _connect(programs: Programs, crm: PretendCrm) -> Clinic:
@@ -228,9 +218,9 @@ def _break_each_write(crm: PretendCrm) -> None:
     crm.reply = cutting  # type: ignore[method-assign]  # for this one
 
 
-def _kill_at_the_next_write(worker: Process, crm: PretendCrm) -> None:
+def _kill_at_the_next_write(worker: Process, clinic: Clinic) -> None:
     """kill -9 in the midst of a call: the CRM has taken it, and nobody hears the answer."""
-    honest = crm.reply
+    crm, honest = clinic.crm, clinic.crm.reply
 
     def fatal(request: Request) -> tuple[Reply | None, float]:
         reply, seconds = honest(request)
@@ -239,7 +229,7 @@ def _kill_at_the_next_write(worker: Process, crm: PretendCrm) -> None:
         return reply, seconds
 
     crm.reply = fatal  # type: ignore[method-assign]  # for this one
-    worker.wait(60)
+    clinic.wait(lambda: worker.poll() is not None, "the worker is killed")
     crm.reply = honest  # type: ignore[method-assign]
 
 

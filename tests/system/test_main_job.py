@@ -13,6 +13,7 @@ import requests
 from sqlalchemy import func, select
 
 from leads.store.models import Delivery, Event, Lead
+from tests.posts import call_click, enquiry
 from tests.programs import Programs, wait_for
 
 FAULTS = [
@@ -32,7 +33,7 @@ def _plan(dice: random.Random) -> list[dict[str, Any]]:
         {
             "path": "/api/v1/call-clicks",
             "who": click["who"],
-            "body": {"site": "demo", "id": f"click-{number}", "visitor_id": click["visitor"], "tel": "+12015550100"},
+            "body": call_click(number, str(click["visitor"])),
         }
         for number, click in enumerate(clicks)
     ]
@@ -42,20 +43,7 @@ def _plan(dice: random.Random) -> list[dict[str, Any]]:
 
 def _form(number: int) -> dict[str, Any]:
     person = number % PEOPLE
-    return {
-        "path": "/api/v1/consultations",
-        "who": person,
-        "body": {
-            "site": "demo",
-            "id": f"form-{number}",
-            "visitor_id": f"visitor-{person}",
-            "first_name": f"First{person}",
-            "last_name": f"Last{person}",
-            "email": f"person{person}@example.com",
-            "phone": f"+1201555{person:04}",
-            "consent": True,
-        },
-    }
+    return {"path": "/api/v1/consultations", "who": person, "body": enquiry(number, person)}
 
 
 def _send(programs: Programs, posts: list[dict[str, Any]]) -> dict[str, int | None]:
