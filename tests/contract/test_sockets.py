@@ -21,7 +21,7 @@ from tests.contract.people import CANARIES, item
 from tests.pretend import pretend_crms
 from tests.pretend.server import PretendCrm, Reply, Request
 
-DEADLINE, LATE = 0.25, 0.4  # seconds
+DEADLINE, LATE = 0.6, 0.8  # seconds
 KINDS = pretend_crms()
 Answer = tuple[Reply | None, float]
 Wrong = Callable[[Callable[[], Answer]], Answer]  # what an honest CRM would do → what comes of it

@@ -16,7 +16,7 @@ from tests.contract.connection import build
 from tests.contract.people import AT
 from tests.pretend.server import PretendCrm
 
-DEADLINE, LATE = 0.3, 0.45  # seconds
+DEADLINE, LATE = 0.6, 0.8  # seconds
 
 
 @contextmanager

@@ -21,12 +21,12 @@ AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 
 @pytest.fixture
 def crm() -> Iterator[PretendEspocrm]:
-    with PretendEspocrm(late=0.5) as crm:
+    with PretendEspocrm(late=0.8) as crm:
         yield crm
 
 
 def connector(crm: PretendEspocrm, **options: Any) -> Espocrm:
-    http = Http(allowed_private_hosts=frozenset({"127.0.0.1"}), deadline=0.3)
+    http = Http(allowed_private_hosts=frozenset({"127.0.0.1"}), deadline=0.6)
     return Espocrm(Espocrm.options().load(crm.settings() | options), http)
 
 
@@ -55,7 +55,7 @@ def held(crm: PretendEspocrm) -> list[tuple[str | None, Sequence[str]]]:
 
 @pytest.mark.parametrize("unique", [False, True])
 def test_everybody_is_there_once_though_a_fifth_of_the_calls_fails(unique: bool) -> None:
-    with PretendEspocrm(late=0.5, unique=unique) as crm:
+    with PretendEspocrm(late=0.8, unique=unique) as crm:
         crm.faults_rate = 0.2
         espo, known = connector(crm), {}
         for event in range(30):

@@ -22,13 +22,13 @@ from tests.pretend.salesforce import PretendSalesforce
 
 @pytest.fixture
 def crm() -> Iterator[PretendSalesforce]:
-    with PretendSalesforce(late=0.4) as running:
+    with PretendSalesforce(late=0.8) as running:
         yield running  # type: ignore[misc]  # it is what was entered
 
 
 def _connector(crm: PretendSalesforce) -> Any:
     token = Token.load(crm.token or {})
-    return build("salesforce", crm.settings(), token, allowed_private_hosts=frozenset({"127.0.0.1"}), deadline=0.2)
+    return build("salesforce", crm.settings(), token, allowed_private_hosts=frozenset({"127.0.0.1"}), deadline=0.6)
 
 
 def _item(number: int, event: int = 0, **record: str) -> Item:
