@@ -37,7 +37,7 @@ from tests.pretend.server import Reply
 from tests.programs import ROOT
 
 BACK = "https://frontdesk.example/desk/oauth/callback"
-LIMITS = Limits(60, 1, frozenset({"127.0.0.1"}))
+LIMITS = Limits(60, 10, frozenset({"127.0.0.1"}))
 POLICY = Policy(tuple(timedelta(seconds=seconds) for seconds in (0, 5, 60, 300, 1800, 7200, 86400)))
 
 
