@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import socket
@@ -33,10 +34,26 @@ QUICK = "0s,1s,1s,1s,2s,2s,2s,3s,3s,3s,3s,3s,5s,5s,5s,5s,5s,5s,10s,10s,1d"
 
 
 def free_port() -> int:
-    """A port of this machine that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of this machine that nobody uses now, and that no other test is given while this process lives.
+
+    Below those that outgoing connections take, and marked by a socket's name: a program that a test starts again must
+    not find another test's program at its address.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        mark = socket.socket(socket.AF_UNIX)
+        try:
+            mark.bind(f"\0frontdesk-test-{port}")
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            mark.close()
+            continue
+        _marks.append(mark)
+        return port
+
+
+_marks: list[socket.socket] = []
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 30, every: float = 0.05) -> Any:
