@@ -11,7 +11,7 @@ from sqlalchemy import insert
 from leads.store import outbox
 from leads.store.models import Connection, Delivery, Event, Site, new_id
 from leads.store.outbox import Accepted, NewEvent
-from leads.store.people import Trace, join
+from leads.store.people import NOBODY, join, save
 from leads.store.session import Database
 from leads.store.sites import add_site
 from leads.store.vault import Vault
@@ -73,7 +73,8 @@ def send(
         consent_version="1" if asked else None,
         suspicion=suspicion,
     )
-    return outbox.accept(database, vault, event)
+    [accepted] = outbox.accept(database, vault, [event])
+    return accepted
 
 
 def send_many(
@@ -90,13 +91,13 @@ def send_many(
     Quick, since it goes past the outbox; what they say cannot be read.
     """
     with database.write() as session:
-        nobody = Trace({}, {})
-        lead_id = join(session, vault, site.id, nobody, trusted=False, now=database.now(session)).id
+        lead = join(session, vault, site.id, NOBODY, [], trusted=False, now=(now := database.now(session)))
+        save(session, [(lead, NOBODY)], now)
         events = [
             {
                 "id": new_id(),
                 "site_id": site.id,
-                "lead_id": lead_id,
+                "lead_id": lead.id,
                 "kind": kind,
                 "client_digest": new_id().bytes,
                 "body_digest": new_id().bytes,
@@ -111,7 +112,7 @@ def send_many(
                 "id": new_id(),
                 "event_id": event["id"],
                 "connection_id": connection.id,
-                "lead_id": lead_id,
+                "lead_id": lead.id,
                 "state": state,
                 "due_at": event["received_at"],
                 "attempts": 0,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from sqlalchemy import select
 
 from leads.intake.spam import HONEYPOT, Signals, SpamCheck
 from leads.store import outbox
+from leads.store.groups import Groups
 from leads.store.models import Site, Unreadable, new_id
 from leads.store.outbox import Accepted, NewEvent
 from leads.store.session import Database
@@ -28,6 +30,11 @@ class Intake:
     database: Database
     vault: Vault
     spam: SpamCheck
+    groups: Groups[NewEvent, Accepted] = field(init=False)
+
+    def __post_init__(self) -> None:
+        write = partial(outbox.accept, self.database, self.vault)
+        object.__setattr__(self, "groups", Groups(write))
 
     def site(self, key: Any) -> Site | None:
         """The site with this public key."""
@@ -53,9 +60,7 @@ class Intake:
         """Store what a schema has loaded. data: with `id`, and `consent` where it was asked. test_run: whose it is."""
         answers = {name: value for name, value in data.items() if name not in _NOT_ANSWERS}
         asked = "consent" in data
-        return outbox.accept(
-            self.database,
-            self.vault,
+        return self.groups.add(
             NewEvent(
                 site_id=site.id,
                 kind=kind,

@@ -9,17 +9,18 @@ The rules, in order:
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Row, bindparam, select
 from sqlalchemy.orm import Session
 
 from leads.store import callers
 from leads.store.models import Identity, Lead, new_id
+from leads.store.upsert import insert_all, upsert
 from leads.store.vault import Vault
 
 PERSON_FIELDS = ("first_name", "last_name", "email", "phone", "phone_typed")
@@ -38,6 +39,9 @@ class Trace:
         return "email" in self.digests or "phone" in self.digests
 
 
+NOBODY = Trace({}, {})
+
+
 def trace(vault: Vault, site_id: UUID, answers: Mapping[str, Any], visitor_id: str | None) -> Trace:
     """Read the person out of an event's answers."""
     given = {
@@ -49,32 +53,65 @@ def trace(vault: Vault, site_id: UUID, answers: Mapping[str, Any], visitor_id: s
     return Trace(digests, {name: answers[name] for name in PERSON_FIELDS if answers.get(name)})
 
 
-def join(session: Session, vault: Vault, site_id: UUID, found: Trace, trusted: bool, now: datetime) -> Lead:
-    """The lead that an event belongs to, made or merged as needed.
+def look_up(session: Session, traces: Iterable[Trace]) -> Sequence[Row[bytes, str, Lead, datetime]]:
+    """Who these traces may lead to: digest, its kind, the lead, and when it was last seen, the latest first. Locks the
+    leads until the commit."""
+    digests = [digest for found in traces for digest in found.digests.values()]
+    rows = session.execute(_BY_DIGEST, {"digests": digests}).all() if digests else []
+    return sorted(rows, key=lambda row: row.seen_at, reverse=True)
 
-    trusted: the event has consent and is not suspected, so its details may replace those that are not.
+
+def join(
+    session: Session,
+    vault: Vault,
+    site_id: UUID,
+    found: Trace,
+    seen: Iterable[Row[bytes, str, Lead, datetime]],
+    trusted: bool,
+    now: datetime,
+) -> Lead:
+    """The lead that an event belongs to, merged as needed; a new one is yet to be written (`save`).
+
+    seen: what `look_up` gave. trusted: the event has consent and is not suspected, so its details may replace those
+    that are not.
     """
-    leads = _candidates(session, found)
+    mine = set(found.digests.values())
+    leads = [(kind, lead) for digest, kind, lead, _ in seen if digest in mine]
     known = _same_person(vault, found, leads) if found.known else None
     anonymous = next((lead for kind, lead in leads if kind == "visitor" and not lead.known), None)
     caller = next((lead for kind, lead in leads if kind == "visitor"), None)
     lead = (known or anonymous) if found.known else caller
     if lead is None:
-        lead = _new_lead(session, vault, site_id, now)
-    elif known and anonymous:
+        person = found.person if found.known else {}
+        return _new_lead(vault, site_id, person, found.known, found.known and trusted, now)
+    if known and anonymous:
         anonymous.merged_into = known.id
         callers.merge(session, anonymous.id, known.id, now)
     _learn(session, vault, lead, found, trusted, now)
     lead.last_event_at = max(lead.last_event_at, now)
-    _remember(session, lead, found, now)
     return lead
 
 
-def make_test_lead(session: Session, vault: Vault, site_id: UUID, found: Trace, now: datetime) -> Lead:
-    """A lead for a test enquiry. It has no identity, so that no visitor's enquiry can ever be joined to it."""
-    lead = _new_lead(session, vault, site_id, now)
-    lead.is_test = lead.known = lead.shareable = True
-    lead.person_sealed = vault.seal(dict(found.person), "lead", "person", lead.id)
+def save(session: Session, joined: Sequence[tuple[Lead, Trace]], now: datetime) -> None:
+    """Write new leads, and by what all of them are recognised from now on."""
+    session.flush()
+    new = [lead for lead, _ in joined if lead not in session]
+    for lead, code in zip(new, _new_codes(session, len(new)), strict=True):
+        lead.code = code
+    insert_all(session, new)
+    rows = [
+        {"digest": digest, "lead_id": lead.id, "kind": kind, "seen_at": now}
+        for lead, found in joined
+        for kind, digest in found.digests.items()
+    ]
+    upsert(session, Identity, rows, ["seen_at"])
+
+
+def make_test_lead(vault: Vault, site_id: UUID, found: Trace, now: datetime) -> Lead:
+    """A lead for a test enquiry, yet to be written. It is saved without a trace, so that no visitor's enquiry can ever
+    be joined to it."""
+    lead = _new_lead(vault, site_id, found.person, True, True, now)
+    lead.is_test = True
     return lead
 
 
@@ -97,16 +134,13 @@ def person_behind(session: Session, lead: Lead) -> Lead:
     return lead
 
 
-def _candidates(session: Session, found: Trace) -> list[tuple[str, Lead]]:
-    rows = session.execute(
-        select(Identity.kind, Lead, Identity.seen_at)
-        .join(Lead, Lead.id == Identity.lead_id)
-        .where(Identity.digest.in_(found.digests.values()))
-        .order_by(Lead.id)  # one order for all, so that two requests never wait for each other
-        .with_for_update(of=Lead, key_share=True)
-    )
-    latest_first = sorted(rows, key=lambda row: row.seen_at, reverse=True)
-    return [(kind, lead) for kind, lead, _ in latest_first]
+_BY_DIGEST = (
+    select(Identity.digest, Identity.kind, Lead, Identity.seen_at)
+    .join(Lead, Lead.id == Identity.lead_id)
+    .where(Identity.digest.in_(bindparam("digests", expanding=True)))
+    .order_by(Lead.id)  # one order for all, so that two requests never wait for each other
+    .with_for_update(of=Lead, key_share=True)
+)
 
 
 def _same_person(vault: Vault, found: Trace, leads: list[tuple[str, Lead]]) -> Lead | None:
@@ -126,28 +160,37 @@ def _alike(one: Mapping[str, str], other: Mapping[str, str], name: str) -> bool:
     return one.get(name, "").casefold() == other.get(name, "").casefold()
 
 
-def _new_lead(session: Session, vault: Vault, site_id: UUID, now: datetime) -> Lead:
-    lead = Lead(
-        id=new_id(),
+def _new_lead(
+    vault: Vault, site_id: UUID, person: Mapping[str, str], known: bool, shareable: bool, now: datetime
+) -> Lead:
+    lead_id = new_id()
+    return Lead(
+        id=lead_id,
         site_id=site_id,
-        code=_new_code(session),
-        known=False,
-        shareable=False,
+        person_sealed=vault.seal(dict(person), "lead", "person", lead_id),
+        known=known,
+        shareable=shareable,
+        is_test=False,
         created_at=now,
         last_event_at=now,
     )
-    lead.person_sealed = vault.seal({}, "lead", "person", lead.id)
-    session.add(lead)
-    session.flush()
-    return lead
 
 
-def _new_code(session: Session) -> str:
-    while True:
-        letters = "".join(secrets.choice(_ALPHABET) for _ in range(6))
-        code = f"{letters[:3]}-{letters[3:]}"
-        if session.scalar(select(Lead.id).where(Lead.code == code)) is None:
-            return code
+def _new_codes(session: Session, count: int) -> set[str]:
+    """That many codes that no lead has."""
+    codes: set[str] = set()
+    while missing := count - len(codes):
+        drawn = {_draw() for _ in range(missing)}
+        codes |= drawn - set(session.scalars(_TAKEN, {"codes": drawn}))
+    return codes
+
+
+def _draw() -> str:
+    letters = "".join(secrets.choice(_ALPHABET) for _ in range(6))
+    return f"{letters[:3]}-{letters[3:]}"
+
+
+_TAKEN = select(Lead.code).where(Lead.code.in_(bindparam("codes", expanding=True)))
 
 
 def _learn(session: Session, vault: Vault, lead: Lead, found: Trace, trusted: bool, now: datetime) -> None:
@@ -162,9 +205,3 @@ def _learn(session: Session, vault: Vault, lead: Lead, found: Trace, trusted: bo
     if not lead.known:
         lead.known = True
         callers.release(session, lead.id, now)
-
-
-def _remember(session: Session, lead: Lead, found: Trace, now: datetime) -> None:
-    session.flush()
-    for kind, digest in found.digests.items():
-        session.merge(Identity(digest=digest, lead_id=lead.id, kind=kind, seen_at=now))

@@ -38,7 +38,7 @@ def _post(database: Database, vault: Vault, run: CanaryRun) -> outbox.Accepted:
     event = NewEvent(
         run.site_id, "consultation_request", f"canary:{run.id}", None, answers, "form", True, "1", test_run=run.id
     )
-    return outbox.accept(database, vault, event)
+    return outbox.accept(database, vault, [event])[0]
 
 
 def _follow(database: Database, run: CanaryRun) -> CanaryRun:

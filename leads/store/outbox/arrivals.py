@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import and_, exists, not_, select, update
+from sqlalchemy import Row, and_, bindparam, exists, not_, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from leads.store import canary
 from leads.store.failpoint import reach
 from leads.store.models import Connection, Delivery, Event, Lead, Resubmission, new_id
-from leads.store.people import Trace, join, make_test_lead, trace
+from leads.store.people import NOBODY, Trace, join, look_up, make_test_lead, save, trace
 from leads.store.session import Database, may_succeed_again
+from leads.store.upsert import insert_all
 from leads.store.vault import Vault
 
 HOLD_SENTENCES = {
@@ -56,72 +58,138 @@ class Accepted(NamedTuple):
     repeated: bool
 
 
-def accept(database: Database, vault: Vault, new: NewEvent) -> Accepted:
-    """Store an event with its lead and deliveries in one commit, once per browser id.
+def accept(database: Database, vault: Vault, events: Sequence[NewEvent]) -> list[Accepted]:
+    """Store events with their leads and deliveries in one commit, each once per browser id.
 
-    Raises sqlalchemy.exc.SQLAlchemyError when the database cannot take it: then nothing was promised.
+    Raises sqlalchemy.exc.SQLAlchemyError when the database cannot take them: then nothing was promised.
     """
     database.require_intake()
+    arrivals = [Arrival.of(vault, new) for new in events]
     try:
-        return _accept(database, vault, new)
+        return _accept(database, vault, arrivals)
     except DBAPIError as error:
         if not may_succeed_again(error):
             raise
-        return _accept(database, vault, new)  # the id makes it safe: if the commit took place, it is found
+        return _accept(database, vault, arrivals)  # the id makes it safe: if the commit took place, it is found
 
 
-def _accept(database: Database, vault: Vault, new: NewEvent) -> Accepted:
-    found = trace(vault, new.site_id, new.answers, new.visitor_id)
-    client = vault.digest("client", new.site_id, new.client_id)
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An event on its way in. client, body: digests of the browser's id and of what it said."""
+
+    new: NewEvent
+    client: bytes
+    body: bytes
+    trace: Trace
+
+    @classmethod
+    def of(cls, vault: Vault, new: NewEvent) -> Arrival:
+        client = vault.digest("client", new.site_id, new.client_id)
+        body = vault.digest("body", new.kind, sorted(new.answers.items()), new.consent_given)
+        return cls(new, client, body, trace(vault, new.site_id, new.answers, new.visitor_id))
+
+    @property
+    def digests(self) -> set[bytes]:
+        return {self.client, *self.trace.digests.values()}
+
+
+def _accept(database: Database, vault: Vault, arrivals: Sequence[Arrival]) -> list[Accepted]:
     with database.write() as session:
-        database.lock(session, [client, *found.digests.values()])
+        database.lock(session, list(set().union(*(one.digests for one in arrivals))))
         now = database.now(session)
-        accepted = _repeated(session, vault, client, new, now) or _store(session, vault, client, found, new, now)
+        accepted = [answer for some in _strangers(arrivals) for answer in _accept_some(session, vault, some, now)]
         database.nudge(session)
         reach("accept.written")
     reach("accept.committed")
     return accepted
 
 
-def _repeated(session: Session, vault: Vault, client: bytes, new: NewEvent, now: datetime) -> Accepted | None:
-    row = session.execute(
-        select(Event, Lead.code).join(Lead, Lead.id == Event.lead_id).where(Event.client_digest == client)
-    ).one_or_none()
-    if row is None:
-        return None
-    event, code = row
-    if not event.is_test and event.body_digest != (body := _body_digest(vault, new)):
-        _keep_other_answers(session, vault, event, body, new, now)
-    return Accepted(event.id, code, event.received_at, repeated=True)
+def _strangers(arrivals: Iterable[Arrival]) -> Iterator[list[Arrival]]:
+    """Those that may be of one person, or the same event twice, come one after the other."""
+    some: list[Arrival] = []
+    seen: set[bytes] = set()
+    for one in arrivals:
+        if not seen.isdisjoint(one.digests):
+            yield some
+            some, seen = [], set()
+        some.append(one)
+        seen |= one.digests
+    yield some
 
 
-def _keep_other_answers(
-    session: Session, vault: Vault, event: Event, body: bytes, new: NewEvent, now: datetime
-) -> None:
-    same = (Resubmission.event_id == event.id, Resubmission.body_digest == body)
+def _accept_some(session: Session, vault: Vault, arrivals: Sequence[Arrival], now: datetime) -> list[Accepted]:
+    rows = session.execute(_BY_CLIENT, {"clients": [one.client for one in arrivals]})
+    here = {row.client_digest: row for row in rows}
+    stored = iter(_store(session, vault, [one for one in arrivals if one.client not in here], now))
+    return [
+        _repeated(session, vault, one, row, now) if (row := here.get(one.client)) else next(stored) for one in arrivals
+    ]
+
+
+_BY_CLIENT = (
+    select(Event.client_digest, Event.id, Event.body_digest, Event.is_test, Event.received_at, Lead.code)
+    .join(Lead, Lead.id == Event.lead_id)
+    .where(Event.client_digest.in_(bindparam("clients", expanding=True)))
+)
+
+
+def _repeated(session: Session, vault: Vault, arrival: Arrival, row: Row[*tuple[Any, ...]], now: datetime) -> Accepted:
+    if not row.is_test and row.body_digest != arrival.body:
+        _keep_other_answers(session, vault, row.id, arrival, now)
+    return Accepted(row.id, row.code, row.received_at, repeated=True)
+
+
+def _keep_other_answers(session: Session, vault: Vault, event_id: UUID, arrival: Arrival, now: datetime) -> None:
+    same = (Resubmission.event_id == event_id, Resubmission.body_digest == arrival.body)
     if session.scalar(select(Resubmission.id).where(*same)) is None:
-        row = Resubmission(id=new_id(), event_id=event.id, body_digest=body, received_at=now)
-        row.answers_sealed = vault.seal(dict(new.answers), "resubmission", "answers", row.id)
+        row = Resubmission(id=new_id(), event_id=event_id, body_digest=arrival.body, received_at=now)
+        row.answers_sealed = vault.seal(dict(arrival.new.answers), "resubmission", "answers", row.id)
         session.add(row)
 
 
-def _body_digest(vault: Vault, new: NewEvent) -> bytes:
-    return vault.digest("body", new.kind, sorted(new.answers.items()), new.consent_given)
+def _store(session: Session, vault: Vault, arrivals: Sequence[Arrival], now: datetime) -> list[Accepted]:
+    seen = look_up(session, [one.trace for one in arrivals])
+    leads = [_lead(session, vault, one, seen, now) for one in arrivals]
+    save(
+        session, [(lead, NOBODY if lead.is_test else one.trace) for lead, one in zip(leads, arrivals, strict=True)], now
+    )
+    events = [_event(vault, one, lead, now) for lead, one in zip(leads, arrivals, strict=True)]
+    insert_all(session, events)
+    connections = _connections(session, {one.new.site_id for one in arrivals})
+    insert_all(
+        session,
+        [
+            _delivery(event, lead, *way, now)
+            for event, lead in zip(events, leads, strict=True)
+            for way in connections[event.site_id]
+            # A test that waits until staff start a connection again tells nothing.
+            if not (event.is_test and way.state == "paused")
+        ],
+    )
+    for event, one in zip(events, arrivals, strict=True):
+        if one.new.test_run:
+            canary.stored(session, one.new.test_run, event)
+    return [Accepted(event.id, lead.code, now, repeated=False) for event, lead in zip(events, leads, strict=True)]
 
 
-def _store(session: Session, vault: Vault, client: bytes, found: Trace, new: NewEvent, now: datetime) -> Accepted:
-    trusted = bool(new.consent_given) and new.suspicion is None
+def _lead(session: Session, vault: Vault, arrival: Arrival, seen: Sequence[Any], now: datetime) -> Lead:
+    new = arrival.new
     if new.test_run:
-        lead = make_test_lead(session, vault, new.site_id, found, now)
-    else:
-        lead = join(session, vault, new.site_id, found, trusted, now)
-    event = Event(
-        id=new_id(),
+        return make_test_lead(vault, new.site_id, arrival.trace, now)
+    trusted = bool(new.consent_given) and new.suspicion is None
+    return join(session, vault, new.site_id, arrival.trace, seen, trusted, now)
+
+
+def _event(vault: Vault, arrival: Arrival, lead: Lead, now: datetime) -> Event:
+    new, event_id = arrival.new, new_id()
+    return Event(
+        id=event_id,
         site_id=new.site_id,
         lead_id=lead.id,
         kind=new.kind,
-        client_digest=client,
-        body_digest=_body_digest(vault, new),
+        client_digest=arrival.client,
+        body_digest=arrival.body,
+        answers_sealed=vault.seal(_answers(new), "event", "answers", event_id),
         source=new.source,
         consent_given=new.consent_given,
         consent_version=new.consent_version,
@@ -129,13 +197,6 @@ def _store(session: Session, vault: Vault, client: bytes, found: Trace, new: New
         is_test=new.test_run is not None,
         received_at=now,
     )
-    event.answers_sealed = vault.seal(_answers(new), "event", "answers", event.id)
-    session.add(event)
-    session.flush()
-    _deliver_to(session, event, lead, _connections(session, new), now)
-    if new.test_run:
-        canary.stored(session, new.test_run, event)
-    return Accepted(event.id, lead.code, now, repeated=False)
 
 
 def _answers(new: NewEvent) -> dict[str, Any]:
@@ -149,42 +210,55 @@ def _hold_code(new: NewEvent) -> str | None:
     return "no_consent" if new.kind == "consultation_request" and not new.consent_given else None
 
 
-def _connections(session: Session, new: NewEvent) -> Sequence[Connection]:
-    here = [Connection.site_id == new.site_id, Connection.removed_at.is_(None)]
-    if new.test_run:  # a test that waits until staff start a connection again tells nothing
-        here.append(Connection.state != "paused")
-    return session.scalars(select(Connection).where(*here)).all()
+class _Way(NamedTuple):
+    """What decides whether an event may go to a connection."""
+
+    connection_id: UUID
+    state: str
+    unknown_callers: str
 
 
-def _deliver_to(session: Session, event: Event, lead: Lead, connections: Iterable[Connection], now: datetime) -> None:
-    for connection in connections:
-        hold = hold_reason(event, lead, connection)
-        session.add(
-            Delivery(
-                event_id=event.id,
-                connection_id=connection.id,
-                lead_id=lead.id,
-                state="held" if hold else "waiting",
-                due_at=now,
-                attempts=0,
-                unknown=False,
-                missing=0,
-                code=hold,
-                sentence=HOLD_SENTENCES[hold] if hold else None,
-                created_at=event.received_at,
-                tries_from=now,
-            )
-        )
-    session.flush()
+def _connections(session: Session, site_ids: Collection[UUID]) -> Mapping[UUID, list[_Way]]:
+    """Those in use, by their site."""
+    ways = defaultdict(list)
+    for site_id, connection_id, state, unknown_callers in session.execute(_IN_USE, {"sites": site_ids}):
+        ways[site_id].append(_Way(connection_id, state, unknown_callers))
+    return ways
 
 
-def hold_reason(event: Event, lead: Lead, connection: Connection) -> str | None:
-    """Why this event may not go to this connection now; None when it may."""
+_IN_USE = select(Connection.site_id, Connection.id, Connection.state, Connection.unknown_callers).where(
+    Connection.site_id.in_(bindparam("sites", expanding=True)), Connection.removed_at.is_(None)
+)
+
+
+def _delivery(
+    event: Event, lead: Lead, connection_id: UUID, state: str, unknown_callers: str, now: datetime
+) -> Delivery:
+    hold = hold_reason(event, lead, state, unknown_callers)
+    return Delivery(
+        id=new_id(),
+        event_id=event.id,
+        connection_id=connection_id,
+        lead_id=lead.id,
+        state="held" if hold else "waiting",
+        due_at=now,
+        attempts=0,
+        unknown=False,
+        missing=0,
+        code=hold,
+        sentence=HOLD_SENTENCES[hold] if hold else None,
+        created_at=event.received_at,
+        tries_from=now,
+    )
+
+
+def hold_reason(event: Event, lead: Lead, state: str, unknown_callers: str) -> str | None:
+    """Why this event may not go to a connection now; None when it may. state, unknown_callers: the connection's."""
     if event.hold_code:
         return event.hold_code
-    if connection.state == "paused":
+    if state == "paused":
         return "paused"
-    waits = event.kind == "call_click" and not lead.known and connection.unknown_callers == "wait"
+    waits = event.kind == "call_click" and not lead.known and unknown_callers == "wait"
     return "unknown_caller" if waits else None
 
 
@@ -207,5 +281,6 @@ def backfill(session: Session, connection: Connection, now: datetime) -> int:
             .where(Delivery.event_id == event.id)
             .values(state="handled", code="replaced", sentence="It goes through another connection instead.")
         )
-        _deliver_to(session, event, lead, [connection], now)
+        delivery = _delivery(event, lead, connection.id, connection.state, connection.unknown_callers, now)
+        session.add(delivery)
     return len(orphans)

@@ -48,7 +48,7 @@ def release_hold(session: Session, event: Event, lead: Lead, now: datetime) -> i
     ).all()
     for delivery, connection in held:
         requeue(delivery, now)
-        if hold := hold_reason(event, lead, connection):
+        if hold := hold_reason(event, lead, connection.state, connection.unknown_callers):
             delivery.state, delivery.code, delivery.sentence = "held", hold, HOLD_SENTENCES[hold]
     return sum(delivery.state == "waiting" for delivery, _ in held)
 

@@ -1,0 +1,75 @@
+"""Group commit: what comes in while one transaction is written goes into the next one together.
+
+A commit costs about as much for thirty events as for one, and writers that contend make each other wait. Whoever is
+first in line writes for all that wait behind; each of them is answered only after the commit.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class _Place(Generic[Item, Answer]):
+    """One request's place in the line. called: released when it is answered, or first in line."""
+
+    __slots__ = ("alone", "answer", "called", "item")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.answer: Answer | None = None
+        self.alone = False
+        self.called = threading.Lock()
+        self.called.acquire()
+
+
+class Groups(Generic[Item, Answer]):
+    """write: stores items in one transaction and answers each, in order; all or none of them.
+
+    most: items in one group, so that nobody waits long for a transaction that has grown large.
+    """
+
+    def __init__(self, write: Callable[[Sequence[Item]], Sequence[Answer]], most: int = 32) -> None:
+        self._write = write
+        self._most = most
+        self._line: deque[_Place[Item, Answer]] = deque()
+        self._guard = threading.Lock()
+        self._led = False
+
+    def add(self, item: Item) -> Answer:
+        """Store this item with whatever else waits. Raises what `write` raises for it."""
+        mine = _Place[Item, Answer](item)
+        with self._guard:
+            self._line.append(mine)
+            leads, self._led = not self._led, True
+        if not leads:
+            mine.called.acquire()
+        if mine.answer is None and not mine.alone:
+            self._lead()
+        if mine.alone:  # one of the group is to blame, or the database: each finds out for itself
+            [mine.answer] = self._write([item])
+        assert mine.answer is not None  # noqa: S101 - it was written, or an exception was raised
+        return mine.answer
+
+    def _lead(self) -> None:
+        with self._guard:
+            group = [self._line.popleft() for _ in range(min(len(self._line), self._most))]
+        try:
+            for place, answer in zip(group, self._write([place.item for place in group]), strict=True):
+                place.answer = answer
+        except Exception:  # noqa: BLE001 - raised again by each that it concerns
+            for place in group:
+                place.alone = True
+        finally:
+            with self._guard:
+                self._led = bool(self._line)
+                following = self._line[0] if self._line else None
+            if following:
+                following.called.release()
+            for place in group[1:]:
+                place.called.release()
