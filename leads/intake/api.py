@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, render_template, request
-from marshmallow import Schema, ValidationError
+from marshmallow import ValidationError
 from sqlalchemy import select
 
 from leads.intake import openapi
 from leads.intake.decode import Undecodable, decode_json
 from leads.intake.problems import problem
 from leads.intake.receive import Intake, is_allowed_origin, signals
-from leads.intake.schemas import CallClickSchema, ConsultationSchema
+from leads.intake.schemas import schema_of
 from leads.intake.spam import HONEYPOT
 from leads.store.models import Site
 
@@ -67,7 +67,7 @@ def _receive(intake: Intake, kind: str) -> Response:
 
 
 def _store(intake: Intake, site: Site, kind: str, raw: dict[str, Any]) -> Response:
-    schema: Schema = ConsultationSchema(site.region) if kind == "consultation_request" else CallClickSchema()
+    schema = schema_of(kind, site.region)
     shown = signals(site, raw, kind)
     try:
         data = schema.load({name: value for name, value in raw.items() if name not in _CONTROL})

@@ -9,14 +9,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, abort, current_app, make_response, redirect, render_template, request, url_for
-from marshmallow import ValidationError
+from marshmallow import Schema, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from leads.intake.decode import Undecodable, clean
 from leads.intake.problems import flat
 from leads.intake.receive import Intake, signals
-from leads.intake.schemas import MAX_ID, ConsultationSchema
+from leads.intake.schemas import MAX_ID, schema_of
 from leads.intake.spam import HONEYPOT, SpamCheck
 from leads.store import canary
 from leads.store.models import Site, new_id
@@ -77,7 +77,7 @@ def _receive(intake: Intake, site: Site) -> Response:
     if not 0 < len(answers.get("id", "")) <= MAX_ID:
         answers["id"] = _own_id(intake, site, answers)
     try:
-        data = _load(ConsultationSchema(site.region), {**answers, "site": site.key})
+        data = _load(schema_of("consultation_request", site.region), {**answers, "site": site.key})
     except ValidationError as error:
         return _page(intake, site, raw, error.messages_dict, 422)
     test_run = canary.run_of(intake.vault, site, raw.get(canary.FIELD))
@@ -87,7 +87,7 @@ def _receive(intake: Intake, site: Site) -> Response:
     return _thank_you(site, raw.get("next"), accepted.reference)
 
 
-def _load(schema: ConsultationSchema, answers: Mapping[str, Any]) -> dict[str, Any]:
+def _load(schema: Schema, answers: Mapping[str, Any]) -> dict[str, Any]:
     """Only what the visitor can see and mend is refused; a wrong value elsewhere is kept beside the answers."""
     try:
         data: dict[str, Any] = schema.load(answers)

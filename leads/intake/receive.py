@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +21,7 @@ from leads.store.session import Database
 from leads.store.sites import consent_text, find_site
 from leads.store.vault import Vault
 
+_SITE_IS_FRESH = 1.0  # seconds
 _NOT_ANSWERS = {"site", "id", "visitor_id", "consent"}
 
 
@@ -31,17 +33,23 @@ class Intake:
     vault: Vault
     spam: SpamCheck
     groups: Groups[NewEvent, Accepted] = field(init=False)
+    _sites: dict[str, tuple[float, Site]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         write = partial(outbox.accept, self.database, self.vault)
         object.__setattr__(self, "groups", Groups(write))
 
     def site(self, key: Any) -> Site | None:
-        """The site with this public key."""
+        """The site with this public key, as it stood within the last second."""
         if not isinstance(key, str) or not key:
             return None
-        with self.database.read() as session:
-            return find_site(session, key)
+        read_at, site = self._sites.get(key, (float("-inf"), None))
+        if site is None or time.monotonic() - read_at > _SITE_IS_FRESH:
+            with self.database.read() as session:
+                site = find_site(session, key)
+            if site is not None:  # what strangers invent is not remembered
+                self._sites[key] = (time.monotonic(), site)
+        return site
 
     def consent_text(self, site: Site) -> str:
         """The wording that is shown and kept with each enquiry."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from marshmallow import INCLUDE, Schema, fields, post_load, pre_load, validate
@@ -93,3 +94,9 @@ class CallClickSchema(_Intake):
 
     tel = text_field(60, "The number that was tapped.")
     label = text_field(100, "The text of the link.")
+
+
+@cache
+def schema_of(kind: str, region: str) -> _Intake:
+    """What an event of this kind must be. region: see PersonSchema. Made once: that costs more than loading."""
+    return ConsultationSchema(region) if kind == "consultation_request" else CallClickSchema()

@@ -14,7 +14,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from leads.store.models import CanaryRun, Event, Site, new_id
+from leads.store.models import CanaryRun, Site, new_id
 from leads.store.vault import Vault
 
 FIELD = "frontdesk_test"  # the hidden field of a form that holds the mark
@@ -56,9 +56,9 @@ def running(session: Session) -> Sequence[tuple[CanaryRun, Site]]:
     return [(run, site) for run, site in session.execute(rows.order_by(CanaryRun.started_at)).all()]
 
 
-def stored(session: Session, run_id: UUID, event: Event) -> None:
+def stored(session: Session, run_id: UUID, event_id: UUID, now: datetime) -> None:
     """The test enquiry of this run was accepted, in the commit that stores it."""
-    arrived = {"event_id": event.id, "stored_at": event.received_at}
+    arrived = {"event_id": event_id, "stored_at": now}
     session.execute(update(CanaryRun).where(CanaryRun.id == run_id).values(**arrived))
 
 

@@ -98,13 +98,27 @@ def save(session: Session, joined: Sequence[tuple[Lead, Trace]], now: datetime) 
     new = [lead for lead, _ in joined if lead not in session]
     for lead, code in zip(new, _new_codes(session, len(new)), strict=True):
         lead.code = code
-    insert_all(session, new)
+    insert_all(session, Lead, [_row(lead) for lead in new])
     rows = [
         {"digest": digest, "lead_id": lead.id, "kind": kind, "seen_at": now}
         for lead, found in joined
         for kind, digest in found.digests.items()
     ]
     upsert(session, Identity, rows, ["seen_at"])
+
+
+def _row(lead: Lead) -> dict[str, Any]:
+    return {
+        "id": lead.id,
+        "site_id": lead.site_id,
+        "code": lead.code,
+        "person_sealed": lead.person_sealed,
+        "known": lead.known,
+        "shareable": lead.shareable,
+        "is_test": lead.is_test,
+        "created_at": lead.created_at,
+        "last_event_at": lead.last_event_at,
+    }
 
 
 def make_test_lead(vault: Vault, site_id: UUID, found: Trace, now: datetime) -> Lead:

@@ -6,17 +6,17 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Insert, Table, insert, inspect
+from sqlalchemy import Insert, Table, insert
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from leads.store.models import Base
 
 
-def insert_all(session: Session, rows: Sequence[Base]) -> None:
-    """Write new rows of one table as they stand. Defaults are not filled in."""
+def insert_all(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write new rows. They must name every column that has no default in the database."""
     if rows:
-        session.connection().execute(_insert(type(rows[0])), [_values(row) for row in rows])
+        session.connection().execute(_insert(table), rows)
 
 
 def upsert(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]], update: Collection[str]) -> None:
@@ -26,22 +26,13 @@ def upsert(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]
 
 
 @cache
-def _insert(table: type[Base]) -> Insert:
-    return insert(_table(table))
+def _insert(model: type[Base]) -> Insert:
+    return insert(cast("Table", model.__table__))
 
 
 @cache
-def _upsert(dialect: str, table: type[Base], update: tuple[str, ...]) -> Insert:
-    statement = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(_table(table))
-    keys = inspect(table).primary_key
-    return statement.on_conflict_do_update(
-        index_elements=keys, set_={name: statement.excluded[name] for name in update}
-    )
-
-
-def _values(row: Base) -> dict[str, Any]:
-    return {column.name: getattr(row, column.name) for column in _table(type(row)).columns}
-
-
-def _table(model: type[Base]) -> Table:
-    return cast("Table", model.__table__)
+def _upsert(dialect: str, model: type[Base], update: tuple[str, ...]) -> Insert:
+    table = cast("Table", model.__table__)
+    statement = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table)
+    changed = {name: statement.excluded[name] for name in update}
+    return statement.on_conflict_do_update(index_elements=table.primary_key, set_=changed)

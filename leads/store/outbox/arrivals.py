@@ -150,26 +150,20 @@ def _keep_other_answers(session: Session, vault: Vault, event_id: UUID, arrival:
 def _store(session: Session, vault: Vault, arrivals: Sequence[Arrival], now: datetime) -> list[Accepted]:
     seen = look_up(session, [one.trace for one in arrivals])
     leads = [_lead(session, vault, one, seen, now) for one in arrivals]
-    save(
-        session, [(lead, NOBODY if lead.is_test else one.trace) for lead, one in zip(leads, arrivals, strict=True)], now
-    )
+    joined = [(lead, NOBODY if lead.is_test else one.trace) for lead, one in zip(leads, arrivals, strict=True)]
+    save(session, joined, now)
     events = [_event(vault, one, lead, now) for lead, one in zip(leads, arrivals, strict=True)]
-    insert_all(session, events)
-    connections = _connections(session, {one.new.site_id for one in arrivals})
+    insert_all(session, Event, events)
+    ways = _ways(session, {one.new.site_id for one in arrivals})
     insert_all(
         session,
-        [
-            _delivery(event, lead, *way, now)
-            for event, lead in zip(events, leads, strict=True)
-            for way in connections[event.site_id]
-            # A test that waits until staff start a connection again tells nothing.
-            if not (event.is_test and way.state == "paused")
-        ],
+        Delivery,
+        [row for event, lead in zip(events, leads, strict=True) for row in _deliveries(event, lead, ways)],
     )
     for event, one in zip(events, arrivals, strict=True):
         if one.new.test_run:
-            canary.stored(session, one.new.test_run, event)
-    return [Accepted(event.id, lead.code, now, repeated=False) for event, lead in zip(events, leads, strict=True)]
+            canary.stored(session, one.new.test_run, event["id"], now)
+    return [Accepted(event["id"], lead.code, now, repeated=False) for event, lead in zip(events, leads, strict=True)]
 
 
 def _lead(session: Session, vault: Vault, arrival: Arrival, seen: Sequence[Any], now: datetime) -> Lead:
@@ -180,23 +174,23 @@ def _lead(session: Session, vault: Vault, arrival: Arrival, seen: Sequence[Any],
     return join(session, vault, new.site_id, arrival.trace, seen, trusted, now)
 
 
-def _event(vault: Vault, arrival: Arrival, lead: Lead, now: datetime) -> Event:
+def _event(vault: Vault, arrival: Arrival, lead: Lead, now: datetime) -> dict[str, Any]:
     new, event_id = arrival.new, new_id()
-    return Event(
-        id=event_id,
-        site_id=new.site_id,
-        lead_id=lead.id,
-        kind=new.kind,
-        client_digest=arrival.client,
-        body_digest=arrival.body,
-        answers_sealed=vault.seal(_answers(new), "event", "answers", event_id),
-        source=new.source,
-        consent_given=new.consent_given,
-        consent_version=new.consent_version,
-        hold_code=_hold_code(new),
-        is_test=new.test_run is not None,
-        received_at=now,
-    )
+    return {
+        "id": event_id,
+        "site_id": new.site_id,
+        "lead_id": lead.id,
+        "kind": new.kind,
+        "client_digest": arrival.client,
+        "body_digest": arrival.body,
+        "answers_sealed": vault.seal(_answers(new), "event", "answers", event_id),
+        "source": new.source,
+        "consent_given": new.consent_given,
+        "consent_version": new.consent_version,
+        "hold_code": _hold_code(new),
+        "is_test": new.test_run is not None,
+        "received_at": now,
+    }
 
 
 def _answers(new: NewEvent) -> dict[str, Any]:
@@ -210,7 +204,7 @@ def _hold_code(new: NewEvent) -> str | None:
     return "no_consent" if new.kind == "consultation_request" and not new.consent_given else None
 
 
-class _Way(NamedTuple):
+class Way(NamedTuple):
     """What decides whether an event may go to a connection."""
 
     connection_id: UUID
@@ -218,11 +212,11 @@ class _Way(NamedTuple):
     unknown_callers: str
 
 
-def _connections(session: Session, site_ids: Collection[UUID]) -> Mapping[UUID, list[_Way]]:
-    """Those in use, by their site."""
+def _ways(session: Session, site_ids: Collection[UUID]) -> Mapping[UUID, list[Way]]:
+    """Connections in use, by their site."""
     ways = defaultdict(list)
     for site_id, connection_id, state, unknown_callers in session.execute(_IN_USE, {"sites": site_ids}):
-        ways[site_id].append(_Way(connection_id, state, unknown_callers))
+        ways[site_id].append(Way(connection_id, state, unknown_callers))
     return ways
 
 
@@ -231,35 +225,47 @@ _IN_USE = select(Connection.site_id, Connection.id, Connection.state, Connection
 )
 
 
+def _deliveries(event: Mapping[str, Any], lead: Lead, ways: Mapping[UUID, list[Way]]) -> Iterator[dict[str, Any]]:
+    for way in ways[event["site_id"]]:
+        # A test that waits until staff start a connection again tells nothing.
+        if not (event["is_test"] and way.state == "paused"):
+            hold = hold_reason(event["hold_code"], event["kind"], lead.known, way)
+            yield _delivery(event["id"], lead.id, way.connection_id, hold, event["received_at"], event["received_at"])
+
+
 def _delivery(
-    event: Event, lead: Lead, connection_id: UUID, state: str, unknown_callers: str, now: datetime
-) -> Delivery:
-    hold = hold_reason(event, lead, state, unknown_callers)
-    return Delivery(
-        id=new_id(),
-        event_id=event.id,
-        connection_id=connection_id,
-        lead_id=lead.id,
-        state="held" if hold else "waiting",
-        due_at=now,
-        attempts=0,
-        unknown=False,
-        missing=0,
-        code=hold,
-        sentence=HOLD_SENTENCES[hold] if hold else None,
-        created_at=event.received_at,
-        tries_from=now,
-    )
+    event_id: UUID, lead_id: UUID, connection_id: UUID, hold: str | None, received_at: datetime, now: datetime
+) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "event_id": event_id,
+        "connection_id": connection_id,
+        "lead_id": lead_id,
+        "state": "held" if hold else "waiting",
+        "due_at": now,
+        "attempts": 0,
+        "unknown": False,
+        "missing": 0,
+        "code": hold,
+        "sentence": HOLD_SENTENCES[hold] if hold else None,
+        "created_at": received_at,
+        "tries_from": now,
+    }
 
 
-def hold_reason(event: Event, lead: Lead, state: str, unknown_callers: str) -> str | None:
-    """Why this event may not go to a connection now; None when it may. state, unknown_callers: the connection's."""
-    if event.hold_code:
-        return event.hold_code
-    if state == "paused":
+def hold_reason(hold_code: str | None, kind: str, known: bool, way: Way) -> str | None:
+    """Why an event may not go to a connection now; None when it may. hold_code, kind: the event's. known: its lead."""
+    if hold_code:
+        return hold_code
+    if way.state == "paused":
         return "paused"
-    waits = event.kind == "call_click" and not lead.known and unknown_callers == "wait"
+    waits = kind == "call_click" and not known and way.unknown_callers == "wait"
     return "unknown_caller" if waits else None
+
+
+def way_to(connection: Connection) -> Way:
+    """The way to a connection that is loaded."""
+    return Way(connection.id, connection.state, connection.unknown_callers)
 
 
 def backfill(session: Session, connection: Connection, now: datetime) -> int:
@@ -281,6 +287,6 @@ def backfill(session: Session, connection: Connection, now: datetime) -> int:
             .where(Delivery.event_id == event.id)
             .values(state="handled", code="replaced", sentence="It goes through another connection instead.")
         )
-        delivery = _delivery(event, lead, connection.id, connection.state, connection.unknown_callers, now)
-        session.add(delivery)
+        hold = hold_reason(event.hold_code, event.kind, lead.known, way_to(connection))
+        insert_all(session, Delivery, [_delivery(event.id, lead.id, connection.id, hold, event.received_at, now)])
     return len(orphans)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from leads.store.failpoint import reach
 from leads.store.models import Connection, Delivery, Event, Lead
-from leads.store.outbox.arrivals import HOLD_SENTENCES, hold_reason
+from leads.store.outbox.arrivals import HOLD_SENTENCES, hold_reason, way_to
 from leads.store.outbox.outcomes import bring_forward
 
 # It may have arrived, and its CRM cannot tell: somebody has to look there before it is sent again.
@@ -48,7 +48,7 @@ def release_hold(session: Session, event: Event, lead: Lead, now: datetime) -> i
     ).all()
     for delivery, connection in held:
         requeue(delivery, now)
-        if hold := hold_reason(event, lead, connection.state, connection.unknown_callers):
+        if hold := hold_reason(event.hold_code, event.kind, lead.known, way_to(connection)):
             delivery.state, delivery.code, delivery.sentence = "held", hold, HOLD_SENTENCES[hold]
     return sum(delivery.state == "waiting" for delivery, _ in held)
 
