@@ -12,6 +12,8 @@ from bench.hosts.island import Island
 from bench.hosts.machines import LEASE, ROOT, Fleet
 from bench.hosts.network import Host
 
+_HELD = "SELECT lease_worker FROM connection WHERE lease_until > now()"
+
 
 @dataclass(slots=True)
 class Fault:
@@ -77,7 +79,7 @@ class Faults:
 
     def _worker_cut(self) -> Fault:
         """It keeps running with what it holds, a zombie, until after its lease."""
-        host = self._dice.choice(self._fleet.workers)
+        host = self._busiest_worker()
         seconds = LEASE + 4
         fault = Fault(
             f"a worker host cut off for {seconds:.0f} s", f"its lease of {LEASE:.0f} s ends", lost=host.address
@@ -87,12 +89,19 @@ class Faults:
         return fault
 
     def _worker_killed(self) -> Fault:
-        host = self._dice.choice(self._fleet.workers)
+        host = self._busiest_worker()
         fault = Fault("a worker host killed", f"its lease of {LEASE:.0f} s ends", lost=host.address)
         self._fleet.lose_power(host)
         time.sleep(LEASE + 4)
         self._fleet.start(host)
         return fault
+
+    def _busiest_worker(self) -> Host:
+        """The one that has most connections in its hands: the loss of an idle one would be felt by nobody."""
+        while not (names := self._servers[0].sql(_HELD, "frontdesk").split()):
+            time.sleep(0.02)
+        hosts = [host for name in names if (host := self._fleet.host_of(name))]
+        return max(hosts, key=hosts.count, default=self._dice.choice(self._fleet.workers))
 
     def _crm_cut(self) -> Fault:
         fault = Fault("the CRM cut off for 10 s", "the cable is back")

@@ -91,13 +91,14 @@ class Fleet:
     def url(self, host: Host) -> str:
         return f"http://{host.address}:{PORT}"
 
+    def host_of(self, worker: str) -> Host | None:
+        """Where the worker of this name runs: its process id stands in it."""
+        pids = {str(process.pid): name for name, process in self._running.items()}
+        return next((self.hosts[pids[part]] for part in worker.split("-") if part in pids), None)
+
     def ended(self) -> list[str]:
         """Hosts whose program ended by itself."""
         return [name for name, process in self._running.items() if process.poll() is not None]
-
-    def said(self, text: str) -> int:
-        """How often this stands in what the programs have printed."""
-        return sum(path.read_text(errors="replace").count(text) for path in self.folder.glob("*.log"))
 
     def _said_started(self, host: Host) -> int:
         log = self._log(host)
