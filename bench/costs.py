@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -96,16 +96,18 @@ def measure() -> Costs:
         worker.wait(20)
         looks = [_look(cluster, database, number) for number in _MANY]
         database.close()
-    return _costs(*samples, sent, *looks)
+    return _costs(samples, sent, looks)
 
 
-def _costs(start: _Sample, idle: _Sample, end: _Sample, swept: _Sample, sent: int, small: float, large: float) -> Costs:
+def _costs(samples: Sequence[_Sample], sent: int, looks: Sequence[float]) -> Costs:
+    """samples: at the start, after a rest, after the load, and after all was looked at again."""
+    start, idle, end, swept = samples
     rest, worked = idle.at - start.at, end.at - idle.at
 
     def each(name: str) -> float:
         """Per enquiry, without what would have been used anyway."""
-        still = (getattr(idle, name) - getattr(start, name)) / rest
-        return (getattr(end, name) - getattr(idle, name) - still * worked) / sent
+        first, second, third = (float(getattr(sample, name)) for sample in (start, idle, end))
+        return (third - second - (second - first) / rest * worked) / sent
 
     return Costs(
         web=each("web"),
@@ -117,8 +119,8 @@ def _costs(start: _Sample, idle: _Sample, end: _Sample, swept: _Sample, sent: in
         transactions=each("commits"),
         sweep_worker=(swept.worker - end.worker) / sent,
         sweep_database=(swept.database - end.database) / sent,
-        look_small=small,
-        look_large=large,
+        look_small=looks[0],
+        look_large=looks[1],
     )
 
 
@@ -191,4 +193,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -6,6 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import requests
 
@@ -91,7 +92,7 @@ def read_books(fleet: Fleet) -> list[Book]:
     return books
 
 
-def _get(session: requests.Session, url: str) -> object:
+def _get(session: requests.Session, url: str) -> Any:
     answer = session.get(url, timeout=30)
     answer.raise_for_status()
     return answer.json()

@@ -62,8 +62,8 @@ class Fleet:
         host = self.hosts["crm"]
         command = [*_PYTHON, "bench.hosts.crm", CRM_KEY, *map(str, CRM_PORTS)]
         self._running[host.name] = host.start(command, dict(os.environ), ROOT, self._log(host))
-        for port in CRM_PORTS:
-            _until(lambda port=port: _answers(f"http://{host.address}:{port}/healthz"), "the CRM answers")
+        urls = [f"http://{host.address}:{port}/healthz" for port in CRM_PORTS]
+        _until(lambda: all(map(_answers, urls)), "the CRM answers")
 
     def start(self, host: Host, program: str = "") -> None:
         """Start what belongs on this host, and wait until it is at work. program: web or worker, whatever its name."""

@@ -50,7 +50,7 @@ standby, the old one stopped). Work of the host that was lost does not count.
 
 ## What was promised and what arrived
 
-Calls are counted by the CRMs. At {PACE:g} a second two calls are {1 / PACE:g} s apart, so {PACE + 1:g} of them span a second.
+Calls are counted by the CRMs. At {PACE:g} a second two calls are {1 / PACE:g} s apart, so {PACE + 1:g} span a second.
 
 | | |
 |---|---:|

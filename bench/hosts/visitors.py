@@ -73,7 +73,7 @@ class Visitors:
             self._pool.submit(self._visit, number, due, self._dice.randrange(len(self._urls)))
 
     def _visit(self, number: int, due: float, first: int) -> None:
-        body = {
+        body: dict[str, Any] = {
             "site": self._sites[number % len(self._sites)],
             "id": f"visit-{number}",
             "first_name": f"First{number}",
