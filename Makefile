@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos lint reference lock clean
+.PHONY: help run test chaos hosts lint reference lock clean
 
 help: ## What each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -18,6 +18,9 @@ test: $(VENV)/dev.stamp ## Run every test: both databases, a real browser, kille
 
 chaos: $(VENV)/dev.stamp ## Kill, stop and cut off everything at random: ten minutes, or SECONDS=40 SEED=1 PARTS=kills
 	@SECONDS="$(SECONDS)" SEED="$(SEED)" PARTS="$(PARTS)" $(BIN)/python -W ignore -m tests.chaos
+
+hosts: $(VENV)/dev.stamp ## Ten hosts made of network namespaces, cut off and killed one by one: four minutes, as root on Linux
+	@SEED="$(SEED)" $(BIN)/python -W ignore -m bench.hosts
 
 lint: $(VENV)/dev.stamp ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check .

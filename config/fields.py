@@ -63,6 +63,12 @@ def known_database(url: str) -> None:
         raise ValidationError("must begin with postgresql:// or sqlite://")
 
 
+def redis_address(url: str) -> None:
+    """Raises ValidationError unless it is the URL of a Redis or Valkey."""
+    if url and not re.match(r"redis(s|\+unix)?://", url):
+        raise ValidationError("must begin with redis://, rediss:// or redis+unix://")
+
+
 def web_address(url: str) -> None:
     """Raises ValidationError unless it is the address of a web server."""
     if url and not re.match(r"https?://[^/\s]+", url):

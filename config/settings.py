@@ -27,6 +27,7 @@ from config.fields import (
     hosts,
     known_database,
     networks,
+    redis_address,
     web_address,
 )
 
@@ -75,6 +76,7 @@ class Settings:
     smtp_password: str = field(repr=False)
     alert_urls: str = field(repr=False)
     metrics_token: str = field(repr=False)
+    rate_limit_store: str = field(repr=False)
     database_url: str = field(repr=False)
 
 
@@ -144,6 +146,14 @@ class SettingsSchema(Schema):
         validate=networks,
         metadata={
             "help": "Networks that are not rate-limited. An address of your own proxy says nothing about a visitor."
+        },
+    )
+    rate_limit_store = fields.String(
+        load_default="",
+        validate=redis_address,
+        metadata={
+            "help": "Redis or Valkey in which all web hosts count together, as redis://host:6379; empty: each web "
+            "process for itself. While it is down, too. Needs the extra `redis`."
         },
     )
     retry_schedule = Durations(

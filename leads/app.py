@@ -15,6 +15,7 @@ from leads.desk.routes import create_desk
 from leads.intake.api import create_api
 from leads.intake.decode import MAX_BODY
 from leads.intake.form import create_form, hidden_fields
+from leads.intake.limit import Limiter
 from leads.intake.problems import problem
 from leads.intake.receive import Intake
 from leads.intake.spam import SpamCheck
@@ -46,7 +47,8 @@ def create_app(settings: Settings) -> Flask:
     require_sound(database, settings.keys_file, make=False)
     require_current(database)
     vault = open_vault(database, settings.keys_file)
-    spam = SpamCheck(vault.signing_key, settings.form_min_seconds, settings.rate_limit, settings.rate_limit_exempt)
+    limiter = Limiter(settings.rate_limit, settings.rate_limit_store)
+    spam = SpamCheck(vault.signing_key, settings.form_min_seconds, limiter, settings.rate_limit_exempt)
     intake = Intake(database, vault, spam)
 
     app = Flask(__name__)

@@ -113,6 +113,10 @@ def doctor(online: bool, json_: bool) -> None:
     """Examine the installation and say what to do."""
     office = Office()
     findings = examine(office.database, office.settings.data_dir, office.settings.keys_file)
+    if office.settings.rate_limit_store:
+        from leads.intake import limit  # noqa: PLC0415 - the other commands start quicker without it
+
+        findings.append(limit.examine(office.settings.rate_limit_store))
     if online:
         with office.database.read() as session:
             rows = connections(session)

@@ -1,4 +1,4 @@
-"""`python -m tests.needs`: fetch what the tests need and pip cannot give: a browser. Does nothing when it is there."""
+"""`python -m tests.needs`: fetch what the tests need and pip cannot give. Does nothing when it is there."""
 
 from __future__ import annotations
 
@@ -6,32 +6,62 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_HINT = "The tests need Chromium. Install it (Debian, Ubuntu: apt install chromium) and run them again."
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A program. names: any of these will do. packages: of Debian and Ubuntu, the first that they know."""
+
+    what: str
+    names: Sequence[str]
+    packages: Sequence[str]
+
+    def find(self) -> str | None:
+        """Its path; None where it is missing."""
+        return next((path for name in self.names if (path := shutil.which(name))), None)
+
+
+BROWSER = Need("Chromium", ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"), ("chromium",))
+REDIS = Need("Redis or Valkey", ("redis-server", "valkey-server"), ("redis-server", "valkey-server"))
 
 
 def browser() -> str | None:
     """The path of a browser that Playwright can drive."""
-    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    return BROWSER.find()
 
 
 def main() -> None:
-    """Install Chromium by apt where nobody has to be asked for a password."""
-    if browser():
-        return
+    """Install by apt where nobody has to be asked for a password."""
+    for need in (BROWSER, REDIS):
+        if not need.find():
+            _fetch(need)
+
+
+def _fetch(need: Need) -> None:
+    hint = (
+        f"The tests need {need.what}. Install it (Debian, Ubuntu: apt install {need.packages[0]}) and run them again."
+    )
     if not shutil.which("apt-get"):
-        sys.exit(_HINT)
+        sys.exit(hint)
+    print(f"Installing {need.what} for the tests (once) ...", flush=True)
+    if not any(_install(package) for package in need.packages):
+        _apt("update")
+        any(_install(package) for package in need.packages)
+    if not need.find():
+        sys.exit(hint)
+
+
+def _install(package: str) -> bool:
+    return _apt("install", "-y", "--no-install-recommends", package)
+
+
+def _apt(*command: str) -> bool:
     sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    print("Installing Chromium for the browser tests (once) ...", flush=True)
-    environ = dict(os.environ) | {"DEBIAN_FRONTEND": "noninteractive"}
-    install = [*sudo, "apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]
-    done = subprocess.run(install, env=environ, stdout=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        subprocess.run([*sudo, "apt-get", "update", "-qq"], env=environ, check=False)
-        subprocess.run(install, env=environ, stdout=subprocess.DEVNULL, check=False)
-    if not browser():
-        sys.exit(_HINT)
+    environ = dict(os.environ) | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}  # no server is started
+    done = subprocess.run([*sudo, "apt-get", *command, "-qq"], env=environ, stdout=subprocess.DEVNULL, check=False)
+    return done.returncode == 0
 
 
 if __name__ == "__main__":

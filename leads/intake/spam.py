@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import time
 from dataclasses import dataclass
 
 from itsdangerous import BadSignature, URLSafeSerializer
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
+
+from leads.intake.limit import Limiter
 
 HONEYPOT = "website"  # a field that people do not see and scripts fill in
 
@@ -27,14 +27,14 @@ class Signals:
 
 
 class SpamCheck:
-    """min_seconds: sooner than this after the form was shown no person sends it. per_ten_minutes: for one address and
-    site. exempt: networks whose addresses say nothing about the visitor."""
+    """min_seconds: sooner than this after the form was shown no person sends it. limiter: for one address and site.
+    exempt: networks whose addresses say nothing about the visitor."""
 
-    def __init__(self, key: bytes, min_seconds: float, per_ten_minutes: int, exempt: frozenset[str]) -> None:
+    def __init__(self, key: bytes, min_seconds: float, limiter: Limiter, exempt: frozenset[str]) -> None:
+        self._key = key
         self._signer = URLSafeSerializer(key, salt="form")
         self._min_seconds = min_seconds
-        self._limit = RateLimitItemPerMinute(per_ten_minutes, 10)
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._limiter = limiter
         self._exempt = [ipaddress.ip_network(network) for network in exempt]
 
     def token(self, site_key: str) -> str:
@@ -59,12 +59,16 @@ class SpamCheck:
         try:
             ip = ipaddress.ip_address(address)
         except ValueError:  # a web server behind a socket has no address to give
-            return not self._limiter.hit(self._limit, site_key)
+            return not self._limiter.hit(self._nameless(site_key, ""))
         if any(ip in network for network in self._exempt):
             return False
         # An IPv6 visitor has a whole /64 to choose addresses from, so that counts as one.
         neighbours = ipaddress.ip_network((ip, 64 if ip.version == 6 else 32), strict=False)
-        return not self._limiter.hit(self._limit, site_key, str(neighbours))
+        return not self._limiter.hit(self._nameless(site_key, str(neighbours)))
+
+    def _nameless(self, site_key: str, address: str) -> str:
+        """What is counted under, here or on another host: nobody without the key can tell whose address it is."""
+        return hmac.digest(self._key, f"limit\x1f{site_key}\x1f{address}".encode(), "sha256")[:16].hex()
 
     def _token_trouble(self, site_key: str, token: str) -> str | None:
         try:

@@ -13,12 +13,18 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext
 
 _ANSWER = 6.0  # seconds for the server to answer at all; its own limits are below, so that it can say why
-_LIMITS = "SET statement_timeout = '5500ms'; SET lock_timeout = '4s'; SET idle_in_transaction_session_timeout = '60s'"
+# The server watches us as well: whoever was cut off in the middle of a transaction holds the locks of all others.
+_LIMITS = (
+    "SET statement_timeout = '5500ms'; SET lock_timeout = '4s'; SET idle_in_transaction_session_timeout = '15s'; "
+    "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; "
+    "SET tcp_user_timeout = '4s'"
+)
 _CONNECT = {
-    "connect_timeout": 3,
-    "keepalives_idle": 10,  # a server that vanished from the network is noticed also while we only listen
-    "keepalives_interval": 3,
+    "connect_timeout": 2,  # seconds, for each host of the URL; psycopg takes no less
+    "keepalives_idle": 5,  # a server that vanished from the network is noticed also while we only listen
+    "keepalives_interval": 2,
     "keepalives_count": 3,
+    "tcp_user_timeout": 4000,  # milliseconds until what was sent is at least received; slow answers have longer
 }
 # Being shut down, starting up, or no longer the primary: such a server takes no writes, so the connection goes.
 _UNFIT = {"25006", "57P01", "57P02", "57P03"}
@@ -73,8 +79,8 @@ def unhurried(connection: Connection) -> Iterator[None]:
     """Inside, a transaction may take as long as it takes: migrations do."""
     raw = cast("Bounded", connection.connection.dbapi_connection)
     raw.patience = None
-    connection.execute(text("SET LOCAL statement_timeout = 0"))
-    connection.execute(text("SET LOCAL lock_timeout = 0"))
+    for limit in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+        connection.execute(text(f"SET LOCAL {limit} = 0"))
     try:
         yield
     finally:

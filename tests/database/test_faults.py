@@ -191,15 +191,16 @@ def test_of_several_hosts_one_that_takes_writes_is_found(wire: Proxy, database_u
 @only_postgres
 def test_a_migration_may_take_its_time(database: Database) -> None:
     def limit(connection: Connection) -> str:
-        return str(connection.execute(text("SHOW statement_timeout")).scalar())
+        names = ("statement_timeout", "idle_in_transaction_session_timeout")
+        return " ".join(str(connection.execute(text(f"SHOW {name}")).scalar()) for name in names)
 
     with database.engine.connect() as connection, connection.begin():
         raw: Any = connection.connection.dbapi_connection
         with unhurried(connection):
-            assert (limit(connection), raw.patience) == ("0", None)
+            assert (limit(connection), raw.patience) == ("0 0", None)
         assert raw.patience
     with database.engine.connect() as connection:
-        assert limit(connection) == "5500ms"
+        assert limit(connection) == "5500ms 15s"
         connection.execute(text("SET statement_timeout = '100ms'"))
         with pytest.raises(OperationalError):
             connection.execute(text("SELECT pg_sleep(6.5)"))

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 import time_machine
 
+from leads.intake.limit import Limiter
 from leads.intake.spam import Signals, SpamCheck
 
 KEY = b"k" * 32
@@ -14,7 +15,7 @@ SHOWN = datetime.fromisoformat("2026-03-02T09:00:00+00:00")
 
 
 def check(min_seconds: float = 3, limit: int = 3, exempt: frozenset[str] = frozenset()) -> SpamCheck:
-    return SpamCheck(KEY, min_seconds, limit, exempt)
+    return SpamCheck(KEY, min_seconds, Limiter(limit), exempt)
 
 
 def signals(token: str | None = None, address: str = "203.0.113.9", trap: str = "", foreign: bool = False) -> Signals:
@@ -44,7 +45,7 @@ def test_a_form_from_before_the_clock_was_set_back_is_not_suspected() -> None:
 
 
 def test_a_signature_of_somebody_else_is_suspected() -> None:
-    stranger = SpamCheck(b"x" * 32, 3, 3, frozenset())
+    stranger = SpamCheck(b"x" * 32, 3, Limiter(3), frozenset())
     assert "not ours" in (sent_after(10, token_of=stranger) or "")
 
 
