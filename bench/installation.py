@@ -1,4 +1,4 @@
-"""Frontdesk as a clinic runs it, for a measurement: a database of either kind, one site, one connection, the web program.
+"""Frontdesk as a clinic runs it, to be measured: a database of either kind, one site, one connection, the web program.
 
 Servers and PostgreSQL run on the first cores and the load generator on the last one: a process inherits the cores of
 whoever starts it, so PostgreSQL's are set by starting it from within `on_cores`.
