@@ -12,11 +12,11 @@ import signal
 import socket
 import struct
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import structlog
@@ -41,7 +41,7 @@ def serve(app: App, host: str, port: int, turns: int, max_body: int) -> None:
     """Serve until SIGTERM or Ctrl-C; requests in flight are finished. turns: requests that are worked on at once."""
     server = _InThisProcess(
         "frontdesk",
-        address=socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0],  # it takes numbers only
+        address=str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]),  # it takes numbers only
         port=port,
         interface=Interfaces.WSGI,
         http=HTTPModes.http1,
@@ -73,24 +73,41 @@ class Turns:
         """max_body: bytes; of a longer body the application sees that it is too long, and not its end."""
         self._app = app
         self._max_body = max_body
-        self._free: SimpleQueue[None] = SimpleQueue()
-        for _ in range(turns):
-            self._free.put(None)
+        self._lock = threading.Lock()
+        self._free = turns
+        self._waiting: deque[threading.Lock] = deque()  # who came first is first, which no semaphore promises
 
     def __call__(self, environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
         try:
             if not self._read_body(environ):
                 start_response("400 Bad Request", [("Server", "")])
                 return [b""]
-            self._free.get()
+            self._take()
             try:
                 return self._app(environ, _nameless(start_response))
             finally:
-                self._free.put(None)
+                self._give()
         except Exception as error:  # noqa: BLE001 - Flask answers for its own; Granian would log this one's words
             log.error("the web server failed", error=type(error).__name__)
             start_response("500 Internal Server Error", [("Server", "")])
             return [b""]
+
+    def _take(self) -> None:
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        mine.acquire()  # until somebody hands over
+
+    def _give(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._free += 1
 
     def _read_body(self, environ: dict[str, Any]) -> bool:
         """Whether it came whole, or is too long anyway."""
