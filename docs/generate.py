@@ -66,7 +66,7 @@ def _walk(command: click.Command, path: str) -> Iterator[tuple[str, click.Comman
 
 
 def _connectors() -> str:
-    parts = ["# Connectors", _NOTE, "What *tier* means: [How it works](../explanation.md).", ""]
+    parts = ["# Connectors", _NOTE, "What *tier* means: [How it works](../explanation/overview.md).", ""]
     for kind, connector in kinds().items():
         parts += [f"## {connector.label} (`{kind}`)", "", *_habits(connector), ""]
         parts += ["| option | meaning | secret |", "|---|---|---|"]

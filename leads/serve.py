@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from config.settings import Settings
+from leads.intake.decode import MAX_BODY
 
 log = structlog.get_logger()
 
@@ -136,30 +137,11 @@ def require_port(host: str, port: int, variable: str) -> None:
 
 
 def serve_web(settings: Settings) -> None:
-    """Serve the website's side and the desk until SIGTERM; requests in flight are finished.
+    """Serve the website's side and the desk until SIGTERM; requests in flight are finished."""
+    from leads.app import create_app  # noqa: PLC0415 - the command line stays quick without it
+    from leads.web import serve  # noqa: PLC0415 - as above
 
-    Waitress reads a request wholly before it costs a thread, so slow senders do not block honest ones.
-    """
-    import waitress  # noqa: PLC0415 - the command line stays quick without it
-
-    from leads.app import create_app  # noqa: PLC0415 - as above
-
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # else Waitress drops what is in flight
-    waitress.serve(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        threads=settings.web_threads,
-        connection_limit=1000,  # with the default of 100, 150 slow connections shut everyone out
-        asyncore_use_poll=True,
-        channel_timeout=30,
-        max_request_header_size=16 * 1024,
-        max_request_body_size=1024 * 1024,
-        inbuf_overflow=2 * 1024 * 1024,  # above the largest body: nothing a visitor sends goes to a temporary file
-        ident=None,
-        clear_untrusted_proxy_headers=False,  # ProxyFix reads as many as there are proxies
-        _quiet=True,
-    )
+    serve(create_app(settings), settings.host, settings.port, settings.web_threads, MAX_BODY)
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -23,7 +23,7 @@ import structlog
 
 _WAITING = 10_000  # lines that may wait to be written; what comes above is lost, and told
 _LAST_WORDS = 1.0  # seconds at the end of the program for lines that still wait
-_LIBRARIES = ("alembic", "apscheduler", "sqlalchemy", "waitress", "werkzeug")
+_LIBRARIES = ("alembic", "apscheduler", "sqlalchemy", "werkzeug")
 
 
 def configure(level: str) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 _MAINS = {"leads": "leads.cli", "sandbox_crm": "sandbox_crm.__main__", "tests.chaos.crm": "tests.chaos.crm"}
-_LAZY = ("leads.app", "leads.serve", "waitress", "alembic.command", "psycopg", "sqlalchemy.dialects.postgresql")
+_LAZY = ("leads.app", "leads.serve", "leads.web", "alembic.command", "psycopg", "sqlalchemy.dialects.postgresql")
 _PR_SET_PDEATHSIG = 1
 UNKNOWN_COMMIT = "a COMMIT was not answered"
 

@@ -1,0 +1,170 @@
+"""The web server: Granian, in this process, with what it leaves to others.
+
+Granian is the fastest of those that were measured (docs/explanation/wsgi-server.md), and two things it does not do:
+it calls the application before the body is there, and it waits for a body, or for whoever does not read an answer,
+without end. So a body is read whole before it costs a turn, and a connection on which nothing moves is closed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import structlog
+from granian.constants import HTTPModes, Interfaces, Loops
+from granian.http import HTTP1Settings
+from granian.server.mt import MTServer
+
+log = structlog.get_logger()
+
+CONNECTIONS = 1000  # at the same time; what comes above waits to be accepted
+_PATIENCE = 60.0  # seconds that a connection may go on without anything being sent to it
+_HURRY = 10.0  # the same once we were told to stop
+_LOOK = 5.0  # seconds between two looks at the connections
+_OPEN = Path("/proc/self/fd")
+_LAST_DATA_SENT = 8 + 9 * 4  # where `tcpi_last_data_sent`, milliseconds, stands in Linux's tcp_info
+
+Start = Callable[..., Any]
+App = Callable[[dict[str, Any], Start], Iterable[bytes]]
+
+
+def serve(app: App, host: str, port: int, turns: int, max_body: int) -> None:
+    """Serve until SIGTERM or Ctrl-C; requests in flight are finished. turns: requests that are worked on at once."""
+    server = _InThisProcess(
+        "frontdesk",
+        address=str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]),  # it takes numbers only
+        port=port,
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
+        loop=Loops.asyncio,
+        backlog=CONNECTIONS,
+        backpressure=CONNECTIONS,
+        blocking_threads=CONNECTIONS,  # those that wait for a body only wait: see Turns
+        http1_settings=HTTP1Settings(header_read_timeout=30_000, max_buffer_size=64 * 1024),
+        log_enabled=False,  # it would quote exceptions, and those can quote what a visitor typed
+        log_dictconfig={"incremental": True, "handlers": {}, "loggers": {}},  # leave our own logging as it is
+    )
+    server.on_startup(lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # Granian would start a second worker
+    Broom(port, lambda: _HURRY if server.interrupt_signal else _PATIENCE).start()
+    server.serve(target_loader=lambda: Turns(app, turns, max_body), wrap_loader=False)
+
+
+class _InThisProcess(MTServer):
+    """Granian with its worker as a thread: one process, one memory, and nothing to outlive us when we are killed."""
+
+    def _check_gil(self) -> None:
+        # It is offered to Python without a GIL only, where it pays most; with one the worker's threads share it.
+        pass
+
+
+class Turns:
+    """Lets in so many requests at the same time. A body is read before, so that slow senders hold up nobody."""
+
+    def __init__(self, app: App, turns: int, max_body: int) -> None:
+        """max_body: bytes; of a longer body the application sees that it is too long, and not its end."""
+        self._app = app
+        self._max_body = max_body
+        self._lock = threading.Lock()
+        self._free = turns
+        self._waiting: deque[threading.Lock] = deque()  # who came first is first, which no semaphore promises
+
+    def __call__(self, environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
+        try:
+            if not self._read_body(environ):
+                start_response("400 Bad Request", [("Server", "")])
+                return [b""]
+            self._take()
+            try:
+                return self._app(environ, _nameless(start_response))
+            finally:
+                self._give()
+        except Exception as error:  # noqa: BLE001 - Flask answers for its own; Granian would log this one's words
+            log.error("the web server failed", error=type(error).__name__)
+            start_response("500 Internal Server Error", [("Server", "")])
+            return [b""]
+
+    def _take(self) -> None:
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        mine.acquire()  # until somebody hands over
+
+    def _give(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._free += 1
+
+    def _read_body(self, environ: dict[str, Any]) -> bool:
+        """Whether it came whole, or is too long anyway."""
+        declared = environ.get("CONTENT_LENGTH")
+        if declared is None and "HTTP_TRANSFER_ENCODING" not in environ:
+            environ["wsgi.input"] = BytesIO()
+            return True
+        if declared is not None and int(declared) > self._max_body:
+            return True
+        body = environ["wsgi.input"].read(self._max_body + 1)
+        environ["wsgi.input"] = BytesIO(body)
+        if declared is None:
+            del environ["HTTP_TRANSFER_ENCODING"]
+            environ["CONTENT_LENGTH"] = str(len(body))
+        return declared is None or len(body) == int(declared)
+
+
+def _nameless(start_response: Start) -> Start:
+    """Says nothing about which server this is."""
+
+    def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        headers.append(("Server", ""))
+        return start_response(status, headers, exc_info)
+
+    return start
+
+
+class Broom:
+    """Closes connections on which nothing moves: a body that does not come, or drips, and an answer nobody reads."""
+
+    def __init__(self, port: int, patience: Callable[[], float]) -> None:
+        """patience: seconds without anything being sent, asked for at each look."""
+        self._port = port
+        self._patience = patience
+
+    def start(self) -> None:
+        """Sweep in the background for as long as the program runs. Elsewhere than on Linux nothing is swept."""
+        if _OPEN.is_dir():
+            threading.Thread(target=self._run, name="broom", daemon=True).start()
+
+    def _run(self) -> None:
+        while not threading.Event().wait(min(_LOOK, self._patience() / 4)):
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Look at each connection once."""
+        for entry in _OPEN.iterdir():
+            with suppress(OSError):  # it was closed meanwhile, or is no connection
+                if str(entry.readlink()).startswith("socket:"):
+                    self._look_at(int(entry.name))
+
+    def _look_at(self, descriptor: int) -> None:
+        with socket.socket(fileno=os.dup(descriptor)) as connection:
+            if connection.family == socket.AF_UNIX or connection.getsockname()[1] != self._port:
+                return
+            connection.getpeername()  # raises where it is the one that listens
+            state = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_SENT + 4)
+            (silent,) = struct.unpack_from("I", state, _LAST_DATA_SENT)
+            if silent > self._patience() * 1000:
+                connection.shutdown(socket.SHUT_RDWR)

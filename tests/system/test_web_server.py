@@ -1,0 +1,128 @@
+"""The web program on the wire: whoever sends slowly, sends too much or goes away half-way harms nobody else."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from sqlalchemy import func, select
+
+from leads.intake.decode import MAX_BODY
+from leads.store.models import Event, Unreadable
+from leads.web import Broom
+from tests.factory import make_site
+from tests.posts import enquiry
+from tests.programs import Programs, free_port, wait_for
+
+TURNS = 2
+HEAD = "POST /api/v1/consultations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Programs]:
+    """The web program, which works on two requests at the same time."""
+    folder = tmp_path_factory.mktemp("web")
+    (folder / "frontdesk.sqlite3").write_bytes(sqlite_template.read_bytes())
+    with Programs(folder, f"sqlite:///{folder}/frontdesk.sqlite3", web_threads=str(TURNS)) as started:
+        make_site(started.database)
+        started.web()
+        yield started
+
+
+def _connect(programs: Programs, head: str, body: bytes = b"") -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", programs.port), timeout=10)
+    sock.sendall((HEAD + head + "\r\n").encode() + body)
+    return sock
+
+
+def _count(programs: Programs, kind: type[Event] | type[Unreadable]) -> int:
+    with programs.database.read() as session:
+        return session.scalar(select(func.count()).select_from(kind)) or 0
+
+
+def test_whoever_sends_slowly_holds_up_nobody(programs: Programs) -> None:
+    body = json.dumps(enquiry(1, 1)).encode()
+    slow = [_connect(programs, f"Content-Length: {len(body)}\r\n", body[:10]) for _ in range(10 * TURNS)]
+    quick = requests.post(f"{programs.url}/api/v1/consultations", json=enquiry(2, 2), timeout=5)
+    assert quick.status_code == 201
+    slow[0].sendall(body[10:])
+    assert slow[0].recv(4096).startswith(b"HTTP/1.1 201")
+    for sock in slow:
+        sock.close()
+
+
+def test_a_body_that_is_too_long_is_told_so_and_not_read_to_its_end(programs: Programs) -> None:
+    chunk = b"10000\r\n" + b"z" * 0x10000 + b"\r\n"
+    for head, body in (
+        ("Content-Length: 104857600\r\n", b""),
+        (f"Content-Length: {MAX_BODY + 1}\r\n", b"z" * (MAX_BODY + 1)),
+        ("Transfer-Encoding: chunked\r\n", chunk * 2),
+    ):
+        with _connect(programs, head, body) as sock:
+            answer = sock.recv(4096).decode().lower()
+            assert answer.startswith("http/1.1 413")
+            assert "application/problem+json" in answer
+
+
+def test_a_body_in_chunks_without_a_length_is_taken(programs: Programs) -> None:
+    body = json.dumps(enquiry(3, 3)).encode()
+    with _connect(programs, "Transfer-Encoding: chunked\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)) as sock:
+        assert sock.recv(4096).startswith(b"HTTP/1.1 201")
+
+
+def test_what_breaks_off_half_way_is_not_taken_for_what_was_meant(programs: Programs) -> None:
+    body = json.dumps(enquiry(4, 4)).encode()
+    events = _count(programs, Event)
+    with _connect(programs, f"Content-Length: {len(body)}\r\n", body[:-1]) as sock:
+        sock.shutdown(socket.SHUT_WR)
+        sock.recv(4096)
+    assert requests.post(f"{programs.url}/api/v1/consultations", json=enquiry(5, 5), timeout=5).status_code == 201
+    assert (_count(programs, Event), _count(programs, Unreadable)) == (events + 1, 0)
+
+
+def test_it_does_not_say_which_server_it_is(programs: Programs) -> None:
+    for path in ("/healthz", "/desk/static/desk.css", "/nowhere"):
+        answer = requests.get(programs.url + path, timeout=5)
+        assert answer.headers.get("Server", "") == ""
+
+
+def test_a_connection_on_which_nothing_moves_is_closed_and_no_other_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as ours, socket.create_server(("127.0.0.1", 0)) as other:
+        still, foreign = (socket.create_connection(server.getsockname(), timeout=5) for server in (ours, other))
+        accepted, untouched = ours.accept()[0], other.accept()[0]
+        broom = Broom(ours.getsockname()[1], lambda: 0.2)
+        broom.sweep()
+        accepted.sendall(b"x")  # it is younger than the patience
+        assert still.recv(1) == b"x"
+        time.sleep(0.3)
+        broom.sweep()
+        assert still.recv(1) == b""
+        untouched.sendall(b"x")
+        assert foreign.recv(1) == b"x"
+        for sock in (still, foreign, accepted, untouched):
+            sock.close()
+
+
+def test_the_end_is_quick_and_finishes_what_is_in_flight(programs: Programs) -> None:
+    port = free_port()
+    process = programs.start("leads", "web", port=str(port))
+    wait_for(lambda: process.poll() is not None or _listens(port))
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        body = json.dumps(enquiry(6, 6)).encode()
+        sock.sendall((HEAD + f"Content-Length: {len(body)}\r\n\r\n").encode() + body[:-1])
+        time.sleep(0.2)
+        process.terminate()
+        time.sleep(0.2)
+        sock.sendall(body[-1:])
+        assert sock.recv(4096).startswith(b"HTTP/1.1 201")
+    assert process.wait(5) == 0
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
