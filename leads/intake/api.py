@@ -58,7 +58,7 @@ def _receive(intake: Intake, kind: str) -> Response:
         if request.mimetype not in _JSON_TYPES:
             return problem(415, "Send JSON", "Use the content type application/json or text/plain.")
         return problem(400, "This could not be read", str(error))
-    site = intake.site(raw.get("site"))
+    site = intake.recent_site(raw.get("site"))
     if site is None:
         if kind == "consultation_request":
             intake.keep_unreadable(None, body, "It names a site that is not here.")

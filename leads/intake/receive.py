@@ -17,7 +17,7 @@ from leads.store import outbox
 from leads.store.groups import Groups
 from leads.store.models import Site, Unreadable, new_id
 from leads.store.outbox import Accepted, NewEvent
-from leads.store.session import Database
+from leads.store.session import NO_DATABASE, Database
 from leads.store.sites import consent_text, find_site
 from leads.store.vault import Vault
 
@@ -37,18 +37,22 @@ class Intake:
 
     def __post_init__(self) -> None:
         write = partial(outbox.accept, self.database, self.vault)
-        object.__setattr__(self, "groups", Groups(write))
+        object.__setattr__(self, "groups", Groups(write, trouble=NO_DATABASE))
 
     def site(self, key: Any) -> Site | None:
-        """The site with this public key, as it stood within the last second."""
+        """The site with this public key."""
         if not isinstance(key, str) or not key:
             return None
-        read_at, site = self._sites.get(key, (float("-inf"), None))
+        with self.database.read() as session:
+            return find_site(session, key)
+
+    def recent_site(self, key: Any) -> Site | None:
+        """The same as it stood within the last second, for requests that show nothing of it."""
+        read_at, site = self._sites.get(key, (float("-inf"), None)) if isinstance(key, str) else (0.0, None)
         if site is None or time.monotonic() - read_at > _SITE_IS_FRESH:
-            with self.database.read() as session:
-                site = find_site(session, key)
+            site = self.site(key)
             if site is not None:  # what strangers invent is not remembered
-                self._sites[key] = (time.monotonic(), site)
+                self._sites[site.key] = (time.monotonic(), site)
         return site
 
     def consent_text(self, site: Site) -> str:

@@ -6,6 +6,7 @@ first in line writes for all that wait behind; each of them is answered only aft
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,11 +19,12 @@ Answer = TypeVar("Answer")
 class _Place(Generic[Item, Answer]):
     """One request's place in the line. called: released when it is answered, or first in line."""
 
-    __slots__ = ("alone", "answer", "called", "item")
+    __slots__ = ("alone", "answer", "called", "error", "item")
 
     def __init__(self, item: Item) -> None:
         self.item = item
         self.answer: Answer | None = None
+        self.error: Exception | None = None
         self.alone = False
         self.called = threading.Lock()
         self.called.acquire()
@@ -31,11 +33,18 @@ class _Place(Generic[Item, Answer]):
 class Groups(Generic[Item, Answer]):
     """write: stores items in one transaction and answers each, in order; all or none of them.
 
-    most: items in one group, so that nobody waits long for a transaction that has grown large.
+    most: items in one group, so that nobody waits long for a transaction that has grown large. trouble: errors that no
+    single item is to blame for; whoever waits then is told at once, and not after a wait of his own.
     """
 
-    def __init__(self, write: Callable[[Sequence[Item]], Sequence[Answer]], most: int = 32) -> None:
+    def __init__(
+        self,
+        write: Callable[[Sequence[Item]], Sequence[Answer]],
+        most: int = 32,
+        trouble: tuple[type[Exception], ...] = (),
+    ) -> None:
         self._write = write
+        self._trouble = trouble
         self._most = most
         self._line: deque[_Place[Item, Answer]] = deque()
         self._guard = threading.Lock()
@@ -49,22 +58,27 @@ class Groups(Generic[Item, Answer]):
             leads, self._led = not self._led, True
         if not leads:
             mine.called.acquire()
-        if mine.answer is None and not mine.alone:
+        if mine.answer is None and mine.error is None and not mine.alone:
             self._lead()
-        if mine.alone:  # one of the group is to blame, or the database: each finds out for itself
+        if mine.error is not None:
+            raise mine.error
+        if mine.alone:  # one of the group is to blame: each finds out for itself
             [mine.answer] = self._write([item])
         assert mine.answer is not None  # noqa: S101 - it was written, or an exception was raised
         return mine.answer
 
     def _lead(self) -> None:
-        with self._guard:
-            group = [self._line.popleft() for _ in range(min(len(self._line), self._most))]
+        group = self._line_up(self._most)
         try:
             for place, answer in zip(group, self._write([place.item for place in group]), strict=True):
                 place.answer = answer
-        except Exception:  # noqa: BLE001 - raised again by each that it concerns
+        except self._trouble as error:
+            group += self._line_up()
             for place in group:
-                place.alone = True
+                place.error = error
+        except Exception as error:  # noqa: BLE001 - raised again by each that it concerns
+            for place in group:
+                place.error, place.alone = (error, False) if len(group) == 1 else (None, True)
         finally:
             with self._guard:
                 self._led = bool(self._line)
@@ -73,3 +87,7 @@ class Groups(Generic[Item, Answer]):
                 following.called.release()
             for place in group[1:]:
                 place.called.release()
+
+    def _line_up(self, most: int = sys.maxsize) -> list[_Place[Item, Answer]]:
+        with self._guard:
+            return [self._line.popleft() for _ in range(min(len(self._line), most))]

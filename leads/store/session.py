@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pysqlite3.dbapi2
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.orm import Session
 
 from leads.store.postgres import crossed, postgres_engine
-from leads.store.space import Space
+from leads.store.space import NoRoomError, Space
 from leads.store.turns import Turns
 
+# It is gone, locked, full or not to be had: whatever was to be written is not to blame.
+NO_DATABASE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, InvalidRequestError, NoRoomError)
 _BUSY = 10000  # milliseconds that a statement waits for another program
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 
-from leads.store.models import Event, Lead
+from leads.store import outbox
+from leads.store.models import Event, Lead, Site, new_id
+from leads.store.outbox import NewEvent
 from leads.store.people import person_of
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -110,3 +114,41 @@ def test_one_browser_id_in_eight_requests_at_once_is_one_event(database: Databas
     assert len({(answer.event_id, answer.reference, answer.received_at) for answer in answers}) == 1
     with database.read() as session:
         assert session.scalar(select(func.count()).select_from(Event)) == 1
+
+
+def _event(
+    site: Site, client_id: str, visitor_id: str | None = None, kind: str = "consultation_request", **answers: Any
+) -> NewEvent:
+    consent = True if kind == "consultation_request" else None
+    return NewEvent(site.id, kind, client_id, visitor_id, answers, "website", consent, "1" if consent else None)
+
+
+def test_what_is_stored_in_one_commit_is_joined_as_if_it_had_come_one_by_one(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    click, form, again, other, repeat, mia = outbox.accept(
+        database,
+        vault,
+        [
+            _event(site, "a", "v1", "call_click"),
+            _event(site, "b", "v1", **JANE),
+            _event(site, "c", **JANE | {"message": "And on Friday?"}),
+            _event(site, "d", email="paul@example.com"),
+            _event(site, "b", "v1", **JANE),
+            _event(site, "e", **{**JANE, "first_name": "Mia", "email": "mia@example.com"}),
+        ],
+    )
+    assert click.reference == form.reference == again.reference
+    assert len({form.reference, other.reference, mia.reference}) == 3
+    assert (repeat.event_id, repeat.repeated) == (form.event_id, True)
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Lead)) == 3
+        assert session.scalar(select(func.count()).select_from(Event)) == 5
+
+
+def test_a_group_that_cannot_be_stored_whole_is_not_stored_in_part(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    nowhere = replace(_event(site, "b", email="b@example.com"), site_id=new_id())
+    with pytest.raises(IntegrityError):
+        outbox.accept(database, vault, [_event(site, "a", email="a@example.com"), nowhere])
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Event)) == 0
