@@ -141,6 +141,7 @@ def _is_trouble(message: ConsoleMessage) -> bool:
 
 def accessibility_troubles(page: Page) -> list[str]:
     """What axe-core finds on the page as it is shown now."""
+    page.wait_for_load_state("load")  # styles too
     page.evaluate(_AXE)
     found = page.evaluate("axe.run()")
     return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]

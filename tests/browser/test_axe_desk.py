@@ -83,6 +83,7 @@ def _page(browser: Browser, address: str, **options: Any) -> Page:
 
 def _examine(page: Page, name: str) -> list[str]:
     """What axe-core finds on this page, and whether it has to be scrolled sideways."""
+    page.wait_for_load_state("load")  # styles too
     page.evaluate(AXE + "\n;null")
     found = page.evaluate("rules => axe.run(document, {runOnly: rules})", RULES)
     faults = [f"{name}: {fault['id']} {[node['target'] for node in fault['nodes']]}" for fault in found["violations"]]
@@ -162,7 +163,8 @@ def test_a_mapping_is_changed_without_scripts_and_nothing_is_found_on_the_way(
     expect(page.get_by_role("heading", name="What would change in Sandbox CRM")).to_be_visible()
     expect(page.get_by_text("Message into the field notes")).to_be_visible()
     faults += _examine(page, "preview")
-    page.get_by_role("button", name="Show the details").click()
+    with page.expect_navigation():  # what is examined must be there whole, its styles too
+        page.get_by_role("button", name="Show the details").click()
     faults += _examine(page, "revealed")
     page.get_by_role("button", name="Save all the same").click()
     expect(page.get_by_text("Message → notes, only when empty").first).to_be_visible()
