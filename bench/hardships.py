@@ -25,8 +25,10 @@ from rich.table import Table
 
 from bench import bare
 from bench.bodies import enquiries
+from bench.installation import resident
 from bench.load import Generator, is_whole
 from bench.servers import SERVERS, serve
+from tests.programs import free_port
 
 SLOW = 200
 _HEAD = b"POST /api/v1/consultations HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
@@ -51,9 +53,7 @@ class Trial:
     """One server with the app, in a process of its own."""
 
     def __init__(self, server: str, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.file = folder / f"{server}.sqlite3"
         command = [sys.executable, "-m", "bench.hardships", "serve", server, str(self.port), str(self.file)]
         log = (folder / f"{server}.log").open("wb")
@@ -103,7 +103,7 @@ class Trial:
 
     def memory(self) -> int:
         """MB of all its processes."""
-        return sum(_resident(pid) for pid in self._pids()) // 1024
+        return sum(resident(pid) for pid in self._pids()) // 2**20
 
     def honest(self) -> str:
         """How 8 honest visitors fare now."""
@@ -112,13 +112,6 @@ class Trial:
         except (TimeoutError, OSError) as error:
             return f"nobody ({type(error).__name__})"
         return f"{load.rate:.0f}/s, p99 {load.percentile(0.99):.0f} ms" + (f", {load.bad} bad" if load.bad else "")
-
-
-def _resident(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1])
-    return 0
 
 
 @contextlib.contextmanager

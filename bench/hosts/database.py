@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,16 +34,6 @@ class Server(Cluster):
     @property
     def where(self) -> str:
         return self.host.address
-
-    def wait_for_each_other(self) -> None:
-        """From now on a commit is acknowledged once a standby has it too."""
-        self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
-        self.sql("SELECT pg_reload_conf()")
-        self.until_in_step()
-
-    def until_in_step(self) -> None:
-        while "streaming|sync" not in self.sql("SELECT state, sync_state FROM pg_stat_replication"):
-            time.sleep(0.05)
 
     def commits_that_wait(self) -> int:
         """How many transactions are durable here and wait for a standby before anybody hears of them."""

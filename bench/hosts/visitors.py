@@ -17,6 +17,7 @@ from uuid import UUID
 import requests
 
 from bench.hosts.network import Host
+from tests.sessions import ThreadSessions
 
 _THREADS = 48
 _PATIENCE = (1.0, 5.0)  # seconds that a load balancer waits to be connected, and to be answered
@@ -45,7 +46,7 @@ class Visitors:
         self.came = 0
         self.failed = 0
         self._closed, self._given_up = threading.Event(), threading.Event()
-        self._local = threading.local()
+        self._sessions = ThreadSessions()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="visitor", initializer=outside.enter)
         self._door = threading.Thread(target=self._come, name="door")
 
@@ -91,14 +92,7 @@ class Visitors:
 
     def _post(self, url: str, body: dict[str, Any]) -> UUID | None:
         try:
-            answer = self._session().post(f"{url}/api/v1/consultations", data=json.dumps(body), timeout=_PATIENCE)
+            answer = self._sessions.mine().post(f"{url}/api/v1/consultations", data=json.dumps(body), timeout=_PATIENCE)
             return UUID(answer.json()["id"]) if answer.status_code == 201 else None
         except (requests.RequestException, ValueError):
             return None
-
-    def _session(self) -> requests.Session:
-        if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
-            self._local.session.trust_env = False
-        session: requests.Session = self._local.session
-        return session

@@ -22,10 +22,11 @@ from leads.store.sites import consent_text, find_site
 from leads.store.vault import Vault
 
 _SITE_IS_FRESH = 1.0  # seconds
+_NEVER = (float("-inf"), None)
 _NOT_ANSWERS = {"site", "id", "visitor_id", "consent"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Intake:
     """What the routes share."""
 
@@ -36,8 +37,7 @@ class Intake:
     _sites: dict[str, tuple[float, Site]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        write = partial(outbox.accept, self.database, self.vault)
-        object.__setattr__(self, "groups", Groups(write, trouble=NO_DATABASE))
+        self.groups = Groups(partial(outbox.accept, self.database, self.vault), trouble=NO_DATABASE)
 
     def site(self, key: Any) -> Site | None:
         """The site with this public key."""
@@ -48,8 +48,10 @@ class Intake:
 
     def recent_site(self, key: Any) -> Site | None:
         """The same as it stood within the last second, for requests that show nothing of it."""
-        read_at, site = self._sites.get(key, (float("-inf"), None)) if isinstance(key, str) else (0.0, None)
-        if site is None or time.monotonic() - read_at > _SITE_IS_FRESH:
+        if not isinstance(key, str):
+            return None
+        read_at, site = self._sites.get(key, _NEVER)
+        if time.monotonic() - read_at > _SITE_IS_FRESH:
             site = self.site(key)
             if site is not None:  # what strangers invent is not remembered
                 self._sites[site.key] = (time.monotonic(), site)

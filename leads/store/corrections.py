@@ -10,7 +10,7 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from leads.store.models import Identity, Lead
-from leads.store.people import person_of, trace
+from leads.store.people import person_of, remember, trace
 from leads.store.vault import Vault
 
 CORRECTABLE = ("first_name", "last_name", "email", "phone")
@@ -43,8 +43,7 @@ def _join_by(
     session: Session, vault: Vault, lead: Lead, before: Mapping[str, str], after: Mapping[str, str], now: datetime
 ) -> None:
     """A mistyped address or number may be somebody else's: what they send must not be joined to this lead."""
-    old, new = (trace(vault, lead.site_id, person, None).digests for person in (before, after))
-    gone = set(old.values()) - set(new.values())
+    old, new = (trace(vault, lead.site_id, person, None) for person in (before, after))
+    gone = set(old.digests.values()) - set(new.digests.values())
     session.execute(delete(Identity).where(Identity.lead_id == lead.id, Identity.digest.in_(gone)))
-    for kind, digest in new.items():
-        session.merge(Identity(digest=digest, lead_id=lead.id, kind=kind, seen_at=now))
+    remember(session, [(lead, new)], now)

@@ -19,13 +19,12 @@ Answer = TypeVar("Answer")
 class _Place(Generic[Item, Answer]):
     """One request's place in the line. called: released when it is answered, or first in line."""
 
-    __slots__ = ("alone", "answer", "called", "error", "item")
+    __slots__ = ("answer", "called", "error", "item")
 
     def __init__(self, item: Item) -> None:
         self.item = item
         self.answer: Answer | None = None
         self.error: Exception | None = None
-        self.alone = False
         self.called = threading.Lock()
         self.called.acquire()
 
@@ -58,27 +57,17 @@ class Groups(Generic[Item, Answer]):
             leads, self._led = not self._led, True
         if not leads:
             mine.called.acquire()
-        if mine.answer is None and mine.error is None and not mine.alone:
+        if mine.answer is None and mine.error is None:
             self._lead()
         if mine.error is not None:
             raise mine.error
-        if mine.alone:  # one of the group is to blame: each finds out for itself
-            [mine.answer] = self._write([item])
-        assert mine.answer is not None  # noqa: S101 - it was written, or an exception was raised
+        assert mine.answer is not None  # noqa: S101 - it was written, or there is an error
         return mine.answer
 
     def _lead(self) -> None:
         group = self._line_up(self._most)
         try:
-            for place, answer in zip(group, self._write([place.item for place in group]), strict=True):
-                place.answer = answer
-        except self._trouble as error:
-            group += self._line_up()
-            for place in group:
-                place.error = error
-        except Exception as error:  # noqa: BLE001 - raised again by each that it concerns
-            for place in group:
-                place.error, place.alone = (error, False) if len(group) == 1 else (None, True)
+            self._answer(group)
         finally:
             with self._guard:
                 self._led = bool(self._line)
@@ -87,6 +76,23 @@ class Groups(Generic[Item, Answer]):
                 following.called.release()
             for place in group[1:]:
                 place.called.release()
+
+    def _answer(self, group: list[_Place[Item, Answer]]) -> None:
+        try:
+            for place, answer in zip(group, self._write([place.item for place in group]), strict=True):
+                place.answer = answer
+        except self._trouble as error:
+            for place in group:
+                place.error = error
+            for place in self._line_up():
+                place.error = error
+                place.called.release()
+        except Exception as error:  # noqa: BLE001 - raised again by whom it concerns
+            if len(group) == 1:
+                group[0].error = error
+            else:
+                for place in group:  # one of them is to blame: each is written alone
+                    self._answer([place])
 
     def _line_up(self, most: int = sys.maxsize) -> list[_Place[Item, Answer]]:
         with self._guard:

@@ -99,6 +99,11 @@ def save(session: Session, joined: Sequence[tuple[Lead, Trace]], now: datetime) 
     for lead, code in zip(new, _new_codes(session, len(new)), strict=True):
         lead.code = code
     insert_all(session, Lead, [_row(lead) for lead in new])
+    remember(session, joined, now)
+
+
+def remember(session: Session, joined: Iterable[tuple[Lead, Trace]], now: datetime) -> None:
+    """Recognise these leads by what they left. They must be written already."""
     rows = [
         {"digest": digest, "lead_id": lead.id, "kind": kind, "seen_at": now}
         for lead, found in joined

@@ -6,7 +6,7 @@ write (sqlite.org/wal.html#walresetbug).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,8 @@ from leads.store.turns import Turns
 
 # It is gone, locked, full or not to be had: whatever was to be written is not to blame.
 NO_DATABASE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, InvalidRequestError, NoRoomError)
+# The rows of a sorted subquery come in its order, and so do the locks.
+_LOCK = text("SELECT pg_advisory_xact_lock(key) FROM (SELECT unnest(CAST(:keys AS bigint[])) AS key ORDER BY 1) keys")
 _BUSY = 10000  # milliseconds that a statement waits for another program
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -114,13 +116,13 @@ class Database:
         now: datetime = session.scalars(text("SELECT clock_timestamp()")).one()
         return now.astimezone(UTC)
 
-    def lock(self, session: Session, digests: list[bytes]) -> None:
+    def lock(self, session: Session, digests: Collection[bytes]) -> None:
         """Hold other writers of the same ids off until the commit. SQLite has one writer anyway."""
         if self.is_sqlite:
             return
         # One order for all, so that two requests never wait for each other.
-        for key in sorted(int.from_bytes(digest[:8], signed=True) for digest in digests):
-            session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+        keys = sorted(int.from_bytes(digest[:8], signed=True) for digest in digests)
+        session.execute(_LOCK, {"keys": keys})
 
     def nudge(self, session: Session) -> None:
         """Tell waiting workers at commit that there is work. With SQLite they see the commit itself.

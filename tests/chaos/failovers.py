@@ -6,7 +6,6 @@ follows, so that no moment exists in which an acknowledged row is on one machine
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 
 from tests.chaos.plan import Figures, Plan
@@ -49,19 +48,11 @@ def _pair(postgres: Postgres) -> tuple[Cluster, Cluster]:
     primary, standby = postgres.started("one"), postgres.cluster("two")
     standby.follow(primary)
     standby.start()
-    primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
-    primary.sql("SELECT pg_reload_conf()")
-    _until_in_step(primary)
+    primary.wait_for_each_other()
     return primary, standby
 
 
 def _join(standby: Cluster, primary: Cluster) -> None:
     standby.follow(primary)
     standby.start()
-    _until_in_step(primary)
-
-
-def _until_in_step(primary: Cluster) -> None:
-    """Until commits wait for the standby, and the standby follows."""
-    while "streaming|sync" not in primary.sql("SELECT state, sync_state FROM pg_stat_replication"):
-        time.sleep(0.05)
+    primary.until_in_step()

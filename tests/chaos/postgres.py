@@ -85,6 +85,17 @@ class Cluster:
     def promote(self) -> None:
         self._run("pg_ctl", "-w", "-D", str(self.data), "promote")
 
+    def wait_for_each_other(self) -> None:
+        """From now on a commit is acknowledged once a standby has it too."""
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self.sql("SELECT pg_reload_conf()")
+        self.until_in_step()
+
+    def until_in_step(self) -> None:
+        """Until commits wait for the standby, and the standby follows."""
+        while "streaming|sync" not in self.sql("SELECT state, sync_state FROM pg_stat_replication"):
+            time.sleep(0.05)
+
     def sql(self, statement: str, database: str = "postgres") -> str:
         command = ["-X", "-A", "-t", "-h", str(self.sockets), "-U", "postgres", "-d", database, "-c", statement]
         return self._run("psql", *command).strip()

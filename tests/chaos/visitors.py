@@ -15,6 +15,8 @@ from uuid import UUID
 
 import requests
 
+from tests.sessions import ThreadSessions
+
 KINDS = ("form", "call", "form elsewhere")
 _THREADS = 6
 _IMPATIENT = 5.0  # seconds a browser waits for an answer
@@ -79,7 +81,7 @@ class Visitors:
         self._url, self._visits, self._rate, self._wave = url, visits, rate, wave
         self.log = Log()
         self._pool = ThreadPoolExecutor(max(_THREADS, wave), thread_name_prefix="visitor")
-        self._local = threading.local()
+        self._sessions = ThreadSessions()
         self._over = threading.Event()
         self._started = time.monotonic()
 
@@ -130,7 +132,7 @@ class Visitors:
         asked = time.time()
         self.log.count("posts")
         try:
-            answer = self._session().post(
+            answer = self._sessions.mine().post(
                 f"{self._url}/api/v1/{visit.path}", data=json.dumps(visit.body), timeout=_IMPATIENT
             )
         except requests.RequestException:
@@ -143,10 +145,3 @@ class Visitors:
         stored = datetime.fromisoformat(thanks["received_at"]).timestamp()
         self.log.thank(visit.body["id"], UUID(thanks["id"]), late=first and stored < asked)
         return True
-
-    def _session(self) -> requests.Session:
-        if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
-            self._local.session.trust_env = False
-        session: requests.Session = self._local.session
-        return session

@@ -75,27 +75,26 @@ def accept(database: Database, vault: Vault, events: Sequence[NewEvent]) -> list
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An event on its way in. client, body: digests of the browser's id and of what it said."""
+    """An event on its way in. client, body: digests of the browser's id and of what it said. digests: of all by which
+    others may be the same event or of the same person."""
 
     new: NewEvent
     client: bytes
     body: bytes
     trace: Trace
+    digests: frozenset[bytes]
 
     @classmethod
     def of(cls, vault: Vault, new: NewEvent) -> Arrival:
         client = vault.digest("client", new.site_id, new.client_id)
         body = vault.digest("body", new.kind, sorted(new.answers.items()), new.consent_given)
-        return cls(new, client, body, trace(vault, new.site_id, new.answers, new.visitor_id))
-
-    @property
-    def digests(self) -> set[bytes]:
-        return {self.client, *self.trace.digests.values()}
+        found = trace(vault, new.site_id, new.answers, new.visitor_id)
+        return cls(new, client, body, found, frozenset({client, *found.digests.values()}))
 
 
 def _accept(database: Database, vault: Vault, arrivals: Sequence[Arrival]) -> list[Accepted]:
     with database.write() as session:
-        database.lock(session, list(set().union(*(one.digests for one in arrivals))))
+        database.lock(session, frozenset().union(*(one.digests for one in arrivals)))
         now = database.now(session)
         accepted = [answer for some in _strangers(arrivals) for answer in _accept_some(session, vault, some, now)]
         database.nudge(session)
@@ -120,7 +119,8 @@ def _strangers(arrivals: Iterable[Arrival]) -> Iterator[list[Arrival]]:
 def _accept_some(session: Session, vault: Vault, arrivals: Sequence[Arrival], now: datetime) -> list[Accepted]:
     rows = session.execute(_BY_CLIENT, {"clients": [one.client for one in arrivals]})
     here = {row.client_digest: row for row in rows}
-    stored = iter(_store(session, vault, [one for one in arrivals if one.client not in here], now))
+    fresh = [one for one in arrivals if one.client not in here]
+    stored = iter(_store(session, vault, fresh, now) if fresh else [])
     return [
         _repeated(session, vault, one, row, now) if (row := here.get(one.client)) else next(stored) for one in arrivals
     ]
