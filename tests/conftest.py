@@ -21,6 +21,7 @@ from leads.store import staff
 from leads.store.schema import open_vault, upgrade
 from leads.store.session import Database
 from leads.store.vault import Vault
+from tests.chaos.zygote import Zygote
 
 _numbers = itertools.count(1)
 _LONGEST_FIRST = {"system": 0, "crash": 1, "browser": 2}
@@ -53,6 +54,13 @@ def _cheap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     compiled = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("pages")))
     with patch.object(staff, "_hasher", cheap), patch.object(Flask, "jinja_options", {"bytecode_cache": compiled}):
         yield
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """Forks programs: a cold start costs a second of processor time. The main job's tests start them cold."""
+    with Zygote() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -16,12 +16,6 @@ from tests.chaos.world import World, open_world
 from tests.chaos.zygote import Zygote
 
 
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with Zygote() as opened:
-        yield opened
-
-
 @pytest.fixture
 def world(tmp_path: Path, database_url: str, zygote: Zygote) -> Iterator[World]:
     with ExitStack() as stack:

@@ -16,13 +16,14 @@ from leads.store.models import CanaryRun, Delivery, Event, Lead
 from leads.store.queries.leads import LeadFilter, lead_by_code, leads
 from leads.store.queries.overview import overview
 from leads.store.sites import find_site
+from tests.chaos.zygote import Zygote
 from tests.programs import Programs, wait_for
 
 
 @pytest.fixture
-def programs(tmp_path: Path, database_url: str) -> Iterator[Programs]:
+def programs(tmp_path: Path, database_url: str, zygote: Zygote) -> Iterator[Programs]:
     """All but the worker."""
-    with Programs(tmp_path, database_url, canary_patience="4s") as running:
+    with Programs(tmp_path, database_url, zygote=zygote, canary_patience="4s") as running:
         running.sandbox()
         running.connect()
         running.web()

@@ -10,6 +10,7 @@ import requests
 from sqlalchemy import select
 
 from leads.store.models import Delivery, Drift
+from tests.chaos.zygote import Zygote
 from tests.programs import Programs, wait_for
 from tests.web.desk import plain
 
@@ -46,8 +47,8 @@ def _press(programs: Programs, desk: requests.Session, lead: str, button: str) -
     desk.post(f"{programs.url}{form[1]}", data={"csrf_token": token[1]}, timeout=10).raise_for_status()
 
 
-def test_the_desk_tells_what_was_done_by_hand_in_the_crm(tmp_path: Path, database_url: str) -> None:
-    with Programs(tmp_path, database_url) as programs:
+def test_the_desk_tells_what_was_done_by_hand_in_the_crm(tmp_path: Path, database_url: str, zygote: Zygote) -> None:
+    with Programs(tmp_path, database_url, zygote=zygote) as programs:
         programs.sandbox()
         programs.connect()
         programs.web()
@@ -106,8 +107,10 @@ def _unchecked(programs: Programs) -> int:
         return len(session.scalars(select(Delivery.id).where(Delivery.check_at <= now)).all())
 
 
-def test_what_the_crm_took_and_did_not_keep_is_sent_again_and_told(tmp_path: Path, database_url: str) -> None:
-    with Programs(tmp_path, database_url) as programs:
+def test_what_the_crm_took_and_did_not_keep_is_sent_again_and_told(
+    tmp_path: Path, database_url: str, zygote: Zygote
+) -> None:
+    with Programs(tmp_path, database_url, zygote=zygote) as programs:
         programs.sandbox()
         programs.connect()
         programs.web()
@@ -132,9 +135,11 @@ def test_what_the_crm_took_and_did_not_keep_is_sent_again_and_told(tmp_path: Pat
         assert "The CRM had said that it took this, and did not keep it. We sent it again." in told
 
 
-def test_nothing_is_there_twice_in_a_crm_without_keys_that_writes_late(tmp_path: Path, database_url: str) -> None:
+def test_nothing_is_there_twice_in_a_crm_without_keys_that_writes_late(
+    tmp_path: Path, database_url: str, zygote: Zygote
+) -> None:
     """Tier B: looked for, once even a late write must show, before it is sent again."""
-    with Programs(tmp_path, database_url, crm_timeout="0.5") as programs:
+    with Programs(tmp_path, database_url, zygote=zygote, crm_timeout="0.5") as programs:
         programs.sandbox("--no-unique")
         programs.connect(tier="B", settle="2")
         programs.web()

@@ -8,7 +8,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +41,6 @@ SECONDS = 6  # for which the faults go on after the last visitor
 _AN_ID = re.compile(r"[\w-]*\d[\w-]*")  # a part of a path that names one record
 LEASE, TIMEOUT = 4, 1  # seconds
 TURNS = [pytest.param(kind, marks=pytest.mark.xdist_group(f"crm-{number % 2}")) for number, kind in enumerate(KINDS)]
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with Zygote() as opened:
-        yield opened
 
 
 def test_there_is_a_pretend_crm_of_every_kind() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import requests
 
+from tests.chaos.zygote import Zygote
 from tests.programs import Programs, wait_for
 
 
@@ -22,8 +23,8 @@ def _send(programs: Programs, first: int, number: int) -> float:
     return sorted(took)[number // 2]
 
 
-def test_visitors_do_not_wait_for_a_crm_that_hangs(tmp_path: Path, database_url: str) -> None:
-    with Programs(tmp_path, database_url, crm_timeout="20", lease_seconds="30") as programs:
+def test_visitors_do_not_wait_for_a_crm_that_hangs(tmp_path: Path, database_url: str, zygote: Zygote) -> None:
+    with Programs(tmp_path, database_url, zygote=zygote, crm_timeout="20", lease_seconds="30") as programs:
         programs.sandbox()
         programs.connect()
         programs.web()

@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 from leads.store.models import Action, Delivery, Replay
 from leads.store.outbox.replays import Chosen, start_replay
 from leads.store.sites import find_site
+from tests.chaos.zygote import Zygote
 from tests.factory import send
 from tests.programs import Programs, wait_for
 
@@ -26,8 +27,10 @@ def _states(programs: Programs) -> dict[str, int]:
         return dict(session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all())
 
 
-def test_a_worker_killed_in_the_middle_loses_and_repeats_nothing(tmp_path: Path, database_url: str) -> None:
-    with Programs(tmp_path, database_url) as programs:
+def test_a_worker_killed_in_the_middle_loses_and_repeats_nothing(
+    tmp_path: Path, database_url: str, zygote: Zygote
+) -> None:
+    with Programs(tmp_path, database_url, zygote=zygote) as programs:
         programs.sandbox()
         programs.connect()
         with programs.database.write() as session:
