@@ -62,9 +62,10 @@ def test_the_sandbox(demo: Demo, chromium: Browser) -> None:
     context = chromium.new_context()
     page = context.new_page()
     _look_at(page, demo.crm)
-    record = requests.get(f"{demo.crm}/contacts.json", timeout=5).json()["contacts"]
-    for contact in record[:1]:
-        _look_at(page, f"{demo.crm}/contacts/{contact['id']}")
+    _post(demo, "Sandy")
+    contact = wait_for(lambda: requests.get(f"{demo.crm}/contacts.json", timeout=5).json()["contacts"], 10)[0]
+    _look_at(page, demo.crm)
+    _look_at(page, f"{demo.crm}/contacts/{contact['id']}")
     context.close()
 
 
