@@ -1,6 +1,7 @@
 """The load generator: one thread, non-blocking sockets and epoll, so that it can offer more than any server here takes.
 
-It is pinned to the last core and the servers to the first ones (`bench.machine`), so neither takes time from the other.
+It is pinned to the last core and the servers to the first ones (`bench.installation`), so neither takes time from the
+other.
 Closed loop: each client sends its next request when it has the answer; the rate is the result. Open loop: requests are
 due at a fixed rate, and a latency counts from when its request was due, so a server that stalls cannot hide it.
 """
