@@ -274,9 +274,8 @@ TRIALS: list[Callable[[Trial], str]] = [
 def main(servers: list[str]) -> None:
     """Try each server and print what came of it."""
     table = Table("", *servers, show_lines=True)
-    results: dict[str, list[str]] = {"memory at rest": [], "after 3 s of 32 clients": []} | {
-        trial.__name__.replace("_", " "): [] for trial in TRIALS
-    }
+    titles = ["memory at rest", "after 3 s of 32 clients", *(trial.__name__.replace("_", " ") for trial in TRIALS)]
+    results: dict[str, list[str]] = {title: [] for title in titles}
     with tempfile.TemporaryDirectory(prefix="frontdesk-bench-") as folder:
         for server in servers:
             with Trial(server, Path(folder)) as trial:
@@ -287,8 +286,8 @@ def main(servers: list[str]) -> None:
                     found = run(trial)
                     print(server, run.__name__, found, flush=True)
                     results[run.__name__.replace("_", " ")].append(found)
-    for name, found in results.items():
-        table.add_row(name, *found)
+    for title, cells in results.items():
+        table.add_row(title, *cells)
     Console(width=200).print(table)
 
 

