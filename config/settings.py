@@ -59,6 +59,7 @@ class Settings:
     lease_seconds: float
     lanes: int
     sweep_days: int
+    keep_days: int
     allowed_private_hosts: frozenset[str]
     canary_every: timedelta
     canary_patience: timedelta
@@ -183,6 +184,14 @@ class SettingsSchema(Schema):
         load_default=30,
         validate=validate.Range(0, 365),
         metadata={"help": "For so many days what is in the CRM is looked at again each night; 0: never."},
+    )
+    keep_days = fields.Integer(
+        load_default=0,
+        validate=validate.Range(0, 36500),
+        metadata={
+            "help": "A person is forgotten here this many days after the last enquiry, once all of it is in the CRM; "
+            "0: never."
+        },
     )
     allowed_private_hosts = Words(
         load_default=frozenset(),

@@ -7,6 +7,7 @@ database or its keys cannot be opened.
 from __future__ import annotations
 
 from dataclasses import fields
+from datetime import timedelta
 from typing import Any
 
 import click
@@ -21,6 +22,7 @@ from leads.commands.connection import connection
 from leads.commands.lead import lead
 from leads.commands.mapping import mapping, try_dry
 from leads.commands.office import CANNOT_OPEN, Office, as_json, fail, json_option
+from leads.commands.purge import purge
 from leads.commands.site import site
 from leads.commands.user import user
 from leads.store import failpoint
@@ -29,6 +31,7 @@ from leads.sync import worker as sync_worker
 from leads.sync.setup import connections
 from leads.upkeep import logs
 from leads.upkeep.doctor import examine
+from leads.upkeep.retention import EVERY, Retention
 
 
 class _Plain(click.Group):
@@ -49,7 +52,7 @@ def main() -> None:
     """Frontdesk takes a clinic's website enquiries, keeps them safe and brings them into the CRM, with proof."""
 
 
-for group in (site, connection, lead, user, alerts, balance, canary):
+for group in (site, connection, lead, user, alerts, balance, canary, purge):
     main.add_command(group)
 connection.add_command(mapping)
 connection.add_command(try_dry)
@@ -89,7 +92,8 @@ def worker() -> None:
     failpoint.arm(office.settings.fail_at)
     stop = sync_worker.set_by_signals()
     start_watchman(office, stop)
-    sync_worker.run(office.database, office.vault, office.settings, stop)
+    retention = Retention(office.database, timedelta(days=office.settings.keep_days), stop)
+    sync_worker.run(office.database, office.vault, office.settings, stop, [(retention.round, EVERY.total_seconds())])
 
 
 @main.group()

@@ -150,6 +150,13 @@ class Lead(Base):
     __table_args__ = (
         Index("ix_lead_recent", "last_event_at", "id"),
         Index("ix_lead_site_recent", "site_id", "last_event_at", "id"),
+        # Few are, and whoever is deleted must not be one that another was merged into.
+        Index(
+            "ix_lead_merged_into",
+            "merged_into",
+            sqlite_where=text("merged_into IS NOT NULL"),
+            postgresql_where=text("merged_into IS NOT NULL"),
+        ),
     )
 
 

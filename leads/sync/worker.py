@@ -42,8 +42,13 @@ _BEAT = 5.0  # seconds between heartbeats
 _HOUR = 3600.0
 
 
-def run(database: Database, vault: Vault, settings: Settings, stop: threading.Event) -> None:
-    """Deliver until `stop` is set; then finish or give back what is in hand, and return."""
+Job = tuple[Callable[[], None], float]  # and every so many seconds
+
+
+def run(
+    database: Database, vault: Vault, settings: Settings, stop: threading.Event, upkeep: Sequence[Job] = ()
+) -> None:
+    """Deliver until `stop` is set; then finish or give back what is in hand, and return. upkeep: what else is done."""
     context = Context(
         database=database,
         vault=vault,
@@ -63,7 +68,7 @@ def run(database: Database, vault: Vault, settings: Settings, stop: threading.Ev
         keep_alive(context)
 
     jobs = [(canary.begin_due, _BEAT), (canary.step, _TICK), (replay, _TICK), (keep_signed_in, _HOUR)]
-    Clock(context, settings.lanes, jobs).run()
+    Clock(context, settings.lanes, [*jobs, *upkeep]).run()
 
 
 def set_by_signals() -> threading.Event:
@@ -87,7 +92,7 @@ def set_by_signals() -> threading.Event:
 class Clock:
     """Starts a lane for every connection that has something due. jobs: what else is done every so many seconds."""
 
-    def __init__(self, context: Context, lanes: int, jobs: Sequence[tuple[Callable[[], None], float]] = ()) -> None:
+    def __init__(self, context: Context, lanes: int, jobs: Sequence[Job] = ()) -> None:
         self._context = context
         self._pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
         self._running: set[UUID] = set()

@@ -12,17 +12,15 @@ from sqlalchemy.orm import Session
 
 from leads.store import canary
 from leads.store.models import (
-    Action,
-    Attempt,
     CanaryRun,
     Connection,
     Delivery,
-    Drift,
     Event,
     Lead,
     RemoteRecord,
 )
 from leads.store.outbox.lanes import Lane, mine, to_remove_now
+from leads.store.retention import delete_leads
 from leads.store.session import Database
 
 _KEPT = timedelta(days=7)
@@ -157,18 +155,6 @@ def forget(session: Session, now: datetime) -> int:
     old = Event.is_test & (Event.received_at < now - _KEPT)
     events = session.execute(select(Event.id, Event.lead_id).where(old)).all()
     session.execute(delete(CanaryRun).where(CanaryRun.started_at < now - _KEPT, CanaryRun.event_id.is_(None)))
-    for event_id, lead_id in events:
-        _forget_one(session, event_id, lead_id)
+    session.execute(delete(CanaryRun).where(CanaryRun.event_id.in_([event_id for event_id, _ in events])))
+    delete_leads(session, [lead_id for _, lead_id in events])
     return len(events)
-
-
-def _forget_one(session: Session, event_id: UUID, lead_id: UUID) -> None:
-    deliveries = select(Delivery.id).where(Delivery.event_id == event_id)
-    session.execute(delete(Attempt).where(Attempt.delivery_id.in_(deliveries)))
-    session.execute(delete(Action).where(Action.delivery_id.in_(deliveries)))
-    session.execute(delete(Drift).where(Drift.delivery_id.in_(deliveries)))
-    session.execute(delete(Delivery).where(Delivery.event_id == event_id))
-    session.execute(delete(CanaryRun).where(CanaryRun.event_id == event_id))
-    session.execute(delete(Event).where(Event.id == event_id))
-    session.execute(delete(RemoteRecord).where(RemoteRecord.lead_id == lead_id))
-    session.execute(delete(Lead).where(Lead.id == lead_id, Lead.is_test))

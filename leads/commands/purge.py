@@ -1,0 +1,43 @@
+"""`frontdesk purge`: forget old enquiries now, or say how many that would be."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import click
+
+from leads.commands.office import Office, fail
+from leads.store.retention import count_old
+from leads.upkeep.retention import slices
+
+
+@click.command("purge")
+@click.option("--days", type=click.IntRange(min=1), help="Instead of FRONTDESK_KEEP_DAYS.")
+@click.option("--dry-run", is_flag=True, help="Only say how many it would be.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def purge(days: int | None, dry_run: bool, yes: bool) -> None:
+    """Forget people who have not been heard of for long, and whose enquiries are all in the CRM.
+
+    The worker does it by itself each hour when FRONTDESK_KEEP_DAYS is set. What has not arrived is always kept.
+    """
+    office = Office()
+    keep = days or office.settings.keep_days
+    if not keep:
+        fail("Enquiries are kept for ever, since FRONTDESK_KEEP_DAYS is 0. Say how long: frontdesk purge --days 365")
+    with office.database.read() as session:
+        before = office.database.now(session) - timedelta(days=keep)
+        old, done = count_old(session, before)
+    click.echo(f"People who sent nothing for {keep} days: {old}. All of it has arrived and is done with: {done}.")
+    if dry_run or not done:
+        return
+    if not yes:
+        click.confirm("Delete them here for good? The CRM keeps what it has.", abort=True)
+    forgotten = 0
+    with click.progressbar(length=old, label="Forgetting") as bar:
+        for slice_ in slices(office.database, before, threading.Event()):
+            forgotten += slice_.forgotten
+            bar.update(slice_.looked_at)
+    if not forgotten:
+        fail("Nobody was forgotten: the server's clock has jumped within the last hour, so no date can be trusted yet.")
+    click.echo(f"People forgotten: {forgotten}.")

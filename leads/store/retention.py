@@ -1,0 +1,126 @@
+"""Who is forgotten: people whose last enquiry is old, and of whom nothing is left to do.
+
+What has not arrived is never deleted, however old it is: it waits for the CRM, or for a person to decide. Slice by
+slice, so that no lock is held for long. By person and not by month: one who came back is kept whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, or_, select, tuple_
+from sqlalchemy.orm import Session, aliased
+
+from leads.store.clock import purging_allowed
+from leads.store.models import (
+    Action,
+    Attempt,
+    Delivery,
+    Drift,
+    Event,
+    Identity,
+    Lead,
+    RemoteRecord,
+    Resubmission,
+    Unreadable,
+)
+from leads.store.session import Database
+
+SLICE = 100  # people in one transaction
+_DONE = ("confirmed", "handled", "erased")
+
+
+class Place(NamedTuple):
+    """How far a round has come, in the order in which people are looked at."""
+
+    last_event_at: datetime
+    lead_id: UUID
+
+
+class Slice(NamedTuple):
+    """What one transaction did. forgotten: of those `looked_at`. place: where the next one goes on; None: the end."""
+
+    looked_at: int
+    forgotten: int
+    place: Place | None
+
+
+def forget_slice(database: Database, before: datetime, place: Place | None = None, most: int = SLICE) -> Slice:
+    """Forget those of the next `most` people who sent nothing since `before` and are done with.
+
+    While the wall clock is not to be trusted nobody is looked at.
+    """
+    with database.read() as session:
+        old = [Place(at, lead_id) for at, lead_id in session.execute(_old(before, place).limit(most))]
+    with database.write() as session:
+        if not old or not purging_allowed(session, database.now(session)):
+            return Slice(0, 0, None)
+        gone = _done_with(database, session, [one.lead_id for one in old], before)
+        delete_leads(session, gone)
+    return Slice(len(old), len(gone), old[-1] if len(old) == most else None)
+
+
+def forget_unreadable(database: Database, before: datetime, most: int = SLICE) -> int:
+    """Delete bodies that nobody could read, came before `before`, and that staff have seen since. Returns how many."""
+    with database.write() as session:
+        if not purging_allowed(session, database.now(session)):
+            return 0
+        seen = select(Unreadable.id).where(Unreadable.seen_at < before, Unreadable.received_at < before)
+        gone = session.scalars(seen.limit(most)).all()
+        session.execute(delete(Unreadable).where(Unreadable.id.in_(gone)))
+    return len(gone)
+
+
+def count_old(session: Session, before: datetime) -> tuple[int, int]:
+    """How many people sent nothing since `before`, and how many of them are done with."""
+    old = select(func.count()).where(Lead.last_event_at < before, ~Lead.is_test)
+    return session.scalars(old).one(), session.scalars(old.where(_nothing_left(before))).one()
+
+
+def delete_leads(session: Session, lead_ids: Collection[UUID]) -> None:
+    """Delete these people and all that was kept of them."""
+    theirs = select(Delivery.id).where(Delivery.lead_id.in_(lead_ids))
+    for model in (Attempt, Action, Drift):
+        session.execute(delete(model).where(model.delivery_id.in_(theirs)))
+    session.execute(delete(Delivery).where(Delivery.lead_id.in_(lead_ids)))
+    events = select(Event.id).where(Event.lead_id.in_(lead_ids))
+    session.execute(delete(Resubmission).where(Resubmission.event_id.in_(events)))
+    for child in (Event, RemoteRecord, Identity):
+        session.execute(delete(child).where(child.lead_id.in_(lead_ids)))
+    session.execute(delete(Lead).where(Lead.id.in_(lead_ids)))
+
+
+def _old(before: datetime, place: Place | None) -> Select[datetime, UUID]:
+    old = select(Lead.last_event_at, Lead.id).where(Lead.last_event_at < before, ~Lead.is_test)
+    if place is not None:
+        old = old.where(tuple_(Lead.last_event_at, Lead.id) > place)
+    return old.order_by(Lead.last_event_at, Lead.id)
+
+
+def _done_with(database: Database, session: Session, lead_ids: Sequence[UUID], before: datetime) -> Sequence[UUID]:
+    """Which of them are done with, and stay so until the commit: one may come back at this very moment."""
+    digests = session.scalars(select(Identity.digest).where(Identity.lead_id.in_(lead_ids))).all()
+    database.lock(session, set(digests))
+    session.execute(select(Delivery.id).where(Delivery.lead_id.in_(lead_ids)).order_by(Delivery.id).with_for_update())
+    done = select(Lead.id).where(Lead.id.in_(lead_ids), Lead.last_event_at < before, _nothing_left(before))
+    return session.scalars(done.with_for_update()).all()
+
+
+def _nothing_left(before: datetime) -> ColumnElement[bool]:
+    """Everything of a person is in the CRM or was taken over by staff, and nobody looks at it any more."""
+    merged, known = aliased(Lead), aliased(Lead)
+    of_event = Resubmission.event_id == Event.id
+    kept_for = (
+        exists().where(Event.lead_id == Lead.id, ~exists().where(Delivery.event_id == Event.id)),
+        exists().where(Delivery.lead_id == Lead.id, or_(Delivery.state.not_in(_DONE), Delivery.check_at.is_not(None))),
+        exists().where(Delivery.lead_id == Lead.id, Drift.delivery_id == Delivery.id, Drift.settled_at.is_(None)),
+        exists().where(Event.lead_id == Lead.id, of_event, Resubmission.seen_at.is_(None)),
+        exists().where(RemoteRecord.lead_id == Lead.id, RemoteRecord.retire),
+        exists().where(merged.merged_into == Lead.id),  # it goes first
+        # The code that a caller was told leads to somebody who came back.
+        exists().where(known.id == Lead.merged_into, known.last_event_at >= before),
+    )
+    return and_(*(~reason for reason in kept_for))

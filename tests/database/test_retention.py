@@ -1,0 +1,263 @@
+"""Who is forgotten after a year, and who never: what has not arrived, what somebody has yet to see, who came back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from leads.store.clock import heartbeat, note_jump
+from leads.store.models import (
+    Attempt,
+    Base,
+    Connection,
+    Delivery,
+    Drift,
+    Event,
+    Identity,
+    Lead,
+    RemoteRecord,
+    Resubmission,
+    Site,
+    Unreadable,
+    new_id,
+)
+from leads.store.retention import count_old, forget_slice, forget_unreadable
+from leads.store.session import Database
+from leads.store.vault import Vault
+from leads.upkeep.retention import Retention, slices
+from tests.database.lanes import Clock, delivered
+from tests.factory import send
+
+YEAR = timedelta(days=365)
+_PERSONAL = (Lead, Identity, Event, Resubmission, Delivery, Attempt, Drift, RemoteRecord)
+
+
+@pytest.fixture
+def jane(timed: Database, vault: Vault, site: Site, connection: Connection) -> None:
+    """Her enquiry arrived, was confirmed, and no night looks at it any more."""
+    send(timed, vault, site, email="jane@example.com", client_id="hers")
+    delivered(timed, connection)
+    _confirm(timed)
+
+
+def _confirm(database: Database, **more: object) -> None:
+    with database.write() as session:
+        session.execute(update(Delivery).values(state="confirmed", check_at=None, **more))
+
+
+def _left(database: Database) -> dict[str, int]:
+    with database.read() as session:
+        counts = {model.__tablename__: session.scalar(select(func.count()).select_from(model)) for model in _PERSONAL}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _forget(database: Database, clock: Clock) -> int:
+    return sum(done.forgotten for done in slices(database, clock() - YEAR, threading.Event()))
+
+
+@pytest.mark.usefixtures("jane")
+def test_a_person_is_forgotten_with_all_that_was_kept(timed: Database, clock: Clock) -> None:
+    clock.forward(days=364)
+    assert _forget(timed, clock) == 0
+    clock.forward(days=2)
+    with timed.read() as session:
+        assert count_old(session, clock() - YEAR) == (1, 1)
+    assert _forget(timed, clock) == 1
+    assert _left(timed) == {}
+
+
+def test_every_table_that_leads_to_a_person_is_seen_to() -> None:
+    """A table that is added later and refers to a person must be deleted from as well, or the deletion fails."""
+    seen_to = {model.__tablename__ for model in _PERSONAL} | {"action"}
+    about_tests_only = {"canary_run"}
+    refers = {
+        table.name
+        for table in Base.metadata.sorted_tables
+        for key in table.foreign_keys
+        if key.column.table.name in {"lead", "event", "delivery"}
+    }
+    assert refers <= seen_to | about_tests_only
+
+
+@pytest.mark.usefixtures("jane")
+@pytest.mark.parametrize("state", ["waiting", "sending", "sent", "refused", "expired", "held"])
+def test_what_has_not_arrived_is_kept_however_old_it_is(timed: Database, clock: Clock, state: str) -> None:
+    with timed.write() as session:
+        session.execute(update(Delivery).values(state=state))
+    clock.forward(days=4000)
+    with timed.read() as session:
+        assert count_old(session, clock() - YEAR) == (1, 0)
+    assert _forget(timed, clock) == 0
+    assert _left(timed)["event"] == 1
+
+
+def _without_a_delivery(session: Session, _: datetime) -> None:
+    session.query(Attempt).delete()
+    session.query(Delivery).delete()
+
+
+def _still_looked_at(session: Session, now: datetime) -> None:
+    session.execute(update(Delivery).values(check_at=now))
+
+
+def _drifted(session: Session, now: datetime) -> None:
+    row = session.scalars(select(Delivery)).one()
+    session.add(
+        Drift(
+            delivery_id=row.id, connection_id=row.connection_id, kind="deleted", fields=[], remote_ids=[], found_at=now
+        )
+    )
+
+
+def _sent_again_otherwise(session: Session, now: datetime) -> None:
+    event = session.scalars(select(Event)).one()
+    session.add(Resubmission(event_id=event.id, body_digest=b"b" * 16, answers_sealed=b"s", received_at=now))
+
+
+def _two_records_there(session: Session, _: datetime) -> None:
+    session.execute(update(RemoteRecord).values(retire=True))
+
+
+@pytest.mark.usefixtures("jane")
+@pytest.mark.parametrize(
+    "left",
+    [_without_a_delivery, _still_looked_at, _drifted, _sent_again_otherwise, _two_records_there],
+    ids=lambda left: left.__name__.strip("_"),
+)
+def test_nobody_is_forgotten_while_something_is_left_to_do(
+    timed: Database, clock: Clock, left: Callable[[Session, datetime], None]
+) -> None:
+    with timed.write() as session:
+        left(session, clock())
+    clock.forward(days=4000)
+    assert _forget(timed, clock) == 0
+
+
+@pytest.mark.usefixtures("jane")
+def test_who_came_back_is_kept_whole(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock
+) -> None:
+    clock.forward(days=300)
+    send(timed, vault, site, email="jane@example.com")
+    delivered(timed, connection)
+    _confirm(timed)
+    clock.forward(days=100)
+    assert _forget(timed, clock) == 0
+    assert _left(timed)["event"] == 2
+
+
+def test_a_caller_who_became_known_goes_with_the_person(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock
+) -> None:
+    send(timed, vault, site, "call_click", visitor_id="browser")
+    send(timed, vault, site, email="jane@example.com")
+    clock.forward(minutes=1)
+    send(timed, vault, site, visitor_id="browser", email="jane@example.com")  # so they are one
+    delivered(timed, connection)
+    with timed.write() as session:
+        session.query(RemoteRecord).filter(RemoteRecord.retire).delete()
+    _confirm(timed)
+    with timed.read() as session:
+        assert session.scalar(select(func.count()).where(Lead.merged_into.is_not(None))) == 1
+    clock.forward(days=300)
+    send(timed, vault, site, email="jane@example.com")
+    delivered(timed, connection)
+    _confirm(timed)
+    clock.forward(days=100)
+    assert _forget(timed, clock) == 0, "the caller's code still leads to somebody who came back"
+    clock.forward(days=300)
+    assert _forget(timed, clock) + _forget(timed, clock) == 2  # the code first, then the person it leads to
+    assert _left(timed) == {}
+
+
+def test_it_goes_on_where_the_last_slice_ended(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock
+) -> None:
+    for number in range(7):
+        send(timed, vault, site, email=f"p{number}@example.com")
+    delivered(timed, connection)
+    _confirm(timed)
+    stuck = _oldest(timed)
+    with timed.write() as session:
+        session.execute(update(Delivery).where(Delivery.lead_id == stuck).values(state="refused"))
+    clock.forward(days=366)
+    before, place, forgotten = clock() - YEAR, None, []
+    for _ in range(4):
+        done = forget_slice(timed, before, place, most=2)
+        forgotten.append(done.forgotten)
+        place = done.place
+    assert forgotten == [1, 2, 2, 1]
+    assert place is None
+    assert _left(timed)["lead"] == 1
+
+
+def _oldest(database: Database) -> object:
+    with database.read() as session:
+        return session.scalar(select(Lead.id).order_by(Lead.last_event_at, Lead.id).limit(1))
+
+
+@pytest.mark.usefixtures("jane")
+def test_after_a_jump_of_the_clock_nobody_is_forgotten(timed: Database, clock: Clock) -> None:
+    clock.forward(days=366)
+    heartbeat(timed, "w1")
+    with timed.write() as session:
+        note_jump(session, clock())
+    assert _forget(timed, clock) == 0
+    clock.forward(minutes=61)
+    heartbeat(timed, "w1")
+    assert _forget(timed, clock) == 1
+
+
+@pytest.mark.usefixtures("jane")
+def test_one_worker_does_the_round_and_only_if_told_how_long(timed: Database, clock: Clock) -> None:
+    clock.forward(days=366)
+    Retention(timed, timedelta(), threading.Event()).round()
+    assert _left(timed)["lead"] == 1
+    first, second = (Retention(timed, YEAR * 2, threading.Event()), Retention(timed, YEAR, threading.Event()))
+    first.round()
+    second.round()
+    assert _left(timed)["lead"] == 1, "the first one had this hour's round, and hers is not two years old"
+    clock.forward(hours=1)
+    second.round()
+    assert _left(timed) == {}
+
+
+def test_what_could_not_be_read_is_forgotten_once_staff_have_seen_it(timed: Database, site: Site, clock: Clock) -> None:
+    with timed.write() as session:
+        for number, seen_at in enumerate((None, clock())):
+            values = {"body_digest": bytes([number] * 16), "body_sealed": b"x", "reason": "not_json"}
+            session.add(Unreadable(id=new_id(), site_id=site.id, received_at=clock(), seen_at=seen_at, **values))
+    assert forget_unreadable(timed, clock() - YEAR) == 0
+    clock.forward(days=366)
+    assert forget_unreadable(timed, clock() - YEAR) == 1
+    with timed.read() as session:
+        assert session.scalars(select(Unreadable.seen_at)).all() == [None]
+
+
+def test_who_comes_back_at_that_very_moment_is_not_lost(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock
+) -> None:
+    people = [f"p{number}@example.com" for number in range(40)]
+    for email in people:
+        send(timed, vault, site, email=email)
+    delivered(timed, connection)
+    _confirm(timed)
+    clock.forward(days=366)
+    before = clock() - YEAR
+    with ThreadPoolExecutor(4) as pool:
+        back = [pool.submit(send, timed, vault, site, email=email) for email in people]
+        place = None
+        while (done := forget_slice(timed, before, place, most=3)).place:
+            place = done.place
+        accepted = [future.result() for future in back]
+    with timed.read() as session:
+        kept = {event.id: event.lead_id for event in session.scalars(select(Event)).all()}
+        leads = set(session.scalars(select(Lead.id)))
+    assert {one.event_id for one in accepted} <= set(kept)
+    assert set(kept.values()) == leads
