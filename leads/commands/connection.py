@@ -51,8 +51,8 @@ def add(
     office = Office()
     try:
         options = _ask(kind, _given(kind, typed, files), required=True)
-        must_be_well(office.setup.try_out(kind, options), anyway)
-        made = office.setup.create(site_key, kind, name, options, unknown_callers)
+        wrong = must_be_well(office.setup.try_out(kind, options), anyway)
+        made = office.setup.create(site_key, kind, name, options, unknown_callers, wrong)
     except SetupError as error:
         fail(str(error))
     click.echo(f"Stored as {made.id}. Enquiries of {site_key} now go to {made.name}.")
@@ -120,15 +120,15 @@ def check_all(name: str) -> None:
 @_file
 @_anyway
 def rotate(name: str, typed: list[str], files: list[str], anyway: bool) -> None:
-    """Replace the key or other options. What is not given stays as it is."""
+    """Replace the key or other options. What is not given stays as it is; `--set NAME=` empties an option."""
     office = Office()
     found = find_connection(office, name)
     try:
         given = _given(found.kind, typed, files) or _ask(found.kind, {}, required=False)
         if not given:
             fail("Nothing to replace was given. Use --file NAME=PATH or --set NAME=VALUE.", 2)
-        must_be_well(office.setup.try_out(found.kind, office.setup.merged(found, given), found), anyway)
-        found = office.setup.replace(found.id, given)
+        wrong = must_be_well(office.setup.try_out(found.kind, office.setup.merged(found, given), found), anyway)
+        found = office.setup.replace(found.id, given, wrong)
     except SetupError as error:
         fail(str(error))
     if not _say_where_to_sign_in(office, found):
@@ -186,7 +186,8 @@ def _ask(kind: str, given: dict[str, Any], *, required: bool) -> dict[str, Any]:
     missing = {name: field for name, field in connector_class(kind).options().fields.items() if name not in given}
     if not sys.stdin.isatty():
         return given
-    return given | {name: _prompt(field, name, required) for name, field in missing.items()}
+    answers = {name: _prompt(field, name, required) for name, field in missing.items()}
+    return given | {name: answer for name, answer in answers.items() if answer}
 
 
 def _prompt(field: fields.Field[Any], name: str, required: bool) -> str:
@@ -213,12 +214,14 @@ def _say_where_to_sign_in(office: Office, row: Connection) -> bool:
     return True
 
 
-def must_be_well(findings: list[Finding], anyway: bool) -> None:
-    """Print each finding. Ends the program when one is wrong and it is not to be done anyway."""
+def must_be_well(findings: list[Finding], anyway: bool) -> list[Finding]:
+    """Print each finding and return those that are wrong. Ends the program unless it is to be done anyway."""
     for finding in findings:
         click.echo(("ok    " if finding.ok else "wrong ") + finding.sentence)
-    if not anyway and not all(finding.ok for finding in findings):
+    wrong = [finding for finding in findings if not finding.ok]
+    if wrong and not anyway:
         sys.exit(WRONG)
+    return wrong
 
 
 def _shown(row: Connection, site_key: str) -> dict[str, Any]:

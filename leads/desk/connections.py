@@ -173,7 +173,9 @@ def _create(room: Room, kind: str) -> ResponseReturnValue:
     try:
         if (findings := _wrong(setup.try_out(kind, typed))) and "anyway" not in request.form:
             return _form(room, kind, findings=findings), 422
-        created = setup.create(request.form.get("site", ""), kind, request.form.get("name", ""), typed, callers)
+        created = setup.create(
+            request.form.get("site", ""), kind, request.form.get("name", ""), typed, callers, findings
+        )
     except SetupError as error:
         return _form(room, kind, trouble=_told(error), errors=error.errors), 422
     if sign_in.sign_in_of(setup, created):
@@ -189,7 +191,7 @@ def _replace(room: Room, row: Connection) -> ResponseReturnValue:
             findings := _wrong(setup.try_out(row.kind, setup.merged(row, typed), row))
         ) and "anyway" not in request.form:
             return _form(room, row.kind, row, findings=findings), 422
-        changed = setup.replace(row.id, typed)
+        changed = setup.replace(row.id, typed, findings)
     except SetupError as error:
         return _form(room, row.kind, row, trouble=_told(error), errors=error.errors), 422
     if changed.tokens_sealed is None and sign_in.sign_in_of(setup, changed):

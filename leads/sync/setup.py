@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -70,9 +70,18 @@ class Setup:
         return _try(stored, first=signed.replace if signed else None)
 
     def create(
-        self, site_key: str, kind: str, name: str, typed: Mapping[str, Any], unknown_callers: str = "record"
+        self,
+        site_key: str,
+        kind: str,
+        name: str,
+        typed: Mapping[str, Any],
+        unknown_callers: str = "record",
+        wrong: Sequence[Finding] = (),
     ) -> Connection:
-        """Store a connection; a site's first one also gets what came before it. Raises SetupError."""
+        """Store a connection; a site's first one also gets what came before it. Raises SetupError.
+
+        wrong: what its test found, in spite of which it is stored.
+        """
         connector, options, plan = _class_of(kind), load_options(kind, typed), default_plan(kind)
         with self.database.write() as session:
             site, now = find_site(session, site_key), self.database.now(session)
@@ -98,6 +107,8 @@ class Setup:
             connection.options_sealed = self._seal(connection, options)
             if needs_person(kind, options):
                 outbox.wait_for_sign_in(connection, now)
+            elif wrong:
+                outbox.start_failing(connection, wrong[0].sentence, now)
             session.add(connection)
             session.flush()
             outbox.backfill(session, connection, now)
@@ -111,11 +122,17 @@ class Setup:
         return _try(self._stored(connection))
 
     def merged(self, connection: Connection, typed: Mapping[str, Any]) -> dict[str, Any]:
-        """Stored options with what was typed over them: a secret left empty stays as it is."""
-        return self._options(connection) | {name: value for name, value in typed.items() if value not in ("", None)}
+        """Stored options with what was typed over them: a secret left empty stays as it is, any other is emptied."""
+        schema = connector_class(connection.kind).options().fields
+        kept = {name for name, field in schema.items() if field.metadata.get("secret")}
+        given = {name: value for name, value in typed.items() if value not in ("", None) or name not in kept}
+        return self._options(connection) | given
 
-    def replace(self, connection_id: UUID, typed: Mapping[str, Any]) -> Connection:
-        """Store new options and start the connection again, unless staff paused it. Raises SetupError."""
+    def replace(self, connection_id: UUID, typed: Mapping[str, Any], wrong: Sequence[Finding] = ()) -> Connection:
+        """Store new options and start the connection again, unless staff paused it. Raises SetupError.
+
+        wrong: what the test of these options found, in spite of which they are stored.
+        """
         with self.database.write() as session:
             connection = session.get_one(Connection, connection_id, with_for_update=True)
             options = load_options(connection.kind, self.merged(connection, typed))
@@ -127,6 +144,8 @@ class Setup:
                 outbox.wait_for_sign_in(connection, now)
             elif connection.state != "paused":
                 outbox.resume(session, connection, now)
+                if wrong:
+                    outbox.start_failing(connection, wrong[0].sentence, now)
             self._record(session, connection, "connection_replaced")
             self.database.nudge(session)
         return connection

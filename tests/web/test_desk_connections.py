@@ -103,7 +103,8 @@ def test_a_wrong_key_is_told_in_plain_words(anna: Person, database: Database, cr
     with database.read() as session:
         assert session.scalars(select(Connection).where(Connection.name == "Main CRM")).all() == []
     anna.post("/desk/connections/new/sandbox", **_typed(crm, WRONG, anyway="yes"))
-    assert _connection(database, "Main CRM").state == "working"
+    row = _connection(database, "Main CRM")
+    assert (row.state, row.sentence) == ("failing", "The CRM does not accept the key. Enter a new one.")
     page = anna.get("/desk/")
     assert "It was not right when tested:" in page
     assert "The CRM does not accept the key. Enter a new one." in page
@@ -178,6 +179,15 @@ def test_replace_the_key_and_keep_what_was_left_empty(anna: Person, database: Da
     anna.post(f"{path}/options", **{"option-url": crm, "option-key": WRONG, "anyway": "yes"})
     assert _options(database, vault, "Main CRM")["key"] == WRONG
     assert "does not accept the key" in anna.post(f"{path}/test", 200).text
+
+
+def test_an_option_that_is_no_secret_can_be_emptied(anna: Person, database: Database, vault: Vault, crm: str) -> None:
+    anna.post("/desk/connections/new/sandbox", **_typed(crm, **{"option-settle": "7"}))
+    assert _options(database, vault, "Main CRM")["settle"] == 7
+    path = f"/desk/connections/{_connection(database, 'Main CRM').id}"
+    anna.post(f"{path}/options", **{"option-url": crm, "option-key": "", "option-settle": ""})
+    assert _options(database, vault, "Main CRM")["settle"] == 0
+    assert _options(database, vault, "Main CRM")["key"] == KEY
 
 
 def test_test_a_connection(anna: Person, database: Database, crm: str) -> None:

@@ -14,6 +14,7 @@ from leads.store.outbox.decisions import (
     requeue,
     requeue_all_of,
     resume,
+    start_failing,
     wait_for_sign_in,
 )
 from leads.store.outbox.drift import settle
@@ -52,6 +53,7 @@ __all__ = [
     "resume",
     "retired",
     "settle",
+    "start_failing",
     "to_check",
     "to_retire",
     "wait_for_sign_in",

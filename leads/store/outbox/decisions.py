@@ -73,6 +73,14 @@ def wait_for_sign_in(connection: Connection, now: datetime) -> None:
     connection.code, connection.sentence = "signed_out", NOBODY_SIGNED_IN
 
 
+def start_failing(connection: Connection, sentence: str, now: datetime) -> None:
+    """It was stored in spite of what its test found; it is tried again by itself. What staff paused stays so."""
+    if connection.state == "paused":
+        return
+    connection.state, connection.state_since, connection.probe_at = "failing", now, now
+    connection.code, connection.sentence = "check", sentence
+
+
 def resume(session: Session, connection: Connection, now: datetime) -> None:
     """Start a connection again, whether staff or a fault had stopped it; all that waits is due at once."""
     connection.state, connection.state_since = "working", now
