@@ -106,10 +106,12 @@ def _wants_json() -> bool:
 
 
 def _add_headers(response: Response) -> Response:
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
+    """What a page has said of itself stands."""
+    said = {name.lower() for name, _ in response.headers}
+    usual = dict(_HEADERS)
     if request.is_secure:
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        usual["Strict-Transport-Security"] = "max-age=31536000"
     if not request.endpoint or not request.endpoint.endswith("static"):
-        response.headers.setdefault("Cache-Control", "no-store")
+        usual["Cache-Control"] = "no-store"
+    response.headers.extend([(name, value) for name, value in usual.items() if name.lower() not in said])
     return response

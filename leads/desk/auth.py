@@ -11,7 +11,20 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from flask import Flask, Response, abort, current_app, flash, make_response, redirect, render_template, request, session
+from flask import (
+    Flask,
+    Request,
+    Response,
+    abort,
+    current_app,
+    flash,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+)
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from flask_wtf.csrf import CSRFError, CSRFProtect
@@ -85,8 +98,16 @@ def _network_of(address: str) -> str:
     return str(ip_network((ip, 64 if ip.version == 6 else 32), strict=False))
 
 
+class _DeskSessions(SecureCookieSessionInterface):
+    """Only the desk has sessions: whoever sends an enquiry gets no cookie, and no time is spent on one."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        return super().open_session(app, request) if request.path.startswith("/desk/") else None
+
+
 def init_app(app: Flask, database: Database) -> None:
     """Give the app signed-in users and the guard against forged forms."""
+    app.session_interface = _DeskSessions()
     # A page may stay open all day: a token is good as long as the session it belongs to.
     app.config.setdefault("WTF_CSRF_TIME_LIMIT", None)
     CSRFProtect(app)

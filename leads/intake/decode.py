@@ -50,6 +50,8 @@ def _clean(value: Any, depth: int) -> Any:
 
 
 def _text(value: str) -> str:
+    if value.isascii() and "\x00" not in value:
+        return value  # as most are
     # PostgreSQL stores neither NUL nor half a surrogate pair; SQLite would, until the day of a migration.
     whole = value.replace("\x00", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return unicodedata.normalize("NFC", whole)

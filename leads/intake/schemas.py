@@ -23,6 +23,17 @@ class PageAddress(LooseString):
         return path_only(_as_text(value))[: self.limit]
 
 
+class Attribution(fields.Dict):
+    """Where the visitor came from: what is listed of it, and no click id or search words."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> dict[str, str]:
+        if not isinstance(value, Mapping):
+            raise self.make_error("invalid")
+        return {name: path_only(_as_text(value[name]))[:200] for name in ATTRIBUTION if value.get(name)}
+
+
 def path_only(address: str) -> str:
     """The address without query and fragment."""
     return address.strip().split("?", 1)[0].split("#", 1)[0]
@@ -73,20 +84,10 @@ class ConsultationSchema(PersonSchema, _Intake):
     consent = fields.Boolean(
         load_default=False, metadata={"description": "Whether the visitor agreed to the site's consent wording."}
     )
-    attribution = fields.Dict(
-        keys=fields.String(),
-        values=fields.Raw(allow_none=True),
-        metadata={"description": "Of " + ", ".join(ATTRIBUTION) + "."},
-    )
+    attribution = Attribution(metadata={"description": "Of " + ", ".join(ATTRIBUTION) + "."})
 
     def _understand(self, data: dict[str, Any]) -> dict[str, Any]:
-        data = understand_person(data, self.region)
-        if "attribution" in data:
-            given = data["attribution"]
-            data["attribution"] = {
-                name: path_only(_as_text(given[name]))[:200] for name in ATTRIBUTION if given.get(name)
-            }
-        return data
+        return understand_person(data, self.region)
 
 
 class CallClickSchema(_Intake):

@@ -63,8 +63,8 @@ class SpamCheck:
         if any(ip in network for network in self._exempt):
             return False
         # An IPv6 visitor has a whole /64 to choose addresses from, so that counts as one.
-        neighbours = ipaddress.ip_network((ip, 64 if ip.version == 6 else 32), strict=False)
-        return not self._limiter.hit(self._nameless(site_key, str(neighbours)))
+        who = ip if ip.version == 4 else ipaddress.ip_network((ip, 64), strict=False)
+        return not self._limiter.hit(self._nameless(site_key, str(who)))
 
     def _nameless(self, site_key: str, address: str) -> str:
         """What is counted under, here or on another host: nobody without the key can tell whose address it is."""
