@@ -43,8 +43,27 @@ def forms(run: str) -> Request:
     return post("/f/bench/consultation", body, "application/x-www-form-urlencoded", _from)
 
 
+def spam(run: str) -> Request:
+    """Forms filled in by a robot: the field that people do not see as well."""
+    fixed = urlencode(_FORM | {"website": "https://spam.example/"}).encode()
+
+    def body(number: int) -> bytes:
+        return fixed + b"&id=%b-%d&last_name=Robot%d&email=robot.%d%%40example.com" % (
+            run.encode(),
+            number,
+            number,
+            number,
+        )
+
+    return post("/f/bench/consultation", body, "application/x-www-form-urlencoded", _from_anywhere)
+
+
 def _line(number: int) -> int:
     return 2_000_000 + number % 7_000_000  # a valid American number
+
+
+def _from_anywhere(number: int) -> bytes:
+    return b"X-Forwarded-For: 172.%d.%d.%d\r\n" % (16 + (number >> 16 & 15), number >> 8 & 255, number & 255)
 
 
 def _from(number: int) -> bytes:

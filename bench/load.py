@@ -76,12 +76,17 @@ class Generator:
             self._closed(poll, warm_up)
             return self._closed(poll, seconds)
 
+    def counted(self, number: int, clients: int) -> Load:
+        """So many requests, as fast as this many clients get answers."""
+        with _undisturbed(), _Poll(self._address, clients) as poll:
+            return self._closed(poll, float("inf"), number)
+
     def open(self, rate: float, seconds: float, clients: int = 256) -> Load:
         """This many requests per second, whether answers come or not, over as many connections at most."""
         with _undisturbed(), _Poll(self._address, clients) as poll:
             return self._open(poll, rate, seconds)
 
-    def _closed(self, poll: _Poll, seconds: float) -> Load:
+    def _closed(self, poll: _Poll, seconds: float, most: float = float("inf")) -> Load:
         latencies: list[float] = []
         answers: Counter[str] = Counter()
         begun = time.perf_counter()
@@ -93,7 +98,7 @@ class Generator:
                 now = time.perf_counter()
                 latencies.append(now - client.since)
                 answers[status] += 1
-                if now < until:
+                if now < until and len(latencies) + poll.busy < most:
                     poll.send(client, self._request(next(self._numbers)), now)
                 else:
                     poll.rest(client)

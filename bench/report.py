@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -55,6 +56,12 @@ class Row:
 
 # A part of the bench: how many seconds it may take and a seed → its rows, each as soon as it is known.
 Part = Callable[[float, int], Iterable[Row]]
+
+
+def run_alone(part: Part) -> None:
+    """Print what one part finds. Environment: SECONDS (120), SEED (1)."""
+    for row in part(float(os.environ.get("SECONDS") or 120), int(os.environ.get("SEED") or 1)):
+        print("  ".join(cell for cell in row.cells() if cell), flush=True)
 
 
 def table(rows: Iterable[Row]) -> str:

@@ -63,7 +63,9 @@ def _receive(intake: Intake, kind: str) -> Response:
         if kind == "consultation_request":
             intake.keep_unreadable(None, body, "It names a site that is not here.")
         return problem(404, "Unknown site", "", {"site": ["There is no site with this key."]})
-    return _with_cors(_store(intake, site, kind, raw), site)
+    with intake.groups.on_the_way():
+        stored = _store(intake, site, kind, raw)
+    return _with_cors(stored, site)
 
 
 def _store(intake: Intake, site: Site, kind: str, raw: dict[str, Any]) -> Response:

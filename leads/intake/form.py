@@ -51,7 +51,8 @@ def create_form(intake: Intake) -> Blueprint:
     def send(key: str) -> Response:
         try:
             site = intake.site(key) or abort(404)
-            return _receive(intake, site)
+            with intake.groups.on_the_way():
+                return _receive(intake, site)
         except SQLAlchemyError as error:
             current_app.logger.error("the database did not answer: %s", type(error).__name__)
             return _later()

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Update, and_, exists, or_, select, update
 from sqlalchemy.orm import Session
 
-from leads.store.models import Attempt, Connection, Delivery, Event, Identity, RemoteRecord
+from leads.store.models import Attempt, Connection, Delivery, Event, Identity, Lead, RemoteRecord
 
 MOVED = "The caller is now known; moving the call to the person."
 _PAUSED = "This connection was paused by staff."
@@ -24,6 +24,7 @@ def release(session: Session, lead_id: UUID, now: datetime) -> None:
 
 def merge(session: Session, caller_id: UUID, person_id: UUID, now: datetime) -> None:
     """The unknown caller was this person: the events go to her, and so does what the CRM already has."""
+    session.execute(update(Lead).where(Lead.id == caller_id).values(merged_into=person_id))
     session.execute(update(Event).where(Event.lead_id == caller_id).values(lead_id=person_id))
     in_use = Delivery.connection_id.in_(select(Connection.id).where(Connection.removed_at.is_(None)))
     arrived = (Delivery.lead_id == caller_id, Delivery.state.in_(("sent", "confirmed")))

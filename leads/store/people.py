@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from leads.store import callers
 from leads.store.models import Identity, Lead, new_id
-from leads.store.upsert import insert_all, upsert
+from leads.store.past_orm import any_there, upsert
 from leads.store.vault import Vault
 
 PERSON_FIELDS = ("first_name", "last_name", "email", "phone", "phone_typed")
@@ -42,7 +42,31 @@ class Trace:
 NOBODY = Trace({}, {})
 
 
-def trace(vault: Vault, site_id: UUID, answers: Mapping[str, Any], visitor_id: str | None) -> Trace:
+@dataclass(slots=True)
+class Found:
+    """A lead as the intake reads and writes it, past the ORM. code: empty until one is drawn."""
+
+    id: UUID
+    site_id: UUID
+    code: str
+    person_sealed: bytes
+    known: bool
+    shareable: bool
+    is_test: bool
+    created_at: datetime
+    last_event_at: datetime
+
+
+class Seen(NamedTuple):
+    """By what a lead was recognised, and when it was last."""
+
+    digest: bytes
+    kind: str
+    seen_at: datetime
+    lead: Found
+
+
+def trace(vault: Vault, site_id: UUID | str, answers: Mapping[str, Any], visitor_id: str | None) -> Trace:
     """Read the person out of an event's answers."""
     given = {
         "email": (answers.get("email") or "").casefold(),
@@ -53,12 +77,17 @@ def trace(vault: Vault, site_id: UUID, answers: Mapping[str, Any], visitor_id: s
     return Trace(digests, {name: answers[name] for name in PERSON_FIELDS if answers.get(name)})
 
 
-def look_up(session: Session, traces: Iterable[Trace]) -> Sequence[Row[bytes, str, Lead, datetime]]:
-    """Who these traces may lead to: digest, its kind, the lead, and when it was last seen, the latest first. Locks the
-    leads until the commit."""
+def look_up(session: Session, traces: Iterable[Trace]) -> Sequence[Seen]:
+    """Who these traces may lead to, the latest first. Locks the leads until the commit."""
     digests = [digest for found in traces for digest in found.digests.values()]
-    rows = session.execute(_BY_DIGEST, {"digests": digests}).all() if digests else []
-    return sorted(rows, key=lambda row: row.seen_at, reverse=True)
+    if not any_there(session, Identity.digest, digests):
+        return []
+    leads: dict[UUID, Found] = {}  # each once, however many ways lead to it
+    seen = [
+        Seen(digest, kind, seen_at, leads.setdefault(lead[0], Found(*lead)))
+        for digest, kind, seen_at, *lead in session.execute(_BY_DIGEST, {"digests": digests})
+    ]
+    return sorted(seen, key=lambda one: one.seen_at, reverse=True)
 
 
 def join(
@@ -66,17 +95,17 @@ def join(
     vault: Vault,
     site_id: UUID,
     found: Trace,
-    seen: Iterable[Row[bytes, str, Lead, datetime]],
+    seen: Iterable[Seen],
     trusted: bool,
     now: datetime,
-) -> Lead:
+) -> Found:
     """The lead that an event belongs to, merged as needed; a new one is yet to be written (`save`).
 
     seen: what `look_up` gave. trusted: the event has consent and is not suspected, so its details may replace those
     that are not.
     """
     mine = set(found.digests.values())
-    leads = [(kind, lead) for digest, kind, lead, _ in seen if digest in mine]
+    leads = [(one.kind, one.lead) for one in seen if one.digest in mine]
     known = _same_person(vault, found, leads) if found.known else None
     anonymous = next((lead for kind, lead in leads if kind == "visitor" and not lead.known), None)
     caller = next((lead for kind, lead in leads if kind == "visitor"), None)
@@ -85,24 +114,24 @@ def join(
         person = found.person if found.known else {}
         return _new_lead(vault, site_id, person, found.known, found.known and trusted, now)
     if known and anonymous:
-        anonymous.merged_into = known.id
         callers.merge(session, anonymous.id, known.id, now)
     _learn(session, vault, lead, found, trusted, now)
     lead.last_event_at = max(lead.last_event_at, now)
     return lead
 
 
-def save(session: Session, joined: Sequence[tuple[Lead, Trace]], now: datetime) -> None:
-    """Write new leads, and by what all of them are recognised from now on."""
+def save(session: Session, joined: Sequence[tuple[Found, Trace]], now: datetime) -> None:
+    """Write these leads, new or not, and by what all of them are recognised from now on."""
     session.flush()
-    new = [lead for lead, _ in joined if lead not in session]
+    new = [lead for lead, _ in joined if not lead.code]
     for lead, code in zip(new, _new_codes(session, len(new)), strict=True):
         lead.code = code
-    insert_all(session, Lead, [_row(lead) for lead in new])
+    rows = [{name: getattr(lead, name) for name in _COLUMNS} for lead, _ in joined]
+    upsert(session, Lead, rows, ["person_sealed", "known", "shareable", "last_event_at"])
     remember(session, joined, now)
 
 
-def remember(session: Session, joined: Iterable[tuple[Lead, Trace]], now: datetime) -> None:
+def remember(session: Session, joined: Iterable[tuple[Found | Lead, Trace]], now: datetime) -> None:
     """Recognise these leads by what they left. They must be written already."""
     rows = [
         {"digest": digest, "lead_id": lead.id, "kind": kind, "seen_at": now}
@@ -112,21 +141,7 @@ def remember(session: Session, joined: Iterable[tuple[Lead, Trace]], now: dateti
     upsert(session, Identity, rows, ["seen_at"])
 
 
-def _row(lead: Lead) -> dict[str, Any]:
-    return {
-        "id": lead.id,
-        "site_id": lead.site_id,
-        "code": lead.code,
-        "person_sealed": lead.person_sealed,
-        "known": lead.known,
-        "shareable": lead.shareable,
-        "is_test": lead.is_test,
-        "created_at": lead.created_at,
-        "last_event_at": lead.last_event_at,
-    }
-
-
-def make_test_lead(vault: Vault, site_id: UUID, found: Trace, now: datetime) -> Lead:
+def make_test_lead(vault: Vault, site_id: UUID, found: Trace, now: datetime) -> Found:
     """A lead for a test enquiry, yet to be written. It is saved without a trace, so that no visitor's enquiry can ever
     be joined to it."""
     lead = _new_lead(vault, site_id, found.person, True, True, now)
@@ -134,7 +149,7 @@ def make_test_lead(vault: Vault, site_id: UUID, found: Trace, now: datetime) -> 
     return lead
 
 
-def person_of(vault: Vault, lead: Lead) -> dict[str, str]:
+def person_of(vault: Vault, lead: Lead | Found) -> dict[str, str]:
     """The lead's details, decrypted."""
     person: dict[str, str] = vault.open(lead.person_sealed, "lead", "person", lead.id)
     return person
@@ -153,8 +168,9 @@ def person_behind(session: Session, lead: Lead) -> Lead:
     return lead
 
 
+_COLUMNS = tuple(column.name for column in fields(Found))
 _BY_DIGEST = (
-    select(Identity.digest, Identity.kind, Lead, Identity.seen_at)
+    select(Identity.digest, Identity.kind, Identity.seen_at, *(getattr(Lead, name) for name in _COLUMNS))
     .join(Lead, Lead.id == Identity.lead_id)
     .where(Identity.digest.in_(bindparam("digests", expanding=True)))
     .order_by(Lead.id)  # one order for all, so that two requests never wait for each other
@@ -162,7 +178,7 @@ _BY_DIGEST = (
 )
 
 
-def _same_person(vault: Vault, found: Trace, leads: list[tuple[str, Lead]]) -> Lead | None:
+def _same_person(vault: Vault, found: Trace, leads: list[tuple[str, Found]]) -> Found | None:
     by_email = next((lead for kind, lead in leads if kind == "email"), None)
     by_phone = (lead for kind, lead in leads if kind == "phone")
     return by_email or next((lead for lead in by_phone if _agree(person_of(vault, lead), found.person)), None)
@@ -181,11 +197,12 @@ def _alike(one: Mapping[str, str], other: Mapping[str, str], name: str) -> bool:
 
 def _new_lead(
     vault: Vault, site_id: UUID, person: Mapping[str, str], known: bool, shareable: bool, now: datetime
-) -> Lead:
+) -> Found:
     lead_id = new_id()
-    return Lead(
+    return Found(
         id=lead_id,
         site_id=site_id,
+        code="",
         person_sealed=vault.seal(dict(person), "lead", "person", lead_id),
         known=known,
         shareable=shareable,
@@ -200,19 +217,23 @@ def _new_codes(session: Session, count: int) -> set[str]:
     codes: set[str] = set()
     while missing := count - len(codes):
         drawn = {_draw() for _ in range(missing)}
-        codes |= drawn - set(session.scalars(_TAKEN, {"codes": drawn}))
+        taken = session.scalars(_TAKEN, {"codes": drawn}) if any_there(session, Lead.code, drawn) else ()
+        codes |= drawn - set(taken)
     return codes
 
 
 def _draw() -> str:
-    letters = "".join(secrets.choice(_ALPHABET) for _ in range(6))
+    number, letters = secrets.randbelow(len(_ALPHABET) ** 6), ""
+    for _ in range(6):
+        number, letter = divmod(number, len(_ALPHABET))
+        letters += _ALPHABET[letter]
     return f"{letters[:3]}-{letters[3:]}"
 
 
 _TAKEN = select(Lead.code).where(Lead.code.in_(bindparam("codes", expanding=True)))
 
 
-def _learn(session: Session, vault: Vault, lead: Lead, found: Trace, trusted: bool, now: datetime) -> None:
+def _learn(session: Session, vault: Vault, lead: Found, found: Trace, trusted: bool, now: datetime) -> None:
     if not found.known:
         return
     person = person_of(vault, lead)

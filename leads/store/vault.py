@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 _VERSION = b"\x01"
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class VaultError(Exception):
@@ -44,7 +45,7 @@ class Vault:
     def seal(self, value: Any, table: str, column: str, row: UUID | str) -> bytes:
         """Encrypt any JSON value for this place."""
         nonce = secrets.token_bytes(12)
-        plain = json.dumps(value, separators=(",", ":")).encode()
+        plain = _ENCODE(value).encode()
         cipher = self._ciphers[self._current]
         return _VERSION + self._current + nonce + cipher.encrypt(nonce, plain, _place(table, column, row))
 

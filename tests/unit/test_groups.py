@@ -99,3 +99,39 @@ def test_when_the_database_is_in_trouble_whoever_waits_is_told_at_once(pool: Thr
             future.result(10)
     assert slow.groups == [[-1]]
     assert groups.add(3) == "3"
+
+
+def test_a_group_waits_a_moment_for_who_is_almost_here(pool: ThreadPoolExecutor) -> None:
+    written: list[list[int]] = []
+
+    def write(numbers: Sequence[int]) -> list[str]:
+        written.append(list(numbers))
+        return [str(number) for number in numbers]
+
+    groups, all_inside = Groups(write), threading.Barrier(8)
+
+    def come(number: int) -> str:
+        with groups.on_the_way():
+            all_inside.wait()
+            return groups.add(number)
+
+    assert sorted(pool.map(come, range(8))) == [str(number) for number in range(8)]
+    assert len(written) == 1
+
+
+def test_it_does_not_wait_long_for_who_never_adds_anything(pool: ThreadPoolExecutor) -> None:
+    groups: Groups[int, str] = Groups(lambda numbers: [str(number) for number in numbers])
+    leave = threading.Event()
+
+    def look_around() -> None:
+        with groups.on_the_way():
+            leave.wait(10)
+
+    lingering = pool.submit(look_around)
+    while not groups._inside:
+        pass
+    with groups.on_the_way():
+        assert groups.add(1) == "1"
+    leave.set()
+    lingering.result(10)
+    assert groups._inside == 0

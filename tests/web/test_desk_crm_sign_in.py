@@ -109,7 +109,7 @@ def test_add_and_sign_in(anna: Person, database: Database, crm: PretendSignIn) -
 def test_the_way_there_leaks_nothing(anna: Person, database: Database, crm: PretendSignIn) -> None:
     page = _add(anna, crm)
     assert CLIENT_SECRET not in page
-    with anna.client.session_transaction() as session:
+    with anna.client.session_transaction("/desk/") as session:
         verifier = session["crm_sign_in"]["verifier"]
     assert verifier not in page
     assert len(verifier) >= 43
@@ -150,9 +150,9 @@ def test_nobody_finishes_what_another_one_began(
     assert stranger.client.get(back).location.startswith("/desk/sign-in?next=")
     bert = signed_in(app, database, "bert")
     assert "not a sign-in that you began here" in plain(bert.get(back, 400))
-    with anna.client.session_transaction() as session:
+    with anna.client.session_transaction("/desk/") as session:
         begun = dict(session["crm_sign_in"])
-    with bert.client.session_transaction() as session:
+    with bert.client.session_transaction("/desk/") as session:
         session["crm_sign_in"] = begun
     bert.get(back, 400)
     anna.post("/desk/sign-out")

@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 from leads.store import canary
 from leads.store.failpoint import reach
 from leads.store.models import Connection, Delivery, Event, Lead, Resubmission, new_id
-from leads.store.people import NOBODY, Trace, join, look_up, make_test_lead, save, trace
+from leads.store.past_orm import any_there, insert_all
+from leads.store.people import NOBODY, Found, Seen, Trace, join, look_up, make_test_lead, save, trace
 from leads.store.session import Database, may_succeed_again
-from leads.store.upsert import insert_all
 from leads.store.vault import Vault
 
 HOLD_SENTENCES = {
@@ -86,9 +86,10 @@ class Arrival:
 
     @classmethod
     def of(cls, vault: Vault, new: NewEvent) -> Arrival:
-        client = vault.digest("client", new.site_id, new.client_id)
+        site = str(new.site_id)  # once: it takes as long as a hash
+        client = vault.digest("client", site, new.client_id)
         body = vault.digest("body", new.kind, sorted(new.answers.items()), new.consent_given)
-        found = trace(vault, new.site_id, new.answers, new.visitor_id)
+        found = trace(vault, site, new.answers, new.visitor_id)
         return cls(new, client, body, found, frozenset({client, *found.digests.values()}))
 
 
@@ -117,8 +118,9 @@ def _strangers(arrivals: Iterable[Arrival]) -> Iterator[list[Arrival]]:
 
 
 def _accept_some(session: Session, vault: Vault, arrivals: Sequence[Arrival], now: datetime) -> list[Accepted]:
-    rows = session.execute(_BY_CLIENT, {"clients": [one.client for one in arrivals]})
-    here = {row.client_digest: row for row in rows}
+    clients = [one.client for one in arrivals]
+    again = any_there(session, Event.client_digest, clients)
+    here = {row.client_digest: row for row in session.execute(_BY_CLIENT, {"clients": clients})} if again else {}
     fresh = [one for one in arrivals if one.client not in here]
     stored = iter(_store(session, vault, fresh, now) if fresh else [])
     return [
@@ -166,7 +168,7 @@ def _store(session: Session, vault: Vault, arrivals: Sequence[Arrival], now: dat
     return [Accepted(event["id"], lead.code, now, repeated=False) for event, lead in zip(events, leads, strict=True)]
 
 
-def _lead(session: Session, vault: Vault, arrival: Arrival, seen: Sequence[Any], now: datetime) -> Lead:
+def _lead(session: Session, vault: Vault, arrival: Arrival, seen: Sequence[Seen], now: datetime) -> Found:
     new = arrival.new
     if new.test_run:
         return make_test_lead(vault, new.site_id, arrival.trace, now)
@@ -174,7 +176,7 @@ def _lead(session: Session, vault: Vault, arrival: Arrival, seen: Sequence[Any],
     return join(session, vault, new.site_id, arrival.trace, seen, trusted, now)
 
 
-def _event(vault: Vault, arrival: Arrival, lead: Lead, now: datetime) -> dict[str, Any]:
+def _event(vault: Vault, arrival: Arrival, lead: Found, now: datetime) -> dict[str, Any]:
     new, event_id = arrival.new, new_id()
     return {
         "id": event_id,
@@ -215,7 +217,7 @@ class Way(NamedTuple):
 def _ways(session: Session, site_ids: Collection[UUID]) -> Mapping[UUID, list[Way]]:
     """Connections in use, by their site."""
     ways = defaultdict(list)
-    for site_id, connection_id, state, unknown_callers in session.execute(_IN_USE, {"sites": site_ids}):
+    for site_id, connection_id, state, unknown_callers in session.connection().execute(_IN_USE, {"sites": site_ids}):
         ways[site_id].append(Way(connection_id, state, unknown_callers))
     return ways
 
@@ -225,7 +227,7 @@ _IN_USE = select(Connection.site_id, Connection.id, Connection.state, Connection
 )
 
 
-def _deliveries(event: Mapping[str, Any], lead: Lead, ways: Mapping[UUID, list[Way]]) -> Iterator[dict[str, Any]]:
+def _deliveries(event: Mapping[str, Any], lead: Found, ways: Mapping[UUID, list[Way]]) -> Iterator[dict[str, Any]]:
     for way in ways[event["site_id"]]:
         # A test that waits until staff start a connection again tells nothing.
         if not (event["is_test"] and way.state == "paused"):
