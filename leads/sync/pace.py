@@ -15,13 +15,15 @@ from leads.store.session import Database
 
 _LONGEST = timedelta(seconds=60)  # that a turn is put off; then one call shows how things stand
 _PATIENCE = timedelta(seconds=5)  # that a lane sleeps for it; then it had better let go of its lease
+_SLACK = 0.02  # of each second is left free, so that one start that comes late does not meet the next ones
+_LATE = 0.015  # seconds that a start may come late within that; those after a later one move along
 _FEW = 10  # calls left in a window, from which on they are spread over the rest of it
 
 
 def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> None:
     """Take the next free start and sleep until it has come. rate: calls per second; None: no limit but what the CRM
     itself said. Raises Throttled when it is so far off that the connection should rest."""
-    gap = timedelta(seconds=1 / rate) if rate else timedelta()
+    gap = timedelta(seconds=(1 + _SLACK) / rate) if rate else timedelta()
     if not gap and not _is_put_off(database, connection_id):
         return
     with database.write() as session:
@@ -35,7 +37,18 @@ def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> No
         if start - now > _PATIENCE + 10 * gap:
             raise _used_up(start - now)
         row.pace_at = start + gap
+    due = time.monotonic() + (start - now).total_seconds()
     time.sleep((start - now).total_seconds())
+    if gap and time.monotonic() > due + _LATE:
+        _move_along(database, connection_id, gap)
+
+
+def _move_along(database: Database, connection_id: UUID, gap: timedelta) -> None:
+    """Count the next start from now: whoever was planned right after us would come too soon after us."""
+    with database.write() as session:
+        row = session.get(Connection, connection_id, with_for_update=True)
+        if row is not None:
+            row.pace_at = max(row.pace_at or database.now(session), database.now(session) + gap)
 
 
 def heed(database: Database, connection_id: UUID, said: Allowance) -> None:

@@ -32,7 +32,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that turns have waited."""
     seconds: list[float] = []
-    monkeypatch.setattr("leads.sync.pace.time", SimpleNamespace(sleep=seconds.append))
+    monkeypatch.setattr("leads.sync.pace.time", SimpleNamespace(sleep=seconds.append, monotonic=lambda: 0.0))
     return seconds
 
 
@@ -184,3 +184,21 @@ def test_limits_that_make_no_sense_undo_no_answer(
         world.get("http://127.0.0.1:1/v1/me", headers={"X-Left": left})
         assert [finding.ok for finding in open_connector(loop.context, loop.connection()).check()] == [True]
     assert loop.connection().quota_left is None
+
+
+def test_after_a_start_that_comes_late_the_next_ones_move_along(
+    timed: Database, connection: Connection, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the late one and the next one would be closer together than the CRM allows."""
+
+    def oversleep(seconds: float) -> None:
+        clock.forward(seconds=seconds + 0.08)
+        moments[0] += seconds + 0.08
+
+    moments = [1000.0]
+    monkeypatch.setattr("leads.sync.pace.time.monotonic", lambda: moments[0])
+    monkeypatch.setattr("leads.sync.pace.time.sleep", oversleep)
+    wait_turn(timed, connection.id, 10)
+    wait_turn(timed, connection.id, 10)
+    with timed.read() as session:
+        assert session.get_one(Connection, connection.id).pace_at == clock() + timedelta(seconds=0.102)
