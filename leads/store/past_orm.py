@@ -60,6 +60,40 @@ def upsert(session: Session, table: type[Base], rows: Sequence[Row], update: Col
         session.connection().exec_driver_sql(plan.sql(len(some)), values)
 
 
+def update_all(
+    session: Session, model: type[Base], key: Sequence[str], rows: Sequence[Row], also: str = "", where: str = ""
+) -> set[Any]:
+    """Change many rows, each to values of its own. key: the columns by which a row is found, its id first; all others
+    are changed. also: what is the same for all of them, and where: what must hold besides, in SQL.
+
+    Returns the ids of those that were found.
+    """
+    if not rows:
+        return set()
+    dialect, table, names = session.get_bind().dialect, cast("Table", model.__table__), tuple(rows[0])
+    quote = dialect.identifier_preparer.quote
+    changes = [f"{quote(name)} = given.{quote(name)}" for name in names if name not in key]
+    found = [f"{table.name}.{quote(name)} = given.{quote(name)}" for name in key]
+    sql = (  # names of ours, and marks
+        f"WITH given ({', '.join(map(quote, names))}) AS (VALUES {_typed(dialect, table, names, len(rows))}) "  # noqa: S608
+        f"UPDATE {table.name} SET {', '.join(filter(None, [*changes, also]))} FROM given "
+        f"WHERE {' AND '.join(filter(None, [*found, where]))} RETURNING {table.name}.{key[0]}"
+    )
+    values = tuple(chain.from_iterable(map(_plan(dialect, model, names, ()).values, rows)))
+    restored = table.c[key[0]].type.dialect_impl(dialect).result_processor(dialect, None) or (lambda value: value)
+    return {restored(id_) for (id_,) in session.connection().exec_driver_sql(sql, values)}
+
+
+def _typed(dialect: Dialect, table: Table, names: Sequence[str], rows: int) -> str:
+    """The marks of all rows. PostgreSQL takes the types of a list of values from its first row."""
+    mark = "?" if dialect.name == "sqlite" else "%s"
+    plain = f"({','.join([mark] * len(names))})"
+    if dialect.name == "sqlite":
+        return ",".join([plain] * rows)
+    first = ",".join(f"CAST({mark} AS {table.c[name].type.compile(dialect)})" for name in names)
+    return ",".join([f"({first})", *[plain] * (rows - 1)])
+
+
 def any_there(session: Session, column: InstrumentedAttribute[Any], values: Collection[bytes | str]) -> bool:
     """Whether one of these stands in an indexed column of bytes or words: most enquiries are of people not seen before,
     and for them nothing else needs to be asked."""

@@ -114,10 +114,11 @@ def _deliver(
     results = calls.for_each(built, lambda items: calls.push(connector, items, doubtful))
     reach("push.answered")
     took = int((time.monotonic() - clock) * 1000)
+    now = context.now()
     asked = [result for one, result in zip(built, results, strict=True) if isinstance(one, Item)]
-    health = retry.assess(asked, before, context.now()) if asked else before
+    health = retry.assess(asked, before, now) if asked else before
     outcomes = [
-        _outcome(context, item, result, started, took, connector, lane.probing)
+        _outcome(context, item, result, started, took, connector, lane.probing, now)
         for item, result in zip(claimed, results, strict=True)
     ]
     fenced = outbox.finish(context.database, lane, outcomes, health)
@@ -141,8 +142,9 @@ def _outcome(
     took: int,
     connector: Connector,
     probing: bool,
+    now: datetime,
 ) -> Outcome:
-    now, row = context.now(), claimed.delivery
+    row = claimed.delivery
     decision = retry.decide(
         result,
         attempts=row.attempts,

@@ -186,9 +186,8 @@ def claim(database: Database, lane: Lane, limit: int, seconds: float) -> list[Cl
             return []
         rows = _next_due(session, lane.connection_id, 1 if lane.probing else limit, now)
         claimed = [as_claimed(row, token) for row in rows]
-        for item in claimed:
-            item.delivery.state, item.delivery.token, item.delivery.lease_until = "sending", token, until
-        session.flush()
+        taken = update(Delivery).where(Delivery.id.in_([item.delivery.id for item in claimed]))
+        session.connection().execute(taken.values(state="sending", token=token, lease_until=until))
         reach("claim.written")
     reach("claim.committed")
     return claimed

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, update
@@ -12,9 +13,12 @@ from sqlalchemy.orm import Session
 
 from leads.store.callers import MOVED
 from leads.store.failpoint import reach
-from leads.store.models import Attempt, Connection, Delivery, Lead, RemoteRecord
+from leads.store.models import Attempt, Connection, Delivery, Lead, RemoteRecord, new_id
 from leads.store.outbox.lanes import Claimed, Lane
+from leads.store.past_orm import insert_all, update_all, upsert
 from leads.store.session import Database
+
+_LET_GO = "token = NULL, lease_until = NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +60,19 @@ def finish(database: Database, lane: Lane, outcomes: Sequence[Outcome], health: 
 
     Returns how many another worker had taken over.
     """
-    fenced = 0
     with database.write() as session:
         now = database.now(session)
         people = _turned_out_to_be(session, [outcome.claimed.lead.id for outcome in outcomes])
-        for outcome in outcomes:
-            fenced += not _finish_one(session, outcome, people.get(outcome.claimed.lead.id), now)
+        rows = [_finished(outcome, people.get(outcome.claimed.lead.id), now) for outcome in outcomes]
+        ours = update_all(session, Delivery, ("id", "token"), rows, _LET_GO, where="delivery.state = 'sending'")
+        written = [outcome for outcome in outcomes if outcome.claimed.delivery.id in ours]
+        upsert(session, RemoteRecord, _records(written, people), ["remote_id", "url", "retire"])
+        insert_all(session, Attempt, [attempt_of(outcome) for outcome in written])
         if health is not None:
             report(session, lane, health, now)
         reach("finish.written")
     reach("finish.committed")
-    return fenced
+    return len(outcomes) - len(written)
 
 
 def _turned_out_to_be(session: Session, lead_ids: Sequence[UUID]) -> dict[UUID, UUID]:
@@ -75,57 +81,58 @@ def _turned_out_to_be(session: Session, lead_ids: Sequence[UUID]) -> dict[UUID, 
     return {lead: person for lead, person in session.execute(rows.with_for_update(read=True)) if person}
 
 
-def _finish_one(session: Session, outcome: Outcome, person: UUID | None, now: datetime) -> bool:
-    claimed = outcome.claimed
-    row = session.scalars(
-        select(Delivery)
-        .where(Delivery.id == claimed.delivery.id, Delivery.state == "sending", Delivery.token == claimed.token)
-        .with_for_update()
-    ).one_or_none()
-    if row is None:
-        return False
-    row.state, row.due_at, row.unknown = outcome.state, outcome.due_at, outcome.unknown
-    row.code, row.sentence, row.field = outcome.code, outcome.sentence, outcome.field
-    row.attempts += outcome.counts
-    row.token = row.lease_until = None
-    if outcome.remote_id is not None:
-        row.remote_id, row.remote_url = outcome.remote_id, outcome.remote_url
-        row.sent_at, row.check_at = now, outcome.check_at
-        _remember_record(session, claimed, row, outcome, retire=person is not None)
-    if person and row.state != "waiting" and not row.unknown:
-        _move(row, person, now)
-    session.add(attempt_of(outcome))
-    return True
+def _finished(outcome: Outcome, person: UUID | None, now: datetime) -> dict[str, Any]:
+    """The delivery's row. It is written only while it is in the hands of whoever claimed it, so what was read then
+    still holds. person: who the caller turned out to be meanwhile."""
+    claimed, row = outcome.claimed, outcome.claimed.delivery
+    answered = outcome.remote_id is not None
+    moves = person is not None and outcome.state != "waiting" and not outcome.unknown
+    return {
+        "id": row.id,
+        "token": claimed.token,
+        "lead_id": person if moves else row.lead_id,
+        "state": "waiting" if moves else outcome.state,
+        "due_at": now if moves else outcome.due_at,
+        "unknown": outcome.unknown,
+        # What the CRM has of the caller is known now: the event goes to the person.
+        "code": "moved" if moves else outcome.code,
+        "sentence": MOVED if moves else outcome.sentence,
+        "field": outcome.field,
+        "attempts": row.attempts + outcome.counts,
+        "remote_id": outcome.remote_id if answered else row.remote_id,
+        "remote_url": outcome.remote_url if answered else row.remote_url,
+        "sent_at": now if answered else row.sent_at,
+        "check_at": outcome.check_at if answered else row.check_at,
+    }
 
 
-def _move(row: Delivery, person: UUID, now: datetime) -> None:
-    """What the CRM has of the caller is known now: the event goes to the person."""
-    row.lead_id, row.code, row.sentence = person, "moved", MOVED
-    row.state, row.due_at = "waiting", now
+def _records(written: Sequence[Outcome], people: Mapping[UUID, UUID]) -> list[dict[str, Any]]:
+    """The CRM's records that stand for these leads from now on. A caller's goes once the person is known."""
+    return [
+        {
+            "lead_id": outcome.claimed.lead.id,
+            "connection_id": outcome.claimed.delivery.connection_id,
+            "remote_id": outcome.remote_id,
+            "url": outcome.remote_url,
+            "retire": outcome.claimed.lead.id in people,
+        }
+        for outcome in written
+        if outcome.remote_id is not None
+    ]
 
 
-def _remember_record(session: Session, claimed: Claimed, row: Delivery, outcome: Outcome, *, retire: bool) -> None:
-    session.merge(
-        RemoteRecord(
-            lead_id=claimed.lead.id,
-            connection_id=row.connection_id,
-            remote_id=outcome.remote_id,
-            url=outcome.remote_url,
-            retire=retire,
-        )
-    )
-
-
-def attempt_of(outcome: Outcome) -> Attempt:
-    return Attempt(
-        delivery_id=outcome.claimed.delivery.id,
-        started_at=outcome.started_at,
-        milliseconds=outcome.milliseconds,
-        verdict=outcome.verdict,
-        code=outcome.code,
-        status=outcome.status,
-        sentence=outcome.sentence,
-    )
+def attempt_of(outcome: Outcome) -> dict[str, Any]:
+    """The row of one try."""
+    return {
+        "id": new_id(),
+        "delivery_id": outcome.claimed.delivery.id,
+        "started_at": outcome.started_at,
+        "milliseconds": outcome.milliseconds,
+        "verdict": outcome.verdict,
+        "code": outcome.code,
+        "status": outcome.status,
+        "sentence": outcome.sentence,
+    }
 
 
 def report(session: Session, lane: Lane, health: Health, now: datetime) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Integer, Select, Uuid, bindparam, delete, exists, select,
 from sqlalchemy.orm import Session
 
 from leads.store.failpoint import reach
-from leads.store.models import Connection, Delivery, Event, Lead, RemoteRecord, Site
+from leads.store.models import Attempt, Connection, Delivery, Event, Lead, RemoteRecord, Site
 from leads.store.outbox import drift
 from leads.store.outbox.lanes import (
     LOOKED_AT,
@@ -107,7 +107,7 @@ def _first_look(session: Session, row: Delivery, outcome: Outcome, now: datetime
     row.missing += outcome.verdict == "missing"
     if outcome.state == "confirmed":
         row.confirmed_at = now
-    session.add(attempt_of(outcome))
+    session.add(Attempt(**attempt_of(outcome)))
 
 
 def check_all(session: Session, connection_id: UUID, days: int, now: datetime) -> int:
