@@ -16,6 +16,8 @@ from leads.store.session import Database
 from leads.store.sites import add_site
 from leads.store.vault import Vault
 
+_GROUP = 32  # as the intake's groups
+
 
 def make_site(database: Database, key: str = "demo", **more: Any) -> Site:
     with database.write() as session:
@@ -127,3 +129,29 @@ def send_many(
         session.execute(insert(Event), events)
         if deliveries:
             session.execute(insert(Delivery), deliveries)
+
+
+def send_in_groups(database: Database, vault: Vault, site: Site, number: int) -> None:
+    """So many enquiries, each of another person, stored as the intake stores a crowd."""
+    for start in range(0, number, _GROUP):
+        some = [_stranger(site, str(new_id())) for _ in range(min(_GROUP, number - start))]
+        outbox.accept(database, vault, some)
+
+
+def _stranger(site: Site, mark: str) -> NewEvent:
+    return NewEvent(
+        site_id=site.id,
+        kind="consultation_request",
+        client_id=mark,
+        visitor_id=None,
+        answers={
+            "first_name": "Maria",
+            "last_name": "Example",
+            "email": f"maria.{mark}@example.com",
+            "preferred_time": "weekday mornings",
+            "message": "I would like to know whether an implant is possible.",
+        },
+        source="website",
+        consent_given=True,
+        consent_version="1",
+    )
