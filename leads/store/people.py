@@ -25,6 +25,7 @@ from leads.store.vault import Vault
 
 PERSON_FIELDS = ("first_name", "last_name", "email", "phone", "phone_typed")
 _ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # without what a caller and a listener confuse
+CODES = len(_ALPHABET) ** 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +224,12 @@ def _new_codes(session: Session, count: int) -> set[str]:
 
 
 def _draw() -> str:
-    number, letters = secrets.randbelow(len(_ALPHABET) ** 6), ""
+    return code_of(secrets.randbelow(CODES))
+
+
+def code_of(number: int) -> str:
+    """The reference code of this number, below CODES; each has another one."""
+    letters = ""
     for _ in range(6):
         number, letter = divmod(number, len(_ALPHABET))
         letters += _ALPHABET[letter]

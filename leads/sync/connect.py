@@ -51,6 +51,9 @@ class Limits:
         self._local.calls = calls + 1
 
 
+_PUT_OFF_IS_FRESH = 1.0  # seconds: without a pace only the CRM itself, or another worker, may put a call off
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What every lane of a worker shares."""
@@ -71,14 +74,21 @@ class Context:
 def open_connector(context: Context, connection: Connection) -> Connector:
     """Build the connector of a connection. Raises VaultError, UnknownKindError or marshmallow's ValidationError."""
 
+    asked = float("-inf")  # by the monotonic clock: whether a call was put off
+
     def before_call() -> None:
-        wait_turn(context.database, connection.id, connection.pace)
+        nonlocal asked
+        if connection.pace or time.monotonic() - asked > _PUT_OFF_IS_FRESH:
+            wait_turn(context.database, connection.id, connection.pace)
+            asked = time.monotonic()
         context.limits.check_budget()
         reach("call.begun")
 
     def after_call(answer: Answer) -> None:
+        nonlocal asked
         try:
             if said := connector_class(connection.kind).allowance(answer):
+                asked = float("-inf")
                 heed(context.database, connection.id, said)
         except Exception as error:  # noqa: BLE001 - as an error of the call, it would have a write made again
             log.warning("the CRM's limits were not noted", type=type(error).__name__)

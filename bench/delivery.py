@@ -1,0 +1,203 @@
+"""Delivery: how fast a backlog drains beside a bare loop that posts the same batches, and how well a pace is kept.
+
+`python -m bench.delivery` measures this part alone.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import requests
+from sqlalchemy import event, func, select, update
+
+from bench.installation import fresh_database, postgres, scratch
+from bench.report import Row, run_alone
+from leads.store import outbox
+from leads.store.models import Connection, Delivery, Site
+from leads.store.outbox import Health, Outcome
+from leads.store.schema import upgrade
+from leads.store.session import Database
+from tests.factory import send_in_groups
+from tests.programs import KEY, Process, Programs, wait_for
+
+PART = "Delivery"
+BATCH = 50  # what the connector of the sandbox CRM takes at once
+ROUNDS = 3
+PACE = 20.0  # calls a second
+_CALLS = 2  # per batch: the people, and what they asked for
+_SECOND = 1.0
+
+
+def measure(seconds: float, _seed: int) -> Iterator[Row]:
+    """Each database in turn; the bare loop right beside each drain."""
+    with scratch() as folder, ExitStack() as stack:
+        url = fresh_database(stack.enter_context(postgres(folder / "postgres")), "delivery")
+        for name, own in (("SQLite", f"sqlite:///{folder / 'delivery.sqlite3'}"), ("PostgreSQL", url)):
+            upgrade(Database(own))
+            with _programs(folder / name, own) as programs:
+                yield from _drain(programs, name, number=int(seconds * 8))
+                yield from _statements(programs, name)
+                for workers in (1, 3):
+                    yield from _pace(programs, name, workers, seconds / 12)
+
+
+@contextmanager
+def _programs(folder: Path, url: str) -> Iterator[Programs]:
+    folder.mkdir()
+    with Programs(folder, url, log_level="error", lease_seconds="120", crm_timeout="20") as programs:
+        programs.sandbox()
+        programs.connect()
+        yield programs
+
+
+def _drain(programs: Programs, name: str, number: int) -> Iterator[Row]:
+    worker = programs.worker()
+    time.sleep(2)
+    ours, bare = [], []
+    for _ in range(ROUNDS):
+        bare.append(_bare_loop(programs.crm, number))
+        with _stopped([worker]):
+            send_in_groups(programs.database, programs.vault, _site(programs.database), number)
+        began = time.perf_counter()
+        wait_for(lambda: not _waiting(programs.database), 120, every=0.02)
+        ours.append(number / (time.perf_counter() - began))
+        wait_for(lambda: not _count(programs.database, Delivery.state == "sent"), 120)  # looked at: the CRM is quiet
+    worker.terminate()
+    worker.wait(20)
+    limit = "a bare loop of requests"
+    yield Row(PART, f"{name}, a backlog of {number:,}, no pace", "enquiries/s", ours, bare, limit, least=0.7)
+
+
+def _bare_loop(crm: str, number: int) -> float:
+    """The same calls with the same contents, one after the other on one connection. Returns enquiries per second."""
+    batches = [[_person(index) for index in range(BATCH)] for _ in range(number // BATCH)]
+    with requests.Session() as session:
+        session.trust_env = False
+        session.headers["Authorization"] = f"Bearer {KEY}"
+        began = time.perf_counter()
+        for batch in batches:
+            made = session.post(f"{crm}/v1/contacts/batch/upsert", json={"inputs": batch}, timeout=20).json()["results"]
+            activities = [_activity(one["id"]) for one in made]
+            session.post(
+                f"{crm}/v1/activities/batch/upsert", json={"inputs": activities}, timeout=20
+            ).raise_for_status()
+        return number / (time.perf_counter() - began)
+
+
+def _person(number: int) -> dict[str, Any]:
+    details = {"first_name": "Maria", "last_name": f"Example{number}", "phone": f"+1201{2_000_000 + number}"}
+    mark = str(uuid4())
+    return {"external_id": mark, "properties": details | {"email": f"maria.{mark}@example.com", "reference": mark[:7]}}
+
+
+def _activity(contact: str) -> dict[str, Any]:
+    return {
+        "external_id": str(uuid4()),
+        "contact_id": contact,
+        "kind": "consultation_request",
+        "occurred_at": "2026-01-01T00:00:00+00:00",
+        "title": "Consultation request",
+        "properties": {"preferred_time": "weekday mornings"},
+    }
+
+
+@contextmanager
+def _stopped(processes: Sequence[Process]) -> Iterator[None]:
+    """Until the block ends nothing is delivered."""
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+    yield
+    for process in processes:
+        process.send_signal(signal.SIGCONT)
+
+
+def _statements(programs: Programs, name: str) -> Iterator[Row]:
+    """What is sent to the database for one claim and for one finish, of one enquiry and of a full batch."""
+    claims, finishes = zip(*(_one_batch(programs, size) for size in (1, BATCH)), strict=True)
+    for what, (one, many) in {"claim": claims, "finish": finishes}.items():
+        note = f"{one:.0f} for one enquiry; begin and commit not counted"
+        yield Row(PART, f"{name}, statements to {what} {BATCH}", "", [many], at_most=one, note=note)
+
+
+def _one_batch(programs: Programs, size: int) -> tuple[float, float]:
+    database = programs.database
+    send_in_groups(database, programs.vault, _site(database), size)
+    with database.read() as session:
+        connection = session.scalars(select(Connection)).one()
+    lane = outbox.lease(database, connection.id, "bench", 60)
+    if lane is None:
+        raise RuntimeError("somebody else has the lane")
+    claimed, to_claim = _counting(database, lambda: outbox.claim(database, lane, BATCH, 60))
+    outcomes = [
+        Outcome(one, "confirmed", one.delivery.due_at, True, "sent", one.delivery.due_at, 5, remote_id=str(uuid4()))
+        for one in claimed
+    ]
+    well = Health("working", 0, 0)
+    _, to_finish = _counting(database, lambda: outbox.finish(database, lane, outcomes, well))
+    outbox.release(database, lane)
+    return to_claim, to_finish
+
+
+def _counting(database: Database, do: Callable[[], Any]) -> tuple[Any, float]:
+    seen = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if not statement.startswith(("PRAGMA", "BEGIN")):
+            seen.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        return do(), float(len(seen))
+    finally:
+        event.remove(database.engine, "before_cursor_execute", note)
+
+
+def _pace(programs: Programs, name: str, workers: int, seconds: float) -> Iterator[Row]:
+    """A backlog that lasts for so many seconds at the pace. Calls are counted by the CRM."""
+    database = programs.database
+    with database.write() as session:
+        session.execute(update(Connection).values(pace=PACE, pace_at=None))
+    number = int(PACE * seconds / _CALLS) * BATCH
+    running = [programs.worker() for _ in range(workers)]
+    time.sleep(2)
+    with _stopped(running):
+        send_in_groups(database, programs.vault, _site(database), number)
+        since = time.time()
+    wait_for(lambda: not _waiting(database), seconds * 3 + 30)
+    until = time.time()
+    for process in running:
+        process.terminate()
+        process.wait(20)
+    calls = [one["at"] for one in requests.get(f"{programs.crm}/calls.json", timeout=20).json()["recent"]]
+    calls = sorted(at for at in calls if since <= at <= until)
+    kept = (len(calls) - 1) / (calls[-1] - calls[0])
+    most = max(sum(at <= other < at + _SECOND for other in calls) for at in calls)
+    by = f"{name}, {workers} worker{'s' if workers > 1 else ''}"
+    yield Row(PART, f"{by}, a pace of {PACE:.0f}", "calls/s", [kept], [PACE], "the pace", least=0.95)
+    yield Row(PART, f"{by}, most calls within any second", "", [float(most)], at_most=PACE, note=f"{len(calls)} calls")
+    with database.write() as session:
+        session.execute(update(Connection).values(pace=None, pace_at=None))
+
+
+def _site(database: Database) -> Site:
+    with database.read() as session:
+        return session.scalars(select(Site)).one()
+
+
+def _waiting(database: Database) -> int:
+    return _count(database, Delivery.state.in_(("waiting", "sending")))
+
+
+def _count(database: Database, which: Any) -> int:
+    with database.read() as session:
+        return session.scalar(select(func.count()).select_from(Delivery).where(which)) or 0
+
+
+if __name__ == "__main__":
+    run_alone(measure)
