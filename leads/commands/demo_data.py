@@ -7,7 +7,9 @@ import click
 from leads.commands.office import Office, fail
 from leads.demo.data import PER_DAY, NotEmptyError, fill
 from leads.store.queries.lists import sites
+from leads.store.session import Database
 from leads.store.sites import add_site
+from leads.sync.setup import Setup
 
 _SITES = 10
 
@@ -22,7 +24,7 @@ def demo_data(number: int, seed: int, per_day: int) -> None:
     Choose a data folder of its own, such as FRONTDESK_DATA_DIR=data-demo.
     """
     office = Office(migrate=True)
-    _prepare(office)
+    prepare(office.database, office.setup)
     try:
         with click.progressbar(length=number, label="Inventing enquiries") as bar:
             for some in fill(office.database, office.vault, number, seed, per_day):
@@ -33,16 +35,16 @@ def demo_data(number: int, seed: int, per_day: int) -> None:
     click.echo(f"{number} invented enquiries are in the store.")
 
 
-def _prepare(office: Office) -> None:
+def prepare(database: Database, setup: Setup) -> None:
     """Sites with a connection each, to a CRM that nobody calls: all of it is delivered already."""
-    with office.database.read() as session:
+    with database.read() as session:
         if sites(session):
             return
     for one in range(_SITES):
-        with office.database.write() as session:
-            now = office.database.now(session)
+        with database.write() as session:
+            now = database.now(session)
             zone = "America/New_York"
             add_site(session, key=f"clinic-{one}", name=f"Clinic {one}", region="US", time_zone=zone, now=now)
         typed = {"url": "http://127.0.0.1:8001", "key": "sandbox-key"}
-        created = office.setup.create(f"clinic-{one}", "sandbox", f"Sandbox CRM of clinic {one}", typed)
-        office.setup.pause(created.id)
+        created = setup.create(f"clinic-{one}", "sandbox", f"Sandbox CRM of clinic {one}", typed)
+        setup.pause(created.id)

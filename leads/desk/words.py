@@ -14,6 +14,7 @@ from leads import plain
 from leads.store.models import Attempt, Connection, Delivery, Drift
 from leads.store.queries.journey import EventStory
 from leads.store.queries.leads import Standing
+from leads.store.queries.lists import MOST_COUNTED
 
 # Pages find all their words in one place.
 number_of, enquiries, span = plain.number_of, plain.enquiries, plain.span
@@ -182,6 +183,13 @@ def answers(given: Mapping[str, Any], person: Mapping[str, str] | None = None) -
 def total(counts: Mapping[str, int], states: Iterable[str]) -> int:
     """How many are in one of these states."""
     return sum(counts.get(state, 0) for state in states)
+
+
+def counted(counts: Mapping[str, int], states: Iterable[str]) -> str:
+    """The same in words; above MOST_COUNTED nobody has counted on."""
+    states = tuple(states)
+    more = any(counts.get(state, 0) >= MOST_COUNTED for state in states)
+    return f"{total(counts, states):,}" + (" and more" if more else "")
 
 
 def standing(found: Standing | Delivery | None, drifts: Iterable[Drift] = ()) -> Pill:

@@ -191,10 +191,14 @@ class Event(Base):
     is_test: Mapped[bool] = mapped_column(default=False, server_default=false())
     received_at: Mapped[datetime]
     __table_args__ = (
-        Index("ix_event_site_received", "site_id", "received_at"),
+        # With all that is counted by day, so that no row has to be read for it.
+        Index("ix_event_site_received", "site_id", "received_at", "kind", "is_test", "id"),
         # Few are tests, and every count leaves them out.
         Index("ix_event_is_test", "id", sqlite_where=text("is_test = 1"), postgresql_where=text("is_test")),
     )
+
+
+_UNSEEN = text("seen_at IS NULL")
 
 
 class Resubmission(Base):
@@ -207,7 +211,10 @@ class Resubmission(Base):
     answers_sealed: Mapped[bytes]
     received_at: Mapped[datetime]
     seen_at: Mapped[datetime | None]
-    __table_args__ = (UniqueConstraint("event_id", "body_digest"),)
+    __table_args__ = (
+        UniqueConstraint("event_id", "body_digest"),
+        Index("ix_resubmission_unseen", "event_id", sqlite_where=_UNSEEN, postgresql_where=_UNSEEN),
+    )
 
 
 class Unreadable(Base):
@@ -301,7 +308,15 @@ class Delivery(Base):
     __table_args__ = (
         UniqueConstraint("event_id", "connection_id"),
         Index("ix_delivery_due", "connection_id", "state", "due_at"),
-        Index("ix_delivery_check", "connection_id", "state", "check_at"),
+        # Few are looked at again: what is new, or was looked at for some weeks, is not in it.
+        Index(
+            "ix_delivery_check",
+            "connection_id",
+            "state",
+            "check_at",
+            sqlite_where=text("check_at IS NOT NULL"),
+            postgresql_where=text("check_at IS NOT NULL"),
+        ),
         Index("ix_delivery_lead", "lead_id", "connection_id", "created_at"),
         Index("ix_delivery_state", "state", "created_at"),
     )

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, false, func, literal, not_, or_, select, union_all
+from sqlalchemy import ColumnElement, Select, and_, case, exists, false, func, literal, or_, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Event, Site
@@ -57,18 +57,16 @@ def last_days(site: Site, now: datetime, number: int) -> list[date]:
 
 def balance(session: Session, site: Site, days: Sequence[date], now: datetime) -> list[DayBalance]:
     """The balance of each of these days, which follow each other, oldest first."""
-    when = _Days(site, days)
-    lost, unconnected = _lost(session, site, now)
-    # One statement, so that all is counted at the same moment while enquiries come in.
-    counted = union_all(
-        when.count_events("captured"),
-        when.count_events("unconnected", unconnected),
-        when.count_events("lost", lost),
-        when.count_states(),
-    )
     found: list[Counter[str]] = [Counter() for _ in days]
-    for what, rank, number, count in session.execute(counted):
-        found[number][_counted_as(URGENCY[rank]) if what == "state" else what] += count
+    # One statement, so that all is counted at the same moment while enquiries come in.
+    for number, rank, lost, count in session.execute(_Days(site, days).counted(_connections(session, site), now)):
+        day = found[number]
+        day["captured"] += count
+        day["lost"] += count if lost else 0
+        if rank is not None:
+            day[_counted_as(URGENCY[rank])] += count
+        elif not lost:
+            day["unconnected"] += count
     return [_day(site, day, counts) for day, counts in zip(days, found, strict=True)]
 
 
@@ -79,8 +77,7 @@ def recent_balances(session: Session, sites: Sequence[Site], now: datetime, days
 
 def lost_leads(session: Session, site: Site, days: Sequence[date], now: datetime) -> list[UUID]:
     """Whose enquiries of these days have no delivery for a connection that was there; at most _MOST_LOST."""
-    lost, _ = _lost(session, site, now)
-    found = select(Event.lead_id).where(*_Days(site, days).events, lost).distinct()
+    found = select(Event.lead_id).where(*_Days(site, days).events, _lost(session, site, now)).distinct()
     return list(session.scalars(found.limit(_MOST_LOST)))
 
 
@@ -109,36 +106,58 @@ class _Days:
             Event.is_test.is_(False),
         )
 
-    def count_events(self, what: str, *where: ColumnElement[bool]) -> Select[Any]:
-        number = self._number.label("day")
-        columns = (literal(what).label("what"), literal(-1).label("rank"), number, func.count(Event.id))
-        return select(*columns).where(*self.events, *where).group_by(number)
-
-    def count_states(self) -> Select[Any]:
+    def counted(self, connections: Sequence[Connection], now: datetime) -> Select[Any]:
+        """Day, urgency of the most urgent delivery (None: there is none), whether one is missing, and how many are so:
+        each enquiry is looked at once, and its deliveries with it."""
         rank = case({state: n for n, state in enumerate(URGENCY)}, value=Delivery.state)
+        expected: ColumnElement[int] = literal(0)
+        found: ColumnElement[int] = literal(0)
+        for row in connections:
+            there = _was_there(row)
+            expected += case((there, 1), else_=0)
+            found += case((and_(Delivery.connection_id == row.id, there), 1), else_=0)
         each = (
-            select(func.min(rank).label("rank"), self._number.label("day"))
-            .join(Event, Event.id == Delivery.event_id)
+            select(
+                func.max(self._number).label("day"),
+                func.min(rank).label("rank"),
+                func.max(expected).label("expected"),
+                func.sum(found).label("found"),
+            )
+            .outerjoin_from(Event, Delivery, Delivery.event_id == Event.id)
             .where(*self.events)
-            .group_by(Delivery.event_id, self._number)
+            .group_by(Event.id)
             .subquery()
-        )
-        known = each.c.rank.is_not(None)
-        columns = (literal("state").label("what"), each.c.rank, each.c.day, func.count())
-        return select(*columns).where(known).group_by(each.c.rank, each.c.day)
+        ).c
+        nowhere = each.rank.is_(None) if _is_served(connections, now) else false()
+        lost = or_(each.found < each.expected, nowhere)
+        columns = (each.day, each.rank, lost.label("lost"))
+        return select(*columns, func.count()).group_by(*columns)
 
 
-def _lost(session: Session, site: Site, now: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    """Two conditions on an event: a delivery of it is missing; it has none, and rightly so."""
-    connections = session.scalars(select(Connection).where(Connection.site_id == site.id)).all()
+def _connections(session: Session, site: Site) -> Sequence[Connection]:
+    """All that the site ever had."""
+    return session.scalars(select(Connection).where(Connection.site_id == site.id)).all()
+
+
+def _lost(session: Session, site: Site, now: datetime) -> ColumnElement[bool]:
+    """Whether a delivery of an event is missing."""
+    connections = _connections(session, site)
+    missing = [and_(_was_there(row), ~_handed_to(row)) for row in connections]
     nowhere = ~exists().where(Delivery.event_id == Event.id)
-    served = any(row.removed_at is None and row.created_at <= now - _MARGIN for row in connections)
-    lost = or_(false(), *(_missing(row) for row in connections), *([nowhere] if served else []))
-    return lost, and_(nowhere, not_(lost))
+    return or_(false(), *missing, *([nowhere] if _is_served(connections, now) else []))
 
 
-def _missing(connection: Connection) -> ColumnElement[bool]:
+def _is_served(connections: Sequence[Connection], now: datetime) -> bool:
+    return any(row.removed_at is None and row.created_at <= now - _MARGIN for row in connections)
+
+
+def _was_there(connection: Connection) -> ColumnElement[bool]:
+    """Whether this connection was in use when the event came."""
     there = [Event.received_at >= connection.created_at + _MARGIN]
     if connection.removed_at is not None:
         there.append(Event.received_at < connection.removed_at - _MARGIN)
-    return and_(*there, ~exists().where(Delivery.event_id == Event.id, Delivery.connection_id == connection.id))
+    return and_(*there)
+
+
+def _handed_to(connection: Connection) -> ColumnElement[bool]:
+    return exists().where(Delivery.event_id == Event.id, Delivery.connection_id == connection.id)

@@ -172,8 +172,8 @@ def _checking(session: Session, connections: Iterable[Connection]) -> int:
 
 
 def _resubmitted(session: Session) -> list[UUID]:
-    unseen = select(Event.lead_id).join(Resubmission, Resubmission.event_id == Event.id)
-    return list(session.scalars(unseen.where(Resubmission.seen_at.is_(None)).distinct().limit(_MOST_RESUBMITTED)))
+    unseen = select(Resubmission.event_id).where(Resubmission.seen_at.is_(None)).limit(_MOST_RESUBMITTED)
+    return list(session.scalars(select(Event.lead_id).where(Event.id.in_(unseen)).distinct()))
 
 
 def _today(session: Session, site: Site, now: datetime) -> Today:
