@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos hosts lint reference lock clean
+.PHONY: help run test chaos hosts bench demo-data lint reference lock clean
 
 help: ## What each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,6 +21,12 @@ chaos: $(VENV)/dev.stamp ## Kill, stop and cut off everything at random: ten min
 
 hosts: $(VENV)/dev.stamp ## Ten hosts made of network namespaces, cut off and killed one by one: four minutes, as root on Linux
 	@SEED="$(SEED)" $(BIN)/python -W ignore -m bench.hosts
+
+bench: $(VENV)/dev.stamp ## How fast it is, as ratios against bare limits: under ten minutes, or SECONDS=200 SEED=1 PARTS=intake
+	@SECONDS="$(SECONDS)" SEED="$(SEED)" PARTS="$(PARTS)" $(BIN)/python -W ignore -m bench
+
+demo-data: $(VENV)/run.stamp ## Fill a store with invented enquiries: LEADS=10000, in DATA=data-demo
+	@FRONTDESK_DATA_DIR="$(or $(DATA),data-demo)" $(BIN)/frontdesk demo-data --leads $(or $(LEADS),10000)
 
 lint: $(VENV)/dev.stamp ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check .
