@@ -28,12 +28,10 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from flask_wtf.csrf import CSRFError, CSRFProtect
-from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from leads.store.models import User
 from leads.store.session import Database
+from leads.window import Window
 
 IDLE = 8 * 3600  # seconds without a click after which one has to sign in again
 _NOTE_EVERY = 60  # seconds between two notes of the last click, so that not every answer sets a cookie
@@ -67,26 +65,25 @@ class Throttle:
     """
 
     def __init__(self, failures: int = 10, minutes: int = 15) -> None:
-        self._limits = [RateLimitItemPerMinute(failures * times, minutes) for times in (1, 5, 10)]
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._windows = [Window(failures * times, minutes * 60.0) for times in (1, 5, 10)]
 
     def allows(self, name: str, address: str) -> bool:
         """Whether another try may be made now."""
-        return all(self._limiter.test(limit, *key) for limit, key in self._counts(name, address))
+        return not any(window.is_full(key) for window, key in self._counts(name, address))
 
     def failed(self, name: str, address: str) -> None:
         """Count a wrong password."""
-        for limit, key in self._counts(name, address):
-            self._limiter.hit(limit, *key)
+        for window, key in self._counts(name, address):
+            window.hit(key)
 
     def succeeded(self, name: str, address: str) -> None:
         """Forget what this person mistyped here; what was tried with other names stays counted."""
-        limit, key = next(self._counts(name, address))
-        self._limiter.clear(limit, *key)
+        window, key = next(self._counts(name, address))
+        window.clear(key)
 
-    def _counts(self, name: str, address: str) -> Iterator[tuple[RateLimitItem, tuple[str, ...]]]:
+    def _counts(self, name: str, address: str) -> Iterator[tuple[Window, tuple[str, ...]]]:
         name, network = name.strip().lower()[:100], _network_of(address)
-        return zip(self._limits, (("both", name, network), ("address", network), ("name", name)), strict=True)
+        return zip(self._windows, ((name, network), (network,), (name,)), strict=True)
 
 
 def _network_of(address: str) -> str:

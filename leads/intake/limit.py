@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from threading import Lock
 from typing import Any
 
@@ -13,10 +12,11 @@ from limits.errors import ConfigurationError, StorageError
 from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from leads.window import Window
+
 log = structlog.get_logger()
 
 _MINUTES = 10
-_VISITORS = 100_000  # that one process remembers: some 25 MB
 _PATIENCE = 0.25  # seconds that an enquiry may wait for the store
 _PAUSE = 10.0  # seconds without asking a store that did not answer, so that only few enquiries wait for it
 _MISSING = "FRONTDESK_RATE_LIMIT_STORE needs a package that is not here. Run: pip install 'frontdesk[redis]'"
@@ -57,46 +57,6 @@ class Limiter:
             log.warning("the store of rate limits does not answer: each web process counts for itself", type=why)
         elif changed:
             log.info("the store of rate limits is back")
-
-
-class Window:
-    """At most so many within so many seconds, counted in this process, in bounded memory.
-
-    The one of `limits` looks at every visitor after each hit and forgets none of them: under a flood from many
-    addresses it took most of the processor, and more memory each minute.
-    """
-
-    def __init__(self, most: int, seconds: float, visitors: int = _VISITORS) -> None:
-        """visitors: how many are remembered; above that, who came longest ago is forgotten."""
-        self._most = most
-        self._seconds = seconds
-        self._visitors = visitors
-        self._hits: OrderedDict[str, list[float]] = OrderedDict()  # times by visitor, the one who came last at the end
-        self._guard = Lock()
-
-    def __len__(self) -> int:
-        return len(self._hits)
-
-    def hit(self, who: str) -> bool:
-        """Count this one. False: it is above what is allowed, and not counted."""
-        now = time.monotonic()
-        with self._guard:
-            self._forget(now - self._seconds)
-            times = self._hits.setdefault(who, [])
-            if len(times) == self._most:
-                if times[0] > now - self._seconds:
-                    return False
-                del times[0]
-            times.append(now)
-            self._hits.move_to_end(who)
-        return True
-
-    def _forget(self, before: float) -> None:
-        while self._hits:
-            longest_ago = next(iter(self._hits))
-            if len(self._hits) <= self._visitors and self._hits[longest_ago][-1] > before:
-                return
-            del self._hits[longest_ago]
 
 
 def examine(store: str) -> tuple[bool, str]:

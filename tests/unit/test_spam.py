@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 import time_machine
 
-from leads.intake.limit import Limiter, Window
+from leads.intake.limit import Limiter
 from leads.intake.spam import Signals, SpamCheck
 
 KEY = b"k" * 32
@@ -68,7 +68,7 @@ def test_a_foreign_page_is_suspected() -> None:
 
 def test_one_address_may_send_so_many_to_a_site_in_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("leads.intake.limit.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("leads.window.time.monotonic", lambda: now[0])
     spam = check(limit=3)
     reasons = [spam.suspicion("demo", signals()) for _ in range(5)]
     assert [bool(reason) for reason in reasons] == [False, False, False, True, True]
@@ -97,33 +97,3 @@ def test_an_address_of_our_own_proxy_says_nothing() -> None:
     spam = check(limit=1, exempt=frozenset({"10.0.0.0/8", "::1"}))
     assert not any(spam.too_many("demo", address) for address in ("10.1.2.3", "::1") for _ in range(5))
     assert [spam.too_many("demo", "203.0.113.9") for _ in range(2)] == [False, True]
-
-
-def test_a_window_moves_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [1000.0]
-    monkeypatch.setattr("leads.intake.limit.time.monotonic", lambda: now[0])
-    window = Window(2, seconds=10)
-    hits = []
-    for now[0] in (1000, 1006, 1009, 1010.5, 1011, 1016.5):
-        hits.append(window.hit("her"))
-    assert hits == [True, True, False, True, False, True]
-
-
-def test_whoever_came_long_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [1000.0]
-    monkeypatch.setattr("leads.intake.limit.time.monotonic", lambda: now[0])
-    window = Window(2, seconds=10)
-    for number in range(50):
-        window.hit(str(number))
-    now[0] += 11
-    window.hit("her")
-    assert len(window) == 1
-
-
-def test_a_flood_from_many_addresses_takes_no_more_memory() -> None:
-    window = Window(1, seconds=600, visitors=100)
-    for number in range(5000):
-        assert window.hit(str(number))
-    assert len(window) == 101
-    assert not window.hit("4999")
-    assert window.hit("0"), "who came longest ago was forgotten"
