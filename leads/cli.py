@@ -19,6 +19,7 @@ from leads.commands.alerts import alerts, start_watchman
 from leads.commands.balance import balance
 from leads.commands.canary import canary
 from leads.commands.connection import connection
+from leads.commands.demo_data import demo_data
 from leads.commands.lead import lead
 from leads.commands.mapping import mapping, try_dry
 from leads.commands.office import CANNOT_OPEN, Office, as_json, fail, json_option
@@ -52,7 +53,7 @@ def main() -> None:
     """Frontdesk takes a clinic's website enquiries, keeps them safe and brings them into the CRM, with proof."""
 
 
-for group in (site, connection, lead, user, alerts, balance, canary, purge):
+for group in (site, connection, lead, user, alerts, balance, canary, purge, demo_data):
     main.add_command(group)
 connection.add_command(mapping)
 connection.add_command(try_dry)
