@@ -14,6 +14,7 @@ from leads import plain
 from leads.store.models import Attempt, Connection, Delivery, Drift
 from leads.store.queries.journey import EventStory
 from leads.store.queries.leads import Standing
+from leads.store.queries.lists import MOST_COUNTED
 
 # Pages find all their words in one place.
 number_of, enquiries, span = plain.number_of, plain.enquiries, plain.span
@@ -177,6 +178,15 @@ def answers(given: Mapping[str, Any], person: Mapping[str, str] | None = None) -
     ]
     more = [given[group] for group in ("attribution", "extra") if isinstance(given.get(group), Mapping)]
     return shown + [(str(name), str(value)) for group in more for name, value in group.items()]
+
+
+def counted(counts: Mapping[str, int], states: Iterable[str]) -> str:
+    """The same in words, where numbers beyond a bound are not counted."""
+    number, many = 0, False
+    for state in states:
+        number += min(counts.get(state, 0), MOST_COUNTED)
+        many = many or counts.get(state, 0) > MOST_COUNTED
+    return f"{'more than ' if many else ''}{number:,}"
 
 
 def total(counts: Mapping[str, int], states: Iterable[str]) -> int:
