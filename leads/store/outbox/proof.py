@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Integer, Select, Uuid, bindparam, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Integer, Select, Uuid, bindparam, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from leads.store.failpoint import reach
@@ -33,7 +33,7 @@ from leads.store.outbox.outcomes import Health, Outcome, attempt_of, report
 from leads.store.quota import affords
 from leads.store.session import Database
 
-_AT_ONCE = 500  # deliveries in one transaction
+_AT_ONCE = 100  # deliveries in one transaction
 _RETIRE_AGAIN = timedelta(minutes=1)
 
 
@@ -119,16 +119,19 @@ def check_all(database: Database, connection_id: UUID, days: int) -> int:
     with database.read() as session:
         now = database.now(session)
     number = 0
-    while some := _check_some(database, connection_id, now - timedelta(days=days), now):
-        number += some
+    for planned in (Delivery.check_at > now, Delivery.check_at < now):  # one after the other: each goes by the index
+        while some := _check_some(database, connection_id, planned, now - timedelta(days=days), now):
+            number += some
     return number
 
 
-def _check_some(database: Database, connection_id: UUID, since: datetime, now: datetime) -> int:
+def _check_some(
+    database: Database, connection_id: UUID, planned: ColumnElement[bool], since: datetime, now: datetime
+) -> int:
     tests = select(Event.id).where(Event.is_test)
     here = (Delivery.connection_id == connection_id, Delivery.state == "confirmed", Delivery.event_id.not_in(tests))
-    not_yet = or_(Delivery.check_at > now, Delivery.check_at < now)
-    some = select(Delivery.id).where(*here, not_yet, Delivery.confirmed_at >= since).limit(_AT_ONCE)
+    lately = select(Delivery.id).where(*here, planned, Delivery.confirmed_at >= since)
+    some = lately.order_by(Delivery.check_at).limit(_AT_ONCE)
     with database.write() as session:
         due = update(Delivery).where(Delivery.id.in_(some)).values(check_at=now)
         rows = session.scalars(due.returning(Delivery.id))
