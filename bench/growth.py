@@ -1,221 +1,324 @@
-"""Growth: the same pages and the same statements of the loop, in a small store and in a large one.
+"""`python -m bench.growth`: what a store of millions costs, beside one of ten thousand with the same enquiries a day.
 
-`python -m bench.growth` measures this part alone. `python -m bench.growth FOLDER...` measures stores that are there
-already (`make demo-data`), the smallest first, and writes bench/growth.md.
+With --leads and --data it fills a store of that size there, or goes on with one, and writes bench/growth.md.
 """
 
 from __future__ import annotations
 
+import argparse
+import itertools
+import os
+import re
+import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 import requests
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, event, select, update
 
-from bench.installation import resident, scratch
-from bench.machine import facts
-from bench.report import Row, run_alone
-from leads.commands.demo_data import prepare
-from leads.demo.data import fill
+from bench import machine
+from bench.installation import ROOT, program, resident, scratch
+from bench.report import Row, table
+from leads.demo.bulk import A_DAY, count_leads, fill, prepare
 from leads.store import outbox
 from leads.store.models import Connection, Lead, Site, User
 from leads.store.outbox import Health, Outcome
-from leads.store.queries.signs import signs
-from leads.store.retention import forget_slice
+from leads.store.people import person_of
 from leads.store.schema import open_vault, upgrade
 from leads.store.session import Database
+from leads.store.staff import add_user
 from leads.store.vault import Vault
 from leads.sync.connect import Limits
 from leads.sync.setup import Setup
-from tests.factory import send_in_groups
-from tests.programs import Programs
+from leads.upkeep.retention import slices
+from tests.factory import send
+from tests.programs import free_port
 
-PART = "Growth"
-PAGE = Path(__file__).with_name("growth.md")
-SMALL = 10_000
-_A_SECOND = 500  # leads that are invented in one second, with room to spare
-_TIMES = 15  # each is done; the median counts
-_TOKEN = "metrics-token-for-the-bench"  # noqa: S105 - it opens nothing
-_MUCH, _SLOW, _HEAVY = 1.5, 100.0, 200.0  # times; milliseconds; MB
-
-_HEAD = """# A store that grows
-
-Written by `python -m bench.growth FOLDER...` on stores that `frontdesk demo-data` and copies of its rows have filled:
-3,000 enquiries on each day, so that a larger store reaches further back; ten websites; SQLite. The median of 15 times
-each, pages over HTTP from a program that runs.
-"""
-
-Times = Mapping[str, float]  # what → milliseconds
+SMALL, _AT_MOST = 10_000, 1.5
+_BATCH = 20  # deliveries
+_A_SECOND = 2500  # leads that are invented in a second at the least
+_TOKEN = "growth-bench-token"  # noqa: S105 - of a server that only this run sees
+_ROUNDS = 15
 
 
-def measure(seconds: float, seed: int) -> Iterator[Row]:
-    """Ten thousand leads, and as many as can be invented in half of the time."""
-    large = max(int(seconds * 0.5 * _A_SECOND), 2 * SMALL)
-    with scratch() as folder:
-        found = []
-        for number in (SMALL, large):
-            store = folder / str(number)
-            _invent(store, number, seed)
-            found.append(_measured(store))
-    (small, _), (big, memory) = found
-    for what, late in big.items():
-        times = late / small[what]
-        note = f"{small[what]:.1f} ms with {SMALL:,}, {late:.1f} ms with {large:,}"
-        yield Row(PART, what, "times", [times], at_most=_MUCH, note=note)
-    for what, size in memory.items():
-        yield Row(PART, f"{what}, resident", "MB", [size], at_most=_HEAVY, note=f"with {large:,}")
+@dataclass
+class Store:
+    """A filled store of one size, with its web program running."""
+
+    folder: Path
+    leads: int
+    url: str = field(init=False)
+    database: Database = field(init=False)
+    vault: Vault = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.url = f"sqlite:///{self.folder / 'frontdesk.sqlite3'}"
+        self.database = Database(self.url)
+        upgrade(self.database)
+        self.vault = open_vault(self.database, self.folder / "keys.json")
+
+    def make(self, seed: int) -> None:
+        """Fill it up to its size."""
+        made = self.folder / "made"  # what was measured there since has taken some away and added others
+        if not made.exists():
+            here = count_leads(self.database)
+            setup = Setup(self.database, self.vault, Limits(60, 5), "bench")
+            plan = prepare(setup, self.leads, self.leads / A_DAY, seed)
+            for _ in fill(self.database, self.folder / "keys.json", plan, here):
+                pass
+            made.touch()
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        return sum(file.stat().st_size for file in self.folder.glob("frontdesk.sqlite3*"))
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {
+            "FRONTDESK_DATA_DIR": str(self.folder),
+            "FRONTDESK_DATABASE_URL": self.url,
+            "FRONTDESK_MIN_FREE_MB": "0",
+            "FRONTDESK_METRICS_TOKEN": _TOKEN,
+        }
+
+    @contextmanager
+    def served(self) -> Iterator[Visitor]:
+        """The web program runs, and somebody has signed in."""
+        port = free_port()
+        with program(
+            "leads", "web", port=port, log=self.folder / "web.log", **self.environ, FRONTDESK_PORT=str(port)
+        ) as web:
+            yield Visitor(self, f"http://127.0.0.1:{port}", web.pid)
 
 
-def _invent(folder: Path, number: int, seed: int) -> None:
-    folder.mkdir()
-    database = Database(f"sqlite:///{folder / 'frontdesk.sqlite3'}")
-    upgrade(database)
-    vault = open_vault(database, folder / "keys.json")
-    prepare(database, Setup(database, vault, Limits(120, 20), by="bench"))
-    for _ in fill(database, vault, number, seed):
-        pass
-    database.close()
+class Visitor:
+    """Staff at a browser. Only the programs' own time counts: one request after the other on one kept connection."""
+
+    def __init__(self, store: Store, address: str, pid: int) -> None:
+        self.pid, self._address, self._session = pid, address, requests.Session()
+        with store.database.write() as session:
+            session.execute(delete(User).where(User.name == "bench"))
+            user, password = add_user(session, "bench", "admin", store.database.now(session))
+            user.one_time = False
+        self._post("/desk/sign-in", {"name": "bench", "password": password}, self.get("/desk/sign-in"))
+        self._form = self.get("/desk/leads")
+
+    def get(self, path: str) -> str:
+        answer = self._session.get(self._address + path, headers={"Authorization": f"Bearer {_TOKEN}"}, timeout=300)
+        answer.raise_for_status()
+        return answer.text
+
+    def search(self, typed: str) -> None:
+        self._post("/desk/leads", {"q": typed}, self._form)
+
+    def _post(self, path: str, form: Mapping[str, str], page: str) -> None:
+        token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page)
+        data = {**form, "csrf_token": token[1] if token else ""}
+        self._session.post(self._address + path, data=data, timeout=300).raise_for_status()
 
 
-def _measured(folder: Path) -> tuple[Times, Times]:
-    """Milliseconds of each page and statement, and the resident MB of each program afterwards."""
-    url = f"sqlite:///{folder / 'frontdesk.sqlite3'}"
-    _without_users(url)
-    with Programs(folder, url, log_level="error", metrics_token=_TOKEN) as programs:
-        web, worker = programs.web(), programs.worker()
-        times = {name: _median(do) for name, do in _pages(programs).items()}
-        memory = {"web": resident(web.pid) / 2**20, "worker": resident(worker.pid) / 2**20}
-        worker.terminate()
-        worker.wait(20)
-        return {**times, **_statements(programs.database, programs.vault)}, memory
+class Loop:
+    """The steps of the worker's loop for one connection, without a CRM."""
 
-
-def _without_users(url: str) -> None:
-    """So that somebody new can sign in."""
-    database = Database(url)
-    with database.write() as session:
-        session.execute(delete(User))
-    database.close()
-
-
-def _median(do: Callable[[], object]) -> float:
-    spent = []
-    for _ in range(_TIMES):
-        began = time.perf_counter()
-        do()
-        spent.append(time.perf_counter() - began)
-    return median(spent) * 1000
-
-
-def _pages(programs: Programs) -> dict[str, Callable[[], object]]:
-    with programs.database.read() as session:
-        lead = session.scalars(select(Lead).order_by(Lead.last_event_at.desc()).limit(1)).one()
-        middle = session.scalars(select(Lead).order_by(Lead.last_event_at).limit(1)).one()
-        connection = session.scalars(select(Connection.id).limit(1)).one()
-        site = session.scalars(select(Site.key).limit(1)).one()
-    desk, visitor = programs.desk(), requests.Session()
-    visitor.trust_env = False
-
-    def page(path: str) -> Callable[[], object]:
-        return lambda: desk.get(f"{programs.url}{path}", timeout=60).raise_for_status()
-
-    def post() -> None:
-        mark = str(uuid4())
-        body = {"site": site, "id": mark, "first_name": "Maria", "email": f"{mark}@example.com", "consent": True}
-        visitor.post(f"{programs.url}/api/v1/consultations", json=body, timeout=60).raise_for_status()
-
-    def metrics() -> None:
-        head = {"Authorization": f"Bearer {_TOKEN}"}
-        visitor.get(f"{programs.url}/metrics", headers=head, timeout=60).raise_for_status()
-
-    return {
-        "home page": page("/desk/"),
-        "lead page, the newest": page(f"/desk/leads/{lead.id}"),
-        "lead page, the oldest": page(f"/desk/leads/{middle.id}"),
-        "list of leads": page("/desk/leads"),
-        "list of those that need somebody": page("/desk/leads?state=needs_you"),
-        "search by reference code": page(f"/desk/leads?q={lead.code}"),
-        "search by e-mail": page("/desk/leads?q=person5%40example.com"),
-        "search by name": page("/desk/leads?q=Maria"),
-        "connection page": page(f"/desk/connections/{connection}"),
-        "daily balance": page("/desk/balance"),
-        "metrics": metrics,
-        "an enquiry comes in": post,
-    }
-
-
-def _statements(database: Database, vault: Vault) -> Times:
-    """Of the loop, the watch and retention, each as the worker calls it."""
-    with database.write() as session:
-        connection = session.scalars(select(Connection).limit(1)).one()
-        session.execute(update(Connection).where(Connection.id == connection.id).values(state="working"))
-        site = session.get_one(Site, connection.site_id)
-    spent: dict[str, list[float]] = {}
-
-    def timed(name: str, do: Callable[[], Any]) -> Any:
-        began = time.perf_counter()
-        answer = do()
-        spent.setdefault(name, []).append((time.perf_counter() - began) * 1000)
-        return answer
-
-    for _ in range(_TIMES):
-        send_in_groups(database, vault, site, 1)
-        with database.read() as session:
-            now = database.now(session)
-            timed("look for what is due", partial(outbox.ready, session, now))
-            timed("the watch looks", partial(signs, session, now))
-        lane = outbox.lease(database, connection.id, "bench", 60)
+    def __init__(self, store: Store, connection_id: UUID) -> None:
+        self._database, self._vault = store.database, store.vault
+        with self._database.write() as session:
+            free = {"state": "working", "lease_until": None, "wait_until": None, "probe_at": None}
+            session.execute(update(Connection).values(**free))
+            connection = session.get_one(Connection, connection_id)
+            self._site = session.get_one(Site, connection.site_id)
+        lane = outbox.lease(self._database, connection_id, "bench", 3600)
         if lane is None:
-            raise RuntimeError("somebody else has the lane")
-        claimed = timed("claim", partial(outbox.claim, database, lane, 50, 60))
-        outcomes = [_sent(one) for one in claimed]
-        timed("finish", partial(outbox.finish, database, lane, outcomes, Health("working", 0, 0)))
-        timed("look for what to read back", partial(outbox.to_check, database, lane, 50))
-        outbox.release(database, lane)
-        timed("retention, when nobody is old", partial(forget_slice, database, now - timedelta(days=36500)))
-    return {name: median(some) for name, some in spent.items()}
+            raise RuntimeError("the connection cannot be had")
+        self._lane, self._claimed = lane, list[outbox.Claimed]()
+
+    def fill(self) -> None:
+        """Something to claim."""
+        for number in range(_BATCH):
+            send(self._database, self._vault, self._site, email=f"{number}-{time.monotonic_ns()}@example.com")
+
+    def ready(self) -> None:
+        with self._database.read() as session:
+            outbox.ready(session, self._database.now(session))
+
+    def claim(self) -> None:
+        self._claimed = outbox.claim(self._database, self._lane, _BATCH, 3600)
+
+    def finish(self) -> None:
+        with self._database.read() as session:
+            now = self._database.now(session)
+        later = now + timedelta(hours=1)
+        sent = {"due_at": now, "counts": True, "verdict": "sent", "started_at": now, "milliseconds": 5}
+        outcomes = [
+            Outcome(one, "sent", remote_id=f"r-{one.lead.code}", check_at=later, **sent)  # type: ignore[arg-type]
+            for one in self._claimed
+        ]
+        outbox.finish(self._database, self._lane, outcomes, Health("working", 0, 0))
+
+    def to_check(self) -> None:
+        outbox.to_check(self._database, self._lane, _BATCH)
+
+    def end(self) -> None:
+        outbox.release(self._database, self._lane)
 
 
-def _sent(one: outbox.Claimed) -> Outcome:
-    at = one.delivery.due_at
-    return Outcome(one, "confirmed", at, True, "sent", at, 5, remote_id=str(uuid4()))
-
-
-def _write(folders: list[Path]) -> None:
-    """Measure stores that are there, and write the page."""
-    found = {folder: _measured(folder) for folder in folders}
-    sizes = [_leads(folder) for folder in folders]
-    smallest = found[folders[0]][0]
-    lines = [["", *(f"{size:,} leads" for size in sizes), "times"], ["---", *["---:"] * (len(sizes) + 1)]]
-    for what in smallest:
-        each = [times[what] for times, _ in found.values()]
-        lines.append([what, *(f"{late:.1f} ms" for late in each), f"{each[-1] / each[0]:.2f}"])
-    for what in ("web", "worker"):
-        each = [memory[what] for _, memory in found.values()]
-        lines.append([f"{what}, resident", *(f"{size:.0f} MB" for size in each), ""])
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    machine = "\n".join(f"| {name} | {value} |" for name, value in facts().items())
-    PAGE.write_text(f"{_HEAD}\n| | |\n|---|---|\n{machine}\n\n{table}\n", encoding="utf-8")
-    print(table)
-
-
-def _leads(folder: Path) -> int:
-    database = Database(f"sqlite:///{folder / 'frontdesk.sqlite3'}")
+def times(store: Store, rounds: int) -> tuple[dict[str, list[float]], int]:
+    """What is timed → seconds, one per round; and the bytes that the web program holds afterwards."""
+    found: dict[str, list[float]] = defaultdict(list)
+    database, vault = store.database, store.vault
     with database.read() as session:
-        number = session.scalar(select(func.count()).select_from(Lead)) or 0
-    database.close()
-    return number
+        oldest = select(Lead).where(Lead.known).order_by(Lead.last_event_at, Lead.id)
+        lead = session.scalars(oldest.offset(5000).limit(1)).one()
+        site, email = session.get_one(Site, lead.site_id), person_of(vault, lead)["email"]
+        connection_id = session.scalars(select(Connection.id).order_by(Connection.id)).all()[0]
+    loop = Loop(store, connection_id)
+    with store.served() as visitor:
+        steps: dict[str, Callable[[], Any]] = {
+            "home page": lambda: visitor.get("/desk/"),
+            "list of leads": lambda: visitor.get("/desk/leads"),
+            "page of an old lead": lambda: visitor.get(f"/desk/leads/{lead.id}"),
+            "page of a connection": lambda: visitor.get(f"/desk/connections/{connection_id}"),
+            "search by e-mail": lambda: visitor.search(email),
+            "search by name": lambda: visitor.search("Zoë"),
+            "/metrics": lambda: visitor.get("/metrics"),
+            "intake": lambda: send(database, vault, site, email=f"{time.monotonic_ns()}@example.com"),
+            "what is ready": loop.ready,
+            f"claim of {_BATCH}": loop.claim,
+            f"finish of {_BATCH}": loop.finish,
+            "what is to be read back": loop.to_check,
+        }
+        for number in range(rounds + 2):
+            loop.fill()
+            for name, step in steps.items():
+                start = time.perf_counter()
+                step()
+                if number >= 2:  # the first two fill caches
+                    found[name].append(time.perf_counter() - start)
+        held = resident(visitor.pid)
+    loop.end()
+    return found, held
 
+
+def measure(seconds: float, seed: int) -> Iterable[Row]:
+    """Ten thousand leads beside as many as can be invented in the time."""
+    with scratch() as folder:
+        small, large = Store(folder / "small", SMALL), Store(folder / "large", max(int(seconds * _A_SECOND), 5 * SMALL))
+        for store in (small, large):
+            store.make(seed)
+        (few, _), (many, held) = times(small, _ROUNDS), times(large, _ROUNDS)
+        yield from rows(few, many, large.leads)
+        yield _memory("web", held)
+
+
+def rows(few: Mapping[str, Sequence[float]], many: Mapping[str, Sequence[float]], leads: int) -> Iterator[Row]:
+    """Each as the ratio of its median times."""
+    for name, those in many.items():
+        ratio, before = median(those) / median(few[name]), median(few[name]) * 1000
+        note = f"{median(those) * 1000:.3g} ms, with {SMALL:,} leads {before:.3g} ms"
+        yield Row(f"Growth: {leads:,} leads beside {SMALL:,}", name, "times", [ratio], at_most=_AT_MOST, note=note)
+    for name in ("home page", "page of an old lead"):
+        milliseconds = [one * 1000 for one in many[name]]
+        yield Row(f"Growth: {leads:,} leads", name, "ms", milliseconds, at_most=100)
+
+
+def _memory(what: str, held: int) -> Row:
+    return Row("Growth: memory", f"{what}, resident", "MB", [held / 2**20], at_most=200)
+
+
+def worker_memory(store: Store, seconds: float = 45) -> int:
+    """The most bytes that a worker holds in its first while: it looks for work, walks its rounds and tries to send."""
+    command = [sys.executable, "-m", "leads", "worker"]
+    with (store.folder / "worker.log").open("ab") as log:
+        worker = subprocess.Popen(command, cwd=ROOT, env=os.environ | store.environ, stdout=log, stderr=log)
+    most, until = 0, time.monotonic() + seconds
+    try:
+        while time.monotonic() < until and worker.poll() is None:
+            most = max(most, resident(worker.pid))
+            time.sleep(0.5)
+        if worker.poll() is not None:
+            raise RuntimeError("the worker ended by itself")
+    finally:
+        worker.terminate()
+        worker.wait(30)
+    return most
+
+
+def longest_slices(store: Store, number: int = 50) -> Iterator[Row]:
+    """The longest transaction of retention, and of looking at a connection's everything: rows are locked so long."""
+    database, held = store.database, list[float]()
+    began: dict[int, float] = {}
+
+    def begin(connection: Any) -> None:
+        began[id(connection)] = time.perf_counter()
+
+    def commit(connection: Any) -> None:
+        if connection.get_execution_options().get("write"):
+            held.append(time.perf_counter() - began[id(connection)])
+
+    event.listen(database.engine, "begin", begin)
+    event.listen(database.engine, "commit", commit)
+    with database.read() as session:
+        before = database.now(session) - timedelta(days=store.leads / A_DAY * 0.75)
+        connection_id = session.scalars(select(Connection.id).order_by(Connection.id)).all()[0]
+    for _ in itertools.islice(slices(database, before, threading.Event()), number):
+        pass
+    yield _longest("a slice of retention", held)
+    held.clear()
+    outbox.check_all(database, connection_id, 30)
+    yield _longest("a slice of looking at everything", held)
+
+
+def _longest(name: str, held: Sequence[float]) -> Row:
+    milliseconds = [one * 1000 for one in held]
+    return Row("Growth: how long a lock is held", name, "ms", milliseconds, note=f"longest {max(milliseconds):.0f} ms")
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--leads", type=int, nargs="*", default=[], help="sizes, such as 1000000 10000000")
+    arguments.add_argument("--data", type=Path, help="where the stores are kept, to go on with another time")
+    arguments.add_argument("--seed", type=int, default=1)
+    given = arguments.parse_args()
+    if not given.leads:
+        print(table(measure(60, given.seed)))
+        return
+    small = Store(given.data / "small", SMALL)
+    small.make(given.seed)
+    few, _ = times(small, _ROUNDS)
+    parts = []
+    for leads in given.leads:
+        store = Store(given.data / str(leads), leads)
+        store.make(given.seed)
+        many, web = times(store, _ROUNDS)
+        found = [*rows(few, many, leads), _memory("web", web), _memory("worker", worker_memory(store))]
+        parts.append((leads, store.size, table([*found, *longest_slices(store)])))
+    page = "\n".join(f"## {leads:,} leads ({size / 2**30:.1f} GB)\n\n{text}" for leads, size, text in parts)
+    facts = "".join(f"| {name} | {value} |\n" for name, value in machine.facts().items())
+    (ROOT / "bench" / "growth.md").write_text(_PAGE.format(facts=facts, parts=page, small=SMALL, day=A_DAY))
+
+
+_PAGE = """# What growth costs
+
+Written by `python -m bench.growth --leads ... --data FOLDER`. Each ratio compares the median time with that in a
+store of {small:,} leads with the same {day:,} enquiries a day, on SQLite, measured in the same run. Pages are those of
+the real web program over HTTP; intake, claim and finish are the real functions with their commits.
+
+| | |
+|---|---|
+{facts}
+{parts}"""
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        _write([Path(name) for name in sys.argv[1:]])
-    else:
-        run_alone(measure)
+    main()

@@ -180,16 +180,18 @@ def answers(given: Mapping[str, Any], person: Mapping[str, str] | None = None) -
     return shown + [(str(name), str(value)) for group in more for name, value in group.items()]
 
 
+def counted(counts: Mapping[str, int], states: Iterable[str]) -> str:
+    """The same in words, where numbers beyond a bound are not counted."""
+    number, many = 0, False
+    for state in states:
+        number += min(counts.get(state, 0), MOST_COUNTED)
+        many = many or counts.get(state, 0) > MOST_COUNTED
+    return f"{'more than ' if many else ''}{number:,}"
+
+
 def total(counts: Mapping[str, int], states: Iterable[str]) -> int:
     """How many are in one of these states."""
     return sum(counts.get(state, 0) for state in states)
-
-
-def counted(counts: Mapping[str, int], states: Iterable[str]) -> str:
-    """The same in words; above MOST_COUNTED nobody has counted on."""
-    states = tuple(states)
-    more = any(counts.get(state, 0) >= MOST_COUNTED for state in states)
-    return f"{total(counts, states):,}" + (" and more" if more else "")
 
 
 def standing(found: Standing | Delivery | None, drifts: Iterable[Drift] = ()) -> Pill:

@@ -197,11 +197,8 @@ class Setup:
     def check_all(self, connection_id: UUID) -> int:
         """Look again at all that was confirmed there lately, now and not at night. Returns how many enquiries."""
         with self.database.write() as session:
-            connection = session.get_one(Connection, connection_id)
-            number = outbox.check_all(session, connection.id, self.limits.sweep_days, self.database.now(session))
-            self._record(session, connection, "connection_check_all")
-            self.database.nudge(session)
-        return number
+            self._record(session, session.get_one(Connection, connection_id), "connection_check_all")
+        return outbox.check_all(self.database, connection_id, self.limits.sweep_days)
 
     def remove(self, connection_id: UUID) -> int:
         """Take a connection out of use and forget its secrets. Returns how many enquiries had not arrived yet."""

@@ -73,7 +73,7 @@ CONTROLS: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "charges for a wrong key": ({"leads.sync.retry.decide": _charges}, "says 401, then", "attempts"),
     "overtakes": (
-        {"leads.store.outbox.lanes._overtakes": false, **_BUILT_ANEW},
+        {"leads.store.outbox.lanes._overtakes": lambda _: false(), **_BUILT_ANEW},
         "fails",
         "overtook",
     ),

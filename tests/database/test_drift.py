@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from integrations.core.base import Item, Pushed, Result, Seen
 from integrations.core.errors import Refused, TryLater
@@ -292,15 +293,31 @@ def test_the_canarys_own_record_is_not_missed(loop: Loop) -> None:
         session.execute(update(Event).values(is_test=True))
     loop.tick()
     assert loop.row().check_at is None
-    with loop.database.write() as session:
-        assert outbox.check_all(session, loop.connection_id, 30, loop.clock()) == 0
+    assert outbox.check_all(loop.database, loop.connection_id, 30) == 0
 
 
 def test_everything_of_the_last_days_is_looked_at_when_asked(loop: Loop, event_id: UUID) -> None:
     for days, number in ((20, 1), (40, 0)):
         loop.clock.forward(days=days)
-        with loop.database.write() as session:
-            assert outbox.check_all(session, loop.connection_id, 30, loop.clock()) == number
+        assert outbox.check_all(loop.database, loop.connection_id, 30) == number
+
+
+def test_everything_is_looked_at_in_slices(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No transaction writes more than a slice, so that no lock is held for long."""
+    ids = [loop.send(f"P{number}") for number in range(7)]
+    loop.tick()
+    monkeypatch.setattr("leads.store.outbox.proof._AT_ONCE", 3)
+    written: list[int] = []
+
+    def note(_c: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("UPDATE delivery SET check_at"):
+            written.append(1)
+
+    event.listen(loop.database.engine, "after_cursor_execute", note)
+    assert outbox.check_all(loop.database, loop.connection_id, 30) == len(ids)
+    event.remove(loop.database.engine, "after_cursor_execute", note)
+    assert len(written) == 5  # three, three, one and none, and none that is overdue
+    assert {loop.row(one).check_at for one in ids} == {loop.clock()}
 
 
 def test_one_look_that_the_crm_refuses_spoils_no_other(loop: Loop) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, exists, select
+from sqlalchemy import ColumnElement, Select, and_, select
 from sqlalchemy.orm import Session, aliased
 
 from leads.store.models import Delivery, Drift, RemoteRecord, new_id
@@ -92,7 +92,7 @@ def _of(row: Delivery, kind: str) -> ColumnElement[bool]:
     """Drifts of this kind: of this delivery, or of the person's record here."""
     if kind in ("deleted", "never_stored"):
         return and_(Drift.kind == kind, Drift.delivery_id == row.id)
-    same_person = exists().where(Delivery.id == Drift.delivery_id, Delivery.lead_id == row.lead_id)
+    same_person = Drift.delivery_id.in_(select(Delivery.id).where(Delivery.lead_id == row.lead_id))
     return and_(Drift.kind == kind, Drift.connection_id == row.connection_id, same_person)
 
 

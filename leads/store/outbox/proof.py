@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Integer, Select, Uuid, bindparam, delete, exists, select, update
+from sqlalchemy import ColumnElement, Integer, Select, Uuid, bindparam, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from leads.store.failpoint import reach
@@ -33,6 +33,7 @@ from leads.store.outbox.outcomes import Health, Outcome, attempt_of, report
 from leads.store.quota import affords
 from leads.store.session import Database
 
+_AT_ONCE = 100  # deliveries in one transaction
 _RETIRE_AGAIN = timedelta(minutes=1)
 
 
@@ -110,13 +111,33 @@ def _first_look(session: Session, row: Delivery, outcome: Outcome, now: datetime
     session.add(Attempt(**attempt_of(outcome)))
 
 
-def check_all(session: Session, connection_id: UUID, days: int, now: datetime) -> int:
-    """Look now at all that was confirmed in the last days. Returns how many deliveries."""
-    real = exists().where(Event.id == Delivery.event_id, Event.is_test.is_(False))
-    here = (Delivery.connection_id == connection_id, Delivery.state == "confirmed", real)
-    lately = Delivery.confirmed_at >= now - timedelta(days=days)
-    rows = session.scalars(update(Delivery).where(*here, lately).values(check_at=now).returning(Delivery.id))
-    return len(rows.all())
+def check_all(database: Database, connection_id: UUID, days: int) -> int:
+    """Look now at all that was confirmed in the last days and that nights still look at. Returns how many deliveries.
+
+    A slice at a time, so that no lock is held for long.
+    """
+    with database.read() as session:
+        now = database.now(session)
+    number = 0
+    for planned in (Delivery.check_at > now, Delivery.check_at < now):  # one after the other: each goes by the index
+        while some := _check_some(database, connection_id, planned, now - timedelta(days=days), now):
+            number += some
+    return number
+
+
+def _check_some(
+    database: Database, connection_id: UUID, planned: ColumnElement[bool], since: datetime, now: datetime
+) -> int:
+    tests = select(Event.id).where(Event.is_test)
+    here = (Delivery.connection_id == connection_id, Delivery.state == "confirmed", Delivery.event_id.not_in(tests))
+    lately = select(Delivery.id).where(*here, planned, Delivery.confirmed_at >= since)
+    some = lately.order_by(Delivery.check_at).limit(_AT_ONCE)
+    with database.write() as session:
+        due = update(Delivery).where(Delivery.id.in_(some)).values(check_at=now)
+        rows = session.scalars(due.returning(Delivery.id))
+        number = len(rows.all())
+        database.nudge(session)
+    return number
 
 
 def to_retire(database: Database, lane: Lane) -> tuple[list[UUID], list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from leads.store.queries.drift import drift_counts
 from leads.store.queries.lists import connections_in_use, count, is_real, sites, start_of_day, worker_seen_at
 
 SILENT_AFTER = timedelta(seconds=20)  # a worker beats every five seconds
+_MARGIN = timedelta(minutes=1)  # what came just when a connection went may have missed it
 _MOST_RESUBMITTED = 50
 _ONLY_AS_ALERTS = ("mail", "silence", "balance")  # the others are told by connections, waits and the worker
 _NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
@@ -158,12 +159,19 @@ def without_connection(session: Session, connections: Iterable[Connection]) -> l
     unserved = [site for site in sites(session) if site.id not in served]
     waits = []
     for site in unserved:
-        alone = (Event.site_id == site.id, Event.is_test.is_(False), ~exists().where(Delivery.event_id == Event.id))
+        here = (Event.site_id == site.id, Event.received_at >= _unserved_since(session, site), Event.is_test.is_(False))
+        alone = (*here, ~exists().where(Delivery.event_id == Event.id))
         count, oldest = session.execute(select(func.count(), func.min(Event.received_at)).where(*alone)).one()
         if count:
             sentence = f"The site {site.name} has no connection to a CRM."
             waits.append(Wait("no_connection", None, count, oldest, oldest, sentence))
     return waits
+
+
+def _unserved_since(session: Session, site: Site) -> datetime:
+    """Since when its enquiries go nowhere: what came before went to the connection that was removed last."""
+    last = session.scalar(select(func.max(Connection.removed_at)).where(Connection.site_id == site.id))
+    return last - _MARGIN if last else datetime.min.replace(tzinfo=UTC)
 
 
 def _checking(session: Session, connections: Iterable[Connection]) -> int:
