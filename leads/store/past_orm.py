@@ -68,6 +68,9 @@ def update_all(
 
     Returns the ids of those that were found.
     """
+    if len(rows) > _MOST:
+        first, rest = rows[:_MOST], rows[_MOST:]
+        return update_all(session, model, key, first, also, where) | update_all(session, model, key, rest, also, where)
     if not rows:
         return set()
     dialect, table, names = session.get_bind().dialect, cast("Table", model.__table__), tuple(rows[0])

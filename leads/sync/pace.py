@@ -27,7 +27,7 @@ def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> No
     if not gap and not _is_put_off(database, connection_id):
         return
     with database.write() as session:
-        now = database.now(session)
+        now, read_at = database.now(session), time.monotonic()
         row = session.get(Connection, connection_id, with_for_update=True)
         if row is None:
             return
@@ -37,8 +37,8 @@ def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> No
         if start - now > _PATIENCE + 10 * gap:
             raise _used_up(start - now)
         row.pace_at = start + gap
-    due = time.monotonic() + (start - now).total_seconds()
-    time.sleep((start - now).total_seconds())
+    due = read_at + (start - now).total_seconds()
+    time.sleep(max(due - time.monotonic(), 0))  # the commit may have taken a while
     if gap and time.monotonic() > due + _LATE:
         _move_along(database, connection_id, gap)
 
