@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
@@ -37,6 +36,9 @@ class Clock:
     def __call__(self) -> datetime:
         return self.now
 
+    def monotonic(self) -> float:
+        return self.now.timestamp()
+
     def sleep(self, seconds: float) -> None:
         self.now += timedelta(seconds=max(seconds, 0))
 
@@ -45,7 +47,7 @@ class Clock:
 def virtual_time(clock: Clock) -> Iterator[None]:
     """Waiting for the pace takes no time, and a `Retry-After` date is compared with the clock."""
     with (
-        patch("leads.sync.pace.time", SimpleNamespace(sleep=clock.sleep)),
+        patch("leads.sync.pace.time", clock),
         patch("integrations.core.http.utc_now", clock),
     ):
         yield

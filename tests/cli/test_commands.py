@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -124,7 +124,7 @@ def test_everything_is_checked_when_asked(frontdesk: Frontdesk, database: Databa
     event_id = send(database, vault, site, first_name="Jane", email="jane@example.com").event_id
     with database.read() as session:
         now = database.now(session)
-    set_state(database, event_id, "confirmed", confirmed_at=now)
+    set_state(database, event_id, "confirmed", confirmed_at=now, check_at=now + timedelta(days=1))
     assert "looked at now: 1." in frontdesk("connection", "check-all", "Sandbox CRM").stdout
     options = {"url": "http://127.0.0.1:1", "secret": "whsec_" + "a" * 32}
     make_connection(database, vault, site, options, kind="webhook", name="Hook")

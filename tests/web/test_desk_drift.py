@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +30,8 @@ def event_id(database: Database, vault: Vault, site: Site) -> UUID:
     found = send(database, vault, site, first_name="Jane", last_name="Doe", email="jane@example.com").event_id
     with database.read() as session:
         now = database.now(session)
-    set_state(database, found, "confirmed", remote_id="r1", sent_at=now, confirmed_at=now)
+    tonight = now + timedelta(hours=9)
+    set_state(database, found, "confirmed", remote_id="r1", sent_at=now, confirmed_at=now, check_at=tonight)
     return found
 
 
@@ -152,8 +154,8 @@ def test_an_admin_has_everything_checked_now(app: Flask, database: Database, eve
     assert "Check everything now" in bert.get(f"/desk/connections/{connection_id}")
     before = row_of(database, event_id).check_at
     bert.post(f"/desk/connections/{connection_id}/check-all")
-    assert before is None
-    assert row_of(database, event_id).check_at is not None
+    after = row_of(database, event_id).check_at
+    assert before is not None and after is not None and after < before
     page = plain(bert.get(f"/desk/connections/{connection_id}"))
     assert "Looking at 1 enquiry" in page
     assert "bert had everything checked" in page
