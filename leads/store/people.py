@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from sqlalchemy import bindparam, select
@@ -56,6 +56,15 @@ class Found:
     is_test: bool
     created_at: datetime
     last_event_at: datetime
+
+
+class Sealed(Protocol):
+    """A lead with its person's details, however it was read."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def person_sealed(self) -> bytes: ...
 
 
 class Seen(NamedTuple):
@@ -150,7 +159,7 @@ def make_test_lead(vault: Vault, site_id: UUID, found: Trace, now: datetime) -> 
     return lead
 
 
-def person_of(vault: Vault, lead: Lead | Found) -> dict[str, str]:
+def person_of(vault: Vault, lead: Sealed) -> dict[str, str]:
     """The lead's details, decrypted."""
     person: dict[str, str] = vault.open(lead.person_sealed, "lead", "person", lead.id)
     return person

@@ -150,7 +150,9 @@ def _engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
         return postgres_engine(url)
     # hide_parameters: a database error must not carry a patient's name.
-    engine = create_engine(url, hide_parameters=True, module=pysqlite3.dbapi2, pool_size=20, max_overflow=20)
+    engine = create_engine(
+        url, hide_parameters=True, module=pysqlite3.dbapi2, pool_size=20, max_overflow=20, pool_use_lifo=True
+    )
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 from integrations.core.base import EventKind, Item
 from integrations.core.errors import DeliveryError, Refused
 from leads.store.models import Connection, Event, Lead, Site
-from leads.store.outbox import Claimed
+from leads.store.outbox import Claimed, EventRow, LeadRow, SiteRow
 from leads.store.people import PERSON_FIELDS, person_of
 from leads.store.vault import Vault
 from leads.sync import mapping
@@ -22,11 +22,11 @@ class Enquiry(Protocol):
     """What is to be told to a CRM, claimed or only looked at. remote_id: the person's record there, if it is known."""
 
     @property
-    def event(self) -> Event: ...
+    def event(self) -> Event | EventRow: ...
     @property
-    def lead(self) -> Lead: ...
+    def lead(self) -> Lead | LeadRow: ...
     @property
-    def site(self) -> Site: ...
+    def site(self) -> Site | SiteRow: ...
     @property
     def remote_id(self) -> str | None: ...
 
@@ -88,7 +88,7 @@ def _differing(answers: Mapping[str, Any], person: Mapping[str, str], fields: Co
     return {f"{name}_given": value for name, value in given.items() if value != person.get(name)}
 
 
-def _details(vault: Vault, event: Event) -> dict[str, Any]:
+def _details(vault: Vault, event: Event | EventRow) -> dict[str, Any]:
     answers: dict[str, Any] = vault.open(event.answers_sealed, "event", "answers", event.id)
     return answers
 
@@ -103,7 +103,7 @@ def _facts(enquiry: Enquiry) -> dict[str, str]:
     }
 
 
-def _consent(event: Event) -> str:
+def _consent(event: Event | EventRow) -> str:
     if event.consent_given is None:
         return ""
     # One that was not given on the form goes out only after a person of the clinic has said that it was given.

@@ -6,6 +6,7 @@ deliveries with a token, and `finish` writes down what became of them, for the h
 """
 
 from leads.store.outbox.arrivals import HOLD_SENTENCES, Accepted, NewEvent, accept, backfill
+from leads.store.outbox.claimed import Claimed, EventRow, LeadRow, SiteRow
 from leads.store.outbox.decisions import (
     handled,
     pause,
@@ -18,7 +19,7 @@ from leads.store.outbox.decisions import (
     wait_for_sign_in,
 )
 from leads.store.outbox.drift import settle
-from leads.store.outbox.lanes import Claimed, Lane, claim, lease, ready, release
+from leads.store.outbox.lanes import Lane, claim, lease, ready, release
 from leads.store.outbox.outcomes import Health, Outcome, bring_forward, finish, give_back, last_in_doubt
 from leads.store.outbox.proof import Look, check_all, checked, not_retired, retired, to_check, to_retire
 
@@ -26,11 +27,14 @@ __all__ = [
     "HOLD_SENTENCES",
     "Accepted",
     "Claimed",
+    "EventRow",
     "Health",
     "Lane",
+    "LeadRow",
     "Look",
     "NewEvent",
     "Outcome",
+    "SiteRow",
     "accept",
     "backfill",
     "bring_forward",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Integer,
+    Row,
     Select,
     Uuid,
     and_,
@@ -29,7 +30,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased
 
 from leads.store.failpoint import reach
-from leads.store.models import CanaryRun, Connection, Delivery, Event, Lead, RemoteRecord, Site, UTCDateTime, new_id
+from leads.store.models import CanaryRun, Connection, Delivery, Lead, RemoteRecord, UTCDateTime, new_id
+from leads.store.outbox.claimed import Claimed, as_claimed, with_details
 from leads.store.quota import ALL_ELSE, LOOKS, affords, oldest
 from leads.store.session import Database
 
@@ -181,18 +183,6 @@ def to_remove_now(now: Moment) -> Select[UUID]:
     )
 
 
-class Claimed(NamedTuple):
-    """A delivery in our hands, with all that is needed to write it to the CRM."""
-
-    delivery: Delivery
-    event: Event
-    lead: Lead
-    site: Site
-    remote_id: str | None
-    token: UUID
-    left_behind: bool
-
-
 def claim(database: Database, lane: Lane, limit: int, seconds: float) -> list[Claimed]:
     """Lease up to `limit` due deliveries of the lane's connection, never two of one lead.
 
@@ -216,10 +206,11 @@ def claim(database: Database, lane: Lane, limit: int, seconds: float) -> list[Cl
     return claimed
 
 
-def _next_due(session: Session, connection_id: UUID, limit: int, now: datetime) -> Sequence[Any]:
+def _next_due(session: Session, connection_id: UUID, limit: int, now: datetime) -> Sequence[Row[*tuple[Any, ...]]]:
     ids = session.connection().scalars(_due_next(), {"connection": connection_id, "most": limit} | moment(now)).all()
     # In a statement of its own: in one, a planner that knows nothing of the tables yet looks them up once for each row.
-    return session.execute(_details_of(), {"ids": ids, "most": limit} | moment(now)).all() if ids else []
+    details = {"ids": ids, "most": limit} | moment(now)
+    return session.connection().execute(_details_of(), details).all() if ids else []
 
 
 @cache
@@ -228,7 +219,7 @@ def _due_next() -> CompoundSelect[UUID]:
 
 
 @cache
-def _details_of() -> Select[Delivery, Event, Lead, Site, str]:
+def _details_of() -> Select[*tuple[Any, ...]]:
     return (
         with_details()
         .where(Delivery.id.in_(bindparam("ids", expanding=True)), _due(NOW))
@@ -244,19 +235,3 @@ def _first(which: Callable[[type[Delivery], Moment], ColumnElement[bool]]) -> Se
     here = row.connection_id == bindparam("connection", type_=Uuid)
     first = select(row.id).where(here, which(row, NOW), ~_overtakes(row)).order_by(row.due_at, row.id)
     return select(first.limit(_MOST).subquery().c.id)
-
-
-def as_claimed(row: Any, token: UUID) -> Claimed:
-    delivery, event, lead, site, remote_id = row
-    return Claimed(delivery, event, lead, site, remote_id, token, left_behind=delivery.state == "sending")
-
-
-def with_details() -> Select[Delivery, Event, Lead, Site, str]:
-    record = and_(RemoteRecord.lead_id == Delivery.lead_id, RemoteRecord.connection_id == Delivery.connection_id)
-    return (
-        select(Delivery, Event, Lead, Site, RemoteRecord.remote_id)
-        .join(Event, Event.id == Delivery.event_id)
-        .join(Lead, Lead.id == Delivery.lead_id)
-        .join(Site, Site.id == Event.site_id)
-        .outerjoin(RemoteRecord, record)
-    )

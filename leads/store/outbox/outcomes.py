@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from leads.store.callers import MOVED
 from leads.store.failpoint import reach
 from leads.store.models import Attempt, Connection, Delivery, Lead, RemoteRecord, new_id
-from leads.store.outbox.lanes import Claimed, Lane
+from leads.store.outbox.claimed import Claimed
+from leads.store.outbox.lanes import Lane
 from leads.store.past_orm import insert_all, update_all, upsert
 from leads.store.session import Database
 
@@ -66,7 +67,7 @@ def finish(database: Database, lane: Lane, outcomes: Sequence[Outcome], health: 
         rows = [_finished(outcome, people.get(outcome.claimed.lead.id), now) for outcome in outcomes]
         ours = update_all(session, Delivery, ("id", "token"), rows, _LET_GO, where="delivery.state = 'sending'")
         written = [outcome for outcome in outcomes if outcome.claimed.delivery.id in ours]
-        upsert(session, RemoteRecord, _records(written, people), ["remote_id", "url", "retire"])
+        upsert(session, RemoteRecord, _records(lane, written, people), ["remote_id", "url", "retire"])
         insert_all(session, Attempt, [attempt_of(outcome) for outcome in written])
         if health is not None:
             report(session, lane, health, now)
@@ -106,12 +107,12 @@ def _finished(outcome: Outcome, person: UUID | None, now: datetime) -> dict[str,
     }
 
 
-def _records(written: Sequence[Outcome], people: Mapping[UUID, UUID]) -> list[dict[str, Any]]:
+def _records(lane: Lane, written: Sequence[Outcome], people: Mapping[UUID, UUID]) -> list[dict[str, Any]]:
     """The CRM's records that stand for these leads from now on. A caller's goes once the person is known."""
     return [
         {
             "lead_id": outcome.claimed.lead.id,
-            "connection_id": outcome.claimed.delivery.connection_id,
+            "connection_id": lane.connection_id,
             "remote_id": outcome.remote_id,
             "url": outcome.remote_url,
             "retire": outcome.claimed.lead.id in people,

@@ -13,21 +13,19 @@ from sqlalchemy import ColumnElement, Integer, Select, Uuid, bindparam, delete, 
 from sqlalchemy.orm import Session
 
 from leads.store.failpoint import reach
-from leads.store.models import Attempt, Connection, Delivery, Event, Lead, RemoteRecord, Site
+from leads.store.models import Attempt, Connection, Delivery, Event, RemoteRecord
 from leads.store.outbox import drift
+from leads.store.outbox.claimed import Claimed, as_claimed, with_details
 from leads.store.outbox.lanes import (
     LOOKED_AT,
     NOW,
     OLDEST,
-    Claimed,
     Lane,
-    as_claimed,
     may_retire,
     mine,
     moment,
     to_check_now,
     usable,
-    with_details,
 )
 from leads.store.outbox.outcomes import Health, Outcome, attempt_of, report
 from leads.store.quota import affords
@@ -59,13 +57,13 @@ def to_check(database: Database, lane: Lane, limit: int) -> list[Claimed]:
         asked: dict[str, Any] = {"connection": lane.connection_id, "token": lane.token, "most": limit}
         asked |= moment(database.now(session))
         for state in LOOKED_AT:
-            if rows := session.execute(_looked_at(state), asked).all():
+            if rows := session.connection().execute(_looked_at(state), asked).all():
                 return [as_claimed(row, lane.token) for row in rows]
     return []
 
 
 @cache
-def _looked_at(state: str) -> Select[Delivery, Event, Lead, Site, str]:
+def _looked_at(state: str) -> Select[*tuple[Any, ...]]:
     connection = bindparam("connection", type_=Uuid)
     held = Connection.lease_token == bindparam("token", type_=Uuid)
     may = exists().where(Connection.id == connection, held, usable(NOW), affords(LOOKED_AT[state], OLDEST))
