@@ -15,8 +15,8 @@ from leads.store.session import Database
 
 _LONGEST = timedelta(seconds=60)  # that a turn is put off; then one call shows how things stand
 _PATIENCE = timedelta(seconds=5)  # that a lane sleeps for it; then it had better let go of its lease
-_SLACK = 0.02  # of each second is left free, so that one start that comes late does not meet the next ones
-_LATE = 0.015  # seconds that a start may come late within that; those after a later one move along
+_SLACK = 0.03  # of each second is left free, so that one start that comes late does not meet the next ones
+_LATE = timedelta(seconds=0.025)  # that a start may come late within that; those after a later one move along
 _FEW = 10  # calls left in a window, from which on they are spread over the rest of it
 
 
@@ -31,7 +31,8 @@ def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> No
         row = session.get(Connection, connection_id, with_for_update=True)
         if row is None:
             return
-        start = max(row.pace_at or now, now)
+        # Whoever comes a little late has the start that was free all the same, or each would lose what it was late.
+        start = row.pace_at if row.pace_at and row.pace_at > now - _LATE else now
         if start - now > _LONGEST + 10 * gap:
             start = now  # no queue is that long: the clock was set back
         if start - now > _PATIENCE + 10 * gap:
@@ -39,7 +40,7 @@ def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> No
         row.pace_at = start + gap
     due = read_at + (start - now).total_seconds()
     time.sleep(max(due - time.monotonic(), 0))  # the commit may have taken a while
-    if gap and time.monotonic() > due + _LATE:
+    if gap and time.monotonic() > due + _LATE.total_seconds():
         _move_along(database, connection_id, gap)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import ClassVar
@@ -186,6 +188,32 @@ def test_limits_that_make_no_sense_undo_no_answer(
     assert loop.connection().quota_left is None
 
 
+@pytest.mark.parametrize(("rate", "busy"), [(4.0, 0.2), (20.0, 0.02), (20.0, 0.06), (7.5, 0.3)])
+def test_no_second_sees_more_calls_than_the_pace_allows_and_lateness_is_made_up_for(
+    timed: Database, connection: Connection, clock: Clock, monkeypatch: pytest.MonkeyPatch, rate: float, busy: float
+) -> None:
+    """busy: seconds at most that the lane takes between two calls, beside a sleep that ends up to 8 ms late."""
+    chance = random.Random(f"{rate} {busy}")
+    began = clock()
+
+    def sleep(seconds: float) -> None:
+        clock.forward(seconds=seconds + chance.uniform(0, 0.008))
+
+    def monotonic() -> float:
+        return (clock() - began).total_seconds()
+
+    monkeypatch.setattr("leads.sync.pace.time", SimpleNamespace(sleep=sleep, monotonic=monotonic))
+    starts = []
+    for _ in range(200):
+        wait_turn(timed, connection.id, rate)
+        starts.append(monotonic())
+        clock.forward(seconds=chance.uniform(0, busy))
+    whole = math.ceil(rate)
+    assert min(later - one for one, later in zip(starts, starts[whole:], strict=False)) >= 1
+    if busy < 1 / rate:
+        assert len(starts) / starts[-1] >= 0.95 * rate
+
+
 def test_after_a_start_that_comes_late_the_next_ones_move_along(
     timed: Database, connection: Connection, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,4 +229,4 @@ def test_after_a_start_that_comes_late_the_next_ones_move_along(
     wait_turn(timed, connection.id, 10)
     wait_turn(timed, connection.id, 10)
     with timed.read() as session:
-        assert session.get_one(Connection, connection.id).pace_at == clock() + timedelta(seconds=0.102)
+        assert session.get_one(Connection, connection.id).pace_at == clock() + timedelta(seconds=0.103)

@@ -155,7 +155,8 @@ def test_an_admin_has_everything_checked_now(app: Flask, database: Database, eve
     before = row_of(database, event_id).check_at
     bert.post(f"/desk/connections/{connection_id}/check-all")
     after = row_of(database, event_id).check_at
-    assert before is not None and after is not None
+    assert before is not None
+    assert after is not None
     assert after < before
     page = plain(bert.get(f"/desk/connections/{connection_id}"))
     assert "Looking at 1 enquiry" in page
