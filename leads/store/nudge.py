@@ -57,4 +57,4 @@ class Nudge:
             raise OperationalError("LISTEN", None, error, connection_invalidated=True) from None
 
     def _data_version(self) -> int:
-        return int(self._connection.execute(text("PRAGMA data_version")).scalar_one())
+        return int(self._connection.exec_driver_sql("PRAGMA data_version").scalar_one())

@@ -37,9 +37,10 @@ class Limits:
     sweep_days: int = 30
     _local: threading.local = field(default_factory=threading.local)
 
-    def start_budget(self) -> None:
-        """A claim begins: from now on this lane may start calls until one more could outlast the lease."""
-        self._local.until = time.monotonic() + self.lease - self.timeout
+    def start_budget(self, since: float | None = None) -> None:
+        """This lane may start calls until one more could outlast the lease. since: when that began, by the monotonic
+        clock; None: now."""
+        self._local.until = (time.monotonic() if since is None else since) + self.lease - self.timeout
         self._local.calls = 0
 
     def check_budget(self) -> None:

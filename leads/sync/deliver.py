@@ -18,6 +18,7 @@ from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Outcome
 from leads.sync import calls, canary, confirm, doubt, retry
+from leads.sync.claims import Claims
 from leads.sync.connect import Context, open_connector
 from leads.sync.item import build_all
 
@@ -44,26 +45,32 @@ def _serve(context: Context, lane: Lane) -> None:
     if lane.probing and connector.tier == "C":  # an enquiry that breaks off there costs a person's time
         health, asked = _probe(context, lane, connector, health), True
         lane = replace(lane, probing=health.state == "failing")
-    while not context.stop.is_set():
-        context.limits.start_budget()
-        claimed = outbox.claim(context.database, lane, connector.batch_size, context.limits.lease)
-        if claimed and context.stop.is_set():
-            outbox.give_back(context.database, claimed)
-        elif claimed:
-            health = _deliver(context, lane, connection, connector, claimed, health)
-        elif looked := reader.look(lane, health):
-            health = looked
-        else:
-            break
-        asked, lane = True, replace(lane, probing=health.state == "failing")
+    with Claims(context, connector) as claims:
+        while not context.stop.is_set():
+            claimed = claims.take(lane)
+            if claimed and context.stop.is_set():
+                outbox.give_back(context.database, claimed)
+            elif claimed:
+                health = _deliver(context, lane, connection, connector, claimed, health)
+            elif looked := reader.look(lane, health):
+                health = looked
+            else:
+                break
+            if not _takes_more(context, health):
+                claims.give_back()
+            asked, lane = True, replace(lane, probing=health.state == "failing")
     if context.stop.is_set():
         return
     if lane.probing and not asked:
         health = _probe(context, lane, connector, health)
-    quiet = health.wait_until is not None and health.wait_until > context.now()
-    if health.state == "working" and not quiet:
+    if _takes_more(context, health):
         confirm.retire_callers(context, lane, connector)
         canary.clean_up(context, lane, connector)
+
+
+def _takes_more(context: Context, health: Health) -> bool:
+    """Whether the CRM works, and has not asked for quiet."""
+    return health.state == "working" and not (health.wait_until and health.wait_until > context.now())
 
 
 def _health_of(connection: Connection) -> Health:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Integer,
     Row,
     Select,
+    UpdateBase,
     Uuid,
     and_,
     bindparam,
@@ -191,19 +192,29 @@ def claim(database: Database, lane: Lane, limit: int, seconds: float) -> list[Cl
     token = new_id()
     with database.write() as session:
         now = database.now(session)
-        until = now + timedelta(seconds=seconds)
-        held = update(Connection).where(
-            Connection.id == lane.connection_id, Connection.lease_token == lane.token, usable(now)
-        )
-        if session.execute(held.values(lease_until=until).returning(Connection.id)).one_or_none() is None:
+        lease = {"new_token": token, "until": now + timedelta(seconds=seconds)}
+        held = {"connection": lane.connection_id, "held": lane.token, "now": now}
+        if session.connection().execute(_prolong(), held | lease).one_or_none() is None:
             return []
         rows = _next_due(session, lane.connection_id, 1 if lane.probing else limit, now)
         claimed = [as_claimed(row, token) for row in rows]
-        taken = update(Delivery).where(Delivery.id.in_([item.delivery.id for item in claimed]))
-        session.connection().execute(taken.values(state="sending", token=token, lease_until=until))
+        session.connection().execute(_take(), {"ids": [item.delivery.id for item in claimed]} | lease)
         reach("claim.written")
     reach("claim.committed")
     return claimed
+
+
+@cache
+def _prolong() -> UpdateBase:
+    """The lane's own lease, while it is the lane's and calls may be made."""
+    mine = (Connection.id == bindparam("connection"), Connection.lease_token == bindparam("held"), usable(NOW))
+    return update(Connection).where(*mine).values(lease_until=bindparam("until")).returning(Connection.id)
+
+
+@cache
+def _take() -> UpdateBase:
+    taken = update(Delivery).where(Delivery.id.in_(bindparam("ids", expanding=True)))
+    return taken.values(state="sending", token=bindparam("new_token"), lease_until=bindparam("until"))
 
 
 def _next_due(session: Session, connection_id: UUID, limit: int, now: datetime) -> Sequence[Row[*tuple[Any, ...]]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from leads.store.callers import MOVED
@@ -78,8 +78,16 @@ def finish(database: Database, lane: Lane, outcomes: Sequence[Outcome], health: 
 
 def _turned_out_to_be(session: Session, lead_ids: Sequence[UUID]) -> dict[UUID, UUID]:
     """Callers who became known while this was on its way → the person's lead. Locked first, as the intake does."""
-    rows = select(Lead.id, Lead.merged_into).where(Lead.id.in_(lead_ids)).order_by(Lead.id)
-    return {lead: person for lead, person in session.execute(rows.with_for_update(read=True)) if person}
+    rows = session.connection().execute(_MERGED, {"leads": lead_ids})
+    return {lead: person for lead, person in rows if person}
+
+
+_MERGED = (
+    select(Lead.id, Lead.merged_into)
+    .where(Lead.id.in_(bindparam("leads", expanding=True)))
+    .order_by(Lead.id)
+    .with_for_update(read=True)
+)
 
 
 def _finished(outcome: Outcome, person: UUID | None, now: datetime) -> dict[str, Any]:
@@ -137,6 +145,10 @@ def attempt_of(outcome: Outcome) -> dict[str, Any]:
 
 
 def report(session: Session, lane: Lane, health: Health, now: datetime) -> None:
+    """Write down how the connection is, if that is news and the lane still holds it."""
+    held = {"connection": lane.connection_id, "held": lane.token}
+    if session.connection().execute(_HEALTH, held).one_or_none() == astuple(health):
+        return
     row = session.scalars(
         select(Connection)
         .where(Connection.id == lane.connection_id, Connection.lease_token == lane.token)
@@ -152,6 +164,11 @@ def report(session: Session, lane: Lane, health: Health, now: datetime) -> None:
     row.probe_at, row.wait_until = health.probe_at, health.wait_until
     if recovered:
         bring_forward(session, row.id, now)
+
+
+_HEALTH = select(*(getattr(Connection, field.name) for field in fields(Health))).where(
+    Connection.id == bindparam("connection"), Connection.lease_token == bindparam("held")
+)
 
 
 def bring_forward(session: Session, connection_id: UUID, now: datetime) -> None:

@@ -1,0 +1,102 @@
+"""A long backlog: while the CRM answers for one batch, the next is claimed, and let go of when it cannot be sent."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy import select
+
+from integrations.core.base import Item, Result, Tier
+from integrations.core.errors import Misconfigured, Throttled
+from leads.store.models import Delivery
+from tests.database.loop import Loop
+from tests.fakes import FakeCrm
+
+BACKLOG = 25  # two full batches and some
+
+
+@pytest.fixture
+def backlog(loop: Loop) -> Loop:
+    for number in range(BACKLOG):
+        loop.send(f"P{number}")
+    return loop
+
+
+def states(loop: Loop) -> Counter[str]:
+    with loop.database.read() as session:
+        return Counter(session.scalars(select(Delivery.state)))
+
+
+def in_hand(loop: Loop, number: int) -> bool:
+    """Whether so many are claimed, within a while."""
+    until = time.monotonic() + 10
+    while (before := states(loop)["sending"]) < number and time.monotonic() < until:
+        time.sleep(0.01)
+    return before >= number
+
+
+def test_the_next_batch_is_claimed_while_the_crm_answers(backlog: Loop) -> None:
+    seen: list[bool] = []
+
+    def slow(batch: Sequence[Item]) -> list[Result]:
+        seen.append(in_hand(backlog, 20))
+        return [backlog.crm.keep(item) for item in batch]
+
+    backlog.crm.answers = [slow]
+    backlog.tick()
+    assert seen == [True]
+    assert len(backlog.crm.written) == len(set(backlog.crm.written)) == BACKLOG
+    assert states(backlog) == {"confirmed": BACKLOG}
+
+
+@pytest.mark.parametrize(
+    "no", [Throttled("rate_limit", "Too fast.", retry_after=60), Misconfigured("bad_key", "The key is wrong.")]
+)
+def test_what_was_claimed_ahead_is_not_sent_to_a_crm_that_wants_no_more(backlog: Loop, no: Exception) -> None:
+    asked: list[int] = []
+
+    def refuse(batch: Sequence[Item]) -> list[Result]:
+        asked.append(len(batch))
+        assert in_hand(backlog, 20)
+        raise no
+
+    backlog.crm.answers = [refuse]
+    backlog.tick()
+    assert asked == [10]
+    assert states(backlog) == {"waiting": BACKLOG}
+    with backlog.database.read() as session:
+        rows = session.scalars(select(Delivery)).all()
+    assert {(row.attempts, row.unknown, row.token) for row in rows} == {(0, False, None)}
+    assert len(backlog.verdicts()) == 10, "only what was sent counts as a try"
+    for _ in range(20):
+        backlog.tick(minutes=2)
+    assert len(backlog.crm.written) == len(set(backlog.crm.written)) == BACKLOG
+
+
+def test_a_worker_that_stops_gives_back_what_it_claimed_ahead(backlog: Loop) -> None:
+    def stopped(batch: Sequence[Item]) -> list[Result]:
+        assert in_hand(backlog, 20)
+        backlog.context.stop.set()
+        return [backlog.crm.keep(item) for item in batch]
+
+    backlog.crm.answers = [stopped]
+    backlog.tick()
+    assert states(backlog) == {"sent": 10, "waiting": 15}
+
+
+@pytest.mark.parametrize("tier", ["B", "C"])
+def test_where_a_death_costs_a_look_only_one_batch_is_in_hand(backlog: Loop, tier: Tier) -> None:
+    backlog.use(FakeCrm(tier))
+    most: list[int] = []
+
+    def look(batch: Sequence[Item]) -> list[Result]:
+        time.sleep(0.1)
+        most.append(states(backlog)["sending"])
+        return [backlog.crm.keep(item) for item in batch]
+
+    backlog.crm.answers = [look, look, look]
+    backlog.tick()
+    assert most == [10, 10, 5]
