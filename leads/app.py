@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
 from flask import Flask, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,6 +29,9 @@ from leads.sync.connect import Limits
 from leads.upkeep.health import create_health
 from leads.upkeep.metrics import create_metrics
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -35,7 +41,26 @@ _HEADERS = {
     "Referrer-Policy": "strict-origin-when-cross-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Robots-Tag": "noindex",
+    "Cache-Control": "no-store",
 }
+_SECURE = {"Strict-Transport-Security": "max-age=31536000", **_HEADERS}
+
+
+class _Headers:
+    """Adds the usual headers to every answer; what a page has said of itself stands."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        usual = _SECURE if environ["wsgi.url_scheme"] == "https" else _HEADERS
+
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
+            said = {name.lower() for name, _ in headers}
+            headers += [header for header in usual.items() if header[0].lower() not in said]
+            return start_response(status, headers, *error)
+
+        return self._app(environ, start)
 
 
 def create_app(settings: Settings) -> Flask:
@@ -62,8 +87,9 @@ def create_app(settings: Settings) -> Flask:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
     )
+    app.wsgi_app = _Headers(app.wsgi_app)  # type: ignore[method-assign]  # Flask's own advice
     if hops := settings.trusted_proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops, hops)  # type: ignore[method-assign]  # Flask's own advice
+        app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops, hops)  # type: ignore[method-assign]  # as above
     auth.init_app(app, database)
     limits = Limits(settings.lease_seconds, settings.crm_timeout, settings.allowed_private_hosts, settings.sweep_days)
     public = [
@@ -79,7 +105,6 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(create_desk(database, vault, limits, settings.public_url))
     app.add_url_rule("/", "home", lambda: redirect(url_for("desk.home")))
     _handle_errors(app)
-    app.after_request(_add_headers)
     return app
 
 
@@ -103,15 +128,3 @@ def _handle_errors(app: Flask) -> None:
 
 def _wants_json() -> bool:
     return request.path.startswith("/api/")
-
-
-def _add_headers(response: Response) -> Response:
-    """What a page has said of itself stands."""
-    said = {name.lower() for name, _ in response.headers}
-    usual = dict(_HEADERS)
-    if request.is_secure:
-        usual["Strict-Transport-Security"] = "max-age=31536000"
-    if not request.endpoint or not request.endpoint.endswith("static"):
-        usual["Cache-Control"] = "no-store"
-    response.headers.extend([(name, value) for name, value in usual.items() if name.lower() not in said])
-    return response

@@ -23,18 +23,26 @@ _MOST = 100  # rows in one statement: SQLite takes 32,766 values
 
 
 class _Plan(NamedTuple):
-    """How rows of a table are written. pick: their values in order. converters: by position. marks: of one row."""
+    """How rows of a table are handed over. pick: their values in order. converters: by position."""
 
-    head: str
-    marks: str
-    tail: str
+    names: str
     pick: Callable[[Row], tuple[Any, ...]]
     converters: Sequence[tuple[int, _Convert]]
+    arrays: str
+    marks: str
 
-    def sql(self, rows: int) -> str:
-        return f"{self.head} {','.join([self.marks] * rows)} {self.tail}"
+    def given(self, rows: Sequence[Row]) -> tuple[str, tuple[Any, ...]]:
+        """The rows in SQL, and the values for it.
 
-    def values(self, row: Row) -> list[Any]:
+        PostgreSQL gets a list for each column: the statement is the same for any number of rows, so it is parsed and
+        planned once. SQLite has no lists.
+        """
+        values = list(map(self._values, rows))
+        if self.arrays:
+            return self.arrays, tuple(map(list, zip(*values, strict=True)))
+        return f"VALUES {','.join([self.marks] * len(rows))}", tuple(chain.from_iterable(values))
+
+    def _values(self, row: Row) -> list[Any]:
         values = list(self.pick(row))
         for place, convert in self.converters:
             values[place] = convert(values[place])
@@ -53,11 +61,12 @@ def upsert(session: Session, table: type[Base], rows: Sequence[Row], update: Col
     """
     if not rows:
         return
-    plan = _plan(session.get_bind().dialect, table, tuple(rows[0]), tuple(update))
+    dialect = session.get_bind().dialect
+    plan, tail = _plan(dialect, table, tuple(rows[0])), _on_conflict(dialect, table, tuple(update))
     for start in range(0, len(rows), _MOST):
-        some = rows[start : start + _MOST]
-        values = tuple(chain.from_iterable(map(plan.values, some)))
-        session.connection().exec_driver_sql(plan.sql(len(some)), values)
+        source, values = plan.given(rows[start : start + _MOST])
+        sql = f"INSERT INTO {table.__tablename__} ({plan.names}) {source}{tail}"
+        session.connection().exec_driver_sql(sql, values)
 
 
 def update_all(
@@ -74,27 +83,17 @@ def update_all(
     if not rows:
         return set()
     dialect, table, names = session.get_bind().dialect, cast("Table", model.__table__), tuple(rows[0])
-    quote = dialect.identifier_preparer.quote
+    quote, plan = dialect.identifier_preparer.quote, _plan(dialect, model, names)
     changes = [f"{quote(name)} = given.{quote(name)}" for name in names if name not in key]
     found = [f"{table.name}.{quote(name)} = given.{quote(name)}" for name in key]
+    source, values = plan.given(rows)
     sql = (  # names of ours, and marks
-        f"WITH given ({', '.join(map(quote, names))}) AS (VALUES {_typed(dialect, table, names, len(rows))}) "  # noqa: S608
+        f"WITH given ({plan.names}) AS ({source}) "  # noqa: S608
         f"UPDATE {table.name} SET {', '.join(filter(None, [*changes, also]))} FROM given "
         f"WHERE {' AND '.join(filter(None, [*found, where]))} RETURNING {table.name}.{key[0]}"
     )
-    values = tuple(chain.from_iterable(map(_plan(dialect, model, names, ()).values, rows)))
     restored = table.c[key[0]].type.dialect_impl(dialect).result_processor(dialect, None) or (lambda value: value)
     return {restored(id_) for (id_,) in session.connection().exec_driver_sql(sql, values)}
-
-
-def _typed(dialect: Dialect, table: Table, names: Sequence[str], rows: int) -> str:
-    """The marks of all rows. PostgreSQL takes the types of a list of values from its first row."""
-    mark = "?" if dialect.name == "sqlite" else "%s"
-    plain = f"({','.join([mark] * len(names))})"
-    if dialect.name == "sqlite":
-        return ",".join([plain] * rows)
-    first = ",".join(f"CAST({mark} AS {table.c[name].type.compile(dialect)})" for name in names)
-    return ",".join([f"({first})", *[plain] * (rows - 1)])
 
 
 def any_there(session: Session, column: InstrumentedAttribute[Any], values: Collection[bytes | str]) -> bool:
@@ -111,20 +110,26 @@ def any_there(session: Session, column: InstrumentedAttribute[Any], values: Coll
 
 
 @cache
-def _plan(dialect: Dialect, model: type[Base], names: tuple[str, ...], update: tuple[str, ...]) -> _Plan:
+def _plan(dialect: Dialect, model: type[Base], names: tuple[str, ...]) -> _Plan:
     table = cast("Table", model.__table__)
-    quote = dialect.identifier_preparer.quote
-    mark = "?" if dialect.name == "sqlite" else "%s"
-    changes = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in update)
-    key = ", ".join(quote(column.name) for column in table.primary_key)
     converters = [(place, _converter(dialect, table, name)) for place, name in enumerate(names)]
+    lists = ",".join(f"CAST(%s AS {table.c[name].type.compile(dialect)}[])" for name in names)
+    unnested = f"SELECT * FROM unnest({lists})"  # noqa: S608 - types of ours, and marks
     return _Plan(
-        head=f"INSERT INTO {quote(table.name)} ({', '.join(map(quote, names))}) VALUES",
-        marks=f"({','.join([mark] * len(names))})",
-        tail=f"ON CONFLICT ({key}) DO UPDATE SET {changes}" if update else "",
+        names=", ".join(map(dialect.identifier_preparer.quote, names)),
         pick=itemgetter(*names),
         converters=[(place, convert) for place, convert in converters if convert is not None],
+        arrays="" if dialect.name == "sqlite" else unnested,
+        marks=f"({','.join('?' * len(names))})",
     )
+
+
+@cache
+def _on_conflict(dialect: Dialect, model: type[Base], update: tuple[str, ...]) -> str:
+    quote = dialect.identifier_preparer.quote
+    changes = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in update)
+    key = ", ".join(quote(column.name) for column in cast("Table", model.__table__).primary_key)
+    return f" ON CONFLICT ({key}) DO UPDATE SET {changes}" if update else ""
 
 
 def _converter(dialect: Dialect, table: Table, name: str) -> _Convert | None:

@@ -52,6 +52,7 @@ def postgres_engine(url: str) -> Engine:
         url,
         hide_parameters=True,  # a database error must not carry a patient's name
         pool_pre_ping=True,
+        pool_use_lifo=True,  # the one that was used last has the statements of the intake prepared
         pool_size=10,
         max_overflow=10,
         pool_timeout=5,

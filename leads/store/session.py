@@ -25,6 +25,7 @@ from leads.store.turns import Turns
 NO_DATABASE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, InvalidRequestError, NoRoomError)
 # The rows of a sorted subquery come in its order, and so do the locks.
 _LOCK = text("SELECT pg_advisory_xact_lock(key) FROM (SELECT unnest(CAST(:keys AS bigint[])) AS key ORDER BY 1) keys")
+_NUDGE = "SELECT pg_notify('frontdesk', ''), pg_logical_emit_message(true, 'frontdesk', '')"
 _BUSY = 10000  # milliseconds that a statement waits for another program
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -113,7 +114,7 @@ class Database:
             return self._clock()
         if self.is_sqlite:
             return _utc_now()
-        now: datetime = session.scalars(text("SELECT clock_timestamp()")).one()
+        now: datetime = session.connection().exec_driver_sql("SELECT clock_timestamp()").scalar_one()
         return now.astimezone(UTC)
 
     def lock(self, session: Session, digests: Collection[bytes]) -> None:
@@ -122,7 +123,7 @@ class Database:
             return
         # One order for all, so that two requests never wait for each other.
         keys = sorted(int.from_bytes(digest[:8], signed=True) for digest in digests)
-        session.execute(_LOCK, {"keys": keys})
+        session.connection().execute(_LOCK, {"keys": keys})
 
     def nudge(self, session: Session) -> None:
         """Tell waiting workers at commit that there is work. With SQLite they see the commit itself.
@@ -131,7 +132,7 @@ class Database:
         primary that was cut off would thank again for what only it has.
         """
         if not self.is_sqlite:
-            session.execute(text("SELECT pg_notify('frontdesk', ''), pg_logical_emit_message(true, 'frontdesk', '')"))
+            session.connection().exec_driver_sql(_NUDGE)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -151,7 +152,13 @@ def _engine(url: str) -> Engine:
         return postgres_engine(url)
     # hide_parameters: a database error must not carry a patient's name.
     engine = create_engine(
-        url, hide_parameters=True, module=pysqlite3.dbapi2, pool_size=20, max_overflow=20, pool_use_lifo=True
+        url,
+        hide_parameters=True,
+        module=pysqlite3.dbapi2,
+        connect_args={"cached_statements": 512},  # each number of rows that are written together is one of its own
+        pool_size=20,
+        max_overflow=20,
+        pool_use_lifo=True,
     )
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
