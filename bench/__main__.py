@@ -6,8 +6,6 @@ bench/results.md. Exit code 1 when something that is asked for was not met.
 
 from __future__ import annotations
 
-import os
-import secrets
 import sys
 import time
 from pathlib import Path
@@ -19,6 +17,7 @@ from rich.table import Table
 from bench import delivery, freshness, growth, intake
 from bench.machine import facts
 from bench.report import HEAD, Part, Row, page
+from tests.asked import asked
 
 RESULTS = Path(__file__).with_name("results.md")
 WHOLE = 430.0  # seconds: ten minutes less what starting servers and making data takes
@@ -33,13 +32,7 @@ PARTS: dict[str, tuple[Part, float]] = {
 
 def main() -> int:
     """Measure the parts one after another. Returns the exit code."""
-    seed = int(os.environ.get("SEED") or secrets.randbelow(10**6))
-    seconds = float(os.environ.get("SECONDS") or WHOLE)
-    names = [name for name in (os.environ.get("PARTS") or ",".join(PARTS)).split(",") if name]
-    if unknown := set(names) - set(PARTS):
-        print(f"There is no part {', '.join(sorted(unknown))}. The parts are: {', '.join(PARTS)}.")
-        return 2
-    print(f"SEED={seed} SECONDS={seconds:g} PARTS={','.join(names)}", flush=True)
+    seed, seconds, names = asked(WHOLE, PARTS)
     began = time.monotonic()
     rows = _measured(names, seconds, seed)
     Console().print(_table(rows))

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import requests
-from sqlalchemy import event, func, select, update
+from sqlalchemy import func, select, update
 
 from bench.installation import fresh_database, postgres, scratch
 from bench.report import Row, run_alone
@@ -25,6 +25,7 @@ from leads.store.schema import upgrade
 from leads.store.session import Database
 from tests.factory import send_in_groups
 from tests.programs import KEY, Process, Programs, wait_for
+from tests.statements import statements
 
 PART = "Delivery"
 BATCH = 50  # what the connector of the sandbox CRM takes at once
@@ -125,7 +126,7 @@ def _statements(programs: Programs, name: str) -> Iterator[Row]:
         yield Row(PART, f"{name}, statements to {what} {BATCH}", "", [many], at_most=one, note=note)
 
 
-def _one_batch(programs: Programs, size: int) -> tuple[float, float]:
+def _one_batch(programs: Programs, size: int) -> tuple[int, int]:
     database = programs.database
     send_in_groups(database, programs.vault, _site(database), size)
     with database.read() as session:
@@ -133,29 +134,17 @@ def _one_batch(programs: Programs, size: int) -> tuple[float, float]:
     lane = outbox.lease(database, connection.id, "bench", 60)
     if lane is None:
         raise RuntimeError("somebody else has the lane")
-    claimed, to_claim = _counting(database, lambda: outbox.claim(database, lane, BATCH, 60))
+    with statements(database) as to_claim:
+        claimed = outbox.claim(database, lane, BATCH, 60)
     outcomes = [
         Outcome(one, "confirmed", one.delivery.due_at, True, "sent", one.delivery.due_at, 5, remote_id=str(uuid4()))
         for one in claimed
     ]
     well = Health("working", 0, 0)
-    _, to_finish = _counting(database, lambda: outbox.finish(database, lane, outcomes, well))
+    with statements(database) as to_finish:
+        outbox.finish(database, lane, outcomes, well)
     outbox.release(database, lane)
-    return to_claim, to_finish
-
-
-def _counting(database: Database, do: Callable[[], Any]) -> tuple[Any, float]:
-    seen = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if not statement.startswith(("PRAGMA", "BEGIN")):
-            seen.append(statement)
-
-    event.listen(database.engine, "before_cursor_execute", note)
-    try:
-        return do(), float(len(seen))
-    finally:
-        event.remove(database.engine, "before_cursor_execute", note)
+    return len(to_claim), len(to_finish)
 
 
 def _pace(programs: Programs, name: str, workers: int, seconds: float) -> Iterator[Row]:

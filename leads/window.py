@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Hashable
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from threading import Lock
 
 _REMEMBERED = 100_000  # keys: some 25 MB
@@ -63,3 +64,8 @@ class Window:
             if len(self._hits) <= self._remembered and self._hits[longest_ago][-1] > before:
                 return
             del self._hits[longest_ago]
+
+
+def counted_as(ip: IPv4Address | IPv6Address) -> str:
+    """Whom the hits of an address are counted for: an IPv6 guest has a whole /64 to choose from, so that is one."""
+    return str(ip if ip.version == 4 else ip_network((ip, 64), strict=False))

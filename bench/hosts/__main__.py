@@ -6,8 +6,6 @@ breaks, 2 where network namespaces cannot be made.
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
 import sys
 import tempfile
@@ -23,6 +21,7 @@ from bench.hosts.machines import PACE, ROOT, SITES, Fleet, previous_version
 from bench.hosts.network import missing, network
 from bench.hosts.report import page, table
 from bench.hosts.visitors import Visitors
+from tests.asked import seed as a_seed
 from tests.chaos.postgres import Postgres
 
 HOSTS = {"web1": 11, "web2": 12, "worker1": 21, "worker2": 22, "worker3": 23}
@@ -37,7 +36,7 @@ def main() -> int:
     if reason := missing():
         print(reason, file=sys.stderr)
         return 2
-    seed = int(os.environ.get("SEED") or secrets.randbelow(10**6))
+    seed = a_seed()
     print(f"SEED={seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="hosts-"))
     began = time.monotonic()

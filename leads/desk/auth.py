@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -31,7 +31,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 
 from leads.store.models import User
 from leads.store.session import Database
-from leads.window import Window
+from leads.window import Window, counted_as
 
 IDLE = 8 * 3600  # seconds without a click after which one has to sign in again
 _NOTE_EVERY = 60  # seconds between two notes of the last click, so that not every answer sets a cookie
@@ -87,12 +87,10 @@ class Throttle:
 
 
 def _network_of(address: str) -> str:
-    """An IPv6 guest has a whole /64 to choose addresses from, so that counts as one."""
     try:
-        ip = ip_address(address)
+        return counted_as(ip_address(address))
     except ValueError:
         return address
-    return str(ip_network((ip, 64 if ip.version == 6 else 32), strict=False))
 
 
 class _DeskSessions(SecureCookieSessionInterface):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itsdangerous import BadSignature, URLSafeSerializer
 
 from leads.intake.limit import Limiter
+from leads.window import counted_as
 
 HONEYPOT = "website"  # a field that people do not see and scripts fill in
 
@@ -62,9 +63,7 @@ class SpamCheck:
             return not self._limiter.hit(self._nameless(site_key, ""))
         if any(ip in network for network in self._exempt):
             return False
-        # An IPv6 visitor has a whole /64 to choose addresses from, so that counts as one.
-        who = ip if ip.version == 4 else ipaddress.ip_network((ip, 64), strict=False)
-        return not self._limiter.hit(self._nameless(site_key, str(who)))
+        return not self._limiter.hit(self._nameless(site_key, counted_as(ip)))
 
     def _nameless(self, site_key: str, address: str) -> str:
         """What is counted under, here or on another host: nobody without the key can tell whose address it is."""

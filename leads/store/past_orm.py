@@ -6,7 +6,7 @@ whoever writes for a whole group then waits for it behind all the threads that w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import chain
 from operator import itemgetter
@@ -63,8 +63,8 @@ def upsert(session: Session, table: type[Base], rows: Sequence[Row], update: Col
         return
     dialect = session.get_bind().dialect
     plan, tail = _plan(dialect, table, tuple(rows[0])), _on_conflict(dialect, table, tuple(update))
-    for start in range(0, len(rows), _MOST):
-        source, values = plan.given(rows[start : start + _MOST])
+    for some in _slices(rows):
+        source, values = plan.given(some)
         sql = f"INSERT INTO {table.__tablename__} ({plan.names}) {source}{tail}"
         session.connection().exec_driver_sql(sql, values)
 
@@ -77,23 +77,28 @@ def update_all(
 
     Returns the ids of those that were found.
     """
-    if len(rows) > _MOST:
-        first, rest = rows[:_MOST], rows[_MOST:]
-        return update_all(session, model, key, first, also, where) | update_all(session, model, key, rest, also, where)
     if not rows:
         return set()
     dialect, table, names = session.get_bind().dialect, cast("Table", model.__table__), tuple(rows[0])
     quote, plan = dialect.identifier_preparer.quote, _plan(dialect, model, names)
     changes = [f"{quote(name)} = given.{quote(name)}" for name in names if name not in key]
     found = [f"{table.name}.{quote(name)} = given.{quote(name)}" for name in key]
-    source, values = plan.given(rows)
-    sql = (  # names of ours, and marks
-        f"WITH given ({plan.names}) AS ({source}) "  # noqa: S608
-        f"UPDATE {table.name} SET {', '.join(filter(None, [*changes, also]))} FROM given "
-        f"WHERE {' AND '.join(filter(None, [*found, where]))} RETURNING {table.name}.{key[0]}"
-    )
     restored = table.c[key[0]].type.dialect_impl(dialect).result_processor(dialect, None) or (lambda value: value)
-    return {restored(id_) for (id_,) in session.connection().exec_driver_sql(sql, values)}
+    ids: set[Any] = set()
+    for some in _slices(rows):
+        source, values = plan.given(some)
+        sql = (  # names of ours, and marks
+            f"WITH given ({plan.names}) AS ({source}) "  # noqa: S608
+            f"UPDATE {table.name} SET {', '.join(filter(None, [*changes, also]))} FROM given "
+            f"WHERE {' AND '.join(filter(None, [*found, where]))} RETURNING {table.name}.{key[0]}"
+        )
+        ids |= {restored(id_) for (id_,) in session.connection().exec_driver_sql(sql, values)}
+    return ids
+
+
+def _slices(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """As many as go into one statement."""
+    return (rows[start : start + _MOST] for start in range(0, len(rows), _MOST))
 
 
 def any_there(session: Session, column: InstrumentedAttribute[Any], values: Collection[bytes | str]) -> bool:

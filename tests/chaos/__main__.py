@@ -8,14 +8,13 @@ Exit code 1 when an invariant broke. The last line holds the figures.
 from __future__ import annotations
 
 import multiprocessing
-import os
-import secrets
 import shutil
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from tests.asked import asked
 from tests.chaos.parts import PARTS, run_part
 from tests.chaos.plan import Figures
 
@@ -25,13 +24,7 @@ SIDE_BY_SIDE = 3  # the parts wait more than they work
 
 def main() -> int:
     """Run the parts, some side by side. Returns the exit code."""
-    seed = int(os.environ.get("SEED") or secrets.randbelow(10**6))
-    seconds = float(os.environ.get("SECONDS") or WHOLE)
-    names = [name for name in (os.environ.get("PARTS") or ",".join(PARTS)).split(",") if name]
-    if unknown := set(names) - set(PARTS):
-        print(f"There is no part {', '.join(sorted(unknown))}. The parts are: {', '.join(PARTS)}.")
-        return 2
-    print(f"SEED={seed} SECONDS={seconds:g} PARTS={','.join(names)}", flush=True)
+    seed, seconds, names = asked(WHOLE, PARTS)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     scale = min(seconds / WHOLE, 1.0)
     with ProcessPoolExecutor(SIDE_BY_SIDE, multiprocessing.get_context("spawn")) as pool:

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from uuid import UUID
 
 import pytest
-from sqlalchemy import delete, event, select, text, update
+from sqlalchemy import delete, select, text, update
 
 from leads.store import outbox
 from leads.store.models import DELIVERY_STATES, Connection, Delivery, Event, Site
@@ -15,6 +15,7 @@ from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.database.lanes import Clock
 from tests.factory import make_connection, make_site, send
+from tests.statements import statements
 from tests.web.desk import lead_of, set_state
 
 
@@ -182,7 +183,6 @@ def test_a_day_is_the_sites_own_also_when_the_clocks_change(
 
 def test_all_is_counted_at_one_moment(timed: Database, vault: Vault, site: Site) -> None:
     """An enquiry that comes in while we count must not make the day look wrong."""
-    statements: list[str] = []
-    event.listen(timed.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
-    days_of(timed, site, 14)
-    assert len([sql for sql in statements if "event" in sql]) == 1
+    with statements(timed) as sent:
+        days_of(timed, site, 14)
+    assert len([sql for sql in sent if "event" in sql]) == 1

@@ -19,7 +19,7 @@ from leads.store.outbox.lanes import Lane
 from leads.store.past_orm import insert_all, update_all, upsert
 from leads.store.session import Database
 
-_LET_GO = "token = NULL, lease_until = NULL"
+_IN_HAND, _LET_GO = "delivery.state = 'sending'", "token = NULL, lease_until = NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def finish(database: Database, lane: Lane, outcomes: Sequence[Outcome], health: 
         now = database.now(session)
         people = _turned_out_to_be(session, [outcome.claimed.lead.id for outcome in outcomes])
         rows = [_finished(outcome, people.get(outcome.claimed.lead.id), now) for outcome in outcomes]
-        ours = update_all(session, Delivery, ("id", "token"), rows, _LET_GO, where="delivery.state = 'sending'")
+        ours = update_all(session, Delivery, ("id", "token"), rows, _LET_GO, where=_IN_HAND)
         written = [outcome for outcome in outcomes if outcome.claimed.delivery.id in ours]
         upsert(session, RemoteRecord, _records(lane, written, people), ["remote_id", "url", "retire"])
         insert_all(session, Attempt, [attempt_of(outcome) for outcome in written])
@@ -182,19 +182,18 @@ def bring_forward(session: Session, connection_id: UUID, now: datetime) -> None:
 
 def give_back(database: Database, claimed: Sequence[Claimed], due_at: datetime | None = None) -> None:
     """Return deliveries of which nothing was sent: no attempt, due at once or at `due_at`."""
+    rows = [
+        {
+            "id": item.delivery.id,
+            "token": item.token,
+            "state": "waiting",
+            "due_at": due_at or item.delivery.due_at,
+            "unknown": item.left_behind or item.delivery.unknown,
+        }
+        for item in claimed
+    ]
     with database.write() as session:
-        for item in claimed:
-            session.execute(
-                update(Delivery)
-                .where(Delivery.id == item.delivery.id, Delivery.token == item.token, Delivery.state == "sending")
-                .values(
-                    state="waiting",
-                    due_at=due_at or item.delivery.due_at,
-                    token=None,
-                    lease_until=None,
-                    unknown=item.left_behind or item.delivery.unknown,
-                )
-            )
+        update_all(session, Delivery, ("id", "token"), rows, _LET_GO, where=_IN_HAND)
         reach("returned.written")
     reach("returned.committed")
 
