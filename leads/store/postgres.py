@@ -19,6 +19,9 @@ _LIMITS = (
     "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; "
     "SET tcp_user_timeout = '4s'"
 )
+# A plan is kept as long as its connection: one that was made while a table was small would read it from end to end when
+# it has grown. Every statement has an index to go by (tests/database/test_plans.py), so that is what it goes by.
+_PLANS = "SET enable_seqscan = off; SET jit = off"
 _CONNECT = {
     "connect_timeout": 2,  # seconds, for each host of the URL; psycopg takes no less
     "keepalives_idle": 5,  # a server that vanished from the network is noticed also while we only listen
@@ -65,7 +68,7 @@ def postgres_engine(url: str) -> Engine:
 def _connect(_dialect: Any, _record: Any, args: list[Any], options: dict[str, Any]) -> Bounded:
     connection = Bounded.connect(*args, **(_CONNECT | options))
     connection.autocommit = True
-    connection.execute(cast("Any", _LIMITS))
+    connection.execute(cast("Any", f"{_LIMITS}; {_PLANS}"))
     connection.autocommit = False
     return connection
 

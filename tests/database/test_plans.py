@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from config.settings import load_settings
 from leads.app import create_app
@@ -21,7 +22,7 @@ from leads.store.retention import forget_slice, forget_unreadable
 from leads.store.session import Database
 from leads.upkeep.alerts import conditions
 from tests.database.loop import Loop
-from tests.database.plans import Seen
+from tests.database.plans import GROWING, Seen
 from tests.web.desk import PASSWORD, make_user
 
 _TOKEN = "a token of some length"
@@ -63,6 +64,25 @@ def test_the_loop_goes_by_indexes(loop: Loop, seen: Seen) -> None:
         forget_unreadable(loop.database, loop.clock() - timedelta(days=365))
     assert len(seen.statements) > 40
     assert _unexplained(seen) == {}
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_no_kept_plan_is_one_for_small_tables(loop: Loop) -> None:
+    """A connection keeps what it planned, so while the tables are small already nothing is read from end to end."""
+    for number in range(12):  # a plan is kept from the sixth time on
+        loop.send(f"Jane {number}")
+        loop.tick(minutes=1)
+    loop.database.engine.dispose()  # a connection that ends tells what it has counted
+    scans: dict[str, int] = {}
+    until = time.monotonic() + 20
+    while scans.get("event written") != 12 and time.monotonic() < until:
+        time.sleep(0.1)
+        with loop.database.read() as session:
+            rows = session.execute(text("SELECT relname, seq_scan, n_tup_ins FROM pg_stat_user_tables")).all()
+        scans = {name: scans for name, scans, _ in rows if name in GROWING}
+        scans |= {f"{name} written": written for name, _, written in rows if name == "event"}
+    assert scans.pop("event written") == 12
+    assert {name: scans for name, scans in scans.items() if scans} == {}
 
 
 @pytest.fixture
