@@ -98,7 +98,7 @@ class SettingsSchema(Schema):
         metadata={"help": "Address under which visitors and staff reach Frontdesk; empty: http://HOST:PORT."},
     )
     web_threads = fields.Integer(
-        load_default=16,
+        load_default=32,
         validate=validate.Range(1, 256),
         metadata={"help": "Requests that are worked on at the same time."},
     )

@@ -7,6 +7,7 @@ without end. So a body is read whole before it costs a turn, and a connection on
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -54,6 +55,8 @@ def serve(app: App, host: str, port: int, turns: int, max_body: int) -> None:
         log_dictconfig={"incremental": True, "handlers": {}, "loggers": {}},  # leave our own logging as it is
     )
     server.on_startup(lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # Granian would start a second worker
+    gc.collect()
+    gc.freeze()  # what stays for good is looked through no more: that stopped all requests for 50 ms every 2 seconds
     Broom(port, lambda: _HURRY if server.interrupt_signal else _PATIENCE).start()
     server.serve(target_loader=lambda: Turns(app, turns, max_body), wrap_loader=False)
 
