@@ -19,7 +19,8 @@ from leads.store.outbox.lanes import Lane
 from leads.store.past_orm import insert_all, update_all, upsert
 from leads.store.session import Database
 
-_IN_HAND, _LET_GO = "delivery.state = 'sending'", "token = NULL, lease_until = NULL"
+# In a way that no index serves: they are found by their ids, and not among all that are being sent.
+_IN_HAND, _LET_GO = "coalesce(delivery.state, '') = 'sending'", "token = NULL, lease_until = NULL"
 
 
 @dataclass(frozen=True, slots=True)
