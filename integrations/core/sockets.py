@@ -6,6 +6,7 @@ before the call can be undone by a second look-up (DNS rebinding). Both are sett
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from ipaddress import IPv6Address, ip_address, ip_network
-from threading import Lock, Timer
+from threading import Condition, Lock, Thread
 from types import TracebackType
 from typing import Any, Self
 
@@ -49,28 +50,26 @@ class Call:
         self.sent = False
         self.expired = False
         self.may_be_private = may_be_private
-        self._ends = time.monotonic() + deadline
+        self.ends = time.monotonic() + deadline
         self._socket: socket.socket | None = None
         self._lock = Lock()
-        self._timer = Timer(deadline, self._expire)
-        self._timer.daemon = True
 
     def __enter__(self) -> Self:
         self._outer = _current.set(self)
-        self._timer.start()
+        _deadlines.add(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _current.reset(self._outer)
-        self._timer.cancel()
+        _deadlines.remove(self)
         with self._lock:
             self._drop()
 
     def remaining(self) -> float:
         """Seconds until the deadline, never below one millisecond (zero would mean non-blocking)."""
-        return max(self._ends - time.monotonic(), 0.001)
+        return max(self.ends - time.monotonic(), 0.001)
 
     def watch(self, sock: socket.socket) -> None:
         """Cut this socket at the deadline. Our own duplicate is kept: TLS wraps, and so replaces, the original."""
@@ -80,7 +79,8 @@ class Call:
             if self.expired:
                 self._cut()
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """The deadline has come."""
         with self._lock:
             self.expired = True
             self._cut()
@@ -96,7 +96,44 @@ class Call:
             self._socket = None
 
 
+class _Deadlines:
+    """Ends calls when their time is over. One thread does it for all: one for each took an eighth of a call's time."""
+
+    def __init__(self) -> None:
+        self._calls: set[Call] = set()
+        self._sooner = Condition()
+        self._looks_at = 0.0  # when the thread looks next, by the monotonic clock
+        self._thread: Thread | None = None
+
+    def add(self, call: Call) -> None:
+        with self._sooner:
+            self._calls.add(call)
+            if self._thread is None or not self._thread.is_alive():  # in a fork there is none
+                self._thread = Thread(target=self._run, name="deadlines", daemon=True)
+                self._thread.start()
+            elif call.ends < self._looks_at:
+                self._sooner.notify()
+
+    def remove(self, call: Call) -> None:
+        """The thread is let sleep: the next call's deadline is later than this one's."""
+        with self._sooner:
+            self._calls.discard(call)
+
+    def _run(self) -> None:
+        while True:
+            with self._sooner:
+                now = time.monotonic()
+                over = {call for call in self._calls if call.ends <= now}
+                self._calls -= over
+                if not over:
+                    self._looks_at = min((call.ends for call in self._calls), default=math.inf)
+                    self._sooner.wait(None if self._looks_at == math.inf else self._looks_at - now)
+            for call in over:
+                call.expire()
+
+
 _current: ContextVar[Call] = ContextVar("call")
+_deadlines = _Deadlines()
 
 
 class _Guarded(HTTPConnection):

@@ -145,6 +145,24 @@ def test_the_deadline_holds_for_everything_together(script: Script, method: str,
     assert time.monotonic() - began < 1.5
 
 
+def test_each_call_has_a_deadline_of_its_own() -> None:
+    """One thread looks after all of them: a short one that begins after a long one is not kept waiting for that."""
+    failures = []
+    with server(drip_body) as slow, server(drip_body) as quick:
+        long = threading.Thread(target=lambda: failures.append(failure("GET", slow, client(deadline=1.2))))
+        long.start()
+        time.sleep(0.1)
+        began = time.monotonic()
+        short = failure("GET", quick, client(deadline=0.3))
+        assert time.monotonic() - began < 0.9
+        assert failures == []
+        long.join()
+    assert [error.sentence for error in (short, *failures)] == [
+        "The CRM did not answer within 0.3 seconds.",
+        "The CRM did not answer within 1.2 seconds.",
+    ]
+
+
 def test_a_search_by_post_is_no_unknown_outcome() -> None:
     with server(silent) as url, pytest.raises(TryLater, match="timeout"):
         client(deadline=0.3).request("POST", url, json={}, reads=True)
