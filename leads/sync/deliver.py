@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -18,7 +19,7 @@ from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Outcome
 from leads.sync import calls, canary, confirm, doubt, retry
-from leads.sync.claims import Claims
+from leads.sync.batches import Batches
 from leads.sync.connect import Context, open_connector
 from leads.sync.item import build_all
 
@@ -45,19 +46,19 @@ def _serve(context: Context, lane: Lane) -> None:
     if lane.probing and connector.tier == "C":  # an enquiry that breaks off there costs a person's time
         health, asked = _probe(context, lane, connector, health), True
         lane = replace(lane, probing=health.state == "failing")
-    with Claims(context, connector) as claims:
+    with Batches(context, connector) as batches:
         while not context.stop.is_set():
-            claimed = claims.take(lane)
+            claimed = batches.take(lane)
             if claimed and context.stop.is_set():
                 outbox.give_back(context.database, claimed)
             elif claimed:
-                health = _deliver(context, lane, connection, connector, claimed, health)
+                health = _deliver(context, lane, connection, connector, batches, claimed, health)
             elif looked := reader.look(lane, health):
                 health = looked
             else:
                 break
             if not _takes_more(context, health):
-                claims.give_back()
+                batches.give_back()
             asked, lane = True, replace(lane, probing=health.state == "failing")
     if context.stop.is_set():
         return
@@ -109,6 +110,7 @@ def _deliver(
     lane: Lane,
     connection: Connection,
     connector: Connector,
+    batches: Batches,
     claimed: Sequence[Claimed],
     before: Health,
 ) -> Health:
@@ -128,17 +130,21 @@ def _deliver(
         _outcome(context, item, result, started, took, connector, lane.probing, now)
         for item, result in zip(claimed, results, strict=True)
     ]
+    batches.write(partial(_finish, context, lane, outcomes, health))
+    return health
+
+
+def _finish(context: Context, lane: Lane, outcomes: Sequence[Outcome], health: Health) -> None:
     fenced = outbox.finish(context.database, lane, outcomes, health)
     log.info(
         "delivered",
         connection=str(lane.connection_id),
-        batch=len(claimed),
-        sent=sum(isinstance(result, Pushed) for result in results),
+        batch=len(outcomes),
+        sent=sum(outcome.verdict == "sent" for outcome in outcomes),
         fenced=fenced,
-        milliseconds=took,
+        milliseconds=max((outcome.milliseconds for outcome in outcomes), default=0),
         code=health.code,
     )
-    return health
 
 
 def _outcome(

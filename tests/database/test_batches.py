@@ -1,4 +1,5 @@
-"""A long backlog: while the CRM answers for one batch, the next is claimed, and let go of when it cannot be sent."""
+"""A long backlog: while the CRM answers for one batch, the next is claimed, and let go of when it cannot be sent, and
+what became of the one before is written down."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from sqlalchemy import select
 
 from integrations.core.base import Item, Result, Tier
 from integrations.core.errors import Misconfigured, Throttled
+from leads.store import failpoint
+from leads.store.failpoint import Failpoint
 from leads.store.models import Delivery
 from tests.database.loop import Loop
 from tests.fakes import FakeCrm
@@ -30,12 +33,17 @@ def states(loop: Loop) -> Counter[str]:
         return Counter(session.scalars(select(Delivery.state)))
 
 
-def in_hand(loop: Loop, number: int) -> bool:
-    """Whether so many are claimed, within a while."""
+def comes(loop: Loop, state: str, number: int) -> bool:
+    """Whether so many are in this state within a while."""
     until = time.monotonic() + 10
-    while (before := states(loop)["sending"]) < number and time.monotonic() < until:
+    while (there := states(loop)[state]) < number and time.monotonic() < until:
         time.sleep(0.01)
-    return before >= number
+    return there >= number
+
+
+def in_hand(loop: Loop, number: int) -> bool:
+    """Whether so many are claimed within a while."""
+    return comes(loop, "sending", number)
 
 
 def test_the_next_batch_is_claimed_while_the_crm_answers(backlog: Loop) -> None:
@@ -50,6 +58,33 @@ def test_the_next_batch_is_claimed_while_the_crm_answers(backlog: Loop) -> None:
     assert seen == [True]
     assert len(backlog.crm.written) == len(set(backlog.crm.written)) == BACKLOG
     assert states(backlog) == {"confirmed": BACKLOG}
+
+
+def test_a_batch_is_written_down_while_the_crm_answers_for_the_next(backlog: Loop) -> None:
+    seen: list[bool] = []
+
+    def quick(batch: Sequence[Item]) -> list[Result]:
+        return [backlog.crm.keep(item) for item in batch]
+
+    def slow(batch: Sequence[Item]) -> list[Result]:
+        seen.append(comes(backlog, "sent", 10))
+        return quick(batch)
+
+    backlog.crm.answers = [quick, slow]
+    backlog.tick()
+    assert seen == [True]
+    assert states(backlog) == {"confirmed": BACKLOG}
+
+
+def test_what_could_not_be_written_down_is_sent_again_to_the_same_end(backlog: Loop) -> None:
+    failpoint.arm("finish.written:raise")
+    with pytest.raises(Failpoint):
+        backlog.tick()
+    assert states(backlog)["sending"] in (10, 20), "the CRM was asked for the second one already, or was not"
+    backlog.tick(minutes=10)
+    backlog.tick(minutes=1)
+    assert states(backlog) == {"confirmed": BACKLOG}
+    assert len(backlog.crm.held) == BACKLOG
 
 
 @pytest.mark.parametrize(
