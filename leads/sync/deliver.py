@@ -19,9 +19,8 @@ from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Outcome
 from leads.sync import calls, canary, confirm, doubt, retry
-from leads.sync.batches import Batches
+from leads.sync.batches import Batch, Batches
 from leads.sync.connect import Context, open_connector
-from leads.sync.item import build_all
 
 log = structlog.get_logger()
 
@@ -46,13 +45,14 @@ def _serve(context: Context, lane: Lane) -> None:
     if lane.probing and connector.tier == "C":  # an enquiry that breaks off there costs a person's time
         health, asked = _probe(context, lane, connector, health), True
         lane = replace(lane, probing=health.state == "failing")
-    with Batches(context, connector) as batches:
+    with Batches(context, connection, connector) as batches:
         while not context.stop.is_set():
-            claimed = batches.take(lane)
-            if claimed and context.stop.is_set():
-                outbox.give_back(context.database, claimed)
-            elif claimed:
-                health = _deliver(context, lane, connection, connector, batches, claimed, health)
+            batch = batches.take(lane)
+            if batch.claimed and context.stop.is_set():
+                outbox.give_back(context.database, batch.claimed)
+            elif batch.claimed:
+                outcomes, health = _send(context, lane, connector, batch, health)
+                batches.write(partial(_finish, context, lane, outcomes, health))
             elif looked := reader.look(lane, health):
                 health = looked
             else:
@@ -105,21 +105,14 @@ def _checked(connector: Connector, before: Health) -> Result | Exception:
     return Misconfigured(before.code or "check", wrong[0]) if wrong else Pushed("checked")
 
 
-def _deliver(
-    context: Context,
-    lane: Lane,
-    connection: Connection,
-    connector: Connector,
-    batches: Batches,
-    claimed: Sequence[Claimed],
-    before: Health,
-) -> Health:
+def _send(
+    context: Context, lane: Lane, connector: Connector, batch: Batch, before: Health
+) -> tuple[list[Outcome], Health]:
+    """What became of each that may be sent now, and how the connection is then."""
     started, clock = context.now(), time.monotonic()
-    claimed = doubt.set_aside(context.database, lane, connector, claimed, started)
-    if not claimed:
-        return before
-    doubtful = {str(item.event.id) for item in claimed if doubt.is_doubtful(item)}
-    built = build_all(context.vault, connection, claimed)
+    claimed = doubt.set_aside(context.database, lane, connector, batch.claimed, started)
+    built = [batch.items[one.delivery.id] for one in claimed]
+    doubtful = {str(one.event.id) for one in claimed if doubt.is_doubtful(one)}
     results = calls.for_each(built, lambda items: calls.push(connector, items, doubtful))
     reach("push.answered")
     took = int((time.monotonic() - clock) * 1000)
@@ -130,11 +123,12 @@ def _deliver(
         _outcome(context, item, result, started, took, connector, lane.probing, now)
         for item, result in zip(claimed, results, strict=True)
     ]
-    batches.write(partial(_finish, context, lane, outcomes, health))
-    return health
+    return outcomes, health
 
 
 def _finish(context: Context, lane: Lane, outcomes: Sequence[Outcome], health: Health) -> None:
+    if not outcomes:  # all were set aside
+        return
     fenced = outbox.finish(context.database, lane, outcomes, health)
     log.info(
         "delivered",
@@ -142,7 +136,7 @@ def _finish(context: Context, lane: Lane, outcomes: Sequence[Outcome], health: H
         batch=len(outcomes),
         sent=sum(outcome.verdict == "sent" for outcome in outcomes),
         fenced=fenced,
-        milliseconds=max((outcome.milliseconds for outcome in outcomes), default=0),
+        milliseconds=outcomes[0].milliseconds,
         code=health.code,
     )
 
