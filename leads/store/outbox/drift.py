@@ -5,10 +5,12 @@ What is gone is told per delivery; a changed or doubled record per person, howev
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, select
+from sqlalchemy import and_, select
 from sqlalchemy.orm import Session, aliased
 
 from leads.store.models import Delivery, Drift, RemoteRecord, new_id
@@ -16,24 +18,68 @@ from leads.store.models import Delivery, Drift, RemoteRecord, new_id
 _RIGHT_SO = "It was deleted in the CRM, and a person said that this is right."
 
 
-def gone(session: Session, row: Delivery, kind: str, now: datetime) -> None:
+class People:
+    """What is known of the people behind some deliveries of one connection, read once for all of them."""
+
+    def __init__(self, session: Session, connection_id: UUID, rows: Iterable[Delivery]) -> None:
+        self.session = session
+        leads = {row.lead_id for row in rows}
+        # By their leads. No index serves this way of naming the connection, all of which would else be gone through.
+        here = (Delivery.lead_id.in_(leads), Delivery.connection_id.is_not_distinct_from(connection_id))
+        self._deliveries = defaultdict[UUID, list[Delivery]](list)
+        for row in session.scalars(select(Delivery).where(*here)):
+            self._deliveries[row.lead_id].append(row)
+        known = (RemoteRecord.lead_id.in_(leads), RemoteRecord.connection_id.is_not_distinct_from(connection_id))
+        records = session.scalars(select(RemoteRecord).where(*known).order_by(RemoteRecord.lead_id).with_for_update())
+        self._records = {record.lead_id: record for record in records}
+        self._drifts = defaultdict[UUID, list[Drift]](list)
+        found = select(Delivery.lead_id, Drift).join(Drift, Drift.delivery_id == Delivery.id).where(*here)
+        for lead_id, one in session.execute(found):
+            self._drifts[lead_id].append(one)
+
+    def drifts(self, row: Delivery, kind: str) -> list[Drift]:
+        """Drifts of this kind, settled or not: of this delivery, or of the person's record here."""
+        of_delivery = kind in ("deleted", "never_stored")
+        same_kind = (one for one in self._drifts[row.lead_id] if one.kind == kind)
+        return [one for one in same_kind if not of_delivery or one.delivery_id == row.id]
+
+    def open(self, row: Delivery, kind: str) -> list[Drift]:
+        """Those of them that nobody has seen to."""
+        return [one for one in self.drifts(row, kind) if one.settled_at is None]
+
+    def add(self, row: Delivery, drift: Drift) -> None:
+        """A new one."""
+        self.session.add(drift)
+        self._drifts[row.lead_id].append(drift)
+
+    def record(self, row: Delivery) -> RemoteRecord | None:
+        """The CRM's record of the person."""
+        return self._records.get(row.lead_id)
+
+    def is_written_for_another(self, row: Delivery) -> bool:
+        """Whether other enquiries of this person are being written there, so that what is seen will not last."""
+        others = (one for one in self._deliveries[row.lead_id] if one.id != row.id)
+        return any(one.state in ("waiting", "sending", "sent") for one in others)
+
+
+def gone(people: People, row: Delivery, kind: str, now: datetime) -> None:
     """A look did not find it. kind: `deleted`, or `never_stored` when it had not been seen before."""
-    _tell(session, row, kind, now, remote_ids=[row.remote_id] if row.remote_id else [])
+    _tell(people, row, kind, now, remote_ids=[row.remote_id] if row.remote_id else [])
 
 
 def seen(
-    session: Session, row: Delivery, digests: Mapping[str, str] | None, copies: Sequence[str], now: datetime
+    people: People, row: Delivery, digests: Mapping[str, str] | None, copies: Sequence[str], now: datetime
 ) -> None:
     """A look found it: it is there again if it was gone, and its record may have changed or have copies."""
     for kind in ("deleted", "never_stored"):
-        _settle_by_itself(session, row, kind, now)
-    unknown = sorted(set(copies) - _accepted(session, row))
+        _settle_by_itself(people, row, kind, now)
+    unknown = sorted(set(copies) - _accepted(people, row))
     if unknown:
-        _tell(session, row, "duplicated", now, remote_ids=unknown)
+        _tell(people, row, "duplicated", now, remote_ids=unknown)
     else:
-        _settle_by_itself(session, row, "duplicated", now)
-    if digests is not None and not _on_its_way(session, row):
-        _compare(session, row, digests, now)
+        _settle_by_itself(people, row, "duplicated", now)
+    if digests is not None and not people.is_written_for_another(row):
+        _compare(people, row, digests, now)
 
 
 def settle(session: Session, found: Drift, by: str, now: datetime) -> None:
@@ -48,22 +94,22 @@ def settle(session: Session, found: Drift, by: str, now: datetime) -> None:
             row.check_at = now  # what it holds now is the measure from here on
 
 
-def _compare(session: Session, row: Delivery, digests: Mapping[str, str], now: datetime) -> None:
+def _compare(people: People, row: Delivery, digests: Mapping[str, str], now: datetime) -> None:
     """With what was seen the last time, not with what was sent: CRMs write phones and names in their own way."""
-    record = session.get(RemoteRecord, (row.lead_id, row.connection_id), with_for_update=True)
+    record = people.record(row)
     if record is None or record.retire:
         return
     before = record.seen_fields or {}
     changed = sorted(name for name in before if digests.get(name, before[name]) != before[name])
-    if changed and not _written_since(session, record):
-        _tell(session, row, "changed", now, fields=changed)
+    if changed and not _written_since(people.session, record):
+        _tell(people, row, "changed", now, fields=changed)
         return
     record.seen_fields, record.seen_at = dict(digests), now
-    _settle_by_itself(session, row, "changed", now)
+    _settle_by_itself(people, row, "changed", now)
 
 
 def _tell(
-    session: Session,
+    people: People,
     row: Delivery,
     kind: str,
     now: datetime,
@@ -71,42 +117,22 @@ def _tell(
     fields: Sequence[str] = (),
     remote_ids: Sequence[str] = (),
 ) -> None:
-    found = session.scalars(_open(row, kind)).first()
+    found = next(iter(people.open(row, kind)), None)
     if found is None:
         found = Drift(id=new_id(), delivery_id=row.id, connection_id=row.connection_id, kind=kind, found_at=now)
-        session.add(found)
+        people.add(row, found)
     found.fields, found.remote_ids = list(fields), list(remote_ids)
-    session.flush()
 
 
-def _settle_by_itself(session: Session, row: Delivery, kind: str, now: datetime) -> None:
-    for found in session.scalars(_open(row, kind)):
+def _settle_by_itself(people: People, row: Delivery, kind: str, now: datetime) -> None:
+    for found in people.open(row, kind):
         found.settled_at = now
 
 
-def _open(row: Delivery, kind: str) -> Select[Drift]:
-    return select(Drift).where(_of(row, kind), Drift.settled_at.is_(None))
-
-
-def _of(row: Delivery, kind: str) -> ColumnElement[bool]:
-    """Drifts of this kind: of this delivery, or of the person's record here."""
-    if kind in ("deleted", "never_stored"):
-        return and_(Drift.kind == kind, Drift.delivery_id == row.id)
-    same_person = Drift.delivery_id.in_(select(Delivery.id).where(Delivery.lead_id == row.lead_id))
-    return and_(Drift.kind == kind, Drift.connection_id == row.connection_id, same_person)
-
-
-def _accepted(session: Session, row: Delivery) -> set[str]:
+def _accepted(people: People, row: Delivery) -> set[str]:
     """Copies of which a person has said that they are right."""
-    decided = select(Drift.remote_ids).where(_of(row, "duplicated"), Drift.settled_by.is_not(None))
-    return {one for ids in session.scalars(decided) for one in ids}
-
-
-def _on_its_way(session: Session, row: Delivery) -> bool:
-    """Whether other enquiries of this person are being written there, so that what is seen will not last."""
-    here = (Delivery.lead_id == row.lead_id, Delivery.connection_id == row.connection_id, Delivery.id != row.id)
-    moving = select(Delivery.id).where(*here, Delivery.state.in_(("waiting", "sending", "sent")))
-    return session.scalar(moving.limit(1)) is not None
+    decided = (one for one in people.drifts(row, "duplicated") if one.settled_by is not None)
+    return {remote_id for one in decided for remote_id in one.remote_ids}
 
 
 def _written_since(session: Session, record: RemoteRecord) -> bool:

@@ -76,11 +76,8 @@ def checked(database: Database, lane: Lane, looks: Sequence[Look], health: Healt
     """Write down what was read back. What changed meanwhile is left alone. health: None when nothing was asked."""
     with database.write() as session:
         now = database.now(session)
-        for look in looks:
-            seen = look.outcome.claimed.delivery
-            row = session.get(Delivery, seen.id, with_for_update=True)
-            if row is not None and (row.state, row.sent_at) == (seen.state, seen.sent_at):
-                _write(session, row, look, now)
+        if looks:
+            _write_all(session, lane, looks, now)
         if health is not None:
             report(session, lane, health, now)
         session.flush()
@@ -88,15 +85,27 @@ def checked(database: Database, lane: Lane, looks: Sequence[Look], health: Healt
     reach("checked.committed")
 
 
-def _write(session: Session, row: Delivery, look: Look, now: datetime) -> None:
+def _write_all(session: Session, lane: Lane, looks: Sequence[Look], now: datetime) -> None:
+    ids = [look.outcome.claimed.delivery.id for look in looks]
+    locked = select(Delivery).where(Delivery.id.in_(ids)).order_by(Delivery.id).with_for_update()
+    rows = {row.id: row for row in session.scalars(locked)}
+    people = drift.People(session, lane.connection_id, rows.values())
+    for look in looks:
+        seen = look.outcome.claimed.delivery
+        row = rows.get(seen.id)
+        if row is not None and (row.state, row.sent_at) == (seen.state, seen.sent_at):
+            _write(people, row, look, now)
+
+
+def _write(people: drift.People, row: Delivery, look: Look, now: datetime) -> None:
     outcome = look.outcome
     if row.state == "sent":
-        _first_look(session, row, outcome, now)
+        _first_look(people.session, row, outcome, now)
     if outcome.verdict == "missing":
-        drift.gone(session, row, "deleted" if row.state == "confirmed" else "never_stored", now)
+        drift.gone(people, row, "deleted" if row.state == "confirmed" else "never_stored", now)
     if outcome.verdict == "confirmed":
         row.remote_id, row.remote_url = outcome.remote_id, outcome.remote_url
-        drift.seen(session, row, look.digests, look.copies, now)
+        drift.seen(people, row, look.digests, look.copies, now)
     row.check_at = outcome.check_at
 
 

@@ -22,7 +22,7 @@ from leads.store.models import (
     Worker,
 )
 
-MOST_COUNTED = 10_000  # of one state, on a page
+MOST_COUNTED = 1_000  # of one state, on a page
 
 
 def sites(session: Session) -> list[Site]:
