@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-_MOMENT, _GLANCE = 0.01, 0.0003  # seconds that a group waits at most for who is almost here, and between two looks
+_MOMENT = 0.01  # seconds that a group waits at most for who is almost here
 
 
 class _Place(Generic[Item, Answer]):
@@ -53,6 +52,7 @@ class Groups(Generic[Item, Answer]):
         self._guard = threading.Lock()
         self._led = False
         self._inside = 0
+        self._gathered = threading.Condition(self._guard)
 
     @contextmanager
     def on_the_way(self) -> Iterator[None]:
@@ -67,6 +67,7 @@ class Groups(Generic[Item, Answer]):
         finally:
             with self._guard:
                 self._inside -= 1
+                self._tell_who_gathers()
 
     def add(self, item: Item) -> Answer:
         """Store this item with whatever else waits. Raises what `write` raises for it."""
@@ -74,6 +75,7 @@ class Groups(Generic[Item, Answer]):
         with self._guard:
             self._line.append(mine)
             leads, self._led = not self._led, True
+            self._tell_who_gathers()
         if not leads:
             mine.called.acquire()
         if mine.answer is None and mine.error is None:
@@ -98,9 +100,15 @@ class Groups(Generic[Item, Answer]):
                 place.called.release()
 
     def _wait_a_moment(self) -> None:
-        until = time.monotonic() + _MOMENT
-        while len(self._line) < min(self._inside, self._most) and time.monotonic() < until:
-            time.sleep(_GLANCE)
+        with self._gathered:
+            self._gathered.wait_for(self._all_here, _MOMENT)
+
+    def _all_here(self) -> bool:
+        return len(self._line) >= min(self._inside, self._most)
+
+    def _tell_who_gathers(self) -> None:
+        if self._all_here():
+            self._gathered.notify()
 
     def _answer(self, group: list[_Place[Item, Answer]]) -> None:
         try:
