@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from ipaddress import IPv6Address, ip_address, ip_network
-from threading import Condition, Lock, Thread
+from threading import TIMEOUT_MAX, Condition, Lock, Thread
 from types import TracebackType
 from typing import Any, Self
 
@@ -127,7 +127,7 @@ class _Deadlines:
                 self._calls -= over
                 if not over:
                     self._looks_at = min((call.ends for call in self._calls), default=math.inf)
-                    self._sooner.wait(None if self._looks_at == math.inf else self._looks_at - now)
+                    self._sooner.wait(min(self._looks_at - now, TIMEOUT_MAX))
             for call in over:
                 call.expire()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import event, text
+from sqlalchemy import event
 
 from leads.store.session import Database
 
@@ -38,9 +38,6 @@ class Seen:
     def scans(self) -> dict[str, str]:
         """Statement → what of its plan reads a growing table from end to end."""
         with self._database.engine.connect() as opened:
-            if not self._database.is_sqlite:
-                # An empty table is best read through, so only what no index can serve is read like that here.
-                opened.execute(text("SET enable_seqscan = off"))
             found = {sql: self._scan(opened, sql, values) for sql, values in self.statements.items()}
         return {sql: plan for sql, plan in found.items() if plan}
 

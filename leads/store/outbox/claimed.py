@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import Row, Select, and_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
+from leads.store import unindexed
 from leads.store.models import Base, Delivery, Event, Lead, RemoteRecord, Site
 
 
@@ -79,10 +80,8 @@ class Claimed(NamedTuple):
 
 def with_details() -> Select[*tuple[Any, ...]]:
     """Deliveries, to be read by `as_claimed`."""
-    # Found by its lead. By its connection, which a planner that knows the table as empty takes to be as good, all of
-    # them would be gone through for each row; no index serves this way of saying it.
-    same_connection = RemoteRecord.connection_id.is_not_distinct_from(Delivery.connection_id)
-    record = and_(RemoteRecord.lead_id == Delivery.lead_id, same_connection)
+    here = unindexed.same(RemoteRecord.connection_id, Delivery.connection_id)
+    record = and_(RemoteRecord.lead_id == Delivery.lead_id, here)
     return (
         select(*_COLUMNS, RemoteRecord.remote_id)
         .join(Event, Event.id == Delivery.event_id)

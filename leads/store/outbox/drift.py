@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import and_, select
 from sqlalchemy.orm import Session, aliased
 
+from leads.store import unindexed
 from leads.store.models import Delivery, Drift, RemoteRecord, new_id
 
 _RIGHT_SO = "It was deleted in the CRM, and a person said that this is right."
@@ -24,12 +25,11 @@ class People:
     def __init__(self, session: Session, connection_id: UUID, rows: Iterable[Delivery]) -> None:
         self.session = session
         leads = {row.lead_id for row in rows}
-        # By their leads. No index serves this way of naming the connection, all of which would else be gone through.
-        here = (Delivery.lead_id.in_(leads), Delivery.connection_id.is_not_distinct_from(connection_id))
+        here = (Delivery.lead_id.in_(leads), unindexed.same(Delivery.connection_id, connection_id))
         self._deliveries = defaultdict[UUID, list[Delivery]](list)
         for row in session.scalars(select(Delivery).where(*here)):
             self._deliveries[row.lead_id].append(row)
-        known = (RemoteRecord.lead_id.in_(leads), RemoteRecord.connection_id.is_not_distinct_from(connection_id))
+        known = (RemoteRecord.lead_id.in_(leads), unindexed.same(RemoteRecord.connection_id, connection_id))
         records = session.scalars(select(RemoteRecord).where(*known).order_by(RemoteRecord.lead_id).with_for_update())
         self._records = {record.lead_id: record for record in records}
         self._drifts = defaultdict[UUID, list[Drift]](list)

@@ -21,15 +21,15 @@ from sqlalchemy import (
     and_,
     bindparam,
     exists,
-    func,
     or_,
     select,
     tuple_,
     union_all,
     update,
 )
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
+from leads.store import unindexed
 from leads.store.failpoint import reach
 from leads.store.models import CanaryRun, Connection, Delivery, Lead, RemoteRecord, UTCDateTime, new_id
 from leads.store.outbox.claimed import Claimed, as_claimed, with_details
@@ -41,6 +41,7 @@ NOW: BindParameter[datetime] = bindparam("now", type_=UTCDateTime)
 OLDEST: BindParameter[datetime] = bindparam("oldest", type_=UTCDateTime)
 _MOST: BindParameter[int] = bindparam("most", type_=Integer)
 Moment = datetime | BindParameter[datetime]
+_State = InstrumentedAttribute[str] | ColumnElement[str]
 
 # What is read back, the most urgent first, and the share of the day's calls that it must leave to new enquiries.
 LOOKED_AT = {"sent": LOOKS, "confirmed": ALL_ELSE}
@@ -73,7 +74,7 @@ def moment(now: datetime) -> dict[str, Any]:
 @cache
 def _ready() -> Select[UUID]:
     here = Delivery.connection_id == Connection.id
-    due = exists().where(here, _due(NOW), ~_overtakes(Delivery))
+    due = exists().where(here, _due(Delivery.state, NOW), ~_overtakes(Delivery))
     looks = [
         exists().where(here, to_check_now(state, NOW)) & affords(share, OLDEST) for state, share in LOOKED_AT.items()
     ]
@@ -127,33 +128,27 @@ def _free(now: Moment) -> ColumnElement[bool]:
     return or_(Connection.lease_until.is_(None), Connection.lease_until < now)
 
 
-def _due(now: Moment) -> ColumnElement[bool]:
-    return or_(_waits(Delivery, now), _left_behind(Delivery, now))
+def _due(state: _State, now: Moment) -> ColumnElement[bool]:
+    return or_(_waits(Delivery, state, now), _left_behind(Delivery, state, now))
 
 
-def _still_due(now: Moment) -> ColumnElement[bool]:
-    """The same of those that are found by their ids: no index serves it, so none leads through all that waits."""
-    state = func.coalesce(Delivery.state, "")
-    return or_(and_(state == "waiting", Delivery.due_at <= now), and_(state == "sending", Delivery.lease_until < now))
+def _waits(row: type[Delivery], state: _State, now: Moment) -> ColumnElement[bool]:
+    return and_(state == "waiting", row.due_at <= now)
 
 
-def _waits(row: type[Delivery], now: Moment) -> ColumnElement[bool]:
-    return and_(row.state == "waiting", row.due_at <= now)
-
-
-def _left_behind(row: type[Delivery], now: Moment) -> ColumnElement[bool]:
-    return and_(row.state == "sending", row.lease_until < now)
+def _left_behind(row: type[Delivery], state: _State, now: Moment) -> ColumnElement[bool]:
+    return and_(state == "sending", row.lease_until < now)
 
 
 def _overtakes(row: type[Delivery]) -> ColumnElement[bool]:
     """Whether an earlier event of the same lead is still on its way to the same connection."""
-    # A planner that does not know yet how long a backlog has become would go through all of it for each row. So the
-    # offset keeps it from joining the two, and what no index serves, from finding the few of one lead by aught else.
+    # A planner that does not know yet how long a backlog has become would go through all of it for each row: the offset
+    # keeps it from joining the two.
     earlier = aliased(Delivery)
     on_its_way = select(earlier.id).where(
         earlier.lead_id == row.lead_id,
-        earlier.connection_id.is_not_distinct_from(row.connection_id),
-        func.coalesce(earlier.state, "").in_(("waiting", "sending")),
+        unindexed.same(earlier.connection_id, row.connection_id),
+        unindexed.word(earlier.state).in_(("waiting", "sending")),
         tuple_(earlier.created_at, earlier.id) < tuple_(row.created_at, row.id),
     )
     return on_its_way.limit(1).offset(0).exists()
@@ -239,16 +234,16 @@ def _due_next() -> CompoundSelect[UUID]:
 def _details_of() -> Select[*tuple[Any, ...]]:
     return (
         with_details()
-        .where(Delivery.id.in_(bindparam("ids", expanding=True)), _still_due(NOW))
+        .where(Delivery.id.in_(bindparam("ids", expanding=True)), _due(unindexed.word(Delivery.state), NOW))
         .order_by(Delivery.due_at, Delivery.id)
         .limit(_MOST)
         .with_for_update(of=Delivery, skip_locked=True)
     )
 
 
-def _first(which: Callable[[type[Delivery], Moment], ColumnElement[bool]]) -> Select[UUID]:
+def _first(which: Callable[[type[Delivery], _State, Moment], ColumnElement[bool]]) -> Select[UUID]:
     """As many as are asked for at most, in the order of the index: a long backlog is not looked through."""
     row = aliased(Delivery)
     here = row.connection_id == bindparam("connection", type_=Uuid)
-    first = select(row.id).where(here, which(row, NOW), ~_overtakes(row)).order_by(row.due_at, row.id)
+    first = select(row.id).where(here, which(row, row.state, NOW), ~_overtakes(row)).order_by(row.due_at, row.id)
     return select(first.limit(_MOST).subquery().c.id)

@@ -19,7 +19,7 @@ from leads.store.outbox.lanes import Lane
 from leads.store.past_orm import insert_all, update_all, upsert
 from leads.store.session import Database
 
-# In a way that no index serves: they are found by their ids, and not among all that are being sent.
+# As in `unindexed`: they are found by their ids, and not among all that are being sent.
 _IN_HAND, _LET_GO = "coalesce(delivery.state, '') = 'sending'", "token = NULL, lease_until = NULL"
 
 
