@@ -34,12 +34,14 @@ from leads.store import outbox
 from leads.store.models import Connection, Lead, Site, User
 from leads.store.outbox import Health, Outcome
 from leads.store.people import person_of
+from leads.store.queries.signs import signs
 from leads.store.schema import open_vault, upgrade
 from leads.store.session import Database
 from leads.store.staff import add_user
 from leads.store.vault import Vault
 from leads.sync.connect import Limits
 from leads.sync.setup import Setup
+from leads.upkeep.alerts import conditions
 from leads.upkeep.retention import slices
 from tests.factory import send
 from tests.programs import free_port
@@ -179,25 +181,33 @@ def times(store: Store, rounds: int) -> tuple[dict[str, list[float]], int]:
     found: dict[str, list[float]] = defaultdict(list)
     database, vault = store.database, store.vault
     with database.read() as session:
-        oldest = select(Lead).where(Lead.known).order_by(Lead.last_event_at, Lead.id)
-        lead = session.scalars(oldest.offset(5000).limit(1)).one()
+        known = select(Lead).where(Lead.known)
+        lead = session.scalars(known.order_by(Lead.last_event_at, Lead.id).offset(5000).limit(1)).one()
+        newest = session.scalars(known.order_by(Lead.last_event_at.desc(), Lead.id.desc()).limit(1)).one()
         site, email = session.get_one(Site, lead.site_id), person_of(vault, lead)["email"]
+        long_ago = database.now(session) - timedelta(days=365 * 100)
         connection_id = session.scalars(select(Connection.id).order_by(Connection.id)).all()[0]
     loop = Loop(store, connection_id)
     with store.served() as visitor:
         steps: dict[str, Callable[[], Any]] = {
             "home page": lambda: visitor.get("/desk/"),
             "list of leads": lambda: visitor.get("/desk/leads"),
+            "list of those that need somebody": lambda: visitor.get("/desk/leads?state=needs_you"),
+            "page of the newest lead": lambda: visitor.get(f"/desk/leads/{newest.id}"),
             "page of an old lead": lambda: visitor.get(f"/desk/leads/{lead.id}"),
             "page of a connection": lambda: visitor.get(f"/desk/connections/{connection_id}"),
+            "search by reference code": lambda: visitor.search(lead.code),
             "search by e-mail": lambda: visitor.search(email),
             "search by name": lambda: visitor.search("Zoë"),
+            "daily balance": lambda: visitor.get("/desk/balance"),
             "/metrics": lambda: visitor.get("/metrics"),
             "intake": lambda: send(database, vault, site, email=f"{time.monotonic_ns()}@example.com"),
             "what is ready": loop.ready,
             f"claim of {_BATCH}": loop.claim,
             f"finish of {_BATCH}": loop.finish,
             "what is to be read back": loop.to_check,
+            "the watch looks": lambda: _watch(database),
+            "retention, when nobody is old": lambda: list(slices(database, long_ago, threading.Event())),
         }
         for number in range(rounds + 2):
             loop.fill()
@@ -209,6 +219,11 @@ def times(store: Store, rounds: int) -> tuple[dict[str, list[float]], int]:
         held = resident(visitor.pid)
     loop.end()
     return found, held
+
+
+def _watch(database: Database) -> None:
+    with database.read() as session:
+        conditions(signs(session, database.now(session)), timedelta(minutes=15))
 
 
 def measure(seconds: float, seed: int) -> Iterable[Row]:
@@ -228,7 +243,7 @@ def rows(few: Mapping[str, Sequence[float]], many: Mapping[str, Sequence[float]]
         ratio, before = median(those) / median(few[name]), median(few[name]) * 1000
         note = f"{median(those) * 1000:.3g} ms, with {SMALL:,} leads {before:.3g} ms"
         yield Row(f"Growth: {leads:,} leads beside {SMALL:,}", name, "times", [ratio], at_most=_AT_MOST, note=note)
-    for name in ("home page", "page of an old lead"):
+    for name in ("home page", "page of the newest lead", "page of an old lead"):
         milliseconds = [one * 1000 for one in many[name]]
         yield Row(f"Growth: {leads:,} leads", name, "ms", milliseconds, at_most=100)
 

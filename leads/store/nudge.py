@@ -57,4 +57,5 @@ class Nudge:
             raise OperationalError("LISTEN", None, error, connection_invalidated=True) from None
 
     def _data_version(self) -> int:
-        return int(self._connection.exec_driver_sql("PRAGMA data_version").scalar_one())
+        raw = cast("Any", self._connection.connection.dbapi_connection)  # twenty times a second, so past SQLAlchemy
+        return int(raw.execute("PRAGMA data_version").fetchone()[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -9,8 +10,9 @@ from typing import Any, cast
 import psycopg
 from psycopg import errors
 from psycopg.abc import RV, PQGen
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, exc, text
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.pool import ConnectionPoolEntry
 
 _ANSWER = 6.0  # seconds for the server to answer at all; its own limits are below, so that it can say why
 # The server watches us as well: whoever was cut off in the middle of a transaction holds the locks of all others.
@@ -29,6 +31,7 @@ _CONNECT = {
     "keepalives_count": 3,
     "tcp_user_timeout": 4000,  # milliseconds until what was sent is at least received; slow answers have longer
 }
+_FRESH = 1.0  # seconds: a connection that was used so lately is not asked whether it is still there
 # Being shut down, starting up, or no longer the primary: such a server takes no writes, so the connection goes.
 _UNFIT = {"25006", "57P01", "57P02", "57P03"}
 _CROSSED = {"40001", "40P01"}  # serialization failure, deadlock
@@ -54,7 +57,6 @@ def postgres_engine(url: str) -> Engine:
     engine = create_engine(
         url,
         hide_parameters=True,  # a database error must not carry a patient's name
-        pool_pre_ping=True,
         pool_use_lifo=True,  # the one that was used last has the statements of the intake prepared
         pool_size=10,
         max_overflow=10,
@@ -62,7 +64,21 @@ def postgres_engine(url: str) -> Engine:
     )
     event.listen(engine, "do_connect", _connect)
     event.listen(engine, "handle_error", _drop_unfit)
+    event.listen(engine, "checkin", _note_use)
+
+    def ask_the_idle(raw: Any, record: ConnectionPoolEntry, _fairy: Any) -> None:
+        if time.monotonic() - record.info.get("used", time.monotonic()) > _FRESH:
+            try:
+                engine.dialect.do_ping(raw)
+            except psycopg.Error:
+                raise exc.InvalidatePoolError from None  # the pool takes another one, and none of the others
+
+    event.listen(engine, "checkout", ask_the_idle)
     return engine
+
+
+def _note_use(_raw: Any, record: ConnectionPoolEntry) -> None:
+    record.info["used"] = time.monotonic()
 
 
 def _connect(_dialect: Any, _record: Any, args: list[Any], options: dict[str, Any]) -> Bounded:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pysqlite3.dbapi2
 from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text
@@ -110,12 +110,19 @@ class Database:
 
     def now(self, session: Session) -> datetime:
         """The time that leases and due times go by: the database's where it is shared, else this host's."""
+        return self._own_time() or _clock_of(session.connection())
+
+    def time(self) -> datetime:
+        """The same, for whoever has nothing else to ask."""
+        if own := self._own_time():
+            return own
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            return _clock_of(connection)
+
+    def _own_time(self) -> datetime | None:
         if self._clock is not None:
             return self._clock()
-        if self.is_sqlite:
-            return _utc_now()
-        now: datetime = session.connection().exec_driver_sql("SELECT clock_timestamp()").scalar_one()
-        return now.astimezone(UTC)
+        return _utc_now() if self.is_sqlite else None
 
     def lock(self, session: Session, digests: Collection[bytes]) -> None:
         """Hold other writers of the same ids off until the commit. SQLite has one writer anyway."""
@@ -136,6 +143,11 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _clock_of(connection: Connection) -> datetime:
+    now: datetime = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+    return now.astimezone(UTC)
 
 
 def may_succeed_again(error: DBAPIError) -> bool:
@@ -179,11 +191,12 @@ def _begin_sqlite(connection: Connection) -> None:
     if not options.get("write"):
         connection.exec_driver_sql("BEGIN")
         return
-    connection.exec_driver_sql(f"PRAGMA busy_timeout={options.get('patience', _BUSY)}")
+    raw = cast("pysqlite3.dbapi2.Connection", connection.connection.dbapi_connection)
+    raw.execute(f"PRAGMA busy_timeout={options.get('patience', _BUSY)}")
     try:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     finally:
-        connection.exec_driver_sql(f"PRAGMA busy_timeout={_BUSY}")
+        raw.execute(f"PRAGMA busy_timeout={_BUSY}")
 
 
 def sqlite_file(url: str) -> Path | None:

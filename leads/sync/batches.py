@@ -1,24 +1,29 @@
-"""A lane's batches, one after another. Behind a full one is a backlog: while the CRM answers, the next batch is claimed
-and translated, and what became of the one before is written down.
+"""A lane's batches, one after another. What became of one is written down in the commit that claims another.
 
-Only where nothing can come to stand twice (tier A): what is in hand when a worker dies may have been sent.
+Behind a full one is a backlog: while the CRM answers for it, what became of the batch before is written down, and the
+next one is claimed and translated. Only where nothing can come to stand twice (tier A): what is in hand when a worker
+dies may have been sent.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 from uuid import UUID
+
+import structlog
 
 from integrations.core.base import Connector, Item
 from integrations.core.errors import DeliveryError
 from leads.store import outbox
 from leads.store.models import Connection
-from leads.store.outbox import Claimed, Lane
+from leads.store.outbox import Claimed, Health, Lane, Outcome
 from leads.sync.connect import Context
 from leads.sync.item import build_all
+
+log = structlog.get_logger()
 
 
 class Batch(NamedTuple):
@@ -30,18 +35,25 @@ class Batch(NamedTuple):
     since: float
 
 
+class Done(NamedTuple):
+    """What became of a batch, and how the connection is since."""
+
+    outcomes: Sequence[Outcome]
+    health: Health
+
+
 class Batches:
     """At the end of the block all is written down, and what is claimed and was not taken is given back."""
 
-    def __init__(self, context: Context, connection: Connection, connector: Connector) -> None:
+    def __init__(self, context: Context, connection: Connection, connector: Connector, lane: Lane) -> None:
         self._context = context
         self._connection = connection
+        self._lane = lane  # as it was for the last batch
         self._size = connector.batch_size
         self._works_beside = connector.tier == "A" and connector.batch_size > 1
-        # One thread, so that what was done is written before what comes then is claimed. It starts when it is needed.
-        self._beside = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="batches")  # its thread starts when it is needed
         self._coming: Future[Batch] | None = None
-        self._writing: Future[None] | None = None
+        self._done: Done | None = None
 
     def __enter__(self) -> Batches:
         return self
@@ -49,7 +61,7 @@ class Batches:
     def __exit__(self, *_: object) -> None:
         try:
             self.give_back()
-            self._written()
+            self._write_down()
         finally:
             self._beside.shutdown()
 
@@ -58,38 +70,56 @@ class Batches:
 
         Raises what was raised when the one before the last was written down.
         """
-        coming, self._coming = self._coming, None
-        batch = coming.result() if coming else None
+        self._lane = lane
+        batch = self._claimed_ahead()
         if not (batch and batch.claimed):  # what was due only now, or had to wait for the batch before, is there now
-            self._written()
-            batch = self._claim(lane)
+            batch = self._claim(self._taken())
         self._context.limits.start_budget(batch.since)
         if self._works_beside and len(batch.claimed) == self._size and not lane.probing:
-            self._coming = self._beside.submit(self._claim, lane)
+            self._coming = self._beside.submit(self._claim, self._taken())
+        else:
+            self._write_down()
         return batch
 
-    def write(self, finish: Callable[[], None]) -> None:
-        """Write down what became of the batch that was taken: at once, or while the CRM answers for the next one."""
-        self._written()
-        if self._coming:
-            self._writing = self._beside.submit(finish)
-        else:
-            finish()
+    def write(self, done: Done) -> None:
+        """Write this down with the next claim, or at the end of the block."""
+        self._done = done if done.outcomes else None  # all may have been set aside
 
     def give_back(self) -> None:
         """Let go of what is claimed ahead: nothing more is to be sent for now."""
+        if (batch := self._claimed_ahead()) and batch.claimed:
+            outbox.give_back(self._context.database, batch.claimed)
+
+    def _claimed_ahead(self) -> Batch | None:
         coming, self._coming = self._coming, None
-        if coming and (claimed := coming.result().claimed):
-            outbox.give_back(self._context.database, claimed)
+        return coming.result() if coming else None
 
-    def _written(self) -> None:
-        writing, self._writing = self._writing, None
-        if writing:
-            writing.result()
+    def _taken(self) -> Done | None:
+        done, self._done = self._done, None
+        return done
 
-    def _claim(self, lane: Lane) -> Batch:
-        since = time.monotonic()
-        claimed = outbox.claim(self._context.database, lane, self._size, self._context.limits.lease)
+    def _write_down(self) -> None:
+        if done := self._taken():
+            self._tell(done, outbox.finish(self._context.database, self._lane, *done))
+
+    def _claim(self, done: Done | None) -> Batch:
+        since, database, lease = time.monotonic(), self._context.database, self._context.limits.lease
+        if done:
+            fenced, claimed = outbox.finish_and_claim(database, self._lane, *done, self._size, lease)
+            self._tell(done, fenced)
+        else:
+            claimed = outbox.claim(database, self._lane, self._size, lease)
         built = build_all(self._context.vault, self._connection, claimed)
         items = {one.delivery.id: item for one, item in zip(claimed, built, strict=True)}
         return Batch(claimed, items, since)
+
+    def _tell(self, done: Done, fenced: int) -> None:
+        log.info(
+            "delivered",
+            connection=str(self._lane.connection_id),
+            batch=len(done.outcomes),
+            sent=sum(outcome.verdict == "sent" for outcome in done.outcomes),
+            fenced=fenced,
+            milliseconds=done.outcomes[0].milliseconds,
+            code=done.health.code,
+        )

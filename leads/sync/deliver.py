@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 from uuid import UUID
 
 import structlog
@@ -19,7 +17,7 @@ from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Outcome
 from leads.sync import calls, canary, confirm, doubt, retry
-from leads.sync.batches import Batch, Batches
+from leads.sync.batches import Batch, Batches, Done
 from leads.sync.connect import Context, open_connector
 
 log = structlog.get_logger()
@@ -45,14 +43,15 @@ def _serve(context: Context, lane: Lane) -> None:
     if lane.probing and connector.tier == "C":  # an enquiry that breaks off there costs a person's time
         health, asked = _probe(context, lane, connector, health), True
         lane = replace(lane, probing=health.state == "failing")
-    with Batches(context, connection, connector) as batches:
+    with Batches(context, connection, connector, lane) as batches:
         while not context.stop.is_set():
             batch = batches.take(lane)
             if batch.claimed and context.stop.is_set():
                 outbox.give_back(context.database, batch.claimed)
             elif batch.claimed:
-                outcomes, health = _send(context, lane, connector, batch, health)
-                batches.write(partial(_finish, context, lane, outcomes, health))
+                done = _send(context, lane, connector, batch, health)
+                batches.write(done)
+                health = done.health
             elif looked := reader.look(lane, health):
                 health = looked
             else:
@@ -105,10 +104,8 @@ def _checked(connector: Connector, before: Health) -> Result | Exception:
     return Misconfigured(before.code or "check", wrong[0]) if wrong else Pushed("checked")
 
 
-def _send(
-    context: Context, lane: Lane, connector: Connector, batch: Batch, before: Health
-) -> tuple[list[Outcome], Health]:
-    """What became of each that may be sent now, and how the connection is then."""
+def _send(context: Context, lane: Lane, connector: Connector, batch: Batch, before: Health) -> Done:
+    """Send what may be sent now."""
     started, clock = context.now(), time.monotonic()
     claimed = doubt.set_aside(context.database, lane, connector, batch.claimed, started)
     built = [batch.items[one.delivery.id] for one in claimed]
@@ -123,22 +120,7 @@ def _send(
         _outcome(context, item, result, started, took, connector, lane.probing, now)
         for item, result in zip(claimed, results, strict=True)
     ]
-    return outcomes, health
-
-
-def _finish(context: Context, lane: Lane, outcomes: Sequence[Outcome], health: Health) -> None:
-    if not outcomes:  # all were set aside
-        return
-    fenced = outbox.finish(context.database, lane, outcomes, health)
-    log.info(
-        "delivered",
-        connection=str(lane.connection_id),
-        batch=len(outcomes),
-        sent=sum(outcome.verdict == "sent" for outcome in outcomes),
-        fenced=fenced,
-        milliseconds=outcomes[0].milliseconds,
-        code=health.code,
-    )
+    return Done(outcomes, health)
 
 
 def _outcome(

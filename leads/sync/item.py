@@ -31,13 +31,8 @@ class Enquiry(Protocol):
     def remote_id(self) -> str | None: ...
 
 
-def build(vault: Vault, connection: Connection, enquiry: Enquiry) -> Item:
-    """Translate as the connection is set. Raises VaultError when the data cannot be decrypted."""
-    return translate(vault, plan_of(connection), enquiry)
-
-
 def translate(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item:
-    """Translate as this plan says, which need not be in use. Raises as above."""
+    """Translate as this plan says, which need not be in use. Raises VaultError when the data cannot be decrypted."""
     event, lead = enquiry.event, enquiry.lead
     answers = _details(vault, event)
     facts = {**answers.get("attribution", {}), **answers, **_facts(enquiry)}
@@ -61,12 +56,13 @@ def translate(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item:
 
 def build_all(vault: Vault, connection: Connection, claimed: Iterable[Claimed]) -> list[Item | DeliveryError]:
     """Translate each. One that cannot be translated needs a person, and holds up no other."""
-    return [_build_or_error(vault, connection, one) for one in claimed]
+    plan = plan_of(connection)
+    return [_translate_or_error(vault, plan, one) for one in claimed]
 
 
-def _build_or_error(vault: Vault, connection: Connection, claimed: Claimed) -> Item | DeliveryError:
+def _translate_or_error(vault: Vault, plan: Plan, claimed: Claimed) -> Item | DeliveryError:
     try:
-        return build(vault, connection, claimed)
+        return translate(vault, plan, claimed)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one must not stop the others
         log_bug(error)
         return Refused("unreadable", "Frontdesk cannot read this enquiry any more. Ask whoever looks after the server.")

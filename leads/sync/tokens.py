@@ -137,8 +137,7 @@ class Tokens:
         return Token.load(self.vault.open(sealed, "connection", "tokens", self.connection_id))
 
     def _now(self) -> datetime:
-        with self.database.read() as session:
-            return self.database.now(session)
+        return self.database.time()
 
     def _header(self, token: Token) -> str:
         return f"{self.oauth.scheme} {token.access_token}"

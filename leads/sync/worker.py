@@ -140,8 +140,7 @@ class Clock:
     def _heed_clock(self) -> None:
         """Before anything is leased: after a jump of the wall clock the times in the rows are mended first."""
         with self._watching:
-            with self._context.database.read() as session:
-                now = self._context.database.now(session)
+            now = self._context.now()
             watch = self._watch = self._watch or Watch(now)
             if moved := watch.moved(now):
                 self._mend(moved)

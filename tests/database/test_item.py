@@ -7,7 +7,8 @@ from leads.store.models import Connection, Event, Lead
 from leads.store.outbox import release_hold
 from leads.store.session import Database
 from leads.store.vault import Vault
-from leads.sync.item import build
+from leads.sync.item import translate
+from leads.sync.plan import plan_of
 from tests.database.lanes import delivered
 from tests.factory import make_connection, make_site, send
 
@@ -15,7 +16,7 @@ from tests.factory import make_connection, make_site, send
 def _items(database: Database, vault: Vault, connection: Connection) -> list[Item]:
     found: list[Item] = []
     while claimed := delivered(database, connection):
-        found += [build(vault, connection, one) for one in claimed]
+        found += [translate(vault, plan_of(connection), one) for one in claimed]
     return found
 
 

@@ -20,7 +20,15 @@ from leads.store.outbox.decisions import (
 )
 from leads.store.outbox.drift import settle
 from leads.store.outbox.lanes import Lane, claim, lease, ready, release
-from leads.store.outbox.outcomes import Health, Outcome, bring_forward, finish, give_back, last_in_doubt
+from leads.store.outbox.outcomes import (
+    Health,
+    Outcome,
+    bring_forward,
+    finish,
+    finish_and_claim,
+    give_back,
+    last_in_doubt,
+)
 from leads.store.outbox.proof import Look, check_all, checked, not_retired, retired, to_check, to_retire
 
 __all__ = [
@@ -42,6 +50,7 @@ __all__ = [
     "checked",
     "claim",
     "finish",
+    "finish_and_claim",
     "give_back",
     "handled",
     "last_in_doubt",

@@ -190,18 +190,23 @@ def claim(database: Database, lane: Lane, limit: int, seconds: float) -> list[Cl
 
     Extends the lane's lease; an empty list also when the lane was lost or its connection may no longer be used.
     """
-    token = new_id()
     with database.write() as session:
-        now = database.now(session)
-        lease = {"new_token": token, "until": now + timedelta(seconds=seconds)}
-        held = {"connection": lane.connection_id, "held": lane.token, "now": now}
-        if session.connection().execute(_prolong(), held | lease).one_or_none() is None:
-            return []
-        rows = _next_due(session, lane.connection_id, 1 if lane.probing else limit, now)
-        claimed = [as_claimed(row, token) for row in rows]
-        session.connection().execute(_take(), {"ids": [item.delivery.id for item in claimed]} | lease)
-        reach("claim.written")
+        claimed = claim_in(session, lane, limit, seconds, database.now(session))
     reach("claim.committed")
+    return claimed
+
+
+def claim_in(session: Session, lane: Lane, limit: int, seconds: float, now: datetime) -> list[Claimed]:
+    """The same within a transaction."""
+    token = new_id()
+    lease = {"new_token": token, "until": now + timedelta(seconds=seconds)}
+    held = {"connection": lane.connection_id, "held": lane.token, "now": now}
+    if session.connection().execute(_prolong(), held | lease).one_or_none() is None:
+        return []
+    rows = _next_due(session, lane.connection_id, 1 if lane.probing else limit, now)
+    claimed = [as_claimed(row, token) for row in rows]
+    session.connection().execute(_take(), {"ids": [item.delivery.id for item in claimed]} | lease)
+    reach("claim.written")
     return claimed
 
 

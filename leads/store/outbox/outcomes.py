@@ -15,7 +15,7 @@ from leads.store.callers import MOVED
 from leads.store.failpoint import reach
 from leads.store.models import Attempt, Connection, Delivery, Lead, RemoteRecord, new_id
 from leads.store.outbox.claimed import Claimed
-from leads.store.outbox.lanes import Lane
+from leads.store.outbox.lanes import Lane, claim_in
 from leads.store.past_orm import insert_all, update_all, upsert
 from leads.store.session import Database
 
@@ -63,32 +63,51 @@ def finish(database: Database, lane: Lane, outcomes: Sequence[Outcome], health: 
     Returns how many another worker had taken over.
     """
     with database.write() as session:
-        now = database.now(session)
-        people = _turned_out_to_be(session, [outcome.claimed.lead.id for outcome in outcomes])
-        rows = [_finished(outcome, people.get(outcome.claimed.lead.id), now) for outcome in outcomes]
-        ours = update_all(session, Delivery, ("id", "token"), rows, _LET_GO, where=_IN_HAND)
-        written = [outcome for outcome in outcomes if outcome.claimed.delivery.id in ours]
-        upsert(session, RemoteRecord, _records(lane, written, people), ["remote_id", "url", "retire"])
-        insert_all(session, Attempt, [attempt_of(outcome) for outcome in written])
-        if health is not None:
-            report(session, lane, health, now)
-        reach("finish.written")
+        fenced = _write_down(session, lane, outcomes, health, database.now(session))
     reach("finish.committed")
+    return fenced
+
+
+def finish_and_claim(
+    database: Database, lane: Lane, outcomes: Sequence[Outcome], health: Health, limit: int, seconds: float
+) -> tuple[int, list[Claimed]]:
+    """Both in one commit, for a lane that goes on. Returns what `finish` and `claim` do."""
+    with database.write() as session:
+        now = database.now(session)
+        fenced = _write_down(session, lane, outcomes, health, now)
+        session.flush()  # nothing is claimed of a connection that turned out not to work
+        claimed = claim_in(session, lane, limit, seconds, now)
+    reach("finish.committed")
+    reach("claim.committed")
+    return fenced, claimed
+
+
+def _write_down(session: Session, lane: Lane, outcomes: Sequence[Outcome], health: Health | None, now: datetime) -> int:
+    people = _turned_out_to_be(session, [outcome.claimed.lead.id for outcome in outcomes])
+    rows = [_finished(outcome, people.get(outcome.claimed.lead.id), now) for outcome in outcomes]
+    ours = update_all(session, Delivery, ("id", "token"), rows, _LET_GO, where=_IN_HAND)
+    written = [outcome for outcome in outcomes if outcome.claimed.delivery.id in ours]
+    upsert(session, RemoteRecord, _records(lane, written, people), ["remote_id", "url", "retire"])
+    insert_all(session, Attempt, [attempt_of(outcome) for outcome in written])
+    if health is not None:
+        report(session, lane, health, now)
+    reach("finish.written")
     return len(outcomes) - len(written)
 
 
 def _turned_out_to_be(session: Session, lead_ids: Sequence[UUID]) -> dict[UUID, UUID]:
     """Callers who became known while this was on its way → the person's lead. Locked first, as the intake does."""
-    rows = session.connection().execute(_MERGED, {"leads": lead_ids})
-    return {lead: person for lead, person in rows if person}
+    return dict(session.connection().execute(_MERGED, {"leads": lead_ids}).all())
 
 
-_MERGED = (
+_LOCKED = (
     select(Lead.id, Lead.merged_into)
     .where(Lead.id.in_(bindparam("leads", expanding=True)))
     .order_by(Lead.id)
     .with_for_update(read=True)
+    .cte()
 )
+_MERGED = select(_LOCKED).where(_LOCKED.c.merged_into.is_not(None))
 
 
 def _finished(outcome: Outcome, person: UUID | None, now: datetime) -> dict[str, Any]:
