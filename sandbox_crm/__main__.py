@@ -17,7 +17,7 @@ DEFAULT_KEY = "sandbox-key"
 
 
 class _Handler(WSGIRequestHandler):
-    protocol_version = "HTTP/1.1"  # callers keep their connection, as with a real CRM
+    protocol_version = "HTTP/1.1"  # as real CRMs speak it; Werkzeug ends each connection after its answer all the same
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """No line per call: `/calls.json` tells them."""

@@ -12,7 +12,7 @@ from typing import Any
 from flask import Flask, Response, jsonify, request
 from werkzeug.serving import make_server
 
-from sandbox_crm.__main__ import _Handler  # as the real one: callers keep their connection
+from sandbox_crm.__main__ import _Handler  # as the one that comes with Frontdesk
 from sandbox_crm.app import create_app
 from sandbox_crm.store import Store
 

@@ -174,7 +174,8 @@ def fill(database: Database, keys: Path, plan: Plan, start: int, processes: int 
             yield len(rows[Lead.__tablename__])
         if database.is_sqlite:
             opened.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        opened.exec_driver_sql("ANALYZE" if not database.is_sqlite else "PRAGMA optimize")
+        else:
+            opened.exec_driver_sql("ANALYZE")
         opened.detach()  # nobody else is to be in a hurry
 
 

@@ -51,6 +51,8 @@ class Seen:
 
     def _reads_through(self, line: str, more: str, sql: str) -> bool:
         if self._database.is_sqlite:
+            if part := re.match(r"SEARCH (\w+) USING .*INDEX \w+ \((connection_id|site_id)=\?\)$", line):
+                return _table(part[1], sql) in GROWING and "LIMIT" not in sql  # all of a clinic is nearly all there is
             scan = re.match(r"SCAN (\w+)( USING (COVERING )?INDEX (\w+))?", line)
             # An index over few rows only may be read from end to end, and so may one that gives the order of a LIMIT.
             return bool(

@@ -176,13 +176,11 @@ def may_retire(now: Moment) -> ColumnElement[bool]:
 
 def to_remove_now(now: Moment) -> Select[UUID]:
     """Deliveries of tests that their CRM has shown to hold, or may hold, and that are to be removed there."""
-    answered = and_(Delivery.state == "sent", Delivery.check_at.is_(None))
-    there = or_(Delivery.state.in_(("confirmed", "refused", "expired")), answered)
-    return (
-        select(Delivery.id)
-        .join(CanaryRun, CanaryRun.event_id == Delivery.event_id)
-        .where(CanaryRun.removed_at.is_(None), there, Delivery.remote_id.is_not(None), Delivery.due_at <= now)
-    )
+    tests = select(CanaryRun.event_id).where(CanaryRun.removed_at.is_(None))
+    state = unindexed.word(Delivery.state)
+    there = or_(state.in_(("confirmed", "refused", "expired")), and_(state == "sent", Delivery.check_at.is_(None)))
+    on_time = (Delivery.remote_id.is_not(None), Delivery.due_at <= now)
+    return select(Delivery.id).where(Delivery.event_id.in_(tests), there, *on_time)
 
 
 def claim(database: Database, lane: Lane, limit: int, seconds: float) -> list[Claimed]:

@@ -116,8 +116,8 @@ def to_remove(database: Database, lane: Lane) -> list[Leftover]:
     """Tests that the lane's CRM holds and that are to be removed there now."""
     with database.read() as session:
         now = database.now(session)
-        here = (Delivery.connection_id == lane.connection_id, Delivery.id.in_(to_remove_now(now)), mine(lane, now))
-        rows = session.execute(select(Delivery.id, Delivery.remote_id).where(*here)).all()
+        due = to_remove_now(now).with_only_columns(Delivery.id, Delivery.remote_id)
+        rows = session.execute(due.where(Delivery.connection_id == lane.connection_id, mine(lane, now))).all()
         return [Leftover(id_, remote_id, _in_use(session, lane, remote_id)) for id_, remote_id in rows if remote_id]
 
 
