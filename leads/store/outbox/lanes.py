@@ -74,13 +74,14 @@ def moment(now: datetime) -> dict[str, Any]:
 @cache
 def _ready() -> Select[UUID]:
     here = Delivery.connection_id == Connection.id
-    due = exists().where(here, _due(Delivery.state, NOW), ~_overtakes(Delivery))
+    # Each by itself: for the two together SQLite would go through all of the connection, each time it looks.
+    due = [exists().where(here, which(Delivery, Delivery.state, NOW), ~_overtakes(Delivery)) for which in _DUE]
     looks = [
         exists().where(here, to_check_now(state, NOW)) & affords(share, OLDEST) for state, share in LOOKED_AT.items()
     ]
     retiring = exists().where(RemoteRecord.connection_id == Connection.id, may_retire(NOW))
     tests = Connection.id.in_(to_remove_now(NOW).with_only_columns(Delivery.connection_id))
-    work = or_(due, *looks, retiring, tests, Connection.state == "failing")
+    work = or_(*due, *looks, retiring, tests, Connection.state == "failing")
     return select(Connection.id).where(usable(NOW), _free(NOW), work)
 
 
@@ -128,16 +129,15 @@ def _free(now: Moment) -> ColumnElement[bool]:
     return or_(Connection.lease_until.is_(None), Connection.lease_until < now)
 
 
-def _due(state: _State, now: Moment) -> ColumnElement[bool]:
-    return or_(_waits(Delivery, state, now), _left_behind(Delivery, state, now))
-
-
 def _waits(row: type[Delivery], state: _State, now: Moment) -> ColumnElement[bool]:
     return and_(state == "waiting", row.due_at <= now)
 
 
 def _left_behind(row: type[Delivery], state: _State, now: Moment) -> ColumnElement[bool]:
     return and_(state == "sending", row.lease_until < now)
+
+
+_DUE = (_waits, _left_behind)
 
 
 def _overtakes(row: type[Delivery]) -> ColumnElement[bool]:
@@ -167,8 +167,8 @@ def may_retire(now: Moment) -> ColumnElement[bool]:
     moving = exists().where(
         Lead.id == RemoteRecord.lead_id,
         or_(Delivery.lead_id == Lead.merged_into, Delivery.lead_id == Lead.id),
-        Delivery.connection_id == RemoteRecord.connection_id,
-        Delivery.state.in_(("waiting", "sending")),
+        unindexed.same(Delivery.connection_id, RemoteRecord.connection_id),
+        unindexed.word(Delivery.state).in_(("waiting", "sending")),
     )
     due = or_(RemoteRecord.retire_at.is_(None), RemoteRecord.retire_at <= now)
     return and_(RemoteRecord.retire.is_(True), due, ~moving)
@@ -230,14 +230,15 @@ def _next_due(session: Session, connection_id: UUID, limit: int, now: datetime) 
 
 @cache
 def _due_next() -> CompoundSelect[UUID]:
-    return union_all(_first(_waits), _first(_left_behind))
+    return union_all(*map(_first, _DUE))
 
 
 @cache
 def _details_of() -> Select[*tuple[Any, ...]]:
+    state = unindexed.word(Delivery.state)
     return (
         with_details()
-        .where(Delivery.id.in_(bindparam("ids", expanding=True)), _due(unindexed.word(Delivery.state), NOW))
+        .where(Delivery.id.in_(bindparam("ids", expanding=True)), or_(*(which(Delivery, state, NOW) for which in _DUE)))
         .order_by(Delivery.due_at, Delivery.id)
         .limit(_MOST)
         .with_for_update(of=Delivery, skip_locked=True)
