@@ -21,7 +21,7 @@ POINTS = (
     "call.begun",  # a request to the CRM leaves next; a push may be several
     "push.answered",  # the CRM has answered, we have not written it down
     "finish.written",  # the outcome
-    "finish.committed",  # the next claim has not begun
+    "finish.committed",  # with the next claim, if there is one
     "checked.written",  # what was read back
     "checked.committed",
     "retire.erased",  # the record is gone at the CRM, we still have its id

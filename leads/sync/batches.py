@@ -18,6 +18,7 @@ import structlog
 from integrations.core.base import Connector, Item
 from integrations.core.errors import DeliveryError
 from leads.store import outbox
+from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Outcome
 from leads.sync.connect import Context
@@ -114,6 +115,7 @@ class Batches:
         return Batch(claimed, items, since)
 
     def _tell(self, done: Done, fenced: int) -> None:
+        reach("finish.committed")
         log.info(
             "delivered",
             connection=str(self._lane.connection_id),

@@ -26,7 +26,8 @@ from leads.store.models import Connection, Delivery, RemoteRecord
 from leads.store.queries.enquiries import latest_enquiries
 from leads.sync import retry
 from leads.sync.connect import Limits
-from leads.sync.item import build
+from leads.sync.item import translate
+from leads.sync.plan import plan_of
 from leads.sync.setup import Setup
 from tests.chaos.zygote import Zygote
 from tests.factory import make_site
@@ -124,7 +125,7 @@ class Clinic:
             found = latest_enquiries(session, connection.site_id, 60)
             records = {row.lead_id: row.remote_id for row in session.scalars(select(RemoteRecord))}
         known = [one._replace(remote_id=records[one.lead.id]) for one in found]
-        items = [build(self.programs.vault, connection, one).in_full() for one in known]
+        items = [translate(self.programs.vault, plan_of(connection), one).in_full() for one in known]
         size = self.connector.batch_size
         for part in (items[start : start + size] for start in range(0, len(items), size)):
             for item, held in zip(part, self.connector.current(part), strict=True):

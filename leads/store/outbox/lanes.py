@@ -183,28 +183,33 @@ def to_remove_now(now: Moment) -> Select[UUID]:
     return select(Delivery.id).where(Delivery.event_id.in_(tests), there, *on_time)
 
 
-def claim(database: Database, lane: Lane, limit: int, seconds: float) -> list[Claimed]:
+def claim(
+    database: Database,
+    lane: Lane,
+    limit: int,
+    seconds: float,
+    before: Callable[[Session, datetime], None] | None = None,
+) -> list[Claimed]:
     """Lease up to `limit` due deliveries of the lane's connection, never two of one lead.
 
-    Extends the lane's lease; an empty list also when the lane was lost or its connection may no longer be used.
+    Extends the lane's lease; an empty list also when the lane was lost or its connection may no longer be used. before:
+    what is written first, in the same commit.
     """
-    with database.write() as session:
-        claimed = claim_in(session, lane, limit, seconds, database.now(session))
-    reach("claim.committed")
-    return claimed
-
-
-def claim_in(session: Session, lane: Lane, limit: int, seconds: float, now: datetime) -> list[Claimed]:
-    """The same within a transaction."""
     token = new_id()
-    lease = {"new_token": token, "until": now + timedelta(seconds=seconds)}
-    held = {"connection": lane.connection_id, "held": lane.token, "now": now}
-    if session.connection().execute(_prolong(), held | lease).one_or_none() is None:
-        return []
-    rows = _next_due(session, lane.connection_id, 1 if lane.probing else limit, now)
-    claimed = [as_claimed(row, token) for row in rows]
-    session.connection().execute(_take(), {"ids": [item.delivery.id for item in claimed]} | lease)
-    reach("claim.written")
+    with database.write() as session:
+        now = database.now(session)
+        if before:
+            before(session, now)
+            session.flush()  # nothing is claimed of a connection that turned out not to work
+        lease = {"new_token": token, "until": now + timedelta(seconds=seconds)}
+        held = {"connection": lane.connection_id, "held": lane.token, "now": now}
+        if session.connection().execute(_prolong(), held | lease).one_or_none() is None:
+            return []
+        rows = _next_due(session, lane.connection_id, 1 if lane.probing else limit, now)
+        claimed = [as_claimed(row, token) for row in rows]
+        session.connection().execute(_take(), {"ids": [item.delivery.id for item in claimed]} | lease)
+        reach("claim.written")
+    reach("claim.committed")
     return claimed
 
 

@@ -15,7 +15,7 @@ from leads.store.callers import MOVED
 from leads.store.failpoint import reach
 from leads.store.models import Attempt, Connection, Delivery, Lead, RemoteRecord, new_id
 from leads.store.outbox.claimed import Claimed
-from leads.store.outbox.lanes import Lane, claim_in
+from leads.store.outbox.lanes import Lane, claim
 from leads.store.past_orm import insert_all, update_all, upsert
 from leads.store.session import Database
 
@@ -63,22 +63,20 @@ def finish(database: Database, lane: Lane, outcomes: Sequence[Outcome], health: 
     Returns how many another worker had taken over.
     """
     with database.write() as session:
-        fenced = _write_down(session, lane, outcomes, health, database.now(session))
-    reach("finish.committed")
-    return fenced
+        return _write_down(session, lane, outcomes, health, database.now(session))
 
 
 def finish_and_claim(
     database: Database, lane: Lane, outcomes: Sequence[Outcome], health: Health, limit: int, seconds: float
 ) -> tuple[int, list[Claimed]]:
     """Both in one commit, for a lane that goes on. Returns what `finish` and `claim` do."""
-    with database.write() as session:
-        now = database.now(session)
+    fenced = 0
+
+    def write_down(session: Session, now: datetime) -> None:
+        nonlocal fenced
         fenced = _write_down(session, lane, outcomes, health, now)
-        session.flush()  # nothing is claimed of a connection that turned out not to work
-        claimed = claim_in(session, lane, limit, seconds, now)
-    reach("finish.committed")
-    reach("claim.committed")
+
+    claimed = claim(database, lane, limit, seconds, write_down)
     return fenced, claimed
 
 
