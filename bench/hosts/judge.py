@@ -126,7 +126,7 @@ def judge(thanks: Sequence[Thanks], books: Sequence[Book]) -> Verdict:
     verdict.numbers["written again with the same key"] = sum(number > 1 for number in pushes.values())
     for seconds in _WINDOWS:
         most = max(book.most_within(seconds) for book in books)
-        allowed = round(PACE * seconds)
+        allowed = round(PACE * seconds) + 1  # the CRMs note a call when they get to it, on cores that all hosts share
         verdict.numbers[f"most calls within {seconds:g} s ({allowed} allowed)"] = most
         if most > allowed:
             verdict.broken.append(f"the pace: {most} calls within {seconds:g} s, {allowed} allowed")

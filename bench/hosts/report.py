@@ -56,7 +56,8 @@ standby, the old one stopped). Work of the host that was lost does not count.
 
 ## What was promised and what arrived
 
-Calls are counted by the CRMs, each when it is there: what the network held up counts when it comes.
+Calls are counted by the CRMs, each when they get to it, on cores that all hosts share, so one more may fall into a
+window. Until the rolling upgrade the hosts run the version before this one.
 
 | | |
 |---|---:|
