@@ -15,9 +15,8 @@ from leads.store.session import Database
 
 _LONGEST = timedelta(seconds=60)  # that a turn is put off; then one call shows how things stand
 _PATIENCE = timedelta(seconds=5)  # that a lane sleeps for it; then it had better let go of its lease
-_SLACK = 0.035  # of each second is left free, so that one start that comes late does not meet the next ones
-_LATE = timedelta(seconds=0.015)  # that a start may be used late within that
-_MISSED = 3  # starts that came too late, on a machine that is so busy; then the call is made all the same
+_SLACK = 0.03  # of each second is left free, so that one start that comes late does not meet the next ones
+_LATE = timedelta(seconds=0.02)  # that a start may come late within that; those after a later one move along
 _FEW = 10  # calls left in a window, from which on they are spread over the rest of it
 
 
@@ -27,19 +26,11 @@ def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> No
     gap = timedelta(seconds=(1 + _SLACK) / rate) if rate else timedelta()
     if not gap and not _is_put_off(database, connection_id):
         return
-    for _ in range(_MISSED):
-        due = _wait_for_start(database, connection_id, gap)
-        if not gap or time.monotonic() - due < _LATE.total_seconds():
-            return  # one that is missed stays free: whoever used it would come too close to the next
-
-
-def _wait_for_start(database: Database, connection_id: UUID, gap: timedelta) -> float:
-    """Returns when it was due, by the monotonic clock."""
     with database.write() as session:
         now, read_at = database.now(session), time.monotonic()
         row = session.get(Connection, connection_id, with_for_update=True)
         if row is None:
-            return read_at
+            return
         # Whoever comes a little late has the start that was free all the same, or each would lose what it was late.
         start = row.pace_at if row.pace_at and row.pace_at > now - _LATE else now
         if start - now > _LONGEST + 10 * gap:
@@ -49,7 +40,16 @@ def _wait_for_start(database: Database, connection_id: UUID, gap: timedelta) -> 
         row.pace_at = start + gap
     due = read_at + (start - now).total_seconds()
     time.sleep(max(due - time.monotonic(), 0))  # the commit may have taken a while
-    return due
+    if gap and time.monotonic() > due + _LATE.total_seconds():
+        _move_along(database, connection_id, gap)
+
+
+def _move_along(database: Database, connection_id: UUID, gap: timedelta) -> None:
+    """Count the next start from now: whoever was planned right after us would come too soon after us."""
+    with database.write() as session:
+        row = session.get(Connection, connection_id, with_for_update=True)
+        if row is not None:
+            row.pace_at = max(row.pace_at or database.now(session), database.now(session) + gap)
 
 
 def heed(database: Database, connection_id: UUID, said: Allowance) -> None:
