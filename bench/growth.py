@@ -166,8 +166,7 @@ class Loop:
         self._claimed = outbox.claim(self._database, self._lane, _BATCH, 3600)
 
     def finish(self) -> None:
-        with self._database.read() as session:
-            now = self._database.now(session)
+        now = self._database.time()
         later = now + timedelta(hours=1)
         sent = {"due_at": now, "counts": True, "verdict": "sent", "started_at": now, "milliseconds": 5}
         outcomes = [

@@ -71,8 +71,8 @@ class Batches:
 
         Raises what was raised when the one before the last was written down.
         """
-        self._lane = lane
         batch = self._claimed_ahead()
+        self._lane = lane  # only now: the claim beside us had the one before
         if not (batch and batch.claimed):  # what was due only now, or had to wait for the batch before, is there now
             batch = self._claim(self._taken())
         self._context.limits.start_budget(batch.since)
