@@ -7,7 +7,7 @@ error: `Http` turns those into the classes of `errors.py`, and the outbox decide
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any, ClassVar, Literal, TypeVar
@@ -30,7 +30,7 @@ class Item:
     lead_id, event_id: our external ids (UUID text), stable for ever. record: the CRM's field → value, as the
     connection's mapping says. fill: the same for fields that are written only where the CRM's record has nothing yet;
     whoever calls `push` has moved into `record` what is to be written, so a connector need not look at it. stopgaps:
-    the CRM's field → texts that we put there for want of better ones; they count as empty. activity: our
+    tells, of the CRM's fields, texts that we put there for want of better ones; they count as empty. activity: our
     canonical field → value, likewise only what is mapped. remote_id: the CRM's record for this person, when one is
     already known (it may have been adopted).
     """
@@ -44,7 +44,8 @@ class Item:
     activity: Mapping[str, str] = field(default_factory=dict)
     remote_id: str | None = None
     fill: Mapping[str, str] = field(default_factory=dict)
-    stopgaps: Mapping[str, Collection[str]] = field(default_factory=dict)
+    # Worked out only where the CRM holds something: most records are new.
+    stopgaps: Callable[[], Mapping[str, Collection[str]]] = field(default=dict, compare=False, repr=False)
 
     def in_full(self) -> Item:
         """With every mapped field in `record`: what a new record gets, and what is looked for."""

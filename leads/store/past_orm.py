@@ -37,16 +37,13 @@ class _Plan(NamedTuple):
         PostgreSQL gets a list for each column: the statement is the same for any number of rows, so it is parsed and
         planned once. It gets it as bytes (%b), since a list in words is escaped item by item. SQLite has no lists.
         """
-        values = list(map(self._values, rows))
-        if self.arrays:
-            return self.arrays, tuple(map(list, zip(*values, strict=True)))
-        return f"VALUES {','.join([self.marks] * len(rows))}", tuple(chain.from_iterable(values))
-
-    def _values(self, row: Row) -> list[Any]:
-        values = list(self.pick(row))
+        columns = list(map(list, zip(*map(self.pick, rows), strict=True)))
         for place, convert in self.converters:
-            values[place] = convert(values[place])
-        return values
+            columns[place] = list(map(convert, columns[place]))
+        if self.arrays:
+            return self.arrays, tuple(columns)
+        values = chain.from_iterable(zip(*columns, strict=True))
+        return f"VALUES {','.join([self.marks] * len(rows))}", tuple(values)
 
 
 def insert_all(session: Session, table: type[Base], rows: Sequence[Row]) -> None:
@@ -83,7 +80,8 @@ def update_all(
     quote, plan = dialect.identifier_preparer.quote, _plan(dialect, model, names)
     changes = [f"{quote(name)} = given.{quote(name)}" for name in names if name not in key]
     found = [f"{table.name}.{quote(name)} = given.{quote(name)}" for name in key]
-    restored = table.c[key[0]].type.dialect_impl(dialect).result_processor(dialect, None) or (lambda value: value)
+    written = dict(plan.converters).get(names.index(key[0]), lambda value: value)
+    known = {written(row[key[0]]): row[key[0]] for row in rows}  # reading an id takes longer than writing it
     ids: set[Any] = set()
     for some in _slices(rows):
         source, values = plan.given(some)
@@ -92,7 +90,7 @@ def update_all(
             f"UPDATE {table.name} SET {', '.join(filter(None, [*changes, also]))} FROM given "
             f"WHERE {' AND '.join(filter(None, [*found, where]))} RETURNING {table.name}.{key[0]}"
         )
-        ids |= {restored(id_) for (id_,) in session.connection().exec_driver_sql(sql, values)}
+        ids |= {known[id_] for (id_,) in session.connection().exec_driver_sql(sql, values)}
     return ids
 
 

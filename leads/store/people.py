@@ -15,10 +15,11 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from leads.store import callers
+from leads.store.among import among
 from leads.store.models import Identity, Lead, new_id
 from leads.store.past_orm import any_there, upsert
 from leads.store.vault import Vault
@@ -182,7 +183,7 @@ _COLUMNS = tuple(column.name for column in fields(Found))
 _BY_DIGEST = (
     select(Identity.digest, Identity.kind, Identity.seen_at, *(getattr(Lead, name) for name in _COLUMNS))
     .join(Lead, Lead.id == Identity.lead_id)
-    .where(Identity.digest.in_(bindparam("digests", expanding=True)))
+    .where(among(Identity.digest, "digests"))
     .order_by(Lead.id)  # one order for all, so that two requests never wait for each other
     .with_for_update(of=Lead, key_share=True)
 )
@@ -245,7 +246,7 @@ def code_of(number: int) -> str:
     return f"{letters[:3]}-{letters[3:]}"
 
 
-_TAKEN = select(Lead.code).where(Lead.code.in_(bindparam("codes", expanding=True)))
+_TAKEN = select(Lead.code).where(among(Lead.code, "codes"))
 
 
 def _learn(session: Session, vault: Vault, lead: Found, found: Trace, trusted: bool, now: datetime) -> None:

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 _VERSION = b"\x01"
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+_DECODE = json.JSONDecoder().decode
 
 
 class VaultError(Exception):
@@ -56,7 +57,7 @@ class Vault:
         if version != _VERSION or cipher is None:
             raise VaultError("The data was encrypted with a key that is not in the key file.")
         try:
-            return json.loads(cipher.decrypt(nonce, body, _place(table, column, row)))
+            return _DECODE(cipher.decrypt(nonce, body, _place(table, column, row)).decode())
         except InvalidTag as error:
             raise VaultError("The data does not fit its key or its place.") from error
 

@@ -51,10 +51,10 @@ def _settled(item: Item, held: Mapping[str, str] | Exception | None) -> Item | E
     """The item with only those of its optional fields that are empty in the CRM."""
     if isinstance(held, Exception):
         return held
-    before = held or {}
-    empty = {
-        name: value for name, value in item.fill.items() if before.get(name, "") in ("", *item.stopgaps.get(name, ()))
-    }
+    if not held:
+        return item.in_full()
+    stopgaps = item.stopgaps()
+    empty = {name: value for name, value in item.fill.items() if held.get(name, "") in ("", *stopgaps.get(name, ()))}
     return replace(item, record={**empty, **item.record}, fill={})
 
 

@@ -50,7 +50,7 @@ def translate(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item:
         fill=when_empty,
         activity={name: str(facts[name]) for name in plan.share if facts.get(name)} | differing,
         remote_id=enquiry.remote_id,
-        stopgaps=mapping.stopgaps(plan.rules, _named(_caller(lead.code))),
+        stopgaps=lambda: mapping.stopgaps(plan.rules, _named(_caller(lead.code))),
     )
 
 

@@ -5,6 +5,7 @@ APScheduler is only the clock (`clock.py`): all state is rows.
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import signal
@@ -67,6 +68,8 @@ def run(
     def keep_signed_in() -> None:
         keep_alive(context)
 
+    gc.collect()
+    gc.freeze()  # what stays for good is looked through no more
     jobs = [(canary.begin_due, _BEAT), (canary.step, _TICK), (replay, _TICK), (keep_signed_in, _HOUR)]
     Clock(context, settings.lanes, [*jobs, *upkeep]).run()
 

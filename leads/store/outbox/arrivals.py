@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, and_, bindparam, exists, not_, select, update
+from sqlalchemy import Row, and_, exists, not_, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from leads.store import canary
+from leads.store.among import among
 from leads.store.failpoint import reach
 from leads.store.models import Connection, Delivery, Event, Lead, Resubmission, new_id
 from leads.store.past_orm import any_there, insert_all
@@ -131,7 +132,7 @@ def _accept_some(session: Session, vault: Vault, arrivals: Sequence[Arrival], no
 _BY_CLIENT = (
     select(Event.client_digest, Event.id, Event.body_digest, Event.is_test, Event.received_at, Lead.code)
     .join(Lead, Lead.id == Event.lead_id)
-    .where(Event.client_digest.in_(bindparam("clients", expanding=True)))
+    .where(among(Event.client_digest, "clients"))
 )
 
 
@@ -223,7 +224,7 @@ def _ways(session: Session, site_ids: Collection[UUID]) -> Mapping[UUID, list[Wa
 
 
 _IN_USE = select(Connection.site_id, Connection.id, Connection.state, Connection.unknown_callers).where(
-    Connection.site_id.in_(bindparam("sites", expanding=True)), Connection.removed_at.is_(None)
+    among(Connection.site_id, "sites"), Connection.removed_at.is_(None)
 )
 
 

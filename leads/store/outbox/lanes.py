@@ -20,6 +20,7 @@ from sqlalchemy import (
     Uuid,
     and_,
     bindparam,
+    engine,
     exists,
     or_,
     select,
@@ -30,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from leads.store import unindexed
+from leads.store.among import among
 from leads.store.failpoint import reach
 from leads.store.models import CanaryRun, Connection, Delivery, Lead, RemoteRecord, UTCDateTime, new_id
 from leads.store.outbox.claimed import Claimed, as_claimed, with_details
@@ -63,7 +65,7 @@ def ready(session: Session, now: datetime) -> list[UUID]:
     One that is out of use is due for its probe even when nothing waits for it, else it would never be seen to work.
     What may not overtake is not due: a lane would find nothing to do, and its own commits would wake it again at once.
     """
-    return list(session.scalars(_ready(), moment(now)))
+    return list(session.connection().scalars(_ready(), moment(now)))
 
 
 def moment(now: datetime) -> dict[str, Any]:
@@ -203,11 +205,12 @@ def claim(
             session.flush()  # nothing is claimed of a connection that turned out not to work
         lease = {"new_token": token, "until": now + timedelta(seconds=seconds)}
         held = {"connection": lane.connection_id, "held": lane.token, "now": now}
-        if session.connection().execute(_prolong(), held | lease).one_or_none() is None:
+        opened = session.connection()
+        if opened.execute(_prolong(), held | lease).one_or_none() is None:
             return []
-        rows = _next_due(session, lane.connection_id, 1 if lane.probing else limit, now)
+        rows = _next_due(opened, lane.connection_id, 1 if lane.probing else limit, now)
         claimed = [as_claimed(row, token) for row in rows]
-        session.connection().execute(_take(), {"ids": [item.delivery.id for item in claimed]} | lease)
+        opened.execute(_take(), {"ids": [item.delivery.id for item in claimed]} | lease)
         reach("claim.written")
     reach("claim.committed")
     return claimed
@@ -222,15 +225,17 @@ def _prolong() -> UpdateBase:
 
 @cache
 def _take() -> UpdateBase:
-    taken = update(Delivery).where(Delivery.id.in_(bindparam("ids", expanding=True)))
+    taken = update(Delivery).where(among(Delivery.id, "ids"))
     return taken.values(state="sending", token=bindparam("new_token"), lease_until=bindparam("until"))
 
 
-def _next_due(session: Session, connection_id: UUID, limit: int, now: datetime) -> Sequence[Row[*tuple[Any, ...]]]:
-    ids = session.connection().scalars(_due_next(), {"connection": connection_id, "most": limit} | moment(now)).all()
+def _next_due(
+    opened: engine.Connection, connection_id: UUID, limit: int, now: datetime
+) -> Sequence[Row[*tuple[Any, ...]]]:
+    ids = opened.scalars(_due_next(), {"connection": connection_id, "most": limit} | moment(now)).all()
     # In a statement of its own: in one, a planner that knows nothing of the tables yet looks them up once for each row.
     details = {"ids": ids, "most": limit} | moment(now)
-    return session.connection().execute(_details_of(), details).all() if ids else []
+    return opened.execute(_details_of(), details).all() if ids else []
 
 
 @cache
@@ -243,7 +248,7 @@ def _details_of() -> Select[*tuple[Any, ...]]:
     state = unindexed.word(Delivery.state)
     return (
         with_details()
-        .where(Delivery.id.in_(bindparam("ids", expanding=True)), or_(*(which(Delivery, state, NOW) for which in _DUE)))
+        .where(among(Delivery.id, "ids"), or_(*(which(Delivery, state, NOW) for which in _DUE)))
         .order_by(Delivery.due_at, Delivery.id)
         .limit(_MOST)
         .with_for_update(of=Delivery, skip_locked=True)

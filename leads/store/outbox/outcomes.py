@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
+from leads.store.among import among
 from leads.store.callers import MOVED
 from leads.store.failpoint import reach
 from leads.store.models import Attempt, Connection, Delivery, Lead, RemoteRecord, new_id
@@ -83,7 +84,10 @@ def finish_and_claim(
 def _write_down(session: Session, lane: Lane, outcomes: Sequence[Outcome], health: Health | None, now: datetime) -> int:
     people = _turned_out_to_be(session, [outcome.claimed.lead.id for outcome in outcomes])
     rows = [_finished(outcome, people.get(outcome.claimed.lead.id), now) for outcome in outcomes]
-    ours = update_all(session, Delivery, ("id", "token"), rows, _LET_GO, where=_IN_HAND)
+    ours: set[UUID] = set()
+    for moves in (False, True):  # an id that is written again as it was is taken out of its index and put back
+        some = [row for row in rows if ("lead_id" in row) is moves]
+        ours |= update_all(session, Delivery, ("id", "token"), some, _LET_GO, where=_IN_HAND)
     written = [outcome for outcome in outcomes if outcome.claimed.delivery.id in ours]
     upsert(session, RemoteRecord, _records(lane, written, people), ["remote_id", "url", "retire"])
     insert_all(session, Attempt, [attempt_of(outcome) for outcome in written])
@@ -99,11 +103,7 @@ def _turned_out_to_be(session: Session, lead_ids: Sequence[UUID]) -> dict[UUID, 
 
 
 _LOCKED = (
-    select(Lead.id, Lead.merged_into)
-    .where(Lead.id.in_(bindparam("leads", expanding=True)))
-    .order_by(Lead.id)
-    .with_for_update(read=True)
-    .cte()
+    select(Lead.id, Lead.merged_into).where(among(Lead.id, "leads")).order_by(Lead.id).with_for_update(read=True).cte()
 )
 _MERGED = select(_LOCKED).where(_LOCKED.c.merged_into.is_not(None))
 
@@ -114,10 +114,9 @@ def _finished(outcome: Outcome, person: UUID | None, now: datetime) -> dict[str,
     claimed, row = outcome.claimed, outcome.claimed.delivery
     answered = outcome.remote_id is not None
     moves = person is not None and outcome.state != "waiting" and not outcome.unknown
-    return {
+    return ({"lead_id": person} if moves else {}) | {
         "id": row.id,
         "token": claimed.token,
-        "lead_id": person if moves else row.lead_id,
         "state": "waiting" if moves else outcome.state,
         "due_at": now if moves else outcome.due_at,
         "unknown": outcome.unknown,
