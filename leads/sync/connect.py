@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -19,7 +19,7 @@ from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.session import Database
 from leads.store.vault import Vault
-from leads.sync.pace import heed, wait_turn
+from leads.sync.pace import heed, move_along, wait_turn
 from leads.sync.retry import Policy
 from leads.sync.tokens import Extra, Tokens, Trial
 
@@ -75,11 +75,12 @@ def open_connector(context: Context, connection: Connection) -> Connector:
     """Build the connector of a connection. Raises VaultError, UnknownKindError or marshmallow's ValidationError."""
 
     asked = float("-inf")  # by the monotonic clock: whether a call was put off
+    late = timedelta()
 
     def before_call() -> None:
-        nonlocal asked
+        nonlocal asked, late
         if connection.pace or time.monotonic() - asked > _PUT_OFF_IS_FRESH:
-            wait_turn(context.database, connection.id, connection.pace)
+            late = wait_turn(context.database, connection.id, connection.pace)
             asked = time.monotonic()
         context.limits.check_budget()
         reach("call.begun")
@@ -87,6 +88,8 @@ def open_connector(context: Context, connection: Connection) -> Connector:
     def after_call(answer: Answer) -> None:
         nonlocal asked
         try:
+            if late:  # only now: to write it down before would have made the call later still
+                move_along(context.database, connection.id, late)
             if said := connector_class(connection.kind).allowance(answer):
                 asked = float("-inf")
                 heed(context.database, connection.id, said)

@@ -16,21 +16,25 @@ from leads.store.session import Database
 _LONGEST = timedelta(seconds=60)  # that a turn is put off; then one call shows how things stand
 _PATIENCE = timedelta(seconds=5)  # that a lane sleeps for it; then it had better let go of its lease
 _SLACK = 0.03  # of each second is left free, so that one start that comes late does not meet the next ones
-_LATE = timedelta(seconds=0.02)  # that a start may come late within that; those after a later one move along
+_LATE = timedelta(seconds=0.01)  # that a start may come late within that; those after a later one move along
 _FEW = 10  # calls left in a window, from which on they are spread over the rest of it
 
 
-def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> None:
+def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> timedelta:
     """Take the next free start and sleep until it has come. rate: calls per second; None: no limit but what the CRM
-    itself said. Raises Throttled when it is so far off that the connection should rest."""
+    itself said.
+
+    Returns how much too late it came, for `move_along`. Raises Throttled when it is so far off that the connection
+    should rest.
+    """
     gap = timedelta(seconds=(1 + _SLACK) / rate) if rate else timedelta()
     if not gap and not _is_put_off(database, connection_id):
-        return
+        return timedelta()
     with database.write() as session:
         now, read_at = database.now(session), time.monotonic()
         row = session.get(Connection, connection_id, with_for_update=True)
         if row is None:
-            return
+            return timedelta()
         # Whoever comes a little late has the start that was free all the same, or each would lose what it was late.
         start = row.pace_at if row.pace_at and row.pace_at > now - _LATE else now
         if start - now > _LONGEST + 10 * gap:
@@ -40,16 +44,16 @@ def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> No
         row.pace_at = start + gap
     due = read_at + (start - now).total_seconds()
     time.sleep(max(due - time.monotonic(), 0))  # the commit may have taken a while
-    if gap and time.monotonic() > due + _LATE.total_seconds():
-        _move_along(database, connection_id, gap)
+    late = timedelta(seconds=time.monotonic() - due) - _LATE
+    return max(late, timedelta()) if gap else timedelta()
 
 
-def _move_along(database: Database, connection_id: UUID, gap: timedelta) -> None:
-    """Count the next start from now: whoever was planned right after us would come too soon after us."""
+def move_along(database: Database, connection_id: UUID, late: timedelta) -> None:
+    """Put the next start off by what one came too late: whoever was planned after it would come too soon after it."""
     with database.write() as session:
         row = session.get(Connection, connection_id, with_for_update=True)
-        if row is not None:
-            row.pace_at = max(row.pace_at or database.now(session), database.now(session) + gap)
+        if row is not None and row.pace_at is not None:
+            row.pace_at += late
 
 
 def heed(database: Database, connection_id: UUID, said: Allowance) -> None:

@@ -23,7 +23,7 @@ from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.canary import Canary
 from leads.sync.connect import open_connector
-from leads.sync.pace import heed, wait_turn
+from leads.sync.pace import heed, move_along, wait_turn
 from tests.database.lanes import Clock
 from tests.database.loop import Loop
 
@@ -227,6 +227,8 @@ def test_after_a_start_that_comes_late_the_next_ones_move_along(
     monkeypatch.setattr("leads.sync.pace.time.monotonic", lambda: moments[0])
     monkeypatch.setattr("leads.sync.pace.time.sleep", oversleep)
     wait_turn(timed, connection.id, 10)
-    wait_turn(timed, connection.id, 10)
+    late = wait_turn(timed, connection.id, 10)
+    assert late == timedelta(seconds=0.07)  # 0.01 is always free
+    move_along(timed, connection.id, late)
     with timed.read() as session:
-        assert session.get_one(Connection, connection.id).pace_at == clock() + timedelta(seconds=0.103)
+        assert session.get_one(Connection, connection.id).pace_at == clock() + timedelta(seconds=0.103 - 0.01)
