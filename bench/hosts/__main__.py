@@ -16,7 +16,7 @@ from random import Random
 
 from bench.hosts.database import Server, url_of
 from bench.hosts.faults import Faults
-from bench.hosts.judge import Recovery, Verdict, judge, read_books, recoveries, wait_until_delivered
+from bench.hosts.judge import Recovery, Verdict, judge, judge_pace, read_books, recoveries, wait_until_delivered
 from bench.hosts.machines import PACE, ROOT, SITES, Fleet, previous_version
 from bench.hosts.network import missing, network
 from bench.hosts.report import page, table
@@ -76,6 +76,7 @@ def _run(stack: ExitStack, folder: Path, dice: Random) -> tuple[list[Recovery], 
     drained = wait_until_delivered(fleet, visitors.thanks, _DELIVERED_WITHIN)
     books = read_books(fleet)
     verdict = judge(visitors.thanks, books)
+    judge_pace(verdict, suffered, books)
     verdict.must_be_none("visitors never thanked", unthanked)
     verdict.must_be_none("thanked by the cut-off primary", len(faults.island.thanked))
     verdict.must_be_none("programs that ended by themselves", len(fleet.ended()))

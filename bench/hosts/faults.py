@@ -18,7 +18,9 @@ _HELD = "SELECT lease_worker FROM connection WHERE lease_until > now()"
 @dataclass(slots=True)
 class Fault:
     """began, counts_from, over: seconds since 1970; recovery counts from `counts_from`, and what came until `over` is
-    this fault's. lost: the address whose own work does not count as recovery. healed_by: what made it well."""
+    this fault's. lost: the address whose own work does not count as recovery. healed_by: what made it well. held_up:
+    how many calls to a CRM it delays on their way, so that they come beside those whose turn it is. paced: whether all
+    workers keep the pace as this version does."""
 
     name: str
     healed_by: str
@@ -26,6 +28,8 @@ class Fault:
     counts_from: float = 0.0
     over: float = 0.0
     lost: str = ""
+    held_up: int = 0
+    paced: bool = True
 
     def __post_init__(self) -> None:
         self.counts_from = self.counts_from or self.began
@@ -40,8 +44,8 @@ class Faults:
 
     def run(self) -> Iterator[Fault]:
         for fault in (
-            self._nothing,
             self._rolling_upgrade,
+            self._nothing,
             self._web_cut,
             self._worker_cut,
             self._worker_killed,
@@ -61,7 +65,9 @@ class Faults:
 
     def _rolling_upgrade(self) -> Fault:
         """The tables first, then one program after the other: the version before works on the new tables."""
-        fault = Fault("rolling upgrade of two webs and three workers", "each ends in order and is started again")
+        by = "each ends in order and is started again"
+        fault = Fault("rolling upgrade of two webs and three workers", by, paced=False)
+        time.sleep(4)
         self._fleet.version = ROOT
         self._fleet.run(self._fleet.webs[0], "db", "upgrade")
         for host in [*self._fleet.webs, *self._fleet.workers]:
@@ -104,7 +110,7 @@ class Faults:
         return max(hosts, key=hosts.count, default=self._dice.choice(self._fleet.workers))
 
     def _crm_cut(self) -> Fault:
-        fault = Fault("the CRM cut off for 10 s", "the cable is back")
+        fault = Fault("the CRM cut off for 10 s", "the cable is back", held_up=1)  # a lane makes one call at a time
         _cut(self._fleet.hosts["crm"], 10)
         fault.counts_from = time.time()
         time.sleep(16)

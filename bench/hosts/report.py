@@ -56,8 +56,9 @@ standby, the old one stopped). Work of the host that was lost does not count.
 
 ## What was promised and what arrived
 
-Calls are counted by the CRMs, each when they get to it, on cores that all hosts share, so one more may fall into a
-window. Until the rolling upgrade the hosts run the version before this one.
+A call counts from the moment that the kernel of the CRMs' host had it. Until the end of the rolling upgrade workers of
+the version before are among those that call. While the CRM is cut off, a lane's call waits in the network and comes
+beside the first of those whose turn it is then.
 
 | | |
 |---|---:|
