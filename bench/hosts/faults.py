@@ -12,6 +12,7 @@ from bench.hosts.island import Island
 from bench.hosts.machines import LEASE, ROOT, Fleet
 from bench.hosts.network import Host
 
+_ONE = 1  # a lane makes one call at a time
 _HELD = "SELECT lease_worker FROM connection WHERE lease_until > now()"
 
 
@@ -88,7 +89,10 @@ class Faults:
         host = self._busiest_worker()
         seconds = LEASE + 4
         fault = Fault(
-            f"a worker host cut off for {seconds:.0f} s", f"its lease of {LEASE:.0f} s ends", lost=host.address
+            f"a worker host cut off for {seconds:.0f} s",
+            f"its lease of {LEASE:.0f} s ends",
+            lost=host.address,
+            held_up=_ONE,
         )
         _cut(host, seconds)
         time.sleep(6)
@@ -110,7 +114,7 @@ class Faults:
         return max(hosts, key=hosts.count, default=self._dice.choice(self._fleet.workers))
 
     def _crm_cut(self) -> Fault:
-        fault = Fault("the CRM cut off for 10 s", "the cable is back", held_up=1)  # a lane makes one call at a time
+        fault = Fault("the CRM cut off for 10 s", "the cable is back", held_up=_ONE)
         _cut(self._fleet.hosts["crm"], 10)
         fault.counts_from = time.time()
         time.sleep(16)

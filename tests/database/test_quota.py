@@ -188,6 +188,17 @@ def test_limits_that_make_no_sense_undo_no_answer(
     assert loop.connection().quota_left is None
 
 
+def test_a_call_that_came_too_late_puts_the_next_one_off(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leads.sync.connect.wait_turn", lambda *_: timedelta(seconds=0.07))
+    loop.context.limits.private_hosts = frozenset({"127.0.0.1"})
+    with loop.database.write() as session:
+        session.get_one(Connection, loop.connection_id).pace_at = before = loop.clock()
+    with responses.RequestsMock() as world:
+        world.get("http://127.0.0.1:1/v1/me")
+        open_connector(loop.context, loop.connection()).check()
+    assert loop.connection().pace_at == before + timedelta(seconds=0.07)
+
+
 @pytest.mark.parametrize(("rate", "busy"), [(4.0, 0.2), (20.0, 0.02), (20.0, 0.06), (7.5, 0.3)])
 def test_no_second_sees_more_calls_than_the_pace_allows_and_lateness_is_made_up_for(
     timed: Database, connection: Connection, clock: Clock, monkeypatch: pytest.MonkeyPatch, rate: float, busy: float
