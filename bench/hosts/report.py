@@ -57,8 +57,8 @@ standby, the old one stopped). Work of the host that was lost does not count.
 ## What was promised and what arrived
 
 A call counts from the moment that the kernel of the CRMs' host had it. Until the end of the rolling upgrade workers of
-the version before are among those that call. Where the CRM or a worker is cut off, a call waits in the network, and comes
-beside those whose turn it is by then.
+the version before are among those that call. Where the CRM or a worker is cut off, a call waits in the network, and
+comes beside those whose turn it is by then.
 
 | | |
 |---|---:|
