@@ -43,7 +43,7 @@ def measure(seconds: float, _seed: int) -> Iterator[Row]:
         for name, own in (("SQLite", f"sqlite:///{folder / 'delivery.sqlite3'}"), ("PostgreSQL", url)):
             upgrade(Database(own))
             with _programs(folder / name, own) as programs:
-                yield from _drain(programs, name, number=int(seconds * 16) // BATCH * BATCH)
+                yield from _drain(programs, name, number=int(seconds * 32) // BATCH * BATCH)
                 yield from _statements(programs, name)
                 for workers in (1, 3):
                     yield from _pace(programs, name, workers, seconds / 12)
@@ -67,7 +67,7 @@ def _drain(programs: Programs, name: str, number: int) -> Iterator[Row]:
         with _stopped(programs.database, [worker]):
             send_in_groups(programs.database, programs.vault, _site(programs.database), number)
         began = time.perf_counter()
-        wait_for(lambda: not _waiting(programs.database), 120, every=0.02)
+        wait_for(lambda: not _waiting(programs.database), 120, every=0.05)
         ours.append(number / (time.perf_counter() - began))
         wait_for(lambda: not _count(programs.database, Delivery.state == "sent"), 120)  # looked at: the CRM is quiet
     worker.terminate()
