@@ -26,6 +26,7 @@ from tests.programs import Process, wait_for
 KINDS = ("sqlite", "postgres")
 EVERY = tuple((action, half) for action in ACTIONS for half in (0, 1))
 _AT_ONCE = 6  # worlds
+_PATIENCE = 90.0  # seconds; a record whose removal took too long is left alone for one minute
 
 
 class Scene(NamedTuple):
@@ -158,7 +159,7 @@ def _prepare_caller(stage: Stage, number: int) -> None:
 
 def _with_worker(stage: Stage) -> None:
     worker = stage.world.worker()
-    drain(stage.world, 30)
+    drain(stage.world, _PATIENCE)
     stage.world.end(worker)
 
 
@@ -175,7 +176,7 @@ def _play(stage: Stage, scene: Scene, number: int) -> None:
     with suppress(AssertionError):  # the caller tells that it was not
         wait_for(lambda: stage.world.logged(scene.sign) > before, 20)
     heir = stage.world.worker()
-    drain(stage.world, 30)
+    drain(stage.world, _PATIENCE)
     stage.world.end(armed, heir)
 
 

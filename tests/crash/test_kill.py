@@ -27,7 +27,7 @@ def test_there_is_a_scene_for_every_point(action: str) -> None:
     assert {scene.point for scene in failpoints.scenes(action)} == set(POINTS)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", failpoints.KINDS)
 def test_nothing_is_lost_or_doubled_wherever_a_program_stops(kind: str, tmp_path: Path) -> None:
     """Every point × action on one of the two databases in turn; `make chaos` plays all on both."""
