@@ -99,6 +99,7 @@ class Clock:
         self._context = context
         self._pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
         self._running: set[UUID] = set()
+        self._told = 0  # how often we heard of work
         self._guard = threading.Lock()
         self._ticker = Ticker([(self.dispatch, _TICK), (self.beat, _BEAT), *jobs])
         self._watch: Watch | None = None
@@ -122,6 +123,7 @@ class Clock:
                 while not self._context.stop.is_set():
                     self._ticker.watch()
                     if nudge.wait(1.0, self._context.stop):
+                        self._told += 1
                         self.dispatch()
         except Exception as error:  # noqa: BLE001 - whatever it was, the worker goes on
             log.warning("the database cannot be heard", type=type(error).__name__)
@@ -166,6 +168,7 @@ class Clock:
                 self._running.discard(connection_id)
 
     def _lane(self, connection_id: UUID) -> None:
+        told = self._told
         try:
             run_lane(self._context, connection_id)
         except Exception as error:  # noqa: BLE001 - one lane's failure must not end the others; its lease runs out
@@ -174,6 +177,8 @@ class Clock:
         finally:
             with self._guard:
                 self._running.discard(connection_id)
+        if self._told != told:  # of what came after the last claim, while the connection was still in our hands
+            self.dispatch()
 
     def beat(self) -> None:
         """Tell the desk and `/readyz` that this worker lives; see to the room on the disk."""
