@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 from bench.installation import fresh_database, postgres, scratch
 from bench.report import Row, run_alone
 from leads.store import outbox
-from leads.store.models import Connection, Delivery, Site
+from leads.store.models import Connection, Delivery, Site, new_id
 from leads.store.outbox import Health, Outcome
 from leads.store.schema import upgrade
 from leads.store.session import Database
@@ -78,7 +78,7 @@ def _drain(programs: Programs, name: str, number: int) -> Iterator[Row]:
 
 def _bare_loop(crm: str, number: int) -> float:
     """The same calls with the same contents, one after the other on one connection. Returns enquiries per second."""
-    batches = [[_person(index) for index in range(BATCH)] for _ in range(number // BATCH)]
+    batches = [[_person() for _ in range(BATCH)] for _ in range(number // BATCH)]
     with requests.Session() as session:
         session.trust_env = False
         session.headers["Authorization"] = f"Bearer {KEY}"
@@ -92,20 +92,22 @@ def _bare_loop(crm: str, number: int) -> float:
         return number / (time.perf_counter() - began)
 
 
-def _person(number: int) -> dict[str, Any]:
-    details = {"first_name": "Maria", "last_name": f"Example{number}", "phone": f"+1201{2_000_000 + number}"}
-    mark = str(uuid4())
-    return {"external_id": mark, "properties": details | {"email": f"maria.{mark}@example.com", "reference": mark[:7]}}
+def _person() -> dict[str, Any]:
+    """What the CRM is told of one of `send_in_groups`."""
+    details = {"first_name": "Maria", "last_name": "Example", "email": f"maria.{new_id()}@example.com"}
+    return {"external_id": str(new_id()), "properties": details | {"reference": "K7Q-2MX"}}
 
 
 def _activity(contact: str) -> dict[str, Any]:
+    """As above."""
+    about = {"preferred_time": "weekday mornings", "reference": "K7Q-2MX", "site": "Sunrise", "source": "website"}
     return {
-        "external_id": str(uuid4()),
+        "external_id": str(new_id()),
         "contact_id": contact,
         "kind": "consultation_request",
-        "occurred_at": "2026-01-01T00:00:00+00:00",
+        "occurred_at": "2026-01-01T00:00:00.123456+00:00",
         "title": "Consultation request",
-        "properties": {"preferred_time": "weekday mornings"},
+        "properties": about | {"consent": "given, wording 1"},
     }
 
 

@@ -51,7 +51,7 @@ class Call:
         self.expired = False
         self.may_be_private = may_be_private
         self.ends = time.monotonic() + deadline
-        self._socket: socket.socket | None = None
+        self._watched: int | None = None
         self._lock = Lock()
 
     def __enter__(self) -> Self:
@@ -71,11 +71,16 @@ class Call:
         """Seconds until the deadline, never below one millisecond (zero would mean non-blocking)."""
         return max(self.ends - time.monotonic(), 0.001)
 
+    @property
+    def watches(self) -> bool:
+        """Whether there is a connection to cut."""
+        return self._watched is not None
+
     def watch(self, sock: socket.socket) -> None:
-        """Cut this socket at the deadline. Our own duplicate is kept: TLS wraps, and so replaces, the original."""
+        """Cut this socket at the deadline. A descriptor of our own is kept: TLS wraps, and so replaces, the socket."""
         with self._lock:
             self._drop()
-            self._socket = socket.socket(fileno=os.dup(sock.fileno()))
+            self._watched = os.dup(sock.fileno())
             if self.expired:
                 self._cut()
 
@@ -86,14 +91,15 @@ class Call:
             self._cut()
 
     def _cut(self) -> None:
-        if self._socket is not None:
-            with suppress(OSError):  # the other side was quicker
-                self._socket.shutdown(socket.SHUT_RDWR)
+        if self._watched is not None:
+            with socket.socket(fileno=self._watched) as sock, suppress(OSError):  # the other side was quicker
+                sock.shutdown(socket.SHUT_RDWR)
+            self._watched = None
 
     def _drop(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._watched is not None:
+            os.close(self._watched)
+            self._watched = None
 
 
 class _Deadlines:
@@ -175,9 +181,9 @@ class _Guarded(HTTPConnection):
         call = _current.get()
         if self.sock is None:
             self.connect()
-        if not call.sent:
-            call.watch(self.sock)  # a kept-alive connection comes here without `_new_conn`
-            call.sent = True
+        if not call.watches:  # a kept-alive connection comes here without `_new_conn`
+            call.watch(self.sock)
+        call.sent = True
         super().send(data)
 
 

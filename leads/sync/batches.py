@@ -37,10 +37,10 @@ class Batch(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What became of a batch, and how the connection is since."""
+    """What became of a batch, and how the connection is since, if that is news."""
 
     outcomes: Sequence[Outcome]
-    health: Health
+    health: Health | None
 
 
 class Batches:
@@ -123,5 +123,5 @@ class Batches:
             sent=sum(outcome.verdict == "sent" for outcome in done.outcomes),
             fenced=fenced,
             milliseconds=done.outcomes[0].milliseconds,
-            code=done.health.code,
+            code=done.health.code if done.health else None,
         )

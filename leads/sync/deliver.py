@@ -22,6 +22,8 @@ from leads.sync.connect import Context, open_connector
 
 log = structlog.get_logger()
 
+_MILLISECOND = timedelta(milliseconds=1)
+
 
 def run_lane(context: Context, connection_id: UUID) -> None:
     """Serve one connection until nothing is due, it may not be used, or the worker stops."""
@@ -49,9 +51,9 @@ def _serve(context: Context, lane: Lane) -> None:
             if batch.claimed and context.stop.is_set():
                 outbox.give_back(context.database, batch.claimed)
             elif batch.claimed:
-                done = _send(context, lane, connector, batch, health)
-                batches.write(done)
-                health = done.health
+                outcomes, after = _send(context, lane, connector, batch, health)
+                batches.write(Done(outcomes, after if after != health else None))
+                health = after
             elif looked := reader.look(lane, health):
                 health = looked
             else:
@@ -104,31 +106,31 @@ def _checked(connector: Connector, before: Health) -> Result | Exception:
     return Misconfigured(before.code or "check", wrong[0]) if wrong else Pushed("checked")
 
 
-def _send(context: Context, lane: Lane, connector: Connector, batch: Batch, before: Health) -> Done:
-    """Send what may be sent now."""
-    started, clock = context.now(), time.monotonic()
-    claimed = doubt.set_aside(context.database, lane, connector, batch.claimed, started)
+def _send(
+    context: Context, lane: Lane, connector: Connector, batch: Batch, before: Health
+) -> tuple[list[Outcome], Health]:
+    """Send what may be sent now. Returns what became of it, and how the connection is since."""
+    claimed, clock = doubt.set_aside(context.database, lane, connector, batch.claimed), time.monotonic()
     built = [batch.items[one.delivery.id] for one in claimed]
     doubtful = {str(one.event.id) for one in claimed if doubt.is_doubtful(one)}
     results = calls.for_each(built, lambda items: calls.push(connector, items, doubtful))
     reach("push.answered")
-    took = int((time.monotonic() - clock) * 1000)
-    now = context.now()
+    took = timedelta(seconds=time.monotonic() - clock)
+    now = context.now()  # the one time that is asked for: to look at the clock is a call to the database
     asked = [result for one, result in zip(built, results, strict=True) if isinstance(one, Item)]
     health = retry.assess(asked, before, now) if asked else before
     outcomes = [
-        _outcome(context, item, result, started, took, connector, lane.probing, now)
+        _outcome(context, item, result, took, connector, lane.probing, now)
         for item, result in zip(claimed, results, strict=True)
     ]
-    return Done(outcomes, health)
+    return outcomes, health
 
 
 def _outcome(
     context: Context,
     claimed: Claimed,
     result: Result | Exception,
-    started: datetime,
-    took: int,
+    took: timedelta,
     connector: Connector,
     probing: bool,
     now: datetime,
@@ -153,8 +155,8 @@ def _outcome(
             decision.due_at,
             decision.counts,
             "sent",
-            started,
-            took,
+            now - took,
+            took // _MILLISECOND,
             remote_id=result.remote_id,
             remote_url=result.url,
             check_at=check_at,
@@ -169,8 +171,8 @@ def _outcome(
         decision.due_at,
         decision.counts,
         verdict,
-        started,
-        took,
+        now - took,
+        took // _MILLISECOND,
         code=code,
         sentence=sentence,
         field=_word(getattr(result, "field", None)),

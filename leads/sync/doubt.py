@@ -21,13 +21,12 @@ def is_doubtful(item: Claimed) -> bool:
     return item.left_behind or item.delivery.unknown
 
 
-def set_aside(
-    database: Database, lane: Lane, connector: Connector, claimed: Sequence[Claimed], now: datetime
-) -> list[Claimed]:
+def set_aside(database: Database, lane: Lane, connector: Connector, claimed: Sequence[Claimed]) -> list[Claimed]:
     """Put away those that must not be sent now. Returns those that may be."""
     doubtful = [item for item in claimed if is_doubtful(item)]
     if connector.tier == "A" or not doubtful:
         return list(claimed)
+    now = database.time()
     if connector.tier == "C":
         outbox.finish(database, lane, [_for_a_person(item, now) for item in doubtful], None)
         return [item for item in claimed if not is_doubtful(item)]

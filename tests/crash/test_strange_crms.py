@@ -33,9 +33,7 @@ def _no_id(_sandbox: Connector, _contact_id: str) -> Pushed:
     return Pushed(" ")
 
 
-def _all_of(
-    _database: object, _lane: object, _connector: object, claimed: Sequence[Claimed], _now: object
-) -> list[Claimed]:
+def _all_of(_database: object, _lane: object, _connector: object, claimed: Sequence[Claimed]) -> list[Claimed]:
     """As `doubt.set_aside`, without a settle delay."""
     return list(claimed)
 

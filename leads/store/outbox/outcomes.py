@@ -59,7 +59,7 @@ class Health:
 
 
 def finish(database: Database, lane: Lane, outcomes: Sequence[Outcome], health: Health | None) -> int:
-    """Write down what became of claimed deliveries, in one commit. health: None when the CRM was not asked.
+    """Write down what became of claimed deliveries, in one commit. health: None when it is no news.
 
     Returns how many another worker had taken over.
     """
@@ -68,7 +68,7 @@ def finish(database: Database, lane: Lane, outcomes: Sequence[Outcome], health: 
 
 
 def finish_and_claim(
-    database: Database, lane: Lane, outcomes: Sequence[Outcome], health: Health, limit: int, seconds: float
+    database: Database, lane: Lane, outcomes: Sequence[Outcome], health: Health | None, limit: int, seconds: float
 ) -> tuple[int, list[Claimed]]:
     """Both in one commit, for a lane that goes on. Returns what `finish` and `claim` do."""
     fenced = 0
