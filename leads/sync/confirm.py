@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from integrations.core.base import Connector, Item, Pushed, Seen
-from integrations.core.errors import DeliveryError
 from leads.store import outbox
 from leads.store.failpoint import reach
 from leads.store.models import Connection
@@ -124,7 +123,7 @@ def _not_asked(item: Claimed, error: Exception, now: datetime) -> Outcome:
         item.delivery.state,
         now,
         False,
-        type(error).__name__ if isinstance(error, DeliveryError) else "Bug",
+        retry.verdict_of(error),
         now,
         0,
         code,

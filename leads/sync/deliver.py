@@ -6,6 +6,8 @@ import random
 import time
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -119,66 +121,58 @@ def _send(
     now = context.now()  # the one time that is asked for: to look at the clock is a call to the database
     asked = [result for one, result in zip(built, results, strict=True) if isinstance(one, Item)]
     health = retry.assess(asked, before, now) if asked else before
-    outcomes = [
-        _outcome(context, item, result, took, connector, lane.probing, now)
-        for item, result in zip(claimed, results, strict=True)
-    ]
-    return outcomes, health
+    trial = _Try(context, connector, lane.probing, now, took)
+    return [trial.outcome(*pair) for pair in zip(claimed, results, strict=True)], health
 
 
-def _outcome(
-    context: Context,
-    claimed: Claimed,
-    result: Result | Exception,
-    took: timedelta,
-    connector: Connector,
-    probing: bool,
-    now: datetime,
-) -> Outcome:
-    row = claimed.delivery
-    decision = retry.decide(
-        result,
-        attempts=row.attempts,
-        age=now - row.tries_from,
-        now=now,
-        policy=context.policy,
-        chance=random.random(),  # noqa: S311 - spreads load, guards nothing
-        probing=probing,
-        tier=connector.tier,
-        settle=connector.settle,
-    )
-    if isinstance(result, Pushed):
-        check_at = now + timedelta(seconds=connector.settle) if connector.readable else None
-        return Outcome(
+class _Try(NamedTuple):
+    """One call for a whole batch. now: when the CRM had answered, after it `took` so long."""
+
+    context: Context
+    connector: Connector
+    probing: bool
+    now: datetime
+    took: timedelta
+
+    def outcome(self, claimed: Claimed, result: Result | Exception) -> Outcome:
+        """What became of one delivery of it."""
+        decision = self._decide(claimed, result)
+        outcome = partial(
+            Outcome,
             claimed,
             decision.state,
             decision.due_at,
             decision.counts,
-            "sent",
-            now - took,
-            took // _MILLISECOND,
-            remote_id=result.remote_id,
-            remote_url=result.url,
-            check_at=check_at,
+            started_at=self.now - self.took,
+            milliseconds=self.took // _MILLISECOND,
         )
-    # One whose look-up failed may still be there: it is looked up again before it is sent.
-    doubtful = not isinstance(result, Refused) and decision.state != "refused" and doubt.is_doubtful(claimed)
-    code, sentence = retry.describe(result, connector.tier)
-    verdict = type(result).__name__ if isinstance(result, DeliveryError) else "Bug"
-    return Outcome(
-        claimed,
-        decision.state,
-        decision.due_at,
-        decision.counts,
-        verdict,
-        now - took,
-        took // _MILLISECOND,
-        code=code,
-        sentence=sentence,
-        field=_word(getattr(result, "field", None)),
-        status=getattr(result, "status", None),
-        unknown=decision.unknown or doubtful,
-    )
+        if isinstance(result, Pushed):
+            check_at = self.now + timedelta(seconds=self.connector.settle) if self.connector.readable else None
+            return outcome("sent", remote_id=result.remote_id, remote_url=result.url, check_at=check_at)
+        # One whose look-up failed may still be there: it is looked up again before it is sent.
+        doubtful = not isinstance(result, Refused) and decision.state != "refused" and doubt.is_doubtful(claimed)
+        code, sentence = retry.describe(result, self.connector.tier)
+        return outcome(
+            retry.verdict_of(result),
+            code=code,
+            sentence=sentence,
+            field=_word(getattr(result, "field", None)),
+            status=getattr(result, "status", None),
+            unknown=decision.unknown or doubtful,
+        )
+
+    def _decide(self, claimed: Claimed, result: Result | Exception) -> retry.Decision:
+        return retry.decide(
+            result,
+            attempts=claimed.delivery.attempts,
+            age=self.now - claimed.delivery.tries_from,
+            now=self.now,
+            policy=self.context.policy,
+            chance=random.random(),  # noqa: S311 - spreads load, guards nothing
+            probing=self.probing,
+            tier=self.connector.tier,
+            settle=self.connector.settle,
+        )
 
 
 def _word(text: str | None) -> str | None:

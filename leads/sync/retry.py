@@ -120,6 +120,11 @@ def _failing(code: str, sentence: str, before: Health, now: datetime, longest: t
     return Health("failing", before.failures + 1, before.probes + 1, code, sentence, probe_at=now + wait)
 
 
+def verdict_of(result: Result | Exception) -> str:
+    """The name under which an attempt that went wrong is kept."""
+    return type(result).__name__ if isinstance(result, DeliveryError) else "Bug"
+
+
 def describe(result: Result | Exception, tier: Tier = "A") -> tuple[str, str]:
     """Short code and plain sentence of what went wrong."""
     if in_doubt(result) and tier == "C":
