@@ -99,7 +99,8 @@ class World(Clinic):
     """A clinic with many strange CRMs."""
 
     def __init__(self, url: str, folder: Path, clock: Clock, schedule: tuple[int, ...]) -> None:
-        super().__init__(url, folder, clock, schedule, timeout=0.6)
+        # In real time: what drips is cut then, and a busy machine must never be so slow by itself.
+        super().__init__(url, folder, clock, schedule, timeout=2)
         self.watched: dict[UUID, Watched] = {}
         self.authors: dict[UUID, str] = {}
         self._visits: list[tuple[datetime, int]] = []
