@@ -187,7 +187,8 @@ class Watched:
             self._states[row.id] = row.state
             has_id = bool(row.remote_id and row.remote_id.strip() not in ("", "None", "null"))
             self._must(has_id or row.state not in ("sent", "confirmed"), f"{row.state} with the id {row.remote_id!r}")
-            self._must(row.attempts <= len(policy.schedule), f"{row.attempts} attempts")
+            most = len(policy.schedule) + row.missing  # what was accepted and is not there is sent again all the same
+            self._must(row.attempts <= most, f"{row.attempts} attempts")
             if row.state == "waiting":
                 self._must(row.due_at <= now + self._longest_wait(row, connection), f"due only at {row.due_at}")
             if row.state == "expired":
