@@ -69,10 +69,12 @@ def _add_changes(desk: Blueprint, room: Room) -> None:
 
 
 def _add_switches(desk: Blueprint, room: Room) -> None:
-    @desk.post("/connections/<uuid:connection_id>/test")
+    @desk.route("/connections/<uuid:connection_id>/test", methods=["GET", "POST"])
     @admin_only
     def connection_test(connection_id: UUID) -> ResponseReturnValue:
         existing(room, connection_id)
+        if request.method == "GET":  # the address of what a test has shown, opened again
+            return redirect(url_for("desk.connection", connection_id=connection_id))
         return _page(room, connection_id, findings=room.setup().test(connection_id))
 
     @desk.post("/connections/<uuid:connection_id>/check-all")

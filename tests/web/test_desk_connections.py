@@ -194,6 +194,7 @@ def test_test_a_connection(anna: Person, database: Database, crm: str) -> None:
     anna.post("/desk/connections/new/sandbox", **_typed(crm))
     path = f"/desk/connections/{_connection(database, 'Main CRM').id}"
     assert "answers and accepts the key" in anna.post(f"{path}/test", 200).text
+    assert anna.client.get(f"{path}/test").location == path  # opened again, from the history
 
 
 def test_what_is_left_of_the_days_calls_is_shown(anna: Person, database: Database, vault: Vault, site: Site) -> None:
