@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from uuid import uuid4
 
 import requests
 from sqlalchemy import func, select, update
-from sqlalchemy.exc import OperationalError
 
 from bench.installation import fresh_database, postgres, scratch
 from bench.report import Row, run_alone
@@ -25,7 +23,7 @@ from leads.store.outbox import Health, Outcome
 from leads.store.schema import upgrade
 from leads.store.session import Database
 from tests.factory import send_in_groups
-from tests.programs import KEY, Process, Programs, wait_for
+from tests.programs import KEY, Programs, frozen, wait_for
 from tests.statements import statements
 
 PART = "Delivery"
@@ -64,7 +62,7 @@ def _drain(programs: Programs, name: str, number: int) -> Iterator[Row]:
     ours, bare = [], []
     for _ in range(ROUNDS):
         bare.append(_bare_loop(programs.crm, number))
-        with _stopped(programs.database, [worker]):
+        with frozen(programs.database, [worker]):
             send_in_groups(programs.database, programs.vault, _site(programs.database), number)
         began = time.perf_counter()
         wait_for(lambda: not _waiting(programs.database), 120, every=0.05)
@@ -111,33 +109,6 @@ def _activity(contact: str) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _stopped(database: Database, processes: Sequence[Process]) -> Iterator[None]:
-    """Until the block ends nothing is delivered."""
-    _send_all(processes, signal.SIGSTOP)
-    while not _is_writable(database):  # one was stopped in the middle of a transaction
-        _send_all(processes, signal.SIGCONT)
-        time.sleep(0.05)
-        _send_all(processes, signal.SIGSTOP)
-    yield
-    _send_all(processes, signal.SIGCONT)
-
-
-def _send_all(processes: Sequence[Process], number: signal.Signals) -> None:
-    for process in processes:
-        process.send_signal(number)
-
-
-def _is_writable(database: Database) -> bool:
-    """Whether nobody holds SQLite's one lock for long. PostgreSQL has none."""
-    with database.engine.connect().execution_options(write=True, patience=200) as opened:
-        try:
-            opened.exec_driver_sql("SELECT 1")
-        except OperationalError:
-            return False
-    return True
-
-
 def _statements(programs: Programs, name: str) -> Iterator[Row]:
     """What is sent to the database for one claim and for one finish, of one enquiry and of a full batch."""
     claims, finishes = zip(*(_one_batch(programs, size) for size in (1, BATCH)), strict=True)
@@ -175,7 +146,7 @@ def _pace(programs: Programs, name: str, workers: int, seconds: float) -> Iterat
     number = int(PACE * seconds / _CALLS) * BATCH
     running = [programs.worker() for _ in range(workers)]
     time.sleep(2)
-    with _stopped(database, running):
+    with frozen(database, running):
         send_in_groups(database, programs.vault, _site(database), number)
         since = time.time()
     wait_for(lambda: not _waiting(database), seconds * 3 + 30)

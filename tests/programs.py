@@ -10,11 +10,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import requests
+from sqlalchemy.exc import OperationalError
 
 from leads.store.schema import open_vault
 from leads.store.session import Database
@@ -64,6 +66,40 @@ def wait_for(what: Callable[[], Any], seconds: float = 30, every: float = 0.05) 
             return answer
         time.sleep(every)
     raise AssertionError(f"not within {seconds} seconds: {what.__doc__ or what.__name__}")
+
+
+@contextmanager
+def frozen(database: Database, processes: Sequence[Process]) -> Iterator[None]:
+    """Until the block ends these stand still, none of them in the middle of a transaction: SQLite has one writer."""
+
+    def all_stand() -> bool:
+        """none was stopped while it held SQLite's lock"""
+        _send_all(processes, signal.SIGSTOP)
+        if _is_writable(database):
+            return True
+        _send_all(processes, signal.SIGCONT)
+        return False
+
+    wait_for(all_stand)
+    try:
+        yield
+    finally:
+        _send_all(processes, signal.SIGCONT)
+
+
+def _send_all(processes: Sequence[Process], number: signal.Signals) -> None:
+    for process in processes:
+        process.send_signal(number)
+
+
+def _is_writable(database: Database) -> bool:
+    """Whether nobody holds SQLite's one lock for long. PostgreSQL has none."""
+    with database.engine.connect().execution_options(write=True, patience=200) as opened:
+        try:
+            opened.exec_driver_sql("SELECT 1")
+        except OperationalError:
+            return False
+    return True
 
 
 class Programs:

@@ -5,21 +5,18 @@ And three healthy workers at once on one queue, by the CRM's own count: nothing 
 
 from __future__ import annotations
 
-import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from uuid import UUID
 
 import requests
-from sqlalchemy.exc import DBAPIError
 
 from tests.chaos.ledger import check, drain, left
 from tests.chaos.plan import Figures, Plan
 from tests.chaos.visitors import Log, Visitors, plan_visits
 from tests.chaos.world import World, fresh_database, open_world
 from tests.chaos.zygote import Zygote
-from tests.programs import Process, wait_for
+from tests.programs import frozen, wait_for
 
 KINDS = ("sqlite", "postgres")
 ZOMBIES, SHARED = 50, 400
@@ -69,28 +66,13 @@ def _one_round(world: World, log: Log, number: int) -> int:
     for site in range(_SITES):
         _post(world, log, "demo" if site == 0 else f"site{site}", f"{number}-{site}")
     wait_for(lambda: world.logged("push.answered:pause") == (number + 1) * _SITES)
-    _stop(world, zombies)
-    heir = world.worker()
-    took_over = drain(world, 60) is not None
-    for zombie in zombies:
-        zombie.send_signal(signal.SIGCONT)
+    with frozen(world.database, zombies):  # their other threads write too
+        heir = world.worker()
+        took_over = drain(world, 60) is not None
     assert took_over, f"nobody took over what the zombies held: {left(world)}"
     fenced = _until_fenced(world, before)
     world.end(*zombies, heir)
     return fenced
-
-
-def _stop(world: World, zombies: list[Process]) -> None:
-    """Freeze them, but none in the middle of a transaction: its other threads write too, and SQLite has one writer."""
-    for _ in range(10):
-        for zombie in zombies:
-            zombie.send_signal(signal.SIGSTOP)
-        with suppress(DBAPIError), world.database.write():
-            return
-        for zombie in zombies:
-            zombie.send_signal(signal.SIGCONT)
-        time.sleep(0.1)
-    raise AssertionError("they were frozen ten times, and each time one of them held SQLite's lock")
 
 
 def _until_fenced(world: World, before: int) -> int:
