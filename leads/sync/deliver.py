@@ -112,7 +112,8 @@ def _send(
     context: Context, lane: Lane, connector: Connector, batch: Batch, before: Health
 ) -> tuple[list[Outcome], Health]:
     """Send what may be sent now. Returns what became of it, and how the connection is since."""
-    claimed, clock = doubt.set_aside(context.database, lane, connector, batch.claimed), time.monotonic()
+    claimed = doubt.set_aside(context.database, lane, connector, batch.claimed)
+    clock = time.monotonic()
     built = [batch.items[one.delivery.id] for one in claimed]
     doubtful = {str(one.event.id) for one in claimed if doubt.is_doubtful(one)}
     results = calls.for_each(built, lambda items: calls.push(connector, items, doubtful))
