@@ -112,7 +112,8 @@ def _fill(database: Database, vault: Vault, site: Site) -> list[str]:
         row.body_sealed = vault.seal({"text": "x" * 500}, "unreadable", "body", row.id)
         session.add(row)
         replay = start_replay(session, Chosen("refused"), "anna", database.now(session))
-    leads = {f"/desk/leads/{lead_of(database, event.event_id)}" for event in events}  # one phone number, one lead
+    # One phone number, one lead.
+    leads = dict.fromkeys(f"/desk/leads/{lead_of(database, event.event_id)}" for event in events)
     replays = ["/desk/replays", f"/desk/replays/{replay.id}"]
     parts = ("", "/options", "/mapping", "/dry-run")
     return [*leads, *replays, *(f"/desk/connections/{connection.id}{part}" for part in parts)]
