@@ -71,9 +71,9 @@ def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[str]:
+def postgres(folder: Path, cores: set[int] = SERVERS) -> Iterator[str]:
     """A PostgreSQL of our own, as durable as it comes. Gives the address of a server's database `postgres`."""
-    with on_cores(SERVERS):
+    with on_cores(cores):
         server = get_server(folder, cleanup_mode="delete")
     try:
         yield str(server.get_uri("postgres")).replace("postgresql://", "postgresql+psycopg://", 1)

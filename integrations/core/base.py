@@ -140,7 +140,8 @@ class Connector(ABC):
     tier: how a repeated write is made safe. A: the CRM has a unique external id or drops repeats. B: looked up before
     it is sent again, once `settle` has passed. C: neither, an unknown outcome goes to a person. A kind whose accounts
     differ says so per connection, in `__init__`.
-    batch_size: records per push. pace: requests per second the CRM's documentation allows, None for no limit.
+    batch_size: records per push. at_once: pushes that may run side by side, where one takes many records and the tier
+    is A. pace: requests per second the CRM's documentation allows, None for no limit.
     readable: whether `find` can read back what was written. settle: seconds until a write, also one whose answer
     never came, can be read back.
     fields: our canonical field → the CRM's field, the mapping a new connection starts with. constants: the CRM's field
@@ -153,6 +154,7 @@ class Connector(ABC):
     options: ClassVar[type[Options]]
     fields: ClassVar[Mapping[str, str]]
     batch_size: ClassVar[int] = 1
+    at_once: ClassVar[int] = 1
     pace: ClassVar[float | None] = None
     readable: ClassVar[bool] = True
     settle: float = 0.0

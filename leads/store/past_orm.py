@@ -19,7 +19,7 @@ from leads.store.models import Base, UTCDateTime
 
 Row = Mapping[str, Any]
 _Convert = Callable[[Any], Any]
-_MOST = 100  # rows in one statement: SQLite takes 32,766 values
+_MOST = 100  # rows in one statement for SQLite, which takes 32,766 values
 
 
 class _Plan(NamedTuple):
@@ -31,8 +31,8 @@ class _Plan(NamedTuple):
     arrays: str
     marks: str
 
-    def given(self, rows: Sequence[Row]) -> tuple[str, tuple[Any, ...]]:
-        """The rows in SQL, and the values for it.
+    def given(self, rows: Sequence[Row]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        """The rows in SQL, and the values for it: as many statements as the database needs.
 
         PostgreSQL gets a list for each column: the statement is the same for any number of rows, so it is parsed and
         planned once. It gets it as bytes (%b), since a list in words is escaped item by item. SQLite has no lists.
@@ -41,9 +41,12 @@ class _Plan(NamedTuple):
         for place, convert in self.converters:
             columns[place] = list(map(convert, columns[place]))
         if self.arrays:
-            return self.arrays, tuple(columns)
-        values = chain.from_iterable(zip(*columns, strict=True))
-        return f"VALUES {','.join([self.marks] * len(rows))}", tuple(values)
+            yield self.arrays, tuple(columns)
+            return
+        whole = list(zip(*columns, strict=True))
+        for start in range(0, len(whole), _MOST):
+            some = whole[start : start + _MOST]
+            yield f"VALUES {','.join([self.marks] * len(some))}", tuple(chain.from_iterable(some))
 
 
 def insert_all(session: Session, table: type[Base], rows: Sequence[Row]) -> None:
@@ -60,8 +63,7 @@ def upsert(session: Session, table: type[Base], rows: Sequence[Row], update: Col
         return
     dialect = session.get_bind().dialect
     plan, tail = _plan(dialect, table, tuple(rows[0])), _on_conflict(dialect, table, tuple(update))
-    for some in _slices(rows):
-        source, values = plan.given(some)
+    for source, values in plan.given(rows):
         sql = f"INSERT INTO {table.__tablename__} ({plan.names}) {source}{tail}"
         session.connection().exec_driver_sql(sql, values)
 
@@ -83,8 +85,7 @@ def update_all(
     written = dict(plan.converters).get(names.index(key[0]), lambda value: value)
     known = {written(row[key[0]]): row[key[0]] for row in rows}  # reading an id takes longer than writing it
     ids: set[Any] = set()
-    for some in _slices(rows):
-        source, values = plan.given(some)
+    for source, values in plan.given(rows):
         sql = (  # names of ours, and marks
             f"WITH given ({plan.names}) AS ({source}) "  # noqa: S608
             f"UPDATE {table.name} SET {', '.join(filter(None, [*changes, also]))} FROM given "
@@ -92,11 +93,6 @@ def update_all(
         )
         ids |= {known[id_] for (id_,) in session.connection().exec_driver_sql(sql, values)}
     return ids
-
-
-def _slices(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """As many as go into one statement."""
-    return (rows[start : start + _MOST] for start in range(0, len(rows), _MOST))
 
 
 def any_there(session: Session, column: InstrumentedAttribute[Any], values: Collection[bytes | str]) -> bool:

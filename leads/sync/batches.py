@@ -1,7 +1,8 @@
 """A lane's batches, one after another. What became of one is written down in the commit that claims another.
 
 Behind a full one is a backlog: while the CRM answers for it, what became of the batch before is written down, and the
-next one is claimed and translated. Only where nothing can come to stand twice (tier A): what is in hand when a worker
+next one is claimed and translated; and as long as the CRM is quick, the next one is for twice as many pushes, for one
+commit costs much the same for many. Only where nothing can come to stand twice (tier A): what is in hand when a worker
 dies may have been sent.
 """
 
@@ -26,14 +27,18 @@ from leads.sync.item import build_all
 
 log = structlog.get_logger()
 
+_PUSHES = 8  # in one batch, at most
+_QUICK = 1.0  # seconds for all of them
+
 
 class Batch(NamedTuple):
     """What was claimed together. items: by the delivery's id, what is to be sent, or why it cannot be. since: when its
-    lease began, by the monotonic clock."""
+    lease began, by the monotonic clock. full: there were as many as were asked for."""
 
     claimed: list[Claimed]
     items: dict[UUID, Item | DeliveryError]
     since: float
+    full: bool
 
 
 class Done(NamedTuple):
@@ -50,8 +55,9 @@ class Batches:
         self._context = context
         self._connection = connection
         self._lane = lane  # as it was for the last batch
-        self._size = connector.batch_size
         self._works_beside = connector.tier == "A" and connector.batch_size > 1
+        self._least = self._size = connector.batch_size
+        self._began = time.monotonic()  # when the batch in hand was taken
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="batches")  # its thread starts when it is needed
         self._coming: Future[Batch] | None = None
         self._done: Done | None = None
@@ -67,7 +73,7 @@ class Batches:
             self._beside.shutdown()
 
     def take(self, lane: Lane) -> Batch:
-        """The next one; empty when nothing is due or nothing may be sent. The time for its calls runs.
+        """The next one; empty when nothing is due or nothing may be sent.
 
         Raises what was raised when the one before the last was written down.
         """
@@ -75,8 +81,8 @@ class Batches:
         self._lane = lane  # only now: the claim beside us had the one before
         if not (batch and batch.claimed):  # what was due only now, or had to wait for the batch before, is there now
             batch = self._claim(self._taken())
-        self._context.limits.start_budget(batch.since)
-        if self._works_beside and len(batch.claimed) == self._size and not lane.probing:
+        self._began = time.monotonic()
+        if self._works_beside and batch.full and not lane.probing:
             self._coming = self._beside.submit(self._claim, self._taken())
         else:
             self._write_down()
@@ -85,6 +91,9 @@ class Batches:
     def write(self, done: Done) -> None:
         """Write this down with the next claim, or at the end of the block."""
         self._done = done if done.outcomes else None  # all may have been set aside
+        if self._works_beside:
+            is_quick = time.monotonic() - self._began < _QUICK
+            self._size = min(self._size * 2, self._least * _PUSHES) if is_quick else max(self._size // 2, self._least)
 
     def give_back(self) -> None:
         """Let go of what is claimed ahead: nothing more is to be sent for now."""
@@ -104,15 +113,16 @@ class Batches:
             self._tell(done, outbox.finish(self._context.database, self._lane, *done))
 
     def _claim(self, done: Done | None) -> Batch:
-        since, database, lease = time.monotonic(), self._context.database, self._context.limits.lease
+        since, size = time.monotonic(), self._size
+        database, lease = self._context.database, self._context.limits.lease
         if done:
-            fenced, claimed = outbox.finish_and_claim(database, self._lane, *done, self._size, lease)
+            fenced, claimed = outbox.finish_and_claim(database, self._lane, *done, size, lease)
             self._tell(done, fenced)
         else:
-            claimed = outbox.claim(database, self._lane, self._size, lease)
+            claimed = outbox.claim(database, self._lane, size, lease)
         built = build_all(self._context.vault, self._connection, claimed)
         items = {one.delivery.id: item for one, item in zip(claimed, built, strict=True)}
-        return Batch(claimed, items, since)
+        return Batch(claimed, items, since, full=len(claimed) == size)
 
     def _tell(self, done: Done, fenced: int) -> None:
         reach("finish.committed")

@@ -43,6 +43,10 @@ class Limits:
         self._local.until = (time.monotonic() if since is None else since) + self.lease - self.timeout
         self._local.calls = 0
 
+    def has_time(self, since: float) -> bool:
+        """Whether another push may be begun for what was claimed then: there is half of its time left at least."""
+        return time.monotonic() < since + (self.lease - self.timeout) / 2
+
     def check_budget(self) -> None:
         """A call begins. Raises when another worker may soon take over what this lane holds: Unknown when calls were
         made for it already, else TryLater."""
@@ -75,12 +79,13 @@ def open_connector(context: Context, connection: Connection) -> Connector:
     """Build the connector of a connection. Raises VaultError, UnknownKindError or marshmallow's ValidationError."""
 
     asked = float("-inf")  # by the monotonic clock: whether a call was put off
-    late = timedelta()
+    call = threading.local()  # several may be made at once
 
     def before_call() -> None:
-        nonlocal asked, late
+        nonlocal asked
+        call.late = timedelta()
         if connection.pace or time.monotonic() - asked > _PUT_OFF_IS_FRESH:
-            late = wait_turn(context.database, connection.id, connection.pace)
+            call.late = wait_turn(context.database, connection.id, connection.pace)
             asked = time.monotonic()
         context.limits.check_budget()
         reach("call.begun")
@@ -88,8 +93,8 @@ def open_connector(context: Context, connection: Connection) -> Connector:
     def after_call(answer: Answer) -> None:
         nonlocal asked
         try:
-            if late:  # only now: to write it down before would have made the call later still
-                move_along(context.database, connection.id, late)
+            if call.late:  # only now: to write it down before would have made the call later still
+                move_along(context.database, connection.id, call.late)
             if said := connector_class(connection.kind).allowance(answer):
                 asked = float("-inf")
                 heed(context.database, connection.id, said)

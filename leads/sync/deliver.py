@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from integrations.core.base import Connector, Item, Pushed, Result
+from integrations.core.base import Connector, Pushed, Result
 from integrations.core.errors import DeliveryError, Misconfigured, Refused
 from leads.store import outbox
 from leads.store.failpoint import reach
@@ -21,6 +21,7 @@ from leads.store.outbox import Claimed, Health, Lane, Outcome
 from leads.sync import calls, canary, confirm, doubt, retry
 from leads.sync.batches import Batch, Batches, Done
 from leads.sync.connect import Context, open_connector
+from leads.sync.pushes import Pushes
 
 log = structlog.get_logger()
 
@@ -50,9 +51,7 @@ def _serve(context: Context, lane: Lane) -> None:
     with Batches(context, connection, connector, lane) as batches:
         while not context.stop.is_set():
             batch = batches.take(lane)
-            if batch.claimed and context.stop.is_set():
-                outbox.give_back(context.database, batch.claimed)
-            elif batch.claimed:
+            if batch.claimed:
                 outcomes, after = _send(context, lane, connector, batch, health)
                 batches.write(Done(outcomes, after if after != health else None))
                 health = after
@@ -113,27 +112,30 @@ def _send(
 ) -> tuple[list[Outcome], Health]:
     """Send what may be sent now. Returns what became of it, and how the connection is since."""
     claimed = doubt.set_aside(context.database, lane, connector, batch.claimed)
-    clock = time.monotonic()
-    built = [batch.items[one.delivery.id] for one in claimed]
-    doubtful = {str(one.event.id) for one in claimed if doubt.is_doubtful(one)}
-    results = calls.for_each(built, lambda items: calls.push(connector, items, doubtful))
+    pushes = Pushes(context, connector, batch, claimed)
+    if pushes.left:
+        outbox.give_back(context.database, pushes.left)
     reach("push.answered")
-    took = timedelta(seconds=time.monotonic() - clock)
-    now = context.now()  # the one time that is asked for: to look at the clock is a call to the database
-    asked = [result for one, result in zip(built, results, strict=True) if isinstance(one, Item)]
+    now, clock = context.now(), time.monotonic()  # the one time that is asked for: it is a call to the database
+    asked = [result for push in pushes.made for result in push.asked]
     health = retry.assess(asked, before, now) if asked else before
-    trial = _Try(context, connector, lane.probing, now, took)
-    return [trial.outcome(*pair) for pair in zip(claimed, results, strict=True)], health
+    outcomes: list[Outcome] = []
+    for push in pushes.made:
+        began = now - timedelta(seconds=clock - push.began)
+        trial = _Try(context, connector, lane.probing, now, began, push.took // _MILLISECOND)
+        outcomes += map(trial.outcome, push.claimed, push.results)
+    return outcomes, health
 
 
 class _Try(NamedTuple):
-    """One call for a whole batch. now: when the CRM had answered, after it `took` so long."""
+    """One push. now: when the CRM had answered. milliseconds: after so long."""
 
     context: Context
     connector: Connector
     probing: bool
     now: datetime
-    took: timedelta
+    began: datetime
+    milliseconds: int
 
     def outcome(self, claimed: Claimed, result: Result | Exception) -> Outcome:
         """What became of one delivery of it."""
@@ -144,8 +146,8 @@ class _Try(NamedTuple):
             decision.state,
             decision.due_at,
             decision.counts,
-            started_at=self.now - self.took,
-            milliseconds=self.took // _MILLISECOND,
+            started_at=self.began,
+            milliseconds=self.milliseconds,
         )
         if isinstance(result, Pushed):
             check_at = self.now + timedelta(seconds=self.connector.settle) if self.connector.readable else None

@@ -1,11 +1,12 @@
 """A long backlog: while the CRM answers for one batch, the next is claimed, and let go of when it cannot be sent, and
-what became of the one before is written down."""
+what became of the one before is written down. A batch is more than one push as long as the CRM is quick."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from sqlalchemy import select
@@ -18,7 +19,8 @@ from leads.store.models import Delivery
 from tests.database.loop import Loop
 from tests.fakes import FakeCrm
 
-BACKLOG = 25  # two full batches and some
+BACKLOG = 25  # two full pushes and some
+LONG = 65  # batches of one push, of one claimed beside it, of two and of the rest
 
 
 @pytest.fixture
@@ -26,6 +28,13 @@ def backlog(loop: Loop) -> Loop:
     for number in range(BACKLOG):
         loop.send(f"P{number}")
     return loop
+
+
+@pytest.fixture
+def long(backlog: Loop) -> Loop:
+    for number in range(BACKLOG, LONG):
+        backlog.send(f"P{number}")
+    return backlog
 
 
 def states(loop: Loop) -> Counter[str]:
@@ -125,6 +134,7 @@ def test_a_worker_that_stops_gives_back_what_it_claimed_ahead(backlog: Loop) -> 
 @pytest.mark.parametrize("tier", ["B", "C"])
 def test_where_a_death_costs_a_look_only_one_batch_is_in_hand(backlog: Loop, tier: Tier) -> None:
     backlog.use(FakeCrm(tier))
+    backlog.crm.at_once = 2  # type: ignore[misc]  # of its kind for real connectors
     most: list[int] = []
 
     def look(batch: Sequence[Item]) -> list[Result]:
@@ -135,3 +145,83 @@ def test_where_a_death_costs_a_look_only_one_batch_is_in_hand(backlog: Loop, tie
     backlog.crm.answers = [look, look, look]
     backlog.tick()
     assert most == [10, 10, 5]
+
+
+def most_in_hand(loop: Loop) -> int:
+    """Deliver all, and tell how many were claimed at a time."""
+    most: list[int] = []
+
+    def count(batch: Sequence[Item]) -> list[Result]:
+        assert len(batch) <= loop.crm.batch_size
+        time.sleep(0.05)  # for what is claimed beside it
+        most.append(states(loop)["sending"])
+        return [loop.crm.keep(item) for item in batch]
+
+    loop.crm.answers = [count] * 20
+    loop.tick()
+    assert states(loop) == {"confirmed": LONG}
+    assert len(loop.crm.written) == len(set(loop.crm.written)) == LONG
+    return max(most)
+
+
+def test_while_the_crm_is_quick_batches_grow(long: Loop) -> None:
+    assert most_in_hand(long) > 40
+
+
+def test_while_it_is_slow_they_are_one_push_each(long: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leads.sync.batches._QUICK", 0)
+    assert most_in_hand(long) == 20
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_as_many_pushes_run_as_the_connector_allows(long: Loop, at_once: int) -> None:
+    running, most = set[int](), [0]
+
+    def push(batch: Sequence[Item]) -> list[Result]:
+        running.add(threading.get_ident())
+        most.append(len(running))
+        time.sleep(0.1)
+        running.discard(threading.get_ident())
+        return [long.crm.keep(item) for item in batch]
+
+    long.crm.at_once = at_once  # type: ignore[misc]  # of its kind for real connectors
+    long.crm.answers = [push] * 20
+    long.tick()
+    assert max(most) == at_once
+    assert len(long.crm.written) == len(set(long.crm.written)) == LONG
+
+
+def throttled(_loop: Loop) -> None:
+    raise Throttled("rate_limit", "Too fast.", retry_after=60)
+
+
+def stopping(loop: Loop) -> None:
+    loop.context.stop.set()
+
+
+@pytest.mark.parametrize(("event", "sent"), [(throttled, 20), (stopping, 30)])
+def test_the_other_pushes_of_a_batch_are_not_begun_when_nothing_more_is_to_be_sent(
+    long: Loop, event: Callable[[Loop], None], sent: int
+) -> None:
+    def well(batch: Sequence[Item]) -> list[Result]:
+        return [long.crm.keep(item) for item in batch]
+
+    def last(batch: Sequence[Item]) -> list[Result]:
+        event(long)
+        return well(batch)
+
+    long.crm.answers = [well, well, last]
+    long.tick()
+    assert long.crm.answers == []
+    assert len(long.crm.written) == sent
+    assert states(long) == {"sent": sent, "waiting": LONG - sent}
+    with long.database.read() as session:
+        rows = session.scalars(select(Delivery).where(Delivery.state == "waiting")).all()
+    assert {(row.attempts, row.unknown, row.token) for row in rows} == {(0, False, None)}
+
+
+def test_a_batch_whose_time_is_half_over_goes_on_in_a_new_one(long: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leads.sync.connect.Limits.has_time", lambda *_: False)
+    long.tick()
+    assert states(long) == {"confirmed": LONG}
+    assert len(long.crm.written) == len(set(long.crm.written)) == LONG
