@@ -1,7 +1,7 @@
 """A lane's batches, one after another. What became of one is written down in the commit that claims another.
 
 Behind a full one is a backlog: while the CRM answers for it, what became of the batch before is written down, and the
-next one is claimed and translated; and as long as the CRM is quick, the next one is for twice as many pushes, for one
+next one is claimed; and as long as the CRM is quick, the next one is for twice as many pushes, for one
 commit costs much the same for many. Only where nothing can come to stand twice (tier A): what is in hand when a worker
 dies may have been sent.
 """
@@ -12,18 +12,14 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
-from uuid import UUID
 
 import structlog
 
-from integrations.core.base import Connector, Item
-from integrations.core.errors import DeliveryError
+from integrations.core.base import Connector
 from leads.store import outbox
 from leads.store.failpoint import reach
-from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Outcome
 from leads.sync.connect import Context
-from leads.sync.item import build_all
 
 log = structlog.get_logger()
 
@@ -32,11 +28,10 @@ _QUICK = 1.0  # seconds for all of them
 
 
 class Batch(NamedTuple):
-    """What was claimed together. items: by the delivery's id, what is to be sent, or why it cannot be. since: when its
-    lease began, by the monotonic clock. full: there were as many as were asked for."""
+    """What was claimed together. since: when its lease began, by the monotonic clock. full: there were as many as were
+    asked for."""
 
     claimed: list[Claimed]
-    items: dict[UUID, Item | DeliveryError]
     since: float
     full: bool
 
@@ -51,9 +46,8 @@ class Done(NamedTuple):
 class Batches:
     """At the end of the block all is written down, and what is claimed and was not taken is given back."""
 
-    def __init__(self, context: Context, connection: Connection, connector: Connector, lane: Lane) -> None:
+    def __init__(self, context: Context, connector: Connector, lane: Lane) -> None:
         self._context = context
-        self._connection = connection
         self._lane = lane  # as it was for the last batch
         self._works_beside = connector.tier == "A" and connector.batch_size > 1
         self._least = self._size = connector.batch_size
@@ -120,9 +114,7 @@ class Batches:
             self._tell(done, fenced)
         else:
             claimed = outbox.claim(database, self._lane, size, lease)
-        built = build_all(self._context.vault, self._connection, claimed)
-        items = {one.delivery.id: item for one, item in zip(claimed, built, strict=True)}
-        return Batch(claimed, items, since, full=len(claimed) == size)
+        return Batch(claimed, since, full=len(claimed) == size)
 
     def _tell(self, done: Done, fenced: int) -> None:
         reach("finish.committed")

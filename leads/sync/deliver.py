@@ -19,9 +19,9 @@ from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Outcome
 from leads.sync import calls, canary, confirm, doubt, retry
-from leads.sync.batches import Batch, Batches, Done
+from leads.sync.batches import Batches, Done
 from leads.sync.connect import Context, open_connector
-from leads.sync.pushes import Pushes
+from leads.sync.pushes import Sender, Sent
 
 log = structlog.get_logger()
 
@@ -48,11 +48,13 @@ def _serve(context: Context, lane: Lane) -> None:
     if lane.probing and connector.tier == "C":  # an enquiry that breaks off there costs a person's time
         health, asked = _probe(context, lane, connector, health), True
         lane = replace(lane, probing=health.state == "failing")
-    with Batches(context, connection, connector, lane) as batches:
+    with Batches(context, connector, lane) as batches:
         while not context.stop.is_set():
             batch = batches.take(lane)
             if batch.claimed:
-                outcomes, after = _send(context, lane, connector, batch, health)
+                claimed = doubt.set_aside(context.database, lane, connector, batch.claimed)
+                sent = Sender(context, connection, connector, batch.since).send(claimed)
+                outcomes, after = _judge(context, lane, connector, sent, health)
                 batches.write(Done(outcomes, after if after != health else None))
                 health = after
             elif looked := reader.look(lane, health):
@@ -107,20 +109,18 @@ def _checked(connector: Connector, before: Health) -> Result | Exception:
     return Misconfigured(before.code or "check", wrong[0]) if wrong else Pushed("checked")
 
 
-def _send(
-    context: Context, lane: Lane, connector: Connector, batch: Batch, before: Health
+def _judge(
+    context: Context, lane: Lane, connector: Connector, sent: Sent, before: Health
 ) -> tuple[list[Outcome], Health]:
-    """Send what may be sent now. Returns what became of it, and how the connection is since."""
-    claimed = doubt.set_aside(context.database, lane, connector, batch.claimed)
-    pushes = Pushes(context, connector, batch, claimed)
-    if pushes.left:
-        outbox.give_back(context.database, pushes.left)
+    """What became of what was sent, and how the connection is since. The rest is given back."""
+    if sent.left:
+        outbox.give_back(context.database, sent.left)
     reach("push.answered")
     now, clock = context.now(), time.monotonic()  # the one time that is asked for: it is a call to the database
-    asked = [result for push in pushes.made for result in push.asked]
+    asked = [result for push in sent.pushes for result in push.asked]
     health = retry.assess(asked, before, now) if asked else before
     outcomes: list[Outcome] = []
-    for push in pushes.made:
+    for push in sent.pushes:
         began = now - timedelta(seconds=clock - push.began)
         trial = _Try(context, connector, lane.probing, now, began, push.took // _MILLISECOND)
         outcomes += map(trial.outcome, push.claimed, push.results)
