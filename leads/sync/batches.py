@@ -67,7 +67,7 @@ class Batches:
             self._beside.shutdown()
 
     def take(self, lane: Lane) -> Batch:
-        """The next one; empty when nothing is due or nothing may be sent.
+        """The next one; empty when nothing is due or nothing may be sent. The time for its calls runs.
 
         Raises what was raised when the one before the last was written down.
         """
@@ -76,6 +76,7 @@ class Batches:
         if not (batch and batch.claimed):  # what was due only now, or had to wait for the batch before, is there now
             batch = self._claim(self._taken())
         self._began = time.monotonic()
+        self._context.limits.start_budget(batch.since)
         if self._works_beside and batch.full and not lane.probing:
             self._coming = self._beside.submit(self._claim, self._taken())
         else:

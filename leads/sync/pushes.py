@@ -58,7 +58,8 @@ class Sender:
         if len(some) == 1:  # as nearly always: no thread is needed
             pushes = [self._push(some[0])]
         else:
-            with ThreadPoolExecutor(self._connector.at_once, thread_name_prefix="pushes") as pool:
+            at_once = 1 if self._connection.pace else self._connector.at_once  # a pace would only make them wait
+            with ThreadPoolExecutor(at_once, thread_name_prefix="pushes") as pool:
                 pushes = list(pool.map(self._push, some))
         left = [one for part, push in zip(some, pushes, strict=True) if push is None for one in part]
         return Sent([push for push in pushes if push], left)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from sqlalchemy import select
 
-from integrations.core.base import Item, Result, Tier
+from integrations.core.base import Item, Result, Seen, Tier
 from integrations.core.errors import Misconfigured, Throttled
 from leads.store import failpoint
 from leads.store.failpoint import Failpoint
@@ -225,3 +225,22 @@ def test_a_batch_whose_time_is_half_over_goes_on_in_a_new_one(long: Loop, monkey
     long.tick()
     assert states(long) == {"confirmed": LONG}
     assert len(long.crm.written) == len(set(long.crm.written)) == LONG
+
+
+def test_what_is_read_back_has_a_time_of_its_own(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits, find = loop.context.limits, loop.crm.find
+
+    def slow(batch: Sequence[Item]) -> list[Result]:
+        time.sleep(0.3)
+        return [loop.crm.keep(item) for item in batch]
+
+    def checked(items: Sequence[Item]) -> list[Seen | None]:
+        limits.check_budget()
+        return find(items)
+
+    limits.lease, limits.timeout = 0.4, 0.2
+    monkeypatch.setattr(loop.crm, "find", checked)
+    loop.crm.answers = [slow]
+    loop.send()
+    loop.tick()
+    assert states(loop) == {"confirmed": 1}
