@@ -23,8 +23,8 @@ from leads.sync.connect import Context
 
 log = structlog.get_logger()
 
-_PUSHES = 8  # in one batch, at most
-_QUICK = 1.0  # seconds for all of them
+_MOST = 400  # deliveries in one batch, so that its commit holds up the intake for some hundredths of a second at most
+_QUICK = 1.0  # seconds for all its pushes
 
 
 class Batch(NamedTuple):
@@ -88,7 +88,7 @@ class Batches:
         self._done = done if done.outcomes else None  # all may have been set aside
         if self._works_beside:
             is_quick = time.monotonic() - self._began < _QUICK
-            self._size = min(self._size * 2, self._least * _PUSHES) if is_quick else max(self._size // 2, self._least)
+            self._size = max(min(self._size * 2, _MOST) if is_quick else self._size // 2, self._least)
 
     def give_back(self) -> None:
         """Let go of what is claimed ahead: nothing more is to be sent for now."""
