@@ -75,6 +75,7 @@ def frozen(database: Database, processes: Sequence[Process]) -> Iterator[None]:
     def all_stand() -> bool:
         """none was stopped while it held SQLite's lock"""
         _send_all(processes, signal.SIGSTOP)
+        wait_for(lambda: all(map(_stands, processes)))  # a thread inside a system call comes out of it first
         if _is_writable(database):
             return True
         _send_all(processes, signal.SIGCONT)
@@ -90,6 +91,15 @@ def frozen(database: Database, processes: Sequence[Process]) -> Iterator[None]:
 def _send_all(processes: Sequence[Process], number: signal.Signals) -> None:
     for process in processes:
         process.send_signal(number)
+
+
+def _stands(process: Process) -> bool:
+    """Whether each of its threads is stopped."""
+    try:
+        stats = [path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/stat")]
+    except OSError:  # one has just ended
+        return False
+    return all(stat.rpartition(")")[2].split()[0] in "TZ" for stat in stats)
 
 
 def _is_writable(database: Database) -> bool:
