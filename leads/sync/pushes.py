@@ -75,7 +75,8 @@ class Sender:
         results = calls.for_each(built, lambda items: calls.push(self._connector, items, doubtful))
         asked = [result for one, result in zip(built, results, strict=True) if isinstance(one, Item)]
         push = Push(claimed, results, asked, began, timedelta(seconds=time.monotonic() - began))
-        self._in_trouble = self._in_trouble or not push.went_well()
+        if not push.went_well():  # said by this one alone: another may have said it meanwhile
+            self._in_trouble = True
         return push
 
     def _may_begin(self) -> bool:
