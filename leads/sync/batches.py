@@ -1,9 +1,8 @@
 """A lane's batches, one after another. What became of one is written down in the commit that claims another.
 
 Behind a full one is a backlog: while the CRM answers for it, what became of the batch before is written down, and the
-next one is claimed; and as long as the CRM is quick, the next one is for twice as many pushes, for one
-commit costs much the same for many. Only where nothing can come to stand twice (tier A): what is in hand when a worker
-dies may have been sent.
+next one is claimed; and as long as the CRM is quick, the next one is twice as large, for one commit costs much the same
+for many. Only where nothing can come to stand twice (tier A): what is in hand when a worker dies may have been sent.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ class Batches:
         if not (batch and batch.claimed):  # what was due only now, or had to wait for the batch before, is there now
             batch = self._claim(self._taken())
         self._began = time.monotonic()
-        self._context.limits.start_budget(batch.since)
+        self._context.limits.start_budget(batch.since)  # for what the lane itself calls: what it reads back, removes
         if self._works_beside and batch.full and not lane.probing:
             self._coming = self._beside.submit(self._claim, self._taken())
         else:

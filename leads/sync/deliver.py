@@ -25,8 +25,6 @@ from leads.sync.pushes import Sender, Sent
 
 log = structlog.get_logger()
 
-_MILLISECOND = timedelta(milliseconds=1)
-
 
 def run_lane(context: Context, connection_id: UUID) -> None:
     """Serve one connection until nothing is due, it may not be used, or the worker stops."""
@@ -122,7 +120,7 @@ def _judge(
     outcomes: list[Outcome] = []
     for push in sent.pushes:
         began = now - timedelta(seconds=clock - push.began)
-        trial = _Try(context, connector, lane.probing, now, began, push.took // _MILLISECOND)
+        trial = _Try(context, connector, lane.probing, now, began, push.milliseconds)
         outcomes += map(trial.outcome, push.claimed, push.results)
     return outcomes, health
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import NamedTuple
 
 from integrations.core.base import Connector, Item, Pushed, Result, parts
@@ -28,7 +27,7 @@ class Push(NamedTuple):
     results: Sequence[Result | Exception]
     asked: Sequence[Result | Exception]
     began: float
-    took: timedelta
+    milliseconds: int
 
     def went_well(self) -> bool:
         """Whether the CRM took each or had something against that one alone."""
@@ -74,7 +73,7 @@ class Sender:
         doubtful = {str(one.event.id) for one in claimed if doubt.is_doubtful(one)}
         results = calls.for_each(built, lambda items: calls.push(self._connector, items, doubtful))
         asked = [result for one, result in zip(built, results, strict=True) if isinstance(one, Item)]
-        push = Push(claimed, results, asked, began, timedelta(seconds=time.monotonic() - began))
+        push = Push(claimed, results, asked, began, int((time.monotonic() - began) * 1000))
         if not push.went_well():  # said by this one alone: another may have said it meanwhile
             self._in_trouble = True
         return push
