@@ -15,7 +15,7 @@ from leads.store.session import Database
 
 _LONGEST = timedelta(seconds=60)  # that a turn is put off; then one call shows how things stand
 _PATIENCE = timedelta(seconds=5)  # that a lane sleeps for it; then it had better let go of its lease
-_SLACK = 0.03  # of each second is left free, so that one start that comes late does not meet the next ones
+_SLACK = 0.04  # of each second is left free, so that one start that comes late does not meet the next ones
 _LATE = timedelta(seconds=0.01)  # that a start may come late within that; those after a later one move along
 _FEW = 10  # calls left in a window, from which on they are spread over the rest of it
 

@@ -242,4 +242,4 @@ def test_after_a_start_that_comes_late_the_next_ones_move_along(
     assert late == timedelta(seconds=0.07)  # 0.01 is always free
     move_along(timed, connection.id, late)
     with timed.read() as session:
-        assert session.get_one(Connection, connection.id).pace_at == clock() + timedelta(seconds=0.103 - 0.01)
+        assert session.get_one(Connection, connection.id).pace_at == clock() + timedelta(seconds=0.104 - 0.01)
