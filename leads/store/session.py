@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pysqlite3.dbapi2
 from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text
@@ -21,6 +21,7 @@ from leads.store.postgres import crossed, postgres_engine
 from leads.store.space import NoRoomError, Space
 from leads.store.turns import Turns
 
+Written = TypeVar("Written")
 # It is gone, locked, full or not to be had: whatever was to be written is not to blame.
 NO_DATABASE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, InvalidRequestError, NoRoomError)
 # The rows of a sorted subquery come in its order, and so do the locks.
@@ -66,7 +67,7 @@ class Database:
         """One writing transaction: committed at the end, rolled back on an exception.
 
         Raises sqlalchemy.exc.SQLAlchemyError within seconds when it cannot be had: then nothing is written, unless the
-        connection was lost in the commit (see `may_succeed_again`).
+        connection was lost in the commit (see `once_more`).
         """
         with self._turn() as patience, self._connected(patience) as session:
             yield session
@@ -150,13 +151,17 @@ def _clock_of(connection: Connection) -> datetime:
     return now.astimezone(UTC)
 
 
-def may_succeed_again(error: DBAPIError) -> bool:
-    """Whether the same again on a fresh connection may do: two were in each other's way, or the connection was lost.
+def once_more(write: Callable[[], Written]) -> Written:
+    """What `write` returns; on a fresh connection where two were in each other's way or the connection was lost.
 
-    It may have been lost in the commit, and then nobody knows whether it took place: only what is safe to do twice may
-    be done again.
+    It may have been lost in the commit, and then nobody knows whether it took place: only for what is safe to do twice.
     """
-    return error.connection_invalidated or crossed(error.orig)
+    try:
+        return write()
+    except DBAPIError as error:
+        if not (error.connection_invalidated or crossed(error.orig)):
+            raise
+        return write()
 
 
 def _engine(url: str) -> Engine:

@@ -61,9 +61,11 @@ class Batches:
     def __exit__(self, *_: object) -> None:
         try:
             self.give_back()
-            self._write_down()
-        finally:
-            self._beside.shutdown()
+        finally:  # whatever became of that: what was sent is written down
+            try:
+                self._write_down()
+            finally:
+                self._beside.shutdown()
 
     def take(self, lane: Lane) -> Batch:
         """The next one; empty when nothing is due or nothing may be sent. The time for its calls runs.
@@ -72,14 +74,19 @@ class Batches:
         """
         batch = self._claimed_ahead()
         self._lane = lane  # only now: the claim beside us had the one before
+        if batch and batch.claimed and not self._may_be_sent(batch):
+            outbox.give_back(self._context.database, batch.claimed)
+            batch = None
         if not (batch and batch.claimed):  # what was due only now, or had to wait for the batch before, is there now
             batch = self._claim(self._taken())
         self._began = time.monotonic()
         self._context.limits.start_budget(batch.since)  # for what the lane itself calls: what it reads back, removes
-        if self._works_beside and batch.full and not lane.probing:
-            self._coming = self._beside.submit(self._claim, self._taken())
-        else:
-            self._write_down()
+        try:
+            if not (batch.full and not lane.probing and self._claim_beside()):
+                self._write_down()
+        except Exception:
+            outbox.give_back(self._context.database, batch.claimed)
+            raise
         return batch
 
     def write(self, done: Done) -> None:
@@ -98,13 +105,32 @@ class Batches:
         coming, self._coming = self._coming, None
         return coming.result() if coming else None
 
+    def _may_be_sent(self, ahead: Batch) -> bool:
+        """Whether enough of its time is left, and nobody has paused or removed the connection meanwhile."""
+        return self._context.limits.has_time(ahead.since) and outbox.holds(self._context.database, self._lane)
+
+    def _claim_beside(self) -> bool:
+        """Whether the next batch is claimed, and the one before written down, while the CRM answers for this one."""
+        if not self._works_beside:
+            return False
+        try:
+            self._coming = self._beside.submit(self._claim, self._done)
+        except RuntimeError as error:  # no thread can be had just now
+            log.error("no thread to claim ahead", type=type(error).__name__)
+            self._works_beside = False
+            return False
+        self._done = None
+        return True
+
     def _taken(self) -> Done | None:
         done, self._done = self._done, None
         return done
 
     def _write_down(self) -> None:
-        if done := self._taken():
-            self._tell(done, outbox.finish(self._context.database, self._lane, *done))
+        if done := self._done:
+            fenced = outbox.finish(self._context.database, self._lane, *done)
+            self._done = None  # only now: what could not be written down is tried once more at the end of the block
+            self._tell(done, fenced)
 
     def _claim(self, done: Done | None) -> Batch:
         since, size = time.monotonic(), self._size

@@ -19,7 +19,7 @@ from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.session import Database
 from leads.store.vault import Vault
-from leads.sync.pace import heed, move_along, wait_turn
+from leads.sync.pace import before_anything_is_sent, heed, move_along, wait_turn
 from leads.sync.retry import Policy
 from leads.sync.tokens import Extra, Tokens, Trial
 
@@ -85,7 +85,8 @@ def open_connector(context: Context, connection: Connection) -> Connector:
         nonlocal asked
         call.late = timedelta()
         if connection.pace or time.monotonic() - asked > _PUT_OFF_IS_FRESH:
-            call.late = wait_turn(context.database, connection.id, connection.pace)
+            with before_anything_is_sent():
+                call.late = wait_turn(context.database, connection.id, connection.pace)
             asked = time.monotonic()
         context.limits.check_budget()
         reach("call.begun")

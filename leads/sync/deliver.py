@@ -18,6 +18,7 @@ from leads.store import outbox
 from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Outcome
+from leads.store.session import once_more
 from leads.sync import calls, canary, confirm, doubt, retry
 from leads.sync.batches import Batches, Done
 from leads.sync.connect import Context, open_connector
@@ -55,6 +56,8 @@ def _serve(context: Context, lane: Lane) -> None:
                 outcomes, after = _judge(context, lane, connector, sent, health)
                 batches.write(Done(outcomes, after if after != health else None))
                 health = after
+                if sent.left:
+                    outbox.give_back(context.database, sent.left)
             elif looked := reader.look(lane, health):
                 health = looked
             else:
@@ -110,11 +113,10 @@ def _checked(connector: Connector, before: Health) -> Result | Exception:
 def _judge(
     context: Context, lane: Lane, connector: Connector, sent: Sent, before: Health
 ) -> tuple[list[Outcome], Health]:
-    """What became of what was sent, and how the connection is since. The rest is given back."""
-    if sent.left:
-        outbox.give_back(context.database, sent.left)
+    """What became of what was sent, and how the connection is since."""
     reach("push.answered")
-    now, clock = context.now(), time.monotonic()  # the one time that is asked for: it is a call to the database
+    # The one time that is asked for: it is a call to the database.
+    now, clock = once_more(context.now), time.monotonic()
     asked = [result for push in sent.pushes for result in push.asked]
     health = retry.assess(asked, before, now) if asked else before
     outcomes: list[Outcome] = []

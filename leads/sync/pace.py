@@ -4,8 +4,13 @@ that its limit is near. The next start stands in the database."""
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from integrations.core.base import Allowance
 from integrations.core.errors import Throttled
@@ -13,11 +18,26 @@ from leads.store.models import Connection
 from leads.store.quota import is_news
 from leads.store.session import Database
 
+log = structlog.get_logger()
+
 _LONGEST = timedelta(seconds=60)  # that a turn is put off; then one call shows how things stand
 _PATIENCE = timedelta(seconds=5)  # that a lane sleeps for it; then it had better let go of its lease
 _SLACK = 0.04  # of each second is left free, so that one start that comes late does not meet the next ones
 _LATE = timedelta(seconds=0.01)  # that a start may come late within that; those after a later one move along
+_REST = 5.0  # seconds for a database in trouble
 _FEW = 10  # calls left in a window, from which on they are spread over the rest of it
+
+
+@contextmanager
+def before_anything_is_sent() -> Iterator[None]:
+    """Within it our own database may fail: the connection rests for a moment, instead of a doubt whether something
+    arrived and of a fault that would count as the CRM's."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        log.warning("the database did not answer before a call", type=type(error).__name__)
+        sentence = "Frontdesk's own database did not answer, so nothing was sent just then."
+        raise Throttled("no_database", sentence, retry_after=_REST) from None
 
 
 def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> timedelta:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
+
+import structlog
 
 from integrations.core.base import Connector, Item, Pushed, Result, parts
 from integrations.core.errors import Refused
@@ -17,6 +19,8 @@ from leads.store.outbox import Claimed
 from leads.sync import calls, doubt
 from leads.sync.connect import Context
 from leads.sync.item import build_all
+
+log = structlog.get_logger()
 
 
 class Push(NamedTuple):
@@ -54,14 +58,29 @@ class Sender:
     def send(self, claimed: Sequence[Claimed]) -> Sent:
         """Returns when all that was begun is answered."""
         some = list(parts(claimed, self._connector.batch_size))
-        if len(some) == 1:  # as nearly always: no thread is needed
-            pushes = [self._push(some[0])]
+        at_once = 1 if self._connection.pace else self._connector.at_once  # a pace would only make them wait
+        if len(some) == 1 or at_once == 1:  # as nearly always: no thread is needed
+            pushes = dict(enumerate(map(self._push, some)))
         else:
-            at_once = 1 if self._connection.pace else self._connector.at_once  # a pace would only make them wait
-            with ThreadPoolExecutor(at_once, thread_name_prefix="pushes") as pool:
-                pushes = list(pool.map(self._push, some))
-        left = [one for part, push in zip(some, pushes, strict=True) if push is None for one in part]
-        return Sent([push for push in pushes if push], left)
+            pushes = self._push_side_by_side(some, at_once)
+        left = [one for number, part in enumerate(some) if pushes.get(number) is None for one in part]
+        return Sent([push for _, push in sorted(pushes.items()) if push], left)
+
+    def _push_side_by_side(self, some: Sequence[Sequence[Claimed]], at_once: int) -> dict[int, Push | None]:
+        pushes: dict[int, Push | None] = {}
+
+        def push(number: int) -> None:
+            pushes[number] = self._push(some[number])
+
+        with ThreadPoolExecutor(at_once, thread_name_prefix="pushes") as pool:
+            begun: list[Future[None]] = []
+            try:
+                begun += (pool.submit(push, number) for number in range(len(some)))
+            except RuntimeError as error:  # no thread can be had just now; those that are there go on
+                log.error("no thread for a push", type=type(error).__name__)
+        for one in begun:
+            one.result()
+        return pushes
 
     def _push(self, claimed: Sequence[Claimed]) -> Push | None:
         if not self._may_begin():

@@ -19,6 +19,7 @@ from leads.store import tokens
 from leads.store.session import Database
 from leads.store.tokens import Lease
 from leads.store.vault import Vault
+from leads.sync.pace import before_anything_is_sent
 
 _SPARE = 15.0  # seconds of a lease beyond the call itself: to store the answer, also in a slow database
 _PAUSE = 30.0  # seconds until the next try, where the old token holds so long
@@ -45,11 +46,13 @@ class Tokens:
 
     def header(self) -> str:
         """The Authorization header, renewed ahead of its end. Raises DeliveryError."""
-        return self._header(self._good())
+        with before_anything_is_sent():
+            return self._header(self._good())
 
     def renew(self, header: str) -> bool:
         """The CRM did not accept this header: get another one, unless somebody just did. Raises DeliveryError."""
-        self._renewed(lambda token: self._header(token) != header)
+        with before_anything_is_sent():  # a call that was not accepted has written nothing
+            self._renewed(lambda token: self._header(token) != header)
         return True
 
     def replace(self) -> None:

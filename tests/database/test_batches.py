@@ -7,15 +7,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from integrations.core.base import Item, Result, Seen, Tier
 from integrations.core.errors import Misconfigured, Throttled
-from leads.store import failpoint
+from leads.store import failpoint, outbox
 from leads.store.failpoint import Failpoint
-from leads.store.models import Delivery
+from leads.store.models import Connection, Delivery
+from leads.sync.connect import Limits
 from tests.database.loop import Loop
 from tests.fakes import FakeCrm
 
@@ -244,3 +247,88 @@ def test_what_is_read_back_has_a_time_of_its_own(loop: Loop, monkeypatch: pytest
     loop.send()
     loop.tick()
     assert states(loop) == {"confirmed": 1}
+
+
+def test_what_is_claimed_ahead_is_not_sent_once_staff_have_paused_the_connection(backlog: Loop) -> None:
+    def pausing(batch: Sequence[Item]) -> list[Result]:
+        assert in_hand(backlog, 20)
+        with backlog.database.write() as session:
+            outbox.pause(session, session.get_one(Connection, backlog.connection_id), backlog.clock())
+        return [backlog.crm.keep(item) for item in batch]
+
+    backlog.crm.answers = [pausing]
+    backlog.tick()
+    assert len(backlog.crm.written) == 10
+    assert states(backlog)["sending"] == 0
+
+
+def test_what_was_sent_is_written_down_though_the_claim_beside_it_failed_and_the_worker_stops(
+    backlog: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopping(batch: Sequence[Item]) -> list[Result]:
+        backlog.context.stop.set()
+        return [backlog.crm.keep(item) for item in batch]
+
+    def once(*args: Any) -> list[outbox.Claimed]:
+        if states(backlog)["sending"]:
+            raise RuntimeError("no database")
+        return claim(*args)
+
+    claim = outbox.claim
+    backlog.crm.answers = [stopping]
+    monkeypatch.setattr("leads.sync.batches.outbox.claim", once)
+    with pytest.raises(RuntimeError):
+        backlog.tick()
+    assert states(backlog) == {"sent": 10, "waiting": 15}
+
+
+def test_what_was_sent_is_written_down_though_the_rest_cannot_be_given_back(
+    long: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def throttling(batch: Sequence[Item]) -> list[Result]:
+        raise Throttled("rate_limit", "Too many calls.")
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("no database")
+
+    long.crm.answers = [keeps(long), keeps(long), keeps(long), throttling]
+    monkeypatch.setattr("leads.sync.deliver.outbox.give_back", broken)
+    with pytest.raises(RuntimeError):
+        long.tick()
+    assert states(long)["sent"] == len(long.crm.written) == 30
+
+
+def keeps(loop: Loop) -> Callable[[Sequence[Item]], list[Result]]:
+    """The CRM takes all of them."""
+    return lambda batch: [loop.crm.keep(item) for item in batch]
+
+
+def test_pushes_go_on_in_fewer_threads_where_no_more_can_be_had(long: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        if thread.name.startswith("pushes_1"):
+            raise RuntimeError("can't start new thread")
+        started(thread)
+
+    started = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start)
+    long.crm.at_once = 2  # type: ignore[misc]  # of its kind for real connectors
+    long.tick()
+    assert len(long.crm.written) == len(set(long.crm.written)) == LONG
+    assert states(long)["sending"] == 0
+
+
+def test_a_claim_made_ahead_whose_time_is_over_is_given_back_and_made_anew(backlog: Loop) -> None:
+    backlog.context = replace(backlog.context, limits=Limits(1.0, 0.2))
+
+    def slow(batch: Sequence[Item]) -> list[Result]:
+        time.sleep(0.9)
+        return [backlog.crm.keep(item) for item in batch]
+
+    def calling(batch: Sequence[Item]) -> list[Result]:
+        backlog.context.limits.check_budget()
+        return [backlog.crm.keep(item) for item in batch]
+
+    backlog.crm.answers = [slow, calling, calling]
+    backlog.tick()
+    assert len(backlog.crm.written) == len(set(backlog.crm.written)) == BACKLOG
+    assert set(backlog.verdicts()) == {"sent", "confirmed"}  # and none was told that the CRM was too slow

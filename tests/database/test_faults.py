@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, event, exc, func, make_url, select, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from leads.store import outbox
 from leads.store.models import Event, Meta, Site
 from leads.store.nudge import Nudge
 from leads.store.postgres import unhurried
@@ -21,7 +22,8 @@ from leads.store.space import Space
 from leads.store.turns import Turns
 from leads.store.vault import Vault
 from leads.upkeep.health import readiness
-from tests.factory import make_site, send
+from tests.database.lanes import delivery_of, finished, leased
+from tests.factory import make_connection, make_site, send
 from tests.proxy import Proxy
 
 only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -105,6 +107,27 @@ def test_a_connection_that_is_lost_again_and_again_is_an_error(wired: Database, 
 @only_postgres
 @pytest.mark.parametrize("code", ["40001", "40P01"], ids=["serialization failure", "deadlock"])
 def test_two_in_each_others_way_are_tried_again(database: Database, vault: Vault, site: Site, code: str) -> None:
+    fail_once(database, code, "INSERT ON event")
+    assert send(database, vault, site).repeated is False
+    assert stored(database) == 1
+
+
+@only_postgres
+@pytest.mark.parametrize("code", ["40001", "40P01"], ids=["serialization failure", "deadlock"])
+def test_what_the_crm_took_is_written_down_though_another_was_in_the_way(
+    database: Database, vault: Vault, site: Site, code: str
+) -> None:
+    connection = make_connection(database, vault, site)
+    sent = send(database, vault, site).event_id
+    lane = leased(database, connection)
+    claimed = outbox.claim(database, lane, 10, 60)
+    fail_once(database, code, "INSERT ON attempt")
+    assert finished(database, lane, claimed) == 0
+    assert delivery_of(database, sent).state == "sent"
+
+
+def fail_once(database: Database, code: str, when: str) -> None:
+    """The first transaction that does this is broken off."""
     with database.write() as session:
         session.execute(text("CREATE SEQUENCE tries"))
         session.execute(
@@ -114,9 +137,7 @@ def test_two_in_each_others_way_are_tried_again(database: Database, vault: Vault
                 "RETURN NEW; END $$"
             )
         )
-        session.execute(text("CREATE TRIGGER t BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION fail_once()"))
-    assert send(database, vault, site).repeated is False
-    assert stored(database) == 1
+        session.execute(text(f"CREATE TRIGGER t BEFORE {when} FOR EACH ROW EXECUTE FUNCTION fail_once()"))
 
 
 # PostgreSQL that does not answer

@@ -397,6 +397,23 @@ def test_a_removed_connection_keeps_what_had_not_arrived(
     assert outbox.lease(timed, connection.id, "w1", 60) is None
 
 
+def test_what_may_have_arrived_when_its_connection_is_removed_is_for_a_person_and_no_other_connection(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock
+) -> None:
+    event_id = send(timed, vault, site, **JANE).event_id
+    lane = leased(timed, connection)
+    claimed = outbox.claim(timed, lane, 10, 60)
+    with timed.write() as session:
+        assert outbox.remove(session, session.get_one(Connection, connection.id), clock()) == 1
+    outbox.give_back(timed, claimed)  # it has been taken out of the lane's hands
+    row = delivery_of(timed, event_id)
+    assert (row.state, row.code, row.token) == ("refused", "unknown_outcome", None)
+    assert "It may have arrived: the connection was removed" in str(row.sentence)
+    other = make_connection(timed, vault, site)
+    with timed.write() as session:
+        assert outbox.backfill(session, session.get_one(Connection, other.id), clock()) == 0
+
+
 # a person decides
 
 

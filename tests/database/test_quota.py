@@ -11,6 +11,7 @@ from typing import ClassVar
 import pytest
 import responses
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 
 from integrations.core.base import Allowance
 from integrations.core.errors import Throttled
@@ -243,3 +244,21 @@ def test_after_a_start_that_comes_late_the_next_ones_move_along(
     move_along(timed, connection.id, late)
     with timed.read() as session:
         assert session.get_one(Connection, connection.id).pace_at == clock() + timedelta(seconds=0.104 - 0.01)
+
+
+@responses.activate
+def test_a_database_in_trouble_before_a_call_is_neither_a_doubt_nor_a_fault_of_the_crm(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an enquiry of which nothing was sent would cost a try, or a look of a person."""
+
+    def gone(*_: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("the server closed the connection"))
+
+    loop.context.limits.private_hosts = frozenset({"127.0.0.1"})
+    monkeypatch.setattr("leads.sync.pace._is_put_off", gone)
+    connector = open_connector(loop.context, loop.connection())
+    with pytest.raises(Throttled) as told:
+        connector.check()
+    assert told.value.code == "no_database"
+    assert not responses.calls

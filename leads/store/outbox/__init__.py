@@ -19,7 +19,7 @@ from leads.store.outbox.decisions import (
     wait_for_sign_in,
 )
 from leads.store.outbox.drift import settle
-from leads.store.outbox.lanes import Lane, claim, lease, ready, release
+from leads.store.outbox.lanes import Lane, claim, holds, lease, ready, release
 from leads.store.outbox.outcomes import (
     Health,
     Outcome,
@@ -53,6 +53,7 @@ __all__ = [
     "finish_and_claim",
     "give_back",
     "handled",
+    "holds",
     "last_in_doubt",
     "lease",
     "not_retired",

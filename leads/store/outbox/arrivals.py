@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Row, and_, exists, not_, select, update
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from leads.store import canary
@@ -19,7 +18,7 @@ from leads.store.failpoint import reach
 from leads.store.models import Connection, Delivery, Event, Lead, Resubmission, new_id
 from leads.store.past_orm import any_there, insert_all
 from leads.store.people import NOBODY, Found, Seen, Trace, join, look_up, make_test_lead, save, trace
-from leads.store.session import Database, may_succeed_again
+from leads.store.session import Database, once_more
 from leads.store.vault import Vault
 
 HOLD_SENTENCES = {
@@ -66,12 +65,7 @@ def accept(database: Database, vault: Vault, events: Sequence[NewEvent]) -> list
     """
     database.require_intake()
     arrivals = [Arrival.of(vault, new) for new in events]
-    try:
-        return _accept(database, vault, arrivals)
-    except DBAPIError as error:
-        if not may_succeed_again(error):
-            raise
-        return _accept(database, vault, arrivals)  # the id makes it safe: if the commit took place, it is found
+    return once_more(lambda: _accept(database, vault, arrivals))  # if the first commit took place, the ids are found
 
 
 @dataclass(frozen=True, slots=True)

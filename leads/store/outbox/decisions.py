@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from leads.store.failpoint import reach
@@ -16,6 +17,11 @@ from leads.store.outbox.outcomes import bring_forward
 # It may have arrived, and its CRM cannot tell: somebody has to look there before it is sent again.
 LOOK_FIRST = "unknown_outcome"
 NOBODY_SIGNED_IN = "Nobody has signed in at the CRM yet. Press “Sign in” on the connection's page."
+_REMOVED_MIDWAY = (
+    "It may have arrived: the connection was removed while this was being sent. Look in the CRM; then press “I took "
+    "care of it”."
+)
+_LET_GO: dict[str, Any] = {"token": None, "lease_until": None}
 _NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
 
 
@@ -95,15 +101,18 @@ def resume(session: Session, connection: Connection, now: datetime) -> None:
 
 
 def remove(session: Session, connection: Connection, now: datetime) -> int:
-    """Take a connection out of use. Returns how many of its deliveries had not arrived; they stay to be seen."""
+    """Take a connection out of use. Returns how many of its deliveries had not arrived, as far as we know; they stay to
+    be seen. What may have arrived is for a person, and no other connection gets it."""
     connection.removed_at = now
-    left = session.scalars(
-        update(Delivery)
-        .where(Delivery.connection_id == connection.id, Delivery.state.in_(_NOT_ARRIVED))
-        .values(state="held", code="removed", sentence=HOLD_SENTENCES["removed"], token=None, lease_until=None)
-        .returning(Delivery.id)
-    ).all()
-    return len(left)
+    here = update(Delivery).where(Delivery.connection_id == connection.id).returning(Delivery.id)
+    on_its_way = here.where(Delivery.state.in_(("sending", "waiting")))
+    in_doubt = on_its_way.where(or_(Delivery.state == "sending", Delivery.unknown.is_(True)))
+    may_be_there = in_doubt.values(state="refused", code=LOOK_FIRST, sentence=_REMOVED_MIDWAY, **_LET_GO)
+    count = len(session.scalars(may_be_there).all())
+    clear = or_(Delivery.code.is_(None), Delivery.code != LOOK_FIRST)
+    left = here.where(Delivery.state.in_(_NOT_ARRIVED), clear)
+    not_sent = left.values(state="held", code="removed", sentence=HOLD_SENTENCES["removed"], **_LET_GO)
+    return count + len(session.scalars(not_sent).all())
 
 
 def handled(delivery: Delivery) -> None:

@@ -115,6 +115,12 @@ def release(database: Database, lane: Lane) -> None:
     reach("release.committed")
 
 
+def holds(database: Database, lane: Lane) -> bool:
+    """Whether the lane still holds its connection, and calls may be made there."""
+    with database.read() as session:
+        return bool(session.scalar(select(mine(lane, database.now(session)))))
+
+
 def usable(now: Moment) -> ColumnElement[bool]:
     """A connection that calls may be made to: it works, or its probe is due, and the CRM has not asked for quiet."""
     probe = and_(Connection.state == "failing", Connection.probe_at <= now)

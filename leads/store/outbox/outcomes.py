@@ -18,7 +18,7 @@ from leads.store.models import Attempt, Connection, Delivery, Lead, RemoteRecord
 from leads.store.outbox.claimed import Claimed
 from leads.store.outbox.lanes import Lane, claim
 from leads.store.past_orm import insert_all, update_all, upsert
-from leads.store.session import Database
+from leads.store.session import Database, once_more
 
 # As in `unindexed`: they are found by their ids, and not among all that are being sent.
 _IN_HAND, _LET_GO = "coalesce(delivery.state, '') = 'sending'", "token = NULL, lease_until = NULL"
@@ -63,8 +63,12 @@ def finish(database: Database, lane: Lane, outcomes: Sequence[Outcome], health: 
 
     Returns how many another worker had taken over.
     """
-    with database.write() as session:
-        return _write_down(session, lane, outcomes, health, database.now(session))
+
+    def written() -> int:
+        with database.write() as session:
+            return _write_down(session, lane, outcomes, health, database.now(session))
+
+    return once_more(written)  # what was written already counts as taken over
 
 
 def finish_and_claim(
@@ -77,7 +81,7 @@ def finish_and_claim(
         nonlocal fenced
         fenced = _write_down(session, lane, outcomes, health, now)
 
-    claimed = claim(database, lane, limit, seconds, write_down)
+    claimed = once_more(lambda: claim(database, lane, limit, seconds, write_down))
     return fenced, claimed
 
 
