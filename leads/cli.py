@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import click
+from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -27,7 +29,9 @@ from leads.commands.purge import purge
 from leads.commands.site import site
 from leads.commands.user import user
 from leads.store import failpoint
+from leads.store.backup import back_up
 from leads.store.schema import current
+from leads.store.session import sqlite_file
 from leads.sync import worker as sync_worker
 from leads.sync.setup import connections
 from leads.upkeep import logs
@@ -109,6 +113,24 @@ def db_upgrade(new: bool) -> None:
     office = Office(migrate=True, new=new)
     _ = office.vault
     click.echo(f"The database is up to date (migration {current(office.database)}).")
+
+
+@db.command("backup")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def db_backup(file: Path) -> None:
+    """Copy the SQLite database to FILE while all goes on. The key file is not in it: keep that apart."""
+    office = Office()
+    source = sqlite_file(office.settings.database_url)
+    if source is None:
+        fail("This is for SQLite. PostgreSQL has tools of its own: pg_dump, or a base backup with its log.")
+    _ = office.database  # says what is wrong with it in a sentence
+    try:
+        back_up(source, file)
+    except FileExistsError:
+        fail(f"{file} is there already, and nothing is written over. Choose another name.")
+    except (OSError, sqlite.Error) as error:
+        fail(f"The copy could not be made: {getattr(error, 'strerror', None) or error}.")
+    click.echo(f"Copied to {file}. Without the key file ({office.settings.keys_file}) nobody can read it.")
 
 
 @main.command()

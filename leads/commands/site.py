@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from urllib.parse import urlsplit
 
 import click
 from sqlalchemy import select
@@ -80,6 +81,9 @@ def snippet(key: str) -> None:
         if found is None:
             fail(f"There is no site with the key {key}.")
         consent = escape(consent_text(session, found))
+    if urlsplit(office.settings.public_url).hostname in ("127.0.0.1", "localhost"):
+        warning = "These addresses are of this machine alone. Set FRONTDESK_PUBLIC_URL, as the service has it."
+        click.echo(warning, err=True)
     click.echo(_SNIPPET.format(base=office.settings.public_url, key=key, consent=consent))
 
 

@@ -20,6 +20,11 @@ _NEEDS_A_PERSON = ("refused", "unknown_outcome", "missing", "expired", "no_conse
 # What a person can help with comes first.
 _ORDER = ("problem", *_NEEDS_A_PERSON, "no_connection", "spam", "paused", "on_the_way", "unknown_caller")
 _BY_OURSELVES = "Nothing is lost; we keep trying by ourselves."
+# Where trying alone will not help: by the connection's code.
+_BY_A_PERSON = {
+    "signed_out": "Somebody has to sign in at the CRM",
+    "bad_key": "An admin has to enter a new key, or mend it in the CRM",
+}
 _SEE_THE_BALANCE = "The balance of the day shows whose. Please tell whoever looks after Frontdesk."
 _LATEST = 8
 # Where the leads of a reason are listed; those not named here are among the ones that need a person.
@@ -157,13 +162,13 @@ def _silent(state: Overview) -> Headline:
 def _problem(state: Overview) -> Headline:
     failing = [connection for connection in state.connections if connection.state == "failing"]
     what = words.problem(failing[0]) if len(failing) == 1 else f"{len(failing)} connections have a problem"
-    by_person = any(_wants_sign_in(connection) for connection in failing)
+    person = next((_BY_A_PERSON[one.code] for one in failing if one.code in _BY_A_PERSON), None)
     number = state.waiting.get("problem", 0)
     if not number:
-        help_text = "Somebody has to sign in at the CRM." if by_person else "We keep trying by ourselves."
+        help_text = f"{person}." if person else "We keep trying by ourselves."
         return Headline("look", f"Nothing waits for it now, but {what}.", help_text)
     verb = "is" if number == 1 else "are"
-    help_text = "Nothing is lost; somebody has to sign in at the CRM." if by_person else _BY_OURSELVES
+    help_text = f"Nothing is lost. {person}." if person else _BY_OURSELVES
     return Headline("bad", f"{words.enquiries(number)} {verb} waiting: {what}.", help_text)
 
 

@@ -272,7 +272,7 @@ def test_where_a_person_is_needed_nobody_is_told_that_we_keep_trying(
     assert "next try" not in page
     send(database, vault, site, email="jane@example.com")
     page = plain(anna.get("/desk/"))
-    assert "Nothing is lost; somebody has to sign in at the CRM." in page
+    assert "Nothing is lost. Somebody has to sign in at the CRM." in page
     assert "by ourselves" not in page
 
 

@@ -203,6 +203,7 @@ def test_a_connection_has_a_problem(
     _connection(database, state="failing", code=code, sentence="Enter a new key.", probe_at=soon)
     assert sentence() == (f"1 enquiry is waiting: the CRM “Sandbox CRM” {told}.", "bad")
     page = plain(anna.get("/desk/"))
+    assert ("An admin has to enter a new key" in page) == (code == "bad_key")
     assert "Enter a new key. We try again by ourselves in 2 minutes." in page
     assert "Try now" in page
 
