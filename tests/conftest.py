@@ -23,6 +23,8 @@ from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.chaos.zygote import Zygote
 
+only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+only_postgres = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 _numbers = itertools.count(1)
 _LONGEST_FIRST = {"system": 0, "crash": 1, "browser": 2}
 

@@ -18,8 +18,6 @@ def back_up(source: Path, target: Path) -> None:
     try:
         with closing(sqlite.connect(str(source))) as original, closing(sqlite.connect(str(target))) as copy:
             original.backup(copy)
-        with target.open("rb") as file:
-            os.fsync(file.fileno())
     except BaseException:
         target.unlink(missing_ok=True)
         raise

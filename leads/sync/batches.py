@@ -78,7 +78,8 @@ class Batches:
             outbox.give_back(self._context.database, batch.claimed)
             batch = None
         if not (batch and batch.claimed):  # what was due only now, or had to wait for the batch before, is there now
-            batch = self._claim(self._taken())
+            batch = self._claim(self._done)
+            self._done = None
         self._began = time.monotonic()
         self._context.limits.start_budget(batch.since)  # for what the lane itself calls: what it reads back, removes
         try:
@@ -121,10 +122,6 @@ class Batches:
             return False
         self._done = None
         return True
-
-    def _taken(self) -> Done | None:
-        done, self._done = self._done, None
-        return done
 
     def _write_down(self) -> None:
         if done := self._done:

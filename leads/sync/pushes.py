@@ -60,14 +60,14 @@ class Sender:
         some = list(parts(claimed, self._connector.batch_size))
         at_once = 1 if self._connection.pace else self._connector.at_once  # a pace would only make them wait
         if len(some) == 1 or at_once == 1:  # as nearly always: no thread is needed
-            pushes = dict(enumerate(map(self._push, some)))
+            pushes = [self._push(part) for part in some]
         else:
             pushes = self._push_side_by_side(some, at_once)
-        left = [one for number, part in enumerate(some) if pushes.get(number) is None for one in part]
-        return Sent([push for _, push in sorted(pushes.items()) if push], left)
+        left = [one for part, push in zip(some, pushes, strict=True) if push is None for one in part]
+        return Sent([push for push in pushes if push], left)
 
-    def _push_side_by_side(self, some: Sequence[Sequence[Claimed]], at_once: int) -> dict[int, Push | None]:
-        pushes: dict[int, Push | None] = {}
+    def _push_side_by_side(self, some: Sequence[Sequence[Claimed]], at_once: int) -> list[Push | None]:
+        pushes: list[Push | None] = [None] * len(some)
 
         def push(number: int) -> None:
             pushes[number] = self._push(some[number])

@@ -5,15 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import pytest
-
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.cli.conftest import Frontdesk, as_json
+from tests.conftest import only_postgres, only_sqlite
 from tests.factory import make_site, send
-
-only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-only_postgres = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 
 
 @only_sqlite

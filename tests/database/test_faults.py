@@ -22,12 +22,11 @@ from leads.store.space import Space
 from leads.store.turns import Turns
 from leads.store.vault import Vault
 from leads.upkeep.health import readiness
+from tests.conftest import only_postgres, only_sqlite
 from tests.database.lanes import delivery_of, finished, leased
 from tests.factory import make_connection, make_site, send
 from tests.proxy import Proxy
 
-only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-only_postgres = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 MB = 2**20
 
 

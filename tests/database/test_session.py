@@ -12,10 +12,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from leads.store.models import Meta, Site, Worker, new_id
 from leads.store.session import Database
+from tests.conftest import only_sqlite
 from tests.factory import make_site
 
 MARK = "Zyxwvut"
-only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 def beat(worker: str, at: datetime) -> Worker:
