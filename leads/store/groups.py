@@ -124,8 +124,16 @@ class Groups(Generic[Item, Answer]):
             if len(group) == 1:
                 group[0].error = error
             else:
-                for place in group:  # one of them is to blame: each is written alone
-                    self._answer([place])
+                self._answer_each(group)
+
+    def _answer_each(self, group: list[_Place[Item, Answer]]) -> None:
+        """One of them is to blame, so each is written alone; as long as no trouble comes that would make each wait."""
+        for number, place in enumerate(group, 1):
+            self._answer([place])
+            if isinstance(place.error, self._trouble):
+                for other in group[number:]:
+                    other.error = place.error
+                return
 
     def _line_up(self, most: int = sys.maxsize) -> list[_Place[Item, Answer]]:
         with self._guard:

@@ -101,6 +101,27 @@ def test_when_the_database_is_in_trouble_whoever_waits_is_told_at_once(pool: Thr
     assert groups.add(3) == "3"
 
 
+def test_of_those_that_are_written_alone_none_waits_for_trouble_that_another_met(pool: ThreadPoolExecutor) -> None:
+    written: list[list[int]] = []
+    all_inside = threading.Barrier(3)
+
+    def write(numbers: Sequence[int]) -> list[str]:
+        written.append(list(numbers))
+        raise LookupError if len(numbers) > 1 else ValueError
+
+    groups = Groups(write, trouble=(ValueError,))
+
+    def come(number: int) -> str:
+        with groups.on_the_way():
+            all_inside.wait()
+            return groups.add(number)
+
+    for future in [pool.submit(come, number) for number in range(3)]:
+        with pytest.raises(ValueError):  # noqa: PT011 - it has no words
+            future.result(10)
+    assert list(map(len, written)) == [3, 1]
+
+
 def test_a_group_waits_a_moment_for_who_is_almost_here(pool: ThreadPoolExecutor) -> None:
     written: list[list[int]] = []
 
