@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Event, Replay, new_id
@@ -124,27 +124,33 @@ def replay_slice(database: Database, replay_id: UUID, *, patient: bool = True) -
         replay = session.get_one(Replay, replay_id, with_for_update=True)
         if replay.state != "running":
             return False
-        left = [*load_chosen(replay.chosen).where(replay.started_at)]
-        if replay.after:
-            left.append(Delivery.id > replay.after)
-        if patient and _is_busy(session, left, now):
+        some = _next_slice(session, replay)
+        if patient and any(
+            _is_busy(session, connection_id, now) for connection_id in {row.connection_id for row in some}
+        ):
             return True
-        _send_again(session, replay, left, now)
+        _send_again(session, replay, some, now)
         database.nudge(session)
     return replay.state == "running"
 
 
-def _is_busy(session: Session, left: Sequence[ColumnElement[bool]], now: datetime) -> bool:
-    works = select(Connection.id).where(Connection.state == "working")
-    theirs = select(Delivery.connection_id).where(*left).distinct()
-    due = (Delivery.connection_id.in_(works), Delivery.state == "waiting", Delivery.due_at <= now)
-    queued = select(func.count()).where(*due, Delivery.connection_id.in_(theirs)).group_by(Delivery.connection_id)
-    return max(session.scalars(queued), default=0) > 2 * SLICE
+def _next_slice(session: Session, replay: Replay) -> Sequence[Delivery]:
+    """And one more, if there is one."""
+    left = load_chosen(replay.chosen).where(replay.started_at)
+    if replay.after:
+        left.append(Delivery.id > replay.after)
+    return session.scalars(select(Delivery).where(*left).order_by(Delivery.id).limit(SLICE + 1).with_for_update()).all()
 
 
-def _send_again(session: Session, replay: Replay, left: Sequence[ColumnElement[bool]], now: datetime) -> None:
-    some = select(Delivery).where(*left).order_by(Delivery.id).limit(SLICE + 1).with_for_update()
-    found = session.scalars(some).all()
+def _is_busy(session: Session, connection_id: UUID, now: datetime) -> bool:
+    """Whether it works, and more than two slices are due there: no more than that is counted."""
+    works = exists().where(Connection.id == connection_id, Connection.state == "working")
+    due = (Delivery.connection_id == connection_id, Delivery.state == "waiting", Delivery.due_at <= now, works)
+    queued = select(Delivery.id).where(*due).limit(2 * SLICE + 1).subquery()
+    return (session.scalar(select(func.count()).select_from(queued)) or 0) > 2 * SLICE
+
+
+def _send_again(session: Session, replay: Replay, found: Sequence[Delivery], now: datetime) -> None:
     rows = found[:SLICE]
     for row in rows:
         requeue(row, now)
