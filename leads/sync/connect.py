@@ -97,8 +97,8 @@ def open_connector(context: Context, connection: Connection) -> Connector:
             if call.late:  # only now: to write it down before would have made the call later still
                 move_along(context.database, connection.id, call.late)
             if said := connector_class(connection.kind).allowance(answer):
-                asked = float("-inf")
                 heed(context.database, connection.id, said)
+                asked = float("-inf")  # only now: whoever looks before would not see it
         except Exception as error:  # noqa: BLE001 - as an error of the call, it would have a write made again
             log.warning("the CRM's limits were not noted", type=type(error).__name__)
 
