@@ -8,6 +8,7 @@ for many. Only where nothing can come to stand twice (tier A): what is in hand w
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
@@ -53,7 +54,7 @@ class Batches:
         self._began = time.monotonic()  # when the batch in hand was taken
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="batches")  # its thread starts when it is needed
         self._coming: Future[Batch] | None = None
-        self._done: Done | None = None
+        self._unwritten: deque[Done] = deque()  # of the batch in hand, and of the one before until that is written down
 
     def __enter__(self) -> Batches:
         return self
@@ -78,8 +79,7 @@ class Batches:
             outbox.give_back(self._context.database, batch.claimed)
             batch = None
         if not (batch and batch.claimed):  # what was due only now, or had to wait for the batch before, is there now
-            batch = self._claim(self._done)
-            self._done = None
+            batch = self._claim()
         self._began = time.monotonic()
         self._context.limits.start_budget(batch.since)  # for what the lane itself calls: what it reads back, removes
         try:
@@ -92,7 +92,8 @@ class Batches:
 
     def write(self, done: Done) -> None:
         """Write this down with the next claim, or at the end of the block."""
-        self._done = done if done.outcomes else None  # all may have been set aside
+        if done.outcomes:  # all may have been set aside
+            self._unwritten.append(done)
         if self._works_beside:
             is_quick = time.monotonic() - self._began < _QUICK
             self._size = max(min(self._size * 2, _MOST) if is_quick else self._size // 2, self._least)
@@ -115,31 +116,31 @@ class Batches:
         if not self._works_beside:
             return False
         try:
-            self._coming = self._beside.submit(self._claim, self._done)
+            self._coming = self._beside.submit(self._claim)
         except RuntimeError as error:  # no thread can be had just now
             log.error("no thread to claim ahead", type=type(error).__name__)
             self._works_beside = False
             return False
-        self._done = None
         return True
 
     def _write_down(self) -> None:
-        if done := self._done:
-            fenced = outbox.finish(self._context.database, self._lane, *done)
-            self._done = None  # only now: what could not be written down is tried once more at the end of the block
-            self._tell(done, fenced)
+        while self._unwritten:
+            done = self._unwritten[0]
+            self._is_written(done, outbox.finish(self._context.database, self._lane, *done))
 
-    def _claim(self, done: Done | None) -> Batch:
+    def _claim(self) -> Batch:
         since, size = time.monotonic(), self._size
         database, lease = self._context.database, self._context.limits.lease
-        if done:
+        if self._unwritten:
+            done = self._unwritten[0]
             fenced, claimed = outbox.finish_and_claim(database, self._lane, *done, size, lease)
-            self._tell(done, fenced)
+            self._is_written(done, fenced)
         else:
             claimed = outbox.claim(database, self._lane, size, lease)
         return Batch(claimed, since, full=len(claimed) == size)
 
-    def _tell(self, done: Done, fenced: int) -> None:
+    def _is_written(self, done: Done, fenced: int) -> None:
+        self._unwritten.popleft()  # only now: what could not be written down is tried once more at the end of the block
         reach("finish.committed")
         log.info(
             "delivered",

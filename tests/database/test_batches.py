@@ -15,8 +15,7 @@ from sqlalchemy import select
 
 from integrations.core.base import Item, Result, Seen, Tier
 from integrations.core.errors import Misconfigured, Throttled
-from leads.store import failpoint, outbox
-from leads.store.failpoint import Failpoint
+from leads.store import outbox
 from leads.store.models import Connection, Delivery
 from leads.sync.connect import Limits
 from tests.database.loop import Loop
@@ -88,10 +87,16 @@ def test_a_batch_is_written_down_while_the_crm_answers_for_the_next(backlog: Loo
     assert states(backlog) == {"confirmed": BACKLOG}
 
 
-def test_what_could_not_be_written_down_is_sent_again_to_the_same_end(backlog: Loop) -> None:
-    failpoint.arm("finish.written:raise")
-    with pytest.raises(Failpoint):
-        backlog.tick()
+def test_what_could_not_be_written_down_is_sent_again_to_the_same_end(
+    backlog: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no database")
+
+    with monkeypatch.context() as broken_down:
+        broken_down.setattr("leads.store.outbox.outcomes._write_down", broken)
+        with pytest.raises(RuntimeError):
+            backlog.tick()
     assert states(backlog)["sending"] in (10, 20), "the CRM was asked for the second one already, or was not"
     backlog.tick(minutes=10)
     backlog.tick(minutes=1)
@@ -280,6 +285,19 @@ def test_what_was_sent_is_written_down_though_the_claim_beside_it_failed_and_the
     with pytest.raises(RuntimeError):
         backlog.tick()
     assert states(backlog) == {"sent": 10, "waiting": 15}
+
+
+def test_what_was_handed_to_the_claim_beside_is_written_down_though_that_failed(
+    backlog: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    backlog.crm.answers = [keeps(backlog), keeps(backlog)]
+    monkeypatch.setattr("leads.sync.batches.outbox.finish_and_claim", broken)
+    with pytest.raises(RuntimeError):
+        backlog.tick()
+    assert states(backlog) == {"sent": 20, "waiting": 5}
 
 
 def test_what_was_sent_is_written_down_though_the_rest_cannot_be_given_back(
