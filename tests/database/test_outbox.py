@@ -402,16 +402,58 @@ def test_what_may_have_arrived_when_its_connection_is_removed_is_for_a_person_an
 ) -> None:
     event_id = send(timed, vault, site, **JANE).event_id
     lane = leased(timed, connection)
-    claimed = outbox.claim(timed, lane, 10, 60)
+    assert len(outbox.claim(timed, lane, 10, 60)) == 1  # and then the worker dies
     with timed.write() as session:
         assert outbox.remove(session, session.get_one(Connection, connection.id), clock()) == 1
-    outbox.give_back(timed, claimed)  # it has been taken out of the lane's hands
     row = delivery_of(timed, event_id)
-    assert (row.state, row.code, row.token) == ("refused", "unknown_outcome", None)
+    assert (row.state, row.code) == ("refused", "unknown_outcome")
     assert "It may have arrived: the connection was removed" in str(row.sentence)
     other = make_connection(timed, vault, site)
     with timed.write() as session:
         assert outbox.backfill(session, session.get_one(Connection, other.id), clock()) == 0
+
+
+@pytest.mark.parametrize(
+    ("became", "known"),
+    [
+        (("sent", False), ("sent", None)),
+        (("refused", False), ("refused", "too_long")),
+        (("waiting", False), ("held", "removed")),
+        (("waiting", True), ("refused", "unknown_outcome")),
+    ],
+)
+def test_what_was_in_hand_when_its_connection_was_removed_is_for_a_person_only_until_it_is_known(
+    timed: Database,
+    vault: Vault,
+    site: Site,
+    connection: Connection,
+    clock: Clock,
+    became: tuple[str, bool],
+    known: tuple[str, str | None],
+) -> None:
+    event_id = send(timed, vault, site, **JANE).event_id
+    lane = leased(timed, connection)
+    claimed = outbox.claim(timed, lane, 10, 60)
+    with timed.write() as session:
+        outbox.remove(session, session.get_one(Connection, connection.id), clock())
+    state, unknown = became
+    code = None if state == "sent" else "too_long"
+    assert finished(timed, lane, claimed, state, code=code, sentence="As the CRM said.", unknown=unknown) == unknown
+    row = delivery_of(timed, event_id)
+    assert (row.state, row.code) == known
+
+
+def test_what_was_only_claimed_when_its_connection_was_removed_was_not_sent(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock
+) -> None:
+    event_id = send(timed, vault, site, **JANE).event_id
+    claimed = outbox.claim(timed, leased(timed, connection), 10, 60)
+    with timed.write() as session:
+        outbox.remove(session, session.get_one(Connection, connection.id), clock())
+    outbox.give_back(timed, claimed)
+    row = delivery_of(timed, event_id)
+    assert (row.state, row.code, row.token) == ("held", "removed", None)
+    assert "removed before this was sent" in str(row.sentence)
 
 
 # a person decides

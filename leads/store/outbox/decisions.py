@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import or_, select, update
@@ -21,7 +20,6 @@ _REMOVED_MIDWAY = (
     "It may have arrived: the connection was removed while this was being sent. Look in the CRM; then press “I took "
     "care of it”."
 )
-_LET_GO: dict[str, Any] = {"token": None, "lease_until": None}
 _NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
 
 
@@ -102,16 +100,17 @@ def resume(session: Session, connection: Connection, now: datetime) -> None:
 
 def remove(session: Session, connection: Connection, now: datetime) -> int:
     """Take a connection out of use. Returns how many of its deliveries had not arrived, as far as we know; they stay to
-    be seen. What may have arrived is for a person, and no other connection gets it."""
+    be seen. What may have arrived is for a person, and no other connection gets it; it keeps its token, so that whoever
+    is sending it can still tell what became of it."""
     connection.removed_at = now
     here = update(Delivery).where(Delivery.connection_id == connection.id).returning(Delivery.id)
     on_its_way = here.where(Delivery.state.in_(("sending", "waiting")))
     in_doubt = on_its_way.where(or_(Delivery.state == "sending", Delivery.unknown.is_(True)))
-    may_be_there = in_doubt.values(state="refused", code=LOOK_FIRST, sentence=_REMOVED_MIDWAY, **_LET_GO)
+    may_be_there = in_doubt.values(state="refused", code=LOOK_FIRST, sentence=_REMOVED_MIDWAY, lease_until=None)
     count = len(session.scalars(may_be_there).all())
     clear = or_(Delivery.code.is_(None), Delivery.code != LOOK_FIRST)
     left = here.where(Delivery.state.in_(_NOT_ARRIVED), clear)
-    not_sent = left.values(state="held", code="removed", sentence=HOLD_SENTENCES["removed"], **_LET_GO)
+    not_sent = left.values(state="held", code="removed", sentence=HOLD_SENTENCES["removed"])
     return count + len(session.scalars(not_sent).all())
 
 

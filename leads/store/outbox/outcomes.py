@@ -15,6 +15,7 @@ from leads.store.among import among
 from leads.store.callers import MOVED
 from leads.store.failpoint import reach
 from leads.store.models import Attempt, Connection, Delivery, Lead, RemoteRecord, new_id
+from leads.store.outbox.arrivals import HOLD_SENTENCES
 from leads.store.outbox.claimed import Claimed
 from leads.store.outbox.lanes import Lane, claim
 from leads.store.past_orm import insert_all, update_all, upsert
@@ -22,6 +23,7 @@ from leads.store.session import Database, once_more
 
 # As in `unindexed`: they are found by their ids, and not among all that are being sent.
 _IN_HAND, _LET_GO = "coalesce(delivery.state, '') = 'sending'", "token = NULL, lease_until = NULL"
+_IN_DOUBT = "coalesce(delivery.state, '') = 'refused'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ def _write_down(session: Session, lane: Lane, outcomes: Sequence[Outcome], healt
     for moves in (False, True):  # an id that is written again as it was is taken out of its index and put back
         some = [row for row in rows if ("lead_id" in row) is moves]
         ours |= update_all(session, Delivery, ("id", "token"), some, _LET_GO, where=_IN_HAND)
+    ours |= _known_after_removal(session, [row for row in rows if row["id"] not in ours])
     written = [outcome for outcome in outcomes if outcome.claimed.delivery.id in ours]
     upsert(session, RemoteRecord, _records(lane, written, people), ["remote_id", "url", "retire"])
     insert_all(session, Attempt, [attempt_of(outcome) for outcome in written])
@@ -99,6 +102,14 @@ def _write_down(session: Session, lane: Lane, outcomes: Sequence[Outcome], healt
         report(session, lane, health, now)
     reach("finish.written")
     return len(outcomes) - len(written)
+
+
+def _known_after_removal(session: Session, rows: Sequence[dict[str, Any]]) -> set[UUID]:
+    """Write down what was in hand when its connection was removed: nobody has to look in the CRM for it any more."""
+    held = {"state": "held", "code": "removed", "sentence": HOLD_SENTENCES["removed"]}
+    known = [row | held if row["state"] == "waiting" else row for row in rows if not row["unknown"]]
+    stays = [{name: row[name] for name in row if name != "lead_id"} for row in known]
+    return update_all(session, Delivery, ("id", "token"), stays, _LET_GO, where=_IN_DOUBT)
 
 
 def _turned_out_to_be(session: Session, lead_ids: Sequence[UUID]) -> dict[UUID, UUID]:
@@ -214,7 +225,8 @@ def give_back(database: Database, claimed: Sequence[Claimed], due_at: datetime |
         for item in claimed
     ]
     with database.write() as session:
-        update_all(session, Delivery, ("id", "token"), rows, _LET_GO, where=_IN_HAND)
+        found = update_all(session, Delivery, ("id", "token"), rows, _LET_GO, where=_IN_HAND)
+        _known_after_removal(session, [row for row in rows if row["id"] not in found])
         reach("returned.written")
     reach("returned.committed")
 
