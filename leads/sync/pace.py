@@ -16,7 +16,7 @@ from integrations.core.base import Allowance
 from integrations.core.errors import Throttled
 from leads.store.models import Connection
 from leads.store.quota import is_news
-from leads.store.session import Database
+from leads.store.session import KEEPS_ITS_KEY, Database
 
 log = structlog.get_logger()
 
@@ -52,7 +52,7 @@ def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> ti
         return timedelta()
     with database.write() as session:
         now, read_at = database.now(session), time.monotonic()
-        row = session.get(Connection, connection_id, with_for_update=True)
+        row = session.get(Connection, connection_id, with_for_update=KEEPS_ITS_KEY)
         if row is None:
             return timedelta()
         # Whoever comes a little late has the start that was free all the same, or each would lose what it was late.
@@ -71,7 +71,7 @@ def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> ti
 def move_along(database: Database, connection_id: UUID, late: timedelta) -> None:
     """Put the next start off by what one came too late: whoever was planned after it would come too soon after it."""
     with database.write() as session:
-        row = session.get(Connection, connection_id, with_for_update=True)
+        row = session.get(Connection, connection_id, with_for_update=KEEPS_ITS_KEY)
         if row is not None and row.pace_at is not None:
             row.pace_at += late
 
@@ -85,7 +85,7 @@ def heed(database: Database, connection_id: UUID, said: Allowance) -> None:
         return
     with database.write() as session:
         now = database.now(session)
-        row = session.get_one(Connection, connection_id, with_for_update=True)
+        row = session.get_one(Connection, connection_id, with_for_update=KEEPS_ITS_KEY)
         if rest:
             row.pace_at = max(row.pace_at or now, now + rest)
         if left is not None:

@@ -217,8 +217,13 @@ def _ways(session: Session, site_ids: Collection[UUID]) -> Mapping[UUID, list[Wa
     return ways
 
 
-_IN_USE = select(Connection.site_id, Connection.id, Connection.state, Connection.unknown_callers).where(
-    among(Connection.site_id, "sites"), Connection.removed_at.is_(None)
+# Locked, as the delivery's own reference would do in a moment: one that staff remove or pause waits for this commit, or
+# else a delivery could come to stand at a connection that nobody serves.
+_IN_USE = (
+    select(Connection.site_id, Connection.id, Connection.state, Connection.unknown_callers)
+    .where(among(Connection.site_id, "sites"), Connection.removed_at.is_(None))
+    .order_by(Connection.id)
+    .with_for_update(read=True, key_share=True)
 )
 
 

@@ -184,7 +184,7 @@ def report(session: Session, lane: Lane, health: Health, now: datetime) -> None:
     row = session.scalars(
         select(Connection)
         .where(Connection.id == lane.connection_id, Connection.lease_token == lane.token)
-        .with_for_update()
+        .with_for_update(key_share=True)  # as KEEPS_ITS_KEY
     ).one_or_none()
     if row is None or row.state == "paused":  # what staff decided meanwhile stands
         return

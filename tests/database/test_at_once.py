@@ -1,0 +1,79 @@
+"""An enquiry comes in while something happens to the connection that it is for. (SQLite has one writer at a time.)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from leads.store import outbox
+from leads.store.models import Connection, Site
+from leads.store.outbox import Health
+from leads.store.outbox.outcomes import report
+from leads.store.session import Database
+from leads.store.vault import Vault
+from tests.conftest import only_postgres
+from tests.database.lanes import delivery_of, leased
+from tests.factory import make_connection, make_site, send
+
+pytestmark = only_postgres
+
+
+@pytest.fixture
+def site(database: Database) -> Site:
+    return make_site(database)
+
+
+@pytest.fixture
+def connection(database: Database, vault: Vault, site: Site) -> Connection:
+    return make_connection(database, vault, site)
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor() as pool:
+        yield pool
+
+
+@pytest.mark.parametrize(("does", "code"), [(outbox.remove, "removed"), (outbox.pause, "paused")])
+def test_it_never_comes_to_wait_where_nobody_will_send_it(
+    database: Database,
+    vault: Vault,
+    site: Site,
+    connection: Connection,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+    does: Callable[[Session, Connection, Any], object],
+    code: str,
+) -> None:
+    def staff() -> None:
+        with database.write() as session:
+            row = session.get_one(Connection, connection.id, with_for_update=True)
+            does(session, row, database.now(session))
+
+    def meanwhile(*given: Any) -> Iterator[Any]:
+        at_once.append(pool.submit(staff))
+        with pytest.raises(TimeoutError):
+            at_once[0].result(0.5)
+        yield from deliveries(*given)
+
+    at_once: list[Future[None]] = []
+    deliveries = outbox.arrivals._deliveries  # type: ignore[attr-defined]
+    monkeypatch.setattr(outbox.arrivals, "_deliveries", meanwhile)  # type: ignore[attr-defined]
+    event_id = send(database, vault, site).event_id
+    at_once[0].result(10)
+    row = delivery_of(database, event_id)
+    assert (row.state, row.code) == ("held", code)
+
+
+def test_it_need_not_wait_for_a_lane_that_tells_how_the_connection_is(
+    database: Database, vault: Vault, site: Site, connection: Connection, pool: ThreadPoolExecutor
+) -> None:
+    lane = leased(database, connection)
+    with database.write() as session:
+        report(session, lane, Health("failing", 1, 0), database.now(session))
+        session.flush()
+        assert pool.submit(send, database, vault, site).result(5).reference
