@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from integrations.core.errors import DeliveryError, Misconfigured
 from integrations.core.registry import UnknownKindError, kinds
 from integrations.core.registry import connector as connector_class
 from leads.store import outbox, tokens
-from leads.store.models import Connection, new_id
+from leads.store.models import Connection, Site, new_id
 from leads.store.session import Database
 from leads.store.sites import find_site
 from leads.store.staff import record
@@ -26,6 +27,7 @@ from leads.sync.connect import Limits, build_connector, options_of, stored_conne
 from leads.sync.plan import Plan, changes, default_plan, plan_of
 from leads.sync.tokens import ends
 
+_IN_FLIGHT = timedelta(minutes=1)  # longer than an enquiry can take to be stored
 _PLAINER = {
     "Missing data for required field.": "Please fill this in.",
     "Not a valid URL.": "Write the whole address, such as https://crm.example.com.",
@@ -113,7 +115,15 @@ class Setup:
             session.flush()
             outbox.backfill(session, connection, now)
             self._record(session, connection, "connection_added")
+        self._hand_over_the_last(connection)
         return connection
+
+    def _hand_over_the_last(self, connection: Connection) -> None:
+        """What was being stored while the connection was made did not see it yet."""
+        with self.database.write() as session:
+            session.get_one(Site, connection.site_id, with_for_update=True)  # waits for those, and lets go at once
+        with self.database.write() as session:
+            outbox.backfill(session, connection, self.database.now(session), since=connection.created_at - _IN_FLIGHT)
 
     def test(self, connection_id: UUID) -> list[Finding]:
         """Check a stored connection, and create in the CRM what is missing there."""

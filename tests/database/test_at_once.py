@@ -15,6 +15,8 @@ from leads.store.outbox import Health
 from leads.store.outbox.outcomes import report
 from leads.store.session import Database
 from leads.store.vault import Vault
+from leads.sync.connect import Limits
+from leads.sync.setup import Setup
 from tests.conftest import only_postgres
 from tests.database.lanes import delivery_of, leased
 from tests.factory import make_connection, make_site, send
@@ -67,6 +69,28 @@ def test_it_never_comes_to_wait_where_nobody_will_send_it(
     at_once[0].result(10)
     row = delivery_of(database, event_id)
     assert (row.state, row.code) == ("held", code)
+
+
+def test_it_goes_to_the_first_connection_that_is_made_meanwhile(
+    database: Database, vault: Vault, site: Site, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def staff() -> Connection:
+        options = {"url": "https://crm.example.com", "key": "k"}
+        return Setup(database, vault, Limits(60, 20), "anna").create(site.key, "sandbox", "", options)
+
+    def meanwhile(*given: Any) -> Any:
+        seen = ways(*given)
+        made.append(pool.submit(staff))
+        with pytest.raises(TimeoutError):
+            made[0].result(0.5)
+        return seen
+
+    made: list[Future[Connection]] = []
+    ways = outbox.arrivals._ways  # type: ignore[attr-defined]
+    monkeypatch.setattr(outbox.arrivals, "_ways", meanwhile)  # type: ignore[attr-defined]
+    event_id = send(database, vault, site).event_id
+    connection = made[0].result(10)
+    assert delivery_of(database, event_id).connection_id == connection.id
 
 
 def test_it_need_not_wait_for_a_lane_that_tells_how_the_connection_is(

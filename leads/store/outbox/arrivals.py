@@ -270,14 +270,19 @@ def way_to(connection: Connection) -> Way:
     return Way(connection.id, connection.state, connection.unknown_callers)
 
 
-def backfill(session: Session, connection: Connection, now: datetime) -> int:
-    """Give a new connection what no other one has or will get. Returns how many events."""
+def backfill(session: Session, connection: Connection, now: datetime, since: datetime | None = None) -> int:
+    """Give a new connection what no other one has or will get. since: received not earlier; None: at any time.
+
+    Returns how many events.
+    """
     left_by_removed = and_(Delivery.state == "held", Delivery.code == "removed")
+    in_time = [Event.received_at >= since] if since else []
     orphans = session.execute(
         select(Event, Lead)
         .join(Lead, Lead.id == Event.lead_id)
         .where(
             Event.site_id == connection.site_id,
+            *in_time,
             Event.is_test.is_(False),
             ~exists().where(Delivery.event_id == Event.id, not_(left_by_removed)),
         )
