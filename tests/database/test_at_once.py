@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from leads.store import outbox
 from leads.store.models import Connection, Site
-from leads.store.outbox import Health
+from leads.store.outbox import Health, lanes
 from leads.store.outbox.outcomes import report
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -101,3 +101,18 @@ def test_it_need_not_wait_for_a_lane_that_tells_how_the_connection_is(
         report(session, lane, Health("failing", 1, 0), database.now(session))
         session.flush()
         assert pool.submit(send, database, vault, site).result(5).reference
+
+
+def test_of_a_caller_who_becomes_known_while_a_lane_claims_only_one_is_claimed(
+    database: Database, vault: Vault, site: Site, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile() -> Any:
+        send(database, vault, site, visitor_id="v", email="jane@example.com")
+        return details()
+
+    details = lanes._details_of
+    send(database, vault, site, "call_click", visitor_id="v", tel="+12025550142")
+    send(database, vault, site, email="jane@example.com")
+    lane = leased(database, connection)
+    monkeypatch.setattr(lanes, "_details_of", meanwhile)
+    assert len(outbox.claim(database, lane, 10, 60)) == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -215,7 +215,7 @@ def claim(
         if opened.execute(_prolong(), held | lease).one_or_none() is None:
             return []
         rows = _next_due(opened, lane.connection_id, 1 if lane.probing else limit, now)
-        claimed = [as_claimed(row, token) for row in rows]
+        claimed = _one_of_each_lead(as_claimed(row, token) for row in rows)
         opened.execute(_take(), {"ids": [item.delivery.id for item in claimed]} | lease)
         reach("claim.written")
     reach("claim.committed")
@@ -242,6 +242,14 @@ def _next_due(
     # In a statement of its own: in one, a planner that knows nothing of the tables yet looks them up once for each row.
     details = {"ids": ids, "most": limit} | moment(now)
     return opened.execute(_details_of(), details).all() if ids else []
+
+
+def _one_of_each_lead(due: Iterable[Claimed]) -> list[Claimed]:
+    """A caller who became known between the two statements has brought theirs to the person's."""
+    first: dict[UUID, Claimed] = {}
+    for one in due:
+        first.setdefault(one.lead.id, one)
+    return list(first.values())
 
 
 @cache
