@@ -62,21 +62,16 @@ def _serve(context: Context, lane: Lane) -> None:
                 health = looked
             else:
                 break
-            if not _takes_more(context, health):
+            if not health.takes_more(context.now()):
                 batches.give_back()
             asked, lane = True, replace(lane, probing=health.state == "failing")
     if context.stop.is_set():
         return
     if lane.probing and not asked:
         health = _probe(context, lane, connector, health)
-    if _takes_more(context, health):
+    if health.takes_more(context.now()):
         confirm.retire_callers(context, lane, connector)
         canary.clean_up(context, lane, connector)
-
-
-def _takes_more(context: Context, health: Health) -> bool:
-    """Whether the CRM works, and has not asked for quiet."""
-    return health.state == "working" and not (health.wait_until and health.wait_until > context.now())
 
 
 def _health_of(connection: Connection) -> Health:

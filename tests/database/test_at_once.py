@@ -11,14 +11,14 @@ from sqlalchemy.orm import Session
 
 from leads.store import outbox
 from leads.store.models import Connection, Site
-from leads.store.outbox import Health, lanes
+from leads.store.outbox import Health, lanes, outcomes
 from leads.store.outbox.outcomes import report
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.connect import Limits
 from leads.sync.setup import Setup
 from tests.conftest import only_postgres
-from tests.database.lanes import delivery_of, leased
+from tests.database.lanes import delivery_of, leased, outcome
 from tests.factory import make_connection, make_site, send
 
 pytestmark = only_postgres
@@ -101,6 +101,34 @@ def test_it_need_not_wait_for_a_lane_that_tells_how_the_connection_is(
         report(session, lane, Health("failing", 1, 0), database.now(session))
         session.flush()
         assert pool.submit(send, database, vault, site).result(5).reference
+
+
+def test_a_connection_is_removed_while_its_lane_writes_down_and_claims(
+    database: Database,
+    vault: Vault,
+    site: Site,
+    connection: Connection,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def meanwhile(where: str) -> None:
+        if where == "finish.written":
+            at_once.append(pool.submit(setup.remove, connection.id))
+            with pytest.raises(TimeoutError):
+                at_once[0].result(0.5)
+
+    at_once: list[Future[int]] = []
+    setup = Setup(database, vault, Limits(60, 20), "anna")
+    first, second = (send(database, vault, site, email=f"{name}@example.com") for name in ("jane", "tom"))
+    lane = leased(database, connection)
+    claimed = outbox.claim(database, lane, 1, 60)
+    monkeypatch.setattr(outcomes, "reach", meanwhile)
+    fenced, more = outbox.finish_and_claim(
+        database, lane, [outcome(claimed[0], "refused", code="too_long")], None, 1, 60
+    )
+    assert (fenced, len(more), at_once[0].result(10)) == (0, 1, 2)
+    assert delivery_of(database, first.event_id).code == "removed"
+    assert delivery_of(database, second.event_id).code == "unknown_outcome"
 
 
 def test_of_a_caller_who_becomes_known_while_a_lane_claims_only_one_is_claimed(

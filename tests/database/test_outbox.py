@@ -417,7 +417,7 @@ def test_what_may_have_arrived_when_its_connection_is_removed_is_for_a_person_an
     ("became", "known"),
     [
         (("sent", False), ("sent", None)),
-        (("refused", False), ("refused", "too_long")),
+        (("refused", False), ("held", "removed")),
         (("waiting", False), ("held", "removed")),
         (("waiting", True), ("refused", "unknown_outcome")),
     ],

@@ -196,23 +196,23 @@ def claim(
     lane: Lane,
     limit: int,
     seconds: float,
-    before: Callable[[Session, datetime], None] | None = None,
+    before: Callable[[Session, datetime], bool] | None = None,
 ) -> list[Claimed]:
     """Lease up to `limit` due deliveries of the lane's connection, never two of one lead.
 
     Extends the lane's lease; an empty list also when the lane was lost or its connection may no longer be used. before:
-    what is written first, in the same commit.
+    what is written first, in the same commit, and tells whether any more may be sent.
     """
     token = new_id()
     with database.write() as session:
         now = database.now(session)
-        if before:
-            before(session, now)
-            session.flush()  # nothing is claimed of a connection that turned out not to work
         lease = {"new_token": token, "until": now + timedelta(seconds=seconds)}
         held = {"connection": lane.connection_id, "held": lane.token, "now": now}
         opened = session.connection()
-        if opened.execute(_prolong(), held | lease).one_or_none() is None:
+        # The connection before its deliveries, as whoever pauses or removes it: neither holds what the other waits for.
+        is_held = opened.execute(_prolong(), held | lease).one_or_none() is not None
+        may_send = before is None or before(session, now)
+        if not (is_held and may_send):
             return []
         rows = _next_due(opened, lane.connection_id, 1 if lane.probing else limit, now)
         claimed = _one_of_each_lead(as_claimed(row, token) for row in rows)

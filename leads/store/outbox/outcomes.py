@@ -59,6 +59,10 @@ class Health:
     probe_at: datetime | None = None
     wait_until: datetime | None = None
 
+    def takes_more(self, now: datetime) -> bool:
+        """Whether the CRM works, and has not asked for quiet."""
+        return self.state == "working" and not (self.wait_until and self.wait_until > now)
+
 
 def finish(database: Database, lane: Lane, outcomes: Sequence[Outcome], health: Health | None) -> int:
     """Write down what became of claimed deliveries, in one commit. health: None when it is no news.
@@ -79,9 +83,10 @@ def finish_and_claim(
     """Both in one commit, for a lane that goes on. Returns what `finish` and `claim` do."""
     fenced = 0
 
-    def write_down(session: Session, now: datetime) -> None:
+    def write_down(session: Session, now: datetime) -> bool:
         nonlocal fenced
         fenced = _write_down(session, lane, outcomes, health, now)
+        return health is None or health.takes_more(now)
 
     claimed = once_more(lambda: claim(database, lane, limit, seconds, write_down))
     return fenced, claimed
@@ -107,7 +112,7 @@ def _write_down(session: Session, lane: Lane, outcomes: Sequence[Outcome], healt
 def _known_after_removal(session: Session, rows: Sequence[dict[str, Any]]) -> set[UUID]:
     """Write down what was in hand when its connection was removed: nobody has to look in the CRM for it any more."""
     held = {"state": "held", "code": "removed", "sentence": HOLD_SENTENCES["removed"]}
-    known = [row | held if row["state"] == "waiting" else row for row in rows if not row["unknown"]]
+    known = [row if row["state"] == "sent" else row | held for row in rows if not row["unknown"]]
     stays = [{name: row[name] for name in row if name != "lead_id"} for row in known]
     return update_all(session, Delivery, ("id", "token"), stays, _LET_GO, where=_IN_DOUBT)
 
