@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from leads import plain
 from leads.desk.room import Room
 from leads.store.models import Lead, Site
-from leads.store.queries.balance import DayBalance, balance, last_days, lost_leads
+from leads.store.queries.balance import DayBalance, balance, day_of, lost_leads
 from leads.store.queries.lists import sites
 
 _DAYS = 14
@@ -51,7 +51,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
             shown = [(site, _lines(session, site, _days(site, now, asked), now)) for site in chosen]
         shown_days = [line.day.day for _, lines in shown for line in lines]
         asked = {"since": min(shown_days, default=None), "until": max(shown_days, default=None)} | asked
-        return render_template("desk/balance.html", sites=known, asked=asked, shown=shown)
+        return render_template("desk/balance.html", now=now, sites=known, asked=asked, shown=shown)
 
 
 def _asked(given: Mapping[str, str]) -> dict[str, Any]:
@@ -64,17 +64,17 @@ def _asked(given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _days(site: Site, now: datetime, asked: Mapping[str, Any]) -> list[date]:
-    """Days that follow each other, oldest first: as asked, within the site's life."""
-    first, today = last_days(site, site.created_at, 1)[0], last_days(site, now, 1)[0]
-    until = max(min(asked.get("until", today), today), first)
-    since = min(asked.get("since", until - timedelta(days=_DAYS - 1)), until)
-    number = min((until - since).days + 1, _MOST_DAYS)
+    """Days that follow each other, oldest first: as asked, within the site's life. None when all lie outside of it."""
+    added, today = day_of(site, site.created_at), day_of(site, now)
+    until = min(asked.get("until", today), today)
+    since = max(asked.get("since", added), added)
+    number = min((until - since).days + 1, _MOST_DAYS if "since" in asked else _DAYS)
     return [until - timedelta(days=back) for back in reversed(range(number))]
 
 
 def _lines(session: Session, site: Site, days: Sequence[date], now: datetime) -> list[DayLine]:
-    newest_first = reversed(balance(session, site, days, now))
-    return [DayLine(day, plain.stands(day.states), list(_lost(session, day, now))) for day in newest_first]
+    found = balance(session, site, days, now) if days else []
+    return [DayLine(day, plain.stands(day.states), list(_lost(session, day, now))) for day in reversed(found)]
 
 
 def _lost(session: Session, day: DayBalance, now: datetime) -> Iterator[Lead]:

@@ -70,7 +70,7 @@ def test_the_days_that_are_shown_stand_in_the_form(anna: Person, database: Datab
 def test_days_and_sites_are_chosen(anna: Person, database: Database, vault: Vault, site: Site) -> None:
     make_site(database, "other")
     today = date.today()  # noqa: DTZ011 - only to name some days
-    assert anna.get("/desk/balance").count('<tr role="row">') == 2 * (14 + 1)
+    assert anna.get("/desk/balance").count('<tr role="row">') == 14 + 1 + 1 + 1
     chosen = anna.get(f"/desk/balance?site=demo&from={today - timedelta(days=9)}&to={today - timedelta(days=3)}")
     assert chosen.count('<tr role="row">') == 7 + 1
     assert (today - timedelta(days=3)).isoformat() in chosen
@@ -89,8 +89,19 @@ def test_days_and_sites_are_chosen(anna: Person, database: Database, vault: Vaul
     ],
 )
 def test_what_cannot_be_asked_for_breaks_nothing(anna: Person, query: str) -> None:
-    rows = anna.get(f"/desk/balance?{query}").count('<tr role="row">') - 1
-    assert 1 <= rows <= 92
+    assert anna.get(f"/desk/balance?{query}").count('<th scope="row"') <= 92
+
+
+def test_days_before_the_website_was_added_are_not_shown(anna: Person, database: Database, site: Site) -> None:
+    make_site(database, "new")
+    assert anna.get("/desk/balance?site=new").count('<tr role="row">') == 1 + 1
+    with database.read() as session:
+        before = database.now(session).date() - timedelta(days=50)
+    page = anna.get(f"/desk/balance?site=demo&from={before}&to={before}")
+    assert "<table" not in page
+    assert re.search(rf"Nothing to show for these days: {site.name} has been here since \d+ \w+ \d+", plain(page))
+    longest = anna.get(f"/desk/balance?site=demo&from={before}")
+    assert 40 <= longest.count('<th scope="row"') <= 42
 
 
 def test_only_who_is_signed_in_sees_it(app: Flask) -> None:

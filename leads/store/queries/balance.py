@@ -49,9 +49,14 @@ class DayBalance:
         return max(self.lost, abs(self.captured - sum(self.states.values())))
 
 
+def day_of(site: Site, moment: datetime) -> date:
+    """Which day the site has at this moment, in its own zone."""
+    return moment.astimezone(ZoneInfo(site.time_zone)).date()
+
+
 def last_days(site: Site, now: datetime, number: int) -> list[date]:
     """Today and the days before it in the site's own zone, oldest first."""
-    today = now.astimezone(ZoneInfo(site.time_zone)).date()
+    today = day_of(site, now)
     return [today - timedelta(days=back) for back in reversed(range(number))]
 
 
@@ -71,8 +76,14 @@ def balance(session: Session, site: Site, days: Sequence[date], now: datetime) -
 
 
 def recent_balances(session: Session, sites: Sequence[Site], now: datetime, days: int = 2) -> list[DayBalance]:
-    """The last days of every site, by site, oldest first."""
-    return [day for site in sites for day in balance(session, site, last_days(site, now, days), now)]
+    """The last days of every site on which it was here, by site, oldest first."""
+    return [day for site in sites for day in balance(session, site, _lived(site, last_days(site, now, days)), now)]
+
+
+def _lived(site: Site, days: Sequence[date]) -> Sequence[date]:
+    """Those of these days on which the site was here: today always, should the clock have been set back."""
+    added = day_of(site, site.created_at)
+    return [day for day in days if day >= added] or days[-1:]
 
 
 def lost_leads(session: Session, site: Site, days: Sequence[date], now: datetime) -> list[UUID]:
