@@ -7,12 +7,13 @@ from uuid import UUID
 from flask import Blueprint, abort, flash, redirect, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from leads.desk.room import Room
 from leads.store import outbox
 from leads.store.models import Connection, Delivery, Drift, Event, Lead, Resubmission, Unreadable
-from leads.store.queries.lists import deliveries_of, unreadable
+from leads.store.queries.lists import deliveries_of
 from leads.store.staff import record
 
 # What is being sent just now has its outcome decided elsewhere.
@@ -58,13 +59,13 @@ def add_routes(desk: Blueprint, room: Room) -> None:
             lead_id = session.get_one(Event, row.event_id).lead_id
         return redirect(url_for("desk.lead", lead_id=lead_id), 303)
 
-    @desk.post("/unreadable/seen")
-    def all_unreadable_seen() -> ResponseReturnValue:
+    @desk.post("/unreadable/<uuid:row_id>/all-seen")
+    def all_unreadable_seen(row_id: UUID) -> ResponseReturnValue:
         with room.database.write() as session:
-            now = room.database.now(session)
-            # Only those that stood on the page: what came meanwhile, nobody has seen.
-            for row in unreadable(session):
-                row.seen_at = row.seen_at or now
+            newest, now = session.get(Unreadable, row_id) or abort(404), room.database.now(session)
+            # Up to the newest on the page: what came meanwhile, nobody has seen.
+            shown = (Unreadable.seen_at.is_(None), Unreadable.received_at <= newest.received_at)
+            session.execute(update(Unreadable).where(*shown).values(seen_at=now))
             record(session, current_user.name, "unreadable_seen", now)
         return redirect(url_for("desk.home"), 303)
 

@@ -187,16 +187,17 @@ def _unconnected(state: Overview) -> Headline:
 
 
 def _arrived(state: Overview) -> Headline:
-    if not state.any_event:
-        return Headline("calm", "No enquiries yet.")
+    """What any stranger can send, spam and what cannot be read, comes last: it must not hide other news."""
     spam = state.waiting.get("spam", 0)
     looks = [
-        f"{spam} {'looks' if spam == 1 else 'look'} like spam" if spam else "",
-        f"{state.unreadable} could not be read" if state.unreadable else "",
+        f"{spam:,} {'looks' if spam == 1 else 'look'} like spam" if spam else "",
+        f"{state.unreadable:,} could not be read" if state.unreadable else "",
     ]
     if any(looks):
-        told = " and ".join(filter(None, looks))
-        return Headline("look", f"All is in the CRM, but {told}: please have a look.")
+        told, rest = " and ".join(filter(None, looks)), "All is in the CRM" if state.any_event else "No enquiries yet"
+        return Headline("look", f"{rest}, but {told}: please have a look.", _checking(state))
+    if not state.any_event:
+        return Headline("calm", "No enquiries yet.")
     return Headline("good", "Every enquiry is in the CRM.", _checking(state))
 
 

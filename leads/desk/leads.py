@@ -15,7 +15,7 @@ from leads.desk import words
 from leads.desk.actions import CAN_BE_HANDLED, CAN_SEND_AGAIN
 from leads.desk.correction import correction_of
 from leads.desk.room import Room
-from leads.store.models import Action, Attempt, Site
+from leads.store.models import Action, Attempt, Site, Unreadable
 from leads.store.queries.journey import DeliveryStory, journey
 from leads.store.queries.leads import (
     ARRIVED,
@@ -27,7 +27,7 @@ from leads.store.queries.leads import (
     leads,
     search,
 )
-from leads.store.queries.lists import sites, start_of_day, unreadable
+from leads.store.queries.lists import count, sites, start_of_day, unreadable
 
 STATES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "needs_you": ("Needs you", ("refused", "expired", "held")),
@@ -202,7 +202,7 @@ def _timeline(way: DeliveryStory) -> list[tuple[datetime, Attempt | None, Action
 def _unreadable(room: Room) -> str:
     with room.database.read() as session:
         now, by_id = room.database.now(session), {site.id: site for site in sites(session)}
-        rows = unreadable(session)
+        rows, unseen = unreadable(session), count(session, Unreadable.id, Unreadable.seen_at.is_(None))
     shown = [
         (
             row,
@@ -211,4 +211,4 @@ def _unreadable(room: Room) -> str:
         )
         for row in rows
     ]
-    return render_template("desk/unreadable.html", now=now, rows=shown)
+    return render_template("desk/unreadable.html", now=now, rows=shown, unseen=unseen)

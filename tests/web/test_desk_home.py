@@ -162,11 +162,33 @@ def test_many_that_could_not_be_read_are_seen_at_once(
     event = send(database, vault, site, **JANE)
     set_state(database, event.event_id, "confirmed")
     _keep_unreadable(database, vault, site, "one")
-    assert "I have seen them all" not in anna.get("/desk/unreadable")
-    _keep_unreadable(database, vault, site, "two")
-    assert "I have seen them all" in anna.get("/desk/unreadable")
-    anna.post("/desk/unreadable/seen")
-    assert sentence() == ("Every enquiry is in the CRM.", "good")
+    assert "as seen" not in anna.get("/desk/unreadable")
+    for number in range(59):
+        _keep_unreadable(database, vault, site, f"junk {number}")
+    page = anna.get("/desk/unreadable")
+    assert page.count("<article") == 50
+    assert "Nobody has seen 60 of them yet. Below are the newest 50" in page
+    button = re.search(r'action="(/desk/unreadable/[\w-]+/all-seen)".*?Mark all 60 as seen', page, re.DOTALL)
+    assert button is not None
+    _keep_unreadable(database, vault, site, "came meanwhile")
+    anna.post(button[1])
+    assert sentence() == ("All is in the CRM, but 1 could not be read: please have a look.", "look")
+    anna.post(f"/desk/unreadable/{new_id()}/all-seen", 404)
+
+
+def test_what_could_not_be_read_hides_no_other_news(
+    sentence: Sentence, database: Database, vault: Vault, site: Site, anna: Person
+) -> None:
+    _keep_unreadable(database, vault, site, "junk")
+    assert sentence() == ("No enquiries yet, but 1 could not be read: please have a look.", "look")
+    _connection(database, unknown_callers="wait")
+    send(database, vault, site, "call_click")
+    assert sentence() == ("All is in the CRM, but 1 could not be read: please have a look.", "look")
+    assert "1 call waits until the caller is known" in plain(anna.get("/desk/"))
+    event = send(database, vault, site, **JANE)
+    assert sentence() == ("1 enquiry is on its way.", "busy")
+    set_state(database, event.event_id, "refused")
+    assert sentence() == ("1 enquiry needs you.", "bad")
 
 
 def test_who_needs_a_person_hides_no_outage(database: Database, vault: Vault, site: Site, anna: Person) -> None:
