@@ -58,7 +58,7 @@ def _line(session: Session, site: Site, run: CanaryRun | None, now: datetime) ->
 
 
 def _told(run: CanaryRun, site: Site, now: datetime) -> Markup:
-    when = words.when(run.started_at, site.time_zone, now)
+    when = words.ago_at(run.started_at, site.time_zone, now)
     if run.state == "failed":
         return Markup("failed, {}. {}").format(when, run.sentence)
     if run.seen_at is None:

@@ -76,7 +76,6 @@ def _render(room: Room, template: str) -> str:
         latest=latest,
         drifted=drifted,
         canaries=canaries,
-        zones={day.site.id: day.site.time_zone for day in state.today},
     )
 
 

@@ -294,9 +294,22 @@ def is_struggling(connection: Connection, now: datetime) -> bool:
 def when(moment: datetime, time_zone: str, now: datetime, *, seconds: bool = False) -> Markup:
     """A moment in a site's own zone, named; today without the date."""
     local, today = moment.astimezone(ZoneInfo(time_zone)), now.astimezone(ZoneInfo(time_zone)).date()
-    day = "today" if local.date() == today else f"{local.day} {local:%b %Y}"
+    day = "today" if local.date() == today else _date(local)
     text = f"{day}, {local:%H:%M:%S}" if seconds else f"{day}, {local:%H:%M}"
     return Markup('<time datetime="{}">{} {}</time>').format(local.isoformat(), text, local.tzname())
+
+
+def ago_at(moment: datetime, time_zone: str, now: datetime) -> Markup:
+    """How long ago, for what stands side by side with other sites: their clocks differ, and the order must show.
+    After a week the date; as a tooltip the moment in the site's own zone."""
+    local = moment.astimezone(ZoneInfo(time_zone))
+    text = ago(moment, now) if now - moment < timedelta(days=7) else _date(local)
+    exact = f"{_date(local)}, {local:%H:%M} {local.tzname()}"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(local.isoformat(), exact, text)
+
+
+def _date(local: datetime) -> str:
+    return f"{local.day} {local:%b %Y}"
 
 
 def ago(moment: datetime, now: datetime) -> str:

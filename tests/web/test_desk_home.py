@@ -303,12 +303,12 @@ def _canary_line(person: Person) -> str:
 def test_how_the_last_test_enquiry_went(anna: Person, database: Database) -> None:
     assert "Test enquiry: none was sent yet." in _canary_line(anna)
     _test_run(database, state="failed", sentence="The form did not answer.", ended_at=datetime.now(UTC))
-    assert re.search(r"failed, today, \d\d:\d\d E[SD]T\. The form did not answer\.", _canary_line(anna))
+    assert re.search(r"failed, \d+ seconds ago\. The form did not answer\.", _canary_line(anna))
     with database.write() as session:
         now = database.now(session)
         session.execute(delete(CanaryRun))
     _test_run(database, state="ok", seen_at=now - timedelta(seconds=7.2), removed_at=now, ended_at=now)
-    assert re.search(r"arrived in 1\.\d s, today, \d\d:\d\d E[SD]T, removed again\.", _canary_line(anna))
+    assert re.search(r"arrived in 1\.\d s, \d+ seconds ago, removed again\.", _canary_line(anna))
 
 
 def test_the_button_that_tests_the_whole_way(anna: Person, app: Flask, database: Database) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from flask import Flask
+from markupsafe import Markup
 from sqlalchemy import select, update
 
+from leads.desk import words
 from leads.store.models import Attempt, Event, Lead, Site
 from leads.store.queries import leads as queries
 from leads.store.session import Database
@@ -42,6 +44,30 @@ def test_search(anna: Person, database: Database, vault: Vault, site: Site) -> N
         assert _names(anna.post("/desk/leads", 200, q=typed).text) == ["Lucía Fernández"], typed
     for typed in ("+12015550123", "(201) 555-0123", "201.555.0123", "555 0123"):
         assert _names(anna.post("/desk/leads", 200, q=typed).text) == ["Lucía Fernández"], typed
+
+
+def test_lists_tell_how_long_ago_whatever_the_sites_clocks_say(
+    anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    send(database, vault, site, **JANE)
+    berlin = make_site(database, "berlin")
+    with database.write() as session:
+        session.execute(update(Site).where(Site.key == "berlin").values(time_zone="Europe/Berlin"))
+    send(database, vault, berlin, first_name="Karl", email="karl@example.com")
+    page = anna.get("/desk/leads")
+    assert _names(page) == ["Karl", "Lucía Fernández"]
+    told = re.findall(
+        r'<time [^>]*title="\d+ \w+ \d+, \d\d:\d\d (CES?T|E[SD]T)">(?:just now|\d+ seconds? ago)</time>', page
+    )
+    assert [zone[0] for zone in told] == ["C", "E"]
+
+
+def test_what_is_older_than_a_week_has_its_date() -> None:
+    now = datetime(2026, 3, 10, 12, tzinfo=UTC)
+    assert ">6 days ago<" in words.ago_at(now - timedelta(days=6), "Europe/Berlin", now)
+    assert words.ago_at(now - timedelta(days=7, hours=12.5), "Europe/Berlin", now) == Markup(
+        '<time datetime="2026-03-03T00:30:00+01:00" title="3 Mar 2026, 00:30 CET">3 Mar 2026</time>'
+    )
 
 
 def test_search_by_phone_reads_the_number_as_each_sites_country_does(
