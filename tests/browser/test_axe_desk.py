@@ -146,6 +146,34 @@ def test_axe_finds_nothing(
     page.context.close()
 
 
+_STICKS_OUT = """() => {
+  const right = document.querySelector("main").getBoundingClientRect().right;
+  return [...document.querySelectorAll("main *")].filter(one => one.getBoundingClientRect().right > right + 1).length;
+}"""
+_ROWS = "new Set([...document.querySelectorAll('.numbers > div')].map(one => one.offsetTop)).size"
+
+
+@pytest.mark.parametrize("width", [1200, 768])
+def test_tables_fit_and_the_numbers_of_today_stand_in_one_row(
+    browser: Browser, address: str, database: Database, vault: Vault, site: Site, width: int
+) -> None:
+    _fill(database, vault, site)
+    send(database, vault, make_site(database, "other"), first_name="Jürgen", last_name="Schmidt-Rottluff")
+    page = _page(browser, address, viewport={"width": width, "height": 800})
+    assert page.evaluate(_ROWS) == 2  # one for each site
+    for path in ("/desk/", "/desk/leads"):
+        page.goto(path)
+        assert page.evaluate(_STICKS_OUT) == 0, path
+    page.context.close()
+
+
+def test_on_a_phone_the_header_takes_two_lines(browser: Browser, address: str) -> None:
+    page = _page(browser, address, viewport={"width": 390, "height": 800})
+    tops = {page.locator(f".top {part}").bounding_box()["y"] // 20 for part in (".brand", ".account", "nav")}  # type: ignore[index]
+    assert len(tops) == 2
+    page.context.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_mapping_is_changed_without_scripts_and_nothing_is_found_on_the_way(
     browser: Browser, address: str, database: Database, vault: Vault, site: Site, scheme: str
