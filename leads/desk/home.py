@@ -28,7 +28,7 @@ _BY_A_PERSON = {
 _SEE_THE_BALANCE = "The balance of the day shows whose. Please tell whoever looks after Frontdesk."
 _LATEST = 8
 # Where the leads of a reason are listed; those not named here are among the ones that need a person.
-_LISTS = {"on_the_way": "on_the_way", "unknown_caller": "held"}
+_LISTS = {"on_the_way": "on_the_way", "problem": "on_the_way", "unknown_caller": "held"}
 
 
 class Headline(NamedTuple):

@@ -82,9 +82,10 @@ def test_enquiries_without_a_connection(sentence: Sentence, database: Database, 
     assert sentence() == ("1 enquiry is safe here; no CRM is connected.", "look")
 
 
-def test_one_of_two_sites_has_no_connection(sentence: Sentence, database: Database, vault: Vault) -> None:
+def test_one_of_two_sites_has_no_connection(sentence: Sentence, database: Database, vault: Vault, app: Flask) -> None:
     send(database, vault, make_site(database, "other"), **JANE)
     assert sentence() == ("1 enquiry cannot go anywhere: their site has no CRM connected.", "look")
+    assert "Ask an admin of this desk to connect one." in signed_in(app, database, "sam", "staff").get("/desk/")
 
 
 def test_on_the_way(sentence: Sentence, database: Database, vault: Vault, site: Site) -> None:
@@ -228,6 +229,17 @@ def test_a_connection_has_a_problem(
     assert ("An admin has to enter a new key" in page) == (code == "bad_key")
     assert "Enter a new key. We try again by ourselves in 2 minutes." in page
     assert "Try now" in page
+
+
+def test_staff_find_who_waits_for_a_connection_with_a_problem(
+    database: Database, vault: Vault, app: Flask, site: Site
+) -> None:
+    send(database, vault, site, **JANE)
+    _connection(database, state="failing", code="bad_key", sentence="Enter a new key.")
+    sam = signed_in(app, database, "sam", "staff")
+    shown = re.search(r'href="(/desk/leads[^"]*)">Show it<', sam.get("/desk/"))
+    assert shown is not None
+    assert "Jane Doe" in sam.get(shown[1])
 
 
 def test_a_connection_that_failed_once_is_told_with_the_next_try(

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from flask import Flask
 from markupsafe import Markup
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from leads.desk import words
-from leads.store.models import Attempt, Event, Lead, Site
+from leads.store.models import Attempt, Connection, ConsentText, Event, Lead, Site
 from leads.store.queries import leads as queries
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -44,6 +44,14 @@ def test_search(anna: Person, database: Database, vault: Vault, site: Site) -> N
         assert _names(anna.post("/desk/leads", 200, q=typed).text) == ["Lucía Fernández"], typed
     for typed in ("+12015550123", "(201) 555-0123", "201.555.0123", "555 0123"):
         assert _names(anna.post("/desk/leads", 200, q=typed).text) == ["Lucía Fernández"], typed
+
+
+def test_without_a_website_the_list_says_what_comes_first(anna: Person, database: Database) -> None:
+    assert "/f/demo/consultation" in anna.get("/desk/leads")
+    with database.write() as session:
+        for table in (Connection, ConsentText, Site):
+            session.execute(delete(table))
+    assert "First add the website on the server: frontdesk site add" in plain(anna.get("/desk/leads"))
 
 
 def test_lists_tell_how_long_ago_whatever_the_sites_clocks_say(

@@ -217,7 +217,9 @@ def test_a_forged_plan_is_no_plan(anna: Person, here: str, database: Database, p
 def test_a_dry_run_shows_the_requests_masked_until_somebody_looks(
     anna: Person, here: str, database: Database, vault: Vault, site: Site, crm: Sandbox
 ) -> None:
-    assert "No enquiry is stored yet." in anna.get(f"{here}/dry-run")
+    page = anna.get(f"{here}/dry-run")
+    assert "No enquiry is stored yet." in page
+    assert 'href="/f/demo/consultation"' in page
     code = send(database, vault, site, **JANE, message="My tooth", preferred_time="after five").reference
     other = send(database, vault, site, email="other@example.com").reference
     assert other in anna.get(f"{here}/dry-run")

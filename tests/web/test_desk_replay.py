@@ -81,7 +81,7 @@ def test_the_filter_stands_in_the_address(sam: Person, database: Database) -> No
 
 
 def test_nothing_to_send_again(sam: Person, database: Database) -> None:
-    assert "nothing to send again" in plain(sam.get("/desk/replays"))
+    assert "nothing to send again. Choose otherwise above" in plain(sam.get("/desk/replays"))
     assert sam.post("/desk/replays", state="refused").location == "/desk/replays"
     assert "Nothing fits this choice any more" in plain(sam.get("/desk/replays"))
     sam.get("/desk/replays/00000000-0000-0000-0000-000000000000", 404)
