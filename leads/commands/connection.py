@@ -96,10 +96,10 @@ def pause(name: str) -> None:
 @connection.command("resume")
 @click.argument("name")
 def resume(name: str) -> None:
-    """Send again, at once."""
+    """Start it again, or try it at once."""
     office = Office()
     office.setup.resume(find_connection(office, name).id)
-    click.echo("Resumed. What waited is sent now.")
+    click.echo("Resumed. It is tried now.")
 
 
 @connection.command("check-all")

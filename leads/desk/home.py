@@ -131,14 +131,14 @@ def _needs_you(state: Overview) -> Headline | None:
 
 def _below(state: Overview) -> str:
     """What helps stands below; that others are late has a place beside the headline all the same."""
-    struggling = [row for row in state.connections if words.is_struggling(row, state.now)]
+    struggling = [row for row in state.connections if words.is_struggling(row)]
     late = f" Besides, others are late: {words.problem(struggling[0])}." if struggling else ""
     return f"Below you see why, and what helps.{late}"
 
 
 def _on_the_way(state: Overview, number: int) -> Headline:
     for wait in state.waits:
-        if wait.reason == "on_the_way" and wait.connection and words.is_struggling(wait.connection, state.now):
+        if wait.reason == "on_the_way" and wait.connection and words.is_struggling(wait.connection):
             verb, what = "is" if wait.number == 1 else "are", words.problem(wait.connection)
             return Headline("busy", f"{words.enquiries(wait.number)} {verb} waiting: {what}.", _BY_OURSELVES)
     return Headline("busy", f"{words.enquiries(number)} {'is on its' if number == 1 else 'are on their'} way.")
@@ -238,6 +238,8 @@ def _next_try(wait: Wait, due: datetime | None, now: datetime) -> str:
         return ""
     if _wants_sign_in(connection):
         return connection.sentence
+    if words.is_tried_now(connection, now):
+        return f"{connection.sentence} It is tried again now."
     times = [moment for moment in (due, connection.probe_at, connection.wait_until) if moment and moment > now]
     soon = words.span(max(times) - now) if times else "a moment"
     return f"{connection.sentence} We try again by ourselves in {soon}."

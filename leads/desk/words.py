@@ -253,11 +253,13 @@ def connection_state(connection: Connection, now: datetime) -> Pill:
         return Pill("‖", "Paused by staff", "look")
     if connection.state == "failing" and connection.code == "signed_out":
         return Pill("!", "Somebody must sign in", "bad")
+    if is_tried_now(connection, now):
+        return Pill("…", "Being tried now", "busy")
     if connection.state == "failing":
         return Pill("!", "Has a problem", "bad")
     if connection.wait_until and connection.wait_until > now:
         return Pill("…", "Waits: the CRM asked us to slow down", "busy")
-    if connection.failures:
+    if is_struggling(connection):
         return Pill("…", "Working, but the last try failed", "busy")
     return Pill("✓", "Working", "good")
 
@@ -285,10 +287,15 @@ def ends(moment: datetime, what: str, now: datetime) -> str:
     return f"{what} has ended" if days is None else f"{what} ends {days}"
 
 
-def is_struggling(connection: Connection, now: datetime) -> bool:
-    """Whether it is in use, but the last try failed or the CRM wants us to wait."""
-    quiet = connection.wait_until is not None and connection.wait_until > now
-    return connection.state == "working" and (quiet or connection.failures > 0)
+def is_struggling(connection: Connection) -> bool:
+    """Whether it is in use, but the last try failed or the CRM wanted us to wait."""
+    return connection.state == "working" and connection.code is not None
+
+
+def is_tried_now(connection: Connection, now: datetime) -> bool:
+    """Whether a fault had stopped it and its probe is due: how it is shows in a moment."""
+    due = connection.probe_at is not None and connection.probe_at <= now
+    return connection.state == "failing" and connection.code != "signed_out" and due
 
 
 def when(moment: datetime, time_zone: str, now: datetime, *, seconds: bool = False) -> Markup:

@@ -161,7 +161,7 @@ class Setup:
         return connection
 
     def remap(self, connection_id: UUID, plan: Plan, seen: str | None = None) -> None:
-        """Write by this plan from now on, and start the connection again unless staff paused it.
+        """Write by this plan from now on, and try it at once unless staff paused the connection.
 
         seen: the mark of the plan that somebody began to change. Raises SetupError when it is not in use any more.
         """
@@ -172,7 +172,7 @@ class Setup:
                 raise SetupError("Somebody else has changed this meanwhile. Here is how it stands now.")
             connection.mapping, connection.share = plan.rules, plan.share
             if connection.state != "paused":
-                outbox.resume(session, connection, now)
+                outbox.try_now(session, connection, now)
             self._record(session, connection, "mapping_changed", " ".join(changes(before, plan)))
             self.database.nudge(session)
 
@@ -190,10 +190,10 @@ class Setup:
             self._record(session, connection, "connection_paused")
 
     def resume(self, connection_id: UUID) -> None:
-        """Send again, at once."""
+        """Try again, at once."""
         with self.database.write() as session:
             connection = session.get_one(Connection, connection_id, with_for_update=True)
-            outbox.resume(session, connection, self.database.now(session))
+            outbox.try_now(session, connection, self.database.now(session))
             self._record(session, connection, "connection_resumed")
             self.database.nudge(session)
 

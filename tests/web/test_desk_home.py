@@ -13,7 +13,7 @@ from flask import Flask
 from sqlalchemy import delete, select, update
 
 from leads.store import outbox
-from leads.store.models import CanaryRun, Connection, Site, Unreadable, new_id
+from leads.store.models import CanaryRun, Connection, Delivery, Site, Unreadable, new_id
 from leads.store.session import Database
 from leads.store.space import Space
 from leads.store.vault import Vault
@@ -252,6 +252,47 @@ def test_a_connection_that_failed_once_is_told_with_the_next_try(
     _connection(database, failures=1, code="unavailable", sentence="The CRM is not working just now (status 503).")
     assert sentence() == ("1 enquiry is waiting: the CRM “Sandbox CRM” is not working just now.", "busy")
     assert "(status 503). We try again by ourselves in 5 minutes." in plain(anna.get("/desk/"))
+
+
+@pytest.mark.parametrize("pressed", [["resume"], ["pause", "resume"]])
+def test_what_is_tried_at_once_is_not_called_well_before_it_is(
+    sentence: Sentence, database: Database, vault: Vault, site: Site, anna: Person, pressed: list[str]
+) -> None:
+    send(database, vault, site, **JANE)
+    with database.read() as session:
+        later = database.now(session) + timedelta(minutes=4)
+        connection = f"/desk/connections/{session.scalars(select(Connection.id)).one()}"
+    _connection(database, state="failing", code="bad_key", sentence="Enter a new key.", probe_at=later)
+    for what in pressed:
+        anna.post(f"{connection}/{what}", back="home")
+    assert sentence()[1] == "bad"
+    page = plain(anna.get("/desk/"))
+    assert "“Sandbox CRM” is tried again now." in page
+    assert "Being tried now" in page
+    page = anna.get(connection)
+    assert ("Being tried now" in page, 'hx-select="#state"' in page) == (True, True)
+    _connection(database, probe_at=later)
+    page = anna.get(connection)
+    assert ("Has a problem" in page, 'hx-select="#state"' in page) == (True, False)
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_one_that_works_badly_is_not_called_well_because_it_is_tried_at_once(
+    sentence: Sentence, database: Database, vault: Vault, site: Site, anna: Person, quiet: bool
+) -> None:
+    event = send(database, vault, site, **JANE)
+    with database.read() as session:
+        later = database.now(session) + timedelta(minutes=4)
+        connection = f"/desk/connections/{session.scalars(select(Connection.id)).one()}"
+    set_state(database, event.event_id, "waiting", due_at=later)
+    _connection(
+        database, code="unavailable", sentence="It is down.", failures=1 - quiet, wait_until=(quiet and later) or None
+    )
+    anna.post(f"{connection}/resume", back="home")
+    assert sentence() == ("1 enquiry is waiting: the CRM “Sandbox CRM” is not working just now.", "busy")
+    assert "Working, but the last try failed" in plain(anna.get("/desk/"))
+    with database.read() as session:
+        assert session.scalars(select(Delivery.due_at)).one() < later
 
 
 def test_a_connection_has_a_problem_and_nothing_waits(sentence: Sentence, database: Database) -> None:

@@ -16,6 +16,7 @@ from leads.store.outbox.decisions import (
     requeue_all_of,
     resume,
     start_failing,
+    try_now,
     wait_for_sign_in,
 )
 from leads.store.outbox.drift import settle
@@ -70,5 +71,6 @@ __all__ = [
     "start_failing",
     "to_check",
     "to_retire",
+    "try_now",
     "wait_for_sign_in",
 ]

@@ -61,7 +61,7 @@ def pause(session: Session, connection: Connection, now: datetime) -> None:
     """Staff stop a connection: nothing is sent until they resume it."""
     connection.state, connection.state_since = "paused", now
     connection.code, connection.sentence = "paused", HOLD_SENTENCES["paused"]
-    connection.probe_at = connection.wait_until = None
+    connection.wait_until = None  # a probe that was due stays: it tells that a fault had stopped it before staff did
     session.execute(
         update(Delivery)
         .where(Delivery.connection_id == connection.id, Delivery.state == "waiting")
@@ -86,10 +86,22 @@ def start_failing(connection: Connection, sentence: str, now: datetime) -> None:
 
 
 def resume(session: Session, connection: Connection, now: datetime) -> None:
-    """Start a connection again, whether staff or a fault had stopped it; all that waits is due at once."""
+    """Start a connection again of which it is known that it works; all that waits is due at once."""
     connection.state, connection.state_since = "working", now
-    connection.code = connection.sentence = connection.probe_at = connection.wait_until = None
+    connection.code = connection.sentence = connection.probe_at = None
     connection.failures = connection.probes = 0
+    try_now(session, connection, now)
+
+
+def try_now(session: Session, connection: Connection, now: datetime) -> None:
+    """Staff start what they had paused, or want a try at once. What a fault had stopped, be it before the pause, gets
+    its probe: only a try that succeeds shows that it works again."""
+    if connection.state == "paused":
+        connection.state, connection.state_since = "failing" if connection.probe_at else "working", now
+        connection.code = connection.sentence = None
+    if connection.state == "failing":
+        connection.probes, connection.probe_at = 0, now
+    connection.wait_until = None
     session.execute(
         update(Delivery)
         .where(Delivery.connection_id == connection.id, Delivery.state == "held", Delivery.code == "paused")
