@@ -185,7 +185,7 @@ class Programs:
         """A site and its connection to the sandbox. options: further ones of the connector."""
         make_site(self.database, site)
         setup = Setup(self.database, self.vault, Limits(6, 2), by="test")
-        setup.create(site, "sandbox", "Sandbox CRM", {"url": self.crm, "key": KEY} | options)
+        setup.create(site, "sandbox", "", {"url": self.crm, "key": KEY} | options)
 
     def desk(self) -> requests.Session:
         """A browser that has signed in at the desk."""

@@ -33,7 +33,9 @@ def connection() -> None:
 @connection.command("add", epilog=f"KIND is one of: {', '.join(_KIND.choices)}.")
 @click.argument("kind", type=_KIND, metavar="KIND")
 @click.option("--site", "site_key", required=True, help="Key of the website whose enquiries go there.")
-@click.option("--name", default="", help="What staff call it; the CRM's name if left out.")
+@click.option(
+    "--name", default="", help="What staff call it. Left out: the CRM's name, with the site's if it is taken."
+)
 @click.option(
     "--unknown-callers",
     type=click.Choice(["record", "wait"]),
@@ -149,10 +151,12 @@ def find_connection(office: Office, name: str) -> Connection:
     """The connection of this name or id. Ends the program with a sentence when it is not clear which."""
     with office.database.read() as session:
         found = [row for row in connections(session) if name in (row.name, str(row.id))]
+        sites = {row.id: row.name for row in session.scalars(select(Site))}
     if not found:
         fail(f"There is no connection {name}. See: frontdesk connection list")
     if len(found) > 1:
-        fail(f"Several connections are called {name}. Use the id that `frontdesk connection list` shows.")
+        these = "".join(f"\n{row.id}  of {sites[row.site_id]}" for row in found)
+        fail(f"Several connections are called {name}. Use the id of the one that you mean:{these}")
     return found[0]
 
 

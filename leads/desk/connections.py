@@ -163,7 +163,7 @@ def _form(room: Room, kind: str, row: Connection | None = None, **more: Any) -> 
         options=options,
         sites=known,
         typed=request.form,
-        labels={option.name: option.label for option in options},
+        labels={"name": "Name"} | {option.name: option.label for option in options},
         callback=room.callback if sign_in.may_need_person(connector(kind)) else None,
         **context,
     )
@@ -193,13 +193,13 @@ def _replace(room: Room, row: Connection) -> ResponseReturnValue:
             findings := _wrong(setup.try_out(row.kind, setup.merged(row, typed), row))
         ) and "anyway" not in request.form:
             return _form(room, row.kind, row, findings=findings), 422
-        changed = setup.replace(row.id, typed, findings)
+        changed = setup.replace(row.id, typed, findings, request.form.get("name", ""))
     except SetupError as error:
         return _form(room, row.kind, row, trouble=_told(error), errors=error.errors), 422
     if changed.tokens_sealed is None and sign_in.sign_in_of(setup, changed):
-        flash(f"“{row.name}” is saved. One step is left: somebody has to sign in at the CRM.")
+        flash(f"“{changed.name}” is saved. One step is left: somebody has to sign in at the CRM.")
         return redirect(url_for("desk.connection", connection_id=row.id), 303)
-    return _saved(row, findings)
+    return _saved(changed, findings)
 
 
 def _told(error: SetupError) -> str:

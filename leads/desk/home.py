@@ -76,6 +76,7 @@ def _render(room: Room, template: str) -> str:
         latest=latest,
         drifted=drifted,
         canaries=canaries,
+        site_of={day.site.id: day.site for day in state.today},
     )
 
 

@@ -97,7 +97,7 @@ ACTIONS = {
     "handled": "took care of it",
     "corrected": "corrected it and sent it again",
     "connection_added": "added it",
-    "connection_replaced": "changed its key or options",
+    "connection_replaced": "changed its name, key or options",
     "connection_paused": "paused it",
     "connection_resumed": "started it again",
     "connection_removed": "removed it",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain, count
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +29,7 @@ from leads.sync.plan import Plan, changes, default_plan, plan_of
 from leads.sync.tokens import ends
 
 _IN_FLIGHT = timedelta(minutes=1)  # longer than an enquiry can take to be stored
+_LONGEST_NAME = 100
 _PLAINER = {
     "Missing data for required field.": "Please fill this in.",
     "Not a valid URL.": "Write the whole address, such as https://crm.example.com.",
@@ -39,7 +41,7 @@ _PLAINER = {
 
 
 class SetupError(ValueError):
-    """A connection cannot be made like this. errors: option's name → sentences; the text is one sentence."""
+    """A connection cannot be made like this. errors: `name` or an option → sentences; the text is one sentence."""
 
     def __init__(self, sentence: str, errors: Mapping[str, list[str]] | None = None) -> None:
         super().__init__(sentence)
@@ -82,18 +84,20 @@ class Setup:
     ) -> Connection:
         """Store a connection; a site's first one also gets what came before it. Raises SetupError.
 
-        wrong: what its test found, in spite of which it is stored.
+        name: empty for the CRM's own, with the site's if it is taken. wrong: what its test found, in spite of which it
+        is stored.
         """
         connector, options, plan = _class_of(kind), load_options(kind, typed), default_plan(kind)
         with self.database.write() as session:
             site, now = find_site(session, site_key), self.database.now(session)
             if site is None:
                 raise SetupError(f"There is no site with the key {site_key}.")
+            others = _names(connections(session))
             connection = Connection(
                 id=new_id(),
                 site_id=site.id,
                 kind=kind,
-                name=name.strip()[:100] or connector.label,
+                name=_as_typed(name, others) or _usual_name(connector.label, site, others),
                 fields=dict(connector.fields),
                 mapping=plan.rules,
                 share=plan.share,
@@ -138,15 +142,20 @@ class Setup:
         given = {name: value for name, value in typed.items() if value not in ("", None) or name not in kept}
         return self._options(connection) | given
 
-    def replace(self, connection_id: UUID, typed: Mapping[str, Any], wrong: Sequence[Finding] = ()) -> Connection:
+    def replace(
+        self, connection_id: UUID, typed: Mapping[str, Any], wrong: Sequence[Finding] = (), name: str = ""
+    ) -> Connection:
         """Store new options and start the connection again, unless staff paused it. Raises SetupError.
 
-        wrong: what the test of these options found, in spite of which they are stored.
+        wrong: what the test of these options found, in spite of which they are stored. name: empty to keep the old one.
         """
         with self.database.write() as session:
             connection = session.get_one(Connection, connection_id, with_for_update=True)
             options = load_options(connection.kind, self.merged(connection, typed))
             now = self.database.now(session)
+            others = _names(row for row in connections(session) if row.id != connection.id)
+            if name.strip() != connection.name:  # those of equal names, from when that was allowed, may keep them
+                connection.name = _as_typed(name, others) or connection.name
             if connection.tokens_sealed is None or self._ends_sign_in(connection, options):
                 tokens.forget(connection, ends(None, _class_of(connection.kind).key_ends(options), now))
             connection.options_sealed = self._seal(connection, options)
@@ -245,6 +254,26 @@ def connections(session: Session) -> list[Connection]:
     return list(
         session.scalars(select(Connection).where(Connection.removed_at.is_(None)).order_by(Connection.created_at))
     )
+
+
+def _names(rows: Iterable[Connection]) -> set[str]:
+    return {row.name.casefold() for row in rows}
+
+
+def _as_typed(name: str, others: set[str]) -> str:
+    """Sentences tell a connection by its name alone, so no two in use get the same. Raises SetupError."""
+    name = name.strip()[:_LONGEST_NAME]
+    if name.casefold() in others:
+        sentence = f"Another connection is called “{name}” already. Choose another name."
+        raise SetupError(sentence, {"name": [sentence]})
+    return name
+
+
+def _usual_name(label: str, site: Site, others: set[str]) -> str:
+    """What a connection is called when nobody gave it a name."""
+    with_site = f"{label} of {site.name}"[:_LONGEST_NAME]
+    numbered = (f"{with_site} ({number})" for number in count(2))
+    return next(name for name in chain([label, with_site], numbered) if name.casefold() not in others)
 
 
 def load_options(kind: str, typed: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from leads.desk import forms
 from leads.store.models import Action, Connection, Delivery, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
-from tests.factory import send
+from tests.factory import make_connection, make_site, send
 from tests.web.desk import Person, plain, set_state, signed_in
 
 KEY = "sandbox-key-that-is-right"
@@ -92,6 +92,38 @@ def test_add_a_connection(anna: Person, database: Database, vault: Vault, crm: s
     assert "“Main CRM” is saved. Tested: everything is as it should be." in plain(page)
     assert KEY not in page
     assert "anna added it" in plain(page)
+
+
+def test_a_second_one_of_a_kind_is_named_after_its_website(anna: Person, database: Database, crm: str) -> None:
+    make_site(database, "other")
+    for _ in range(2):
+        anna.post("/desk/connections/new/sandbox", **_typed(crm, site="other", name=""))
+    with database.read() as session:
+        names = session.scalars(select(Connection.name).order_by(Connection.created_at)).all()
+    assert names == ["Sandbox CRM", "Sandbox CRM of Sunrise", "Sandbox CRM of Sunrise (2)"]
+
+
+def test_no_two_connections_get_the_same_name(anna: Person, database: Database, crm: str) -> None:
+    taken = "Another connection is called “sandbox crm” already. Choose another name."
+    page = anna.post("/desk/connections/new/sandbox", 422, **_typed(crm, name=" sandbox crm ")).text
+    assert f'href="#name">Name</a>: {taken}' in page
+    assert re.search(r'id="name"[^>]* aria-invalid="true"', page)
+    anna.post("/desk/connections/new/sandbox", **_typed(crm))
+    path = f"/desk/connections/{_connection(database, 'Main CRM').id}"
+    assert taken in anna.post(f"{path}/options", 422, **_typed(crm, name="sandbox crm")).text
+    anna.post(f"{path}/remove")
+    anna.post("/desk/connections/new/sandbox", **_typed(crm))  # of one that was removed the name is free again
+
+
+def test_a_connection_gets_another_name(anna: Person, database: Database, vault: Vault, site: Site, crm: str) -> None:
+    path = f"/desk/connections/{_connection(database).id}"
+    make_connection(database, vault, site)  # of the same name, from when that was allowed
+    for name in ("Sandbox CRM", "Main CRM", "main CRM", ""):
+        assert anna.post(f"{path}/options", **_typed(crm, name=name)).location == path
+    page = plain(anna.get(path))
+    assert "“main CRM” is saved." in page
+    assert "anna changed its name, key or options" in page
+    assert 'name="name" maxlength="100" value="main CRM"' in anna.get(f"{path}/options")
 
 
 def test_a_wrong_key_is_told_in_plain_words(anna: Person, database: Database, crm: str) -> None:

@@ -300,6 +300,14 @@ def test_a_connection_has_a_problem_and_nothing_waits(sentence: Sentence, databa
     assert sentence() == ("Nothing waits for it now, but the CRM “Sandbox CRM” cannot be reached.", "look")
 
 
+def test_where_there_are_several_websites_each_connection_tells_its_own(anna: Person, database: Database) -> None:
+    assert "Sandbox CRM ✓ Working" in plain(anna.get("/desk/"))
+    make_site(database, "other")
+    assert "Sandbox CRM Sunrise ✓ Working" in plain(anna.get("/desk/"))
+    _connection(database, name="Sandbox CRM of Sunrise")
+    assert "Sandbox CRM of Sunrise ✓ Working" in plain(anna.get("/desk/"))
+
+
 def test_staff_paused_a_connection(sentence: Sentence, database: Database, vault: Vault, site: Site) -> None:
     send(database, vault, site, **JANE)
     with database.write() as session:
