@@ -11,7 +11,7 @@ from markupsafe import Markup
 from sqlalchemy import delete, select, update
 
 from leads.desk import words
-from leads.store.models import Attempt, Connection, ConsentText, Event, Lead, Site
+from leads.store.models import Attempt, Connection, Event, Lead, Site
 from leads.store.queries import leads as queries
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -207,6 +207,27 @@ def test_the_whole_way_on_one_page(anna: Person, database: Database, vault: Vaul
     assert "Did not work, tried again later. Not now. 187 ms, HTTP 503, busy" in told
     assert "Consent: given, wording 1" in told
     assert 'href="https://crm.example/101" rel="noopener noreferrer"' in page
+
+
+def test_a_lead_that_waits_for_a_connection_tells_it_once_and_leads_there(
+    app: Flask, anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event = send(database, vault, site, **JANE)
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    assert "Send again" in anna.get(lead)
+    wrong = {"code": "bad_key", "sentence": "The CRM does not accept the key."}
+    with database.write() as session:
+        connection = session.scalars(update(Connection).values(state="failing", **wrong).returning(Connection.id)).one()
+    set_state(database, event.event_id, "waiting", **wrong)
+    page = anna.get(lead)
+    assert page.count("The CRM does not accept the key.") == 1
+    assert re.search(rf'href="/desk/connections/{connection}">Open the connection', page)
+    assert "Send again" not in page
+    page = signed_in(app, database, "sam", "staff").get(lead)
+    assert "The CRM does not accept the key. Please tell an admin of this desk." in plain(page)
+    assert "Open the connection" not in page
+    set_state(database, event.event_id, "refused", code="refused", sentence="The phone number is wrong.")
+    assert "Send again" in anna.get(lead)
 
 
 def test_a_lead_cannot_bring_html_into_a_page(anna: Person, database: Database, vault: Vault, site: Site) -> None:
