@@ -212,7 +212,6 @@ def _wrong(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _saved(row: Connection, findings: Sequence[Finding]) -> ResponseReturnValue:
-    flash(f"“{row.name}” is saved. " + ("It was not right when tested:" if findings else _ALL_WELL))
-    for finding in findings:
-        flash(finding.sentence)
+    told = " ".join(finding.sentence for finding in findings)
+    flash(f"“{row.name}” is saved. " + (f"It was not right when tested: {told}" if findings else _ALL_WELL))
     return redirect(url_for("desk.connection", connection_id=row.id), 303)

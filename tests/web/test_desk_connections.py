@@ -131,6 +131,8 @@ def test_a_wrong_key_is_told_in_plain_words(anna: Person, database: Database, cr
     assert "The CRM does not accept the key. Enter a new one." in page
     assert "Save all the same" in page
     assert WRONG not in page
+    assert "Please type it again: what is secret is never put back into a page." in page
+    assert re.search(r'<input id="option-key"[^>]* required', page), "left empty it would be another one that is saved"
     assert f'value="{crm}"' in page
     with database.read() as session:
         assert session.scalars(select(Connection).where(Connection.name == "Main CRM")).all() == []
@@ -138,8 +140,8 @@ def test_a_wrong_key_is_told_in_plain_words(anna: Person, database: Database, cr
     row = _connection(database, "Main CRM")
     assert (row.state, row.sentence) == ("failing", "The CRM does not accept the key. Enter a new one.")
     page = anna.get("/desk/")
-    assert "It was not right when tested:" in page
-    assert "The CRM does not accept the key. Enter a new one." in page
+    told = "It was not right when tested: The CRM does not accept the key. Enter a new one."
+    assert re.findall(r'<p class="note" role="status">(.*)</p>', page) == [f"“Main CRM” is saved. {told}"]
 
 
 def test_to_save_all_the_same_can_be_said_again(anna: Person, crm: str) -> None:
@@ -203,11 +205,13 @@ def test_replace_the_key_and_keep_what_was_left_empty(anna: Person, database: Da
     form = anna.get(f"{path}/options")
     assert 'value="http://127.0.0.1:1"' in form
     assert KEY not in form
+    assert "Leave it empty to keep the one you have." in form
     anna.post(f"{path}/options", **{"option-url": crm, "option-key": ""})
     assert _options(database, vault, "Main CRM").items() >= {"url": crm, "key": KEY}.items()
     page = anna.post(f"{path}/options", 422, **{"option-url": crm, "option-key": WRONG}).text
     assert "does not accept the key" in page
     assert WRONG not in page
+    assert "Leave it empty" not in page, "it would keep the key from before, and look as if the new one were saved"
     anna.post(f"{path}/options", **{"option-url": crm, "option-key": WRONG, "anyway": "yes"})
     assert _options(database, vault, "Main CRM")["key"] == WRONG
     assert "does not accept the key" in anna.post(f"{path}/test", 200).text
