@@ -40,13 +40,19 @@ class SandboxOptions(Options):
     )
     tier = fields.String(
         load_default="A",
-        validate=validate.OneOf(["A", "B"]),
-        metadata={"label": "Never twice", "help": "A: by its unique keys. B: by looking first; start it --no-unique."},
+        validate=validate.OneOf(["A", "B"], ["A: it keeps our own numbers", "B: we look before we send again"]),
+        metadata={
+            "label": "What keeps people from being there twice",
+            "help": "Choose B for a sandbox that was started with --no-unique.",
+        },
     )
     settle = fields.Float(
-        load_default=0.0,
+        load_default=0,
         validate=validate.Range(0, 600),
-        metadata={"label": "Settle", "help": "Seconds after which a write can be read back, however late it was."},
+        metadata={
+            "label": "Seconds until it shows what it was sent",
+            "help": "So many seconds after a write we look for it, no earlier. More than 0 if it writes late.",
+        },
     )
 
 
@@ -55,6 +61,7 @@ class Sandbox(Connector):
 
     kind: ClassVar[str] = "sandbox"
     label: ClassVar[str] = "Sandbox CRM"
+    for_trying_out: ClassVar[bool] = True
     tier: Tier = "A"
     options = SandboxOptions
     batch_size = 50

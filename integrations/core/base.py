@@ -146,6 +146,7 @@ class Connector(ABC):
     never came, can be read back.
     fields: our canonical field → the CRM's field, the mapping a new connection starts with. constants: the CRM's field
     → what it always gets, likewise. fallbacks: the CRM's field → what it gets when the visitor gave nothing.
+    for_trying_out: no clinic's CRM, so it stands apart where people choose one.
     """
 
     kind: ClassVar[str]
@@ -160,6 +161,7 @@ class Connector(ABC):
     settle: float = 0.0
     constants: ClassVar[Mapping[str, str]] = {}
     fallbacks: ClassVar[Mapping[str, str]] = {}
+    for_trying_out: ClassVar[bool] = False
 
     def __init__(self, settings: Mapping[str, Any], http: Http) -> None:
         """settings: what `options` loaded, secrets included; with OAuth also `token`, what the CRM gave beside its

@@ -49,8 +49,8 @@ def _add_changes(desk: Blueprint, room: Room) -> None:
     @desk.get("/connections/new")
     @admin_only
     def connection_kinds() -> ResponseReturnValue:
-        by_label = sorted(kinds().items(), key=lambda one: one[1].label.casefold())
-        return render_template("desk/connection_kinds.html", kinds=dict(by_label))
+        by_label = sorted(kinds().values(), key=lambda kind: kind.label.casefold())
+        return render_template("desk/connection_kinds.html", kinds=by_label)
 
     @desk.route("/connections/new/<kind>", methods=["GET", "POST"])
     @admin_only
@@ -141,11 +141,12 @@ def _shown(room: Room, row: Connection) -> list[tuple[str, str]]:
     usual = {option.name: option.value for option in forms.draw(row.kind)}
     drawn = forms.draw(row.kind, room.setup().merged(row, {}))
     chosen = [option for option in drawn if not option.secret and option.value not in ("", usual[option.name])]
-    return [(option.label, _in_words(option.value)) for option in chosen]
+    return [(option.label, _in_words(option)) for option in chosen]
 
 
-def _in_words(value: object) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+def _in_words(option: forms.Option) -> str:
+    value = option.value
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else option.choices.get(value, str(value))
 
 
 def _form(room: Room, kind: str, row: Connection | None = None, **more: Any) -> str:

@@ -11,8 +11,8 @@ from integrations.core.registry import connector
 
 
 class Option(NamedTuple):
-    """One input. value: what stands in it; always empty for a secret. usual: whether it has a value when nobody gives
-    one."""
+    """One input. value: what stands in it; always empty for a secret. choices: value → what people read. usual: whether
+    it has a value when nobody gives one."""
 
     name: str
     label: str
@@ -20,7 +20,7 @@ class Option(NamedTuple):
     type: str
     required: bool
     secret: bool
-    choices: list[str]
+    choices: dict[str, str]
     value: Any
     usual: bool
 
@@ -32,7 +32,7 @@ def draw(kind: str, values: Mapping[str, Any] | None = None) -> list[Option]:
 
 def _option(name: str, field: Any, values: Mapping[str, Any]) -> Option:
     told, secret = field.metadata, bool(field.metadata.get("secret"))
-    choices = next((rule.choices for rule in field.validators if isinstance(rule, validate.OneOf)), [])
+    choices = next((rule.options() for rule in field.validators if isinstance(rule, validate.OneOf)), [])
     default = field.load_default if isinstance(field.load_default, str | int | float) else ""
     return Option(
         name,
@@ -41,7 +41,7 @@ def _option(name: str, field: Any, values: Mapping[str, Any]) -> Option:
         _type(field, secret),
         field.required,
         secret,
-        [str(choice) for choice in choices],
+        {value: label or value for value, label in choices},
         "" if secret else values.get(name, default),
         default != "",
     )

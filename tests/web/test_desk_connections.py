@@ -192,6 +192,15 @@ def test_only_what_may_stay_empty_is_called_optional(anna: Person) -> None:
 def test_the_kinds_stand_in_the_order_of_their_names(anna: Person) -> None:
     page = anna.get("/desk/connections/new")
     assert page.index("HubSpot") < page.index("Microsoft Dynamics 365") < page.index("Odoo")
+    assert page.index("Zoho CRM") < page.index("For trying out") < page.index("Sandbox CRM")
+
+
+def test_a_choice_is_told_in_words(anna: Person, database: Database, crm: str) -> None:
+    page = anna.get("/desk/connections/new/sandbox")
+    assert '<option value="B">B: we look before we send again</option>' in page
+    anna.post("/desk/connections/new/sandbox", **_typed(crm, **{"option-tier": "B"}))
+    page = plain(anna.get(f"/desk/connections/{_connection(database, 'Main CRM').id}"))
+    assert "What keeps people from being there twice B: we look before we send again" in page
 
 
 def test_there_is_no_such_kind_or_connection(anna: Person) -> None:
