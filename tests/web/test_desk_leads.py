@@ -11,7 +11,7 @@ from markupsafe import Markup
 from sqlalchemy import delete, select, update
 
 from leads.desk import words
-from leads.store.models import Attempt, Connection, Event, Lead, Site
+from leads.store.models import Attempt, Connection, ConsentText, Event, Lead, Site
 from leads.store.queries import leads as queries
 from leads.store.session import Database
 from leads.store.vault import Vault
