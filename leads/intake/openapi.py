@@ -64,7 +64,7 @@ _ERRORS = {
     "404": "There is no such site.",
     "413": "The body is larger than 64 KiB.",
     "415": "The body is no JSON, and its content type says so.",
-    "422": "A field is wrong; `errors` names each.",
+    "422": "A field is wrong; the list of errors names each and says what to send.",
     "503": "It could not be stored; send it again, with the same id.",
 }
 
@@ -80,7 +80,7 @@ def document() -> dict[str, Any]:
         plugins=[plugin],
         info={
             "description": "Takes what a visitor of a clinic's website does to be contacted. Stored before it is "
-            "answered; the same `id` again gives the same answer and counts once."
+            "answered; the same id again gives the same answer and counts once."
         },
     )
     assert plugin.converter is not None  # noqa: S101 - APISpec has just set it

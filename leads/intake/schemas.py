@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from marshmallow import INCLUDE, Schema, fields, post_load, pre_load, validate
+from marshmallow import INCLUDE, Schema, ValidationError, fields, post_load, pre_load, validate
 
 from leads.fields import LooseString, PersonSchema, text_field, understand_person
 from leads.intake.decode import MAX_TEXT
@@ -30,7 +30,7 @@ class Attribution(fields.Dict):
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> dict[str, str]:
         if not isinstance(value, Mapping):
-            raise self.make_error("invalid")
+            raise ValidationError("Please send an object of names and texts.")
         return {name: path_only(_as_text(value[name]))[:200] for name in ATTRIBUTION if value.get(name)}
 
 
@@ -40,8 +40,13 @@ def path_only(address: str) -> str:
 
 
 def _identifier(help_text: str, *, required: bool) -> fields.String:
-    length = validate.Length(1, MAX_ID, error=f"Please send 1 to {MAX_ID} characters.")
-    return fields.String(required=required, validate=length, metadata={"description": help_text})
+    wanted = f"Please send a text of 1 to {MAX_ID} characters."
+    return fields.String(
+        required=required,
+        validate=validate.Length(1, MAX_ID, error=wanted),
+        error_messages={"required": wanted, "invalid": wanted},
+        metadata={"description": help_text},
+    )
 
 
 class _Intake(Schema):
@@ -82,7 +87,9 @@ class ConsultationSchema(PersonSchema, _Intake):
     service = text_field(200, "The treatment asked for.")
     message = text_field(MAX_TEXT, "Free text. It goes to a CRM only where a connection maps it.")
     consent = fields.Boolean(
-        load_default=False, metadata={"description": "Whether the visitor agreed to the site's consent wording."}
+        load_default=False,
+        error_messages={"invalid": "Please send true or false."},
+        metadata={"description": "Whether the visitor agreed to the site's consent wording."},
     )
     attribution = Attribution(metadata={"description": "Of " + ", ".join(ATTRIBUTION) + "."})
 

@@ -130,6 +130,24 @@ def test_each_field_that_is_wrong_is_named(
     assert stored.events() == []
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [
+        (CALL_CLICKS, {"site": "demo"}, {"id": ["Please send a text of 1 to 100 characters."]}),
+        (CONSULTATIONS, JANE | {"id": 7}, {"id": ["Please send a text of 1 to 100 characters."]}),
+        (
+            CONSULTATIONS,
+            JANE | {"consent": "perhaps", "attribution": "x"},
+            {"consent": ["Please send true or false."], "attribution": ["Please send an object of names and texts."]},
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_in_words_that_say_what_to_send(
+    client: FlaskClient, path: str, body: dict[str, Any], told: dict[str, list[str]]
+) -> None:
+    assert problems(post(client, body, path)) == told
+
+
 @pytest.mark.parametrize("site", ["nobody", "", None, 7, {"a": 1}, "x" * 5000, "de\x00mo!"])
 def test_an_unknown_site_is_told(client: FlaskClient, site: Any) -> None:
     response = post(client, JANE | {"site": site})
@@ -273,7 +291,9 @@ def test_the_description_is_served_with_nothing_from_elsewhere(client: FlaskClie
     response = client.get("/api/docs")
     assert response.status_code == 200
     assert page_of(response).foreign_links == []
-    assert CONSULTATIONS in response.get_data(as_text=True)
+    page = response.get_data(as_text=True)
+    assert CONSULTATIONS in page
+    assert "`" not in page, "nothing on this page turns that into code"
 
 
 def test_nothing_typed_stands_in_the_database_in_plain(client: FlaskClient, stored: Stored) -> None:
