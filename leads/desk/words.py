@@ -11,6 +11,7 @@ import phonenumbers
 from markupsafe import Markup
 
 from leads import plain
+from leads.fields import e164
 from leads.store.models import Attempt, Connection, Delivery, Drift
 from leads.store.queries.journey import EventStory
 from leads.store.queries.leads import Standing
@@ -170,11 +171,16 @@ def tries(attempts: Iterable[Attempt]) -> str:
     return f"{told}, {number_of(looks, 'look')} in the CRM" if looks else told
 
 
-def answers(given: Mapping[str, Any], person: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
-    """What was answered, with labels; without what stands among the person's own details already."""
+def answers(given: Mapping[str, Any], region: str, person: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """What was answered, with labels; without what stands among the person's own details already.
+
+    region: of the site, for the number in a link of its pages.
+    """
     own = person or {}
     shown = [
-        (label, given[name]) for name, label in ANSWERS.items() if given.get(name) not in (None, "", own.get(name))
+        (label, tapped(given[name], region) if name == "tel" else given[name])
+        for name, label in ANSWERS.items()
+        if given.get(name) not in (None, "", own.get(name))
     ]
     more = [given[group] for group in ("attribution", "extra") if isinstance(given.get(group), Mapping)]
     return shown + [(str(name), str(value)) for group in more for name, value in group.items()]
@@ -330,3 +336,11 @@ def phone(number: str) -> str:
         return phonenumbers.format_number(phonenumbers.parse(number), phonenumbers.PhoneNumberFormat.INTERNATIONAL)
     except phonenumbers.NumberParseException:
         return number
+
+
+def tapped(number: str, region: str) -> str:
+    """The number in a link of the website, which anybody may have mistyped there or made up."""
+    try:
+        return phone(e164(number, region))
+    except ValueError:
+        return f"{number} (not a whole phone number: see the link on the website)"

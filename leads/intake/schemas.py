@@ -16,6 +16,13 @@ MAX_ID = 100  # characters of an id that the browser made
 ATTRIBUTION = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "referrer", "landing")
 
 
+class CutText(LooseString):
+    """Text of a tap: cut, never refused, since a browser that follows the link does not wait for our answer."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
+        return _as_text(value).strip()[: self.limit]
+
+
 class PageAddress(LooseString):
     """An address without what follows its path, which can name a patient or an illness; cut, never refused."""
 
@@ -100,8 +107,8 @@ class ConsultationSchema(PersonSchema, _Intake):
 class CallClickSchema(_Intake):
     """A visitor tapped a phone link."""
 
-    tel = text_field(60, "The number that was tapped.")
-    label = text_field(100, "The text of the link.")
+    tel = CutText(60, metadata={"description": "The number that was tapped, as the link has it."})
+    label = CutText(100, metadata={"description": "The text of the link."})
 
 
 @cache

@@ -147,6 +147,13 @@ def test_a_call_click_needs_nothing_but_site_and_id() -> None:
     assert set(caught.value.messages_dict) == {"site", "id"}
 
 
+@pytest.mark.parametrize(("sent", "kept"), [("1" * 999, "1" * 60), (True, "true"), (["x"], '["x"]')])
+def test_a_tap_is_never_refused_for_its_number_or_the_text_of_its_link(sent: Any, kept: str) -> None:
+    data = CallClickSchema().load({"site": "demo", "id": "1", "tel": sent, "label": sent})
+    assert data["tel"] == kept
+    assert len(data["label"]) <= 100
+
+
 @given(st.from_regex(r"[A-Za-z0-9_+.-]{1,70}@([A-Za-z0-9-]{1,10}\.){1,3}[a-z]{2,6}", fullmatch=True))
 @example("a..b@example.com")
 @example(".a@example.com")

@@ -230,6 +230,21 @@ def test_a_lead_that_waits_for_a_connection_tells_it_once_and_leads_there(
     assert "Send again" in anna.get(lead)
 
 
+@pytest.mark.parametrize(
+    ("tel", "shown"),
+    [
+        ("(201) 555-0100", "Number tapped +1 201-555-0100"),
+        ("555-0100", "Number tapped 555-0100 (not a whole phone number"),
+        ("call-us", "Number tapped call-us (not a whole phone number"),
+    ],
+)
+def test_a_tapped_number_that_nobody_could_call_is_marked(
+    anna: Person, database: Database, vault: Vault, site: Site, tel: str, shown: str
+) -> None:
+    event_id = send(database, vault, site, "call_click", tel=tel).event_id
+    assert shown in plain(anna.get(f"/desk/leads/{lead_of(database, event_id)}"))
+
+
 def test_a_lead_cannot_bring_html_into_a_page(anna: Person, database: Database, vault: Vault, site: Site) -> None:
     evil = "<script>alert(1)</script>"
     event = send(
