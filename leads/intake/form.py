@@ -20,6 +20,7 @@ from leads.intake.schemas import MAX_ID, schema_of
 from leads.intake.spam import HONEYPOT, SpamCheck
 from leads.store import canary
 from leads.store.models import Site, new_id
+from leads.store.sites import SiteError, origin_of
 
 _CONTROL = {"token", HONEYPOT, "next", canary.FIELD}
 _SHOWN = {"first_name", "last_name", "email", "phone", "preferred_time", "message"}  # what form.html asks
@@ -62,7 +63,7 @@ def create_form(intake: Intake) -> Blueprint:
         site = intake.site(key) or abort(404)
         reference = request.args.get("reference", "")
         shown = reference if _REFERENCE.fullmatch(reference) else ""
-        return make_response(render_template("thanks.html", site=site, reference=shown))
+        return make_response(render_template("thanks.html", site=site, reference=shown, back=_way_back(site)))
 
     return form
 
@@ -129,6 +130,18 @@ def _thank_you(site: Site, wanted: Any, reference: str) -> Response:
         target = url_for("form.thanks", key=site.key, reference=reference)
     response = redirect(target, 303)
     return make_response(response)
+
+
+def _way_back(site: Site) -> str | None:
+    """The page that the visitor came from, or where the website begins: nothing but what the site has listed."""
+    came_from = request.referrer or ""
+    try:
+        origin = origin_of(came_from)
+    except SiteError:
+        origin = ""
+    if origin in site.origins:
+        return origin + urlsplit(came_from).path
+    return next(iter(site.origins), None)
 
 
 def _page(

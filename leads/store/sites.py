@@ -59,7 +59,7 @@ def add_site(
         name=name,
         region=region,
         time_zone=time_zone,
-        origins=[_origin(url) for url in origins or []],
+        origins=[origin_of(url) for url in origins or []],
         thank_you_urls=[_web(url) for url in thank_you_urls or []],
         consent_version="1",
         created_at=now,
@@ -81,8 +81,8 @@ def _web(url: str) -> str:
     return url
 
 
-def _origin(url: str) -> str:
-    """As a browser writes it: no path, and no port where it is the usual one."""
+def origin_of(url: str) -> str:
+    """As a browser writes it: no path, and no port where it is the usual one. Raises SiteError."""
     parts = urlsplit(_web(url))
     usual = {"http": 80, "https": 443}[parts.scheme]
     port = "" if parts.port in (None, usual) else f":{parts.port}"

@@ -66,6 +66,32 @@ def test_the_thank_you_page_shows_nothing_but_codes(client: FlaskClient) -> None
 
 
 @pytest.mark.parametrize(
+    ("came_from", "back"),
+    [
+        ("https://clinic.example/implants?name=jane", "https://clinic.example/implants"),
+        ("https://other.example/", "https://other.example/"),
+        ("https://evil.example/clinic.example", ORIGIN),
+        ("https://clinic.example@evil.example/", ORIGIN),
+        ("javascript:alert()", ORIGIN),
+        ("https://[", ORIGIN),
+        (None, ORIGIN),
+    ],
+)
+def test_the_thank_you_page_leads_back_to_the_website(
+    client: FlaskClient, stored: Stored, came_from: str | None, back: str
+) -> None:
+    change_site(stored, origins=[ORIGIN, "https://other.example"])
+    page = page_of(client.get("/f/demo/thanks", headers={"Referer": came_from} if came_from else {}))
+    assert [link for link in page.links if ":" in link.removeprefix("data:")] == [back]
+    assert "Back to Sunrise" in page.html
+
+
+def test_without_a_listed_website_the_thank_you_page_leads_nowhere(client: FlaskClient, stored: Stored) -> None:
+    change_site(stored, origins=[])
+    assert "Back to" not in client.get("/f/demo/thanks", headers={"Referer": ORIGIN}).get_data(as_text=True)
+
+
+@pytest.mark.parametrize(
     ("wanted", "reached"),
     [
         ("", "https://clinic.example/thanks"),
