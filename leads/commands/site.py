@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import click
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from leads.commands.office import Office, as_json, as_table, fail, json_option
 from leads.store.models import Site
-from leads.store.sites import DEFAULT_CONSENT, SiteError, add_site, consent_text, find_site
+from leads.store.sites import DEFAULT_CONSENT, Details, SiteError, add_site, change_site, consent_text, find_site
 
 
 @click.group()
@@ -49,21 +51,54 @@ def add(
     click.echo(f"Added. Next: frontdesk site snippet {key}, and frontdesk connection add KIND --site {key}")
 
 
+@site.command("change")
+@click.argument("key")
+@click.option("--name", help="The clinic's name, as visitors see it.")
+@click.option("--region", help="Country of phone numbers typed without a code, such as US.")
+@click.option("--time-zone", help="Such as America/New_York.")
+@click.option("--origin", "origins", multiple=True, help="Address of the website, in place of all before; '' for none.")
+@click.option("--thank-you", "thank_you_urls", multiple=True, help="Page shown after the form; as --origin.")
+@click.option("--consent", help="What visitors are asked to agree to from now on.")
+def change(key: str, **options: Any) -> None:
+    """Change what is given of a website, and nothing else. It holds within a second, without a restart."""
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    if not given:
+        raise click.UsageError("Say what to change, such as --name.")
+    given |= {name: [url for url in given[name] if url] for name in ("origins", "thank_you_urls") if name in given}
+    if "region" in given:
+        given["region"] = given["region"].upper()
+    office = Office()
+    try:
+        with office.database.write() as session:
+            change_site(session, _named(session, key), cast(Details, given), office.database.now(session))
+    except SiteError as error:
+        fail(str(error))
+    click.echo("Changed.")
+    if "consent" in given:
+        click.echo(f"A form on the website's own pages needs the new wording too: frontdesk site snippet {key}")
+
+
+@site.command("show")
+@click.argument("key")
+@json_option
+def show(key: str, json_: bool) -> None:
+    """Show all that is set of a website."""
+    with Office().database.read() as session:
+        found = _named(session, key)
+        facts = _facts(found) | {"thank_you_urls": list(found.thank_you_urls), "consent": consent_text(session, found)}
+    if json_:
+        as_json(facts)
+        return
+    for name, value in facts.items():
+        click.echo(f"{name.replace('_', ' ').capitalize()}: {', '.join(value) if isinstance(value, list) else value}")
+
+
 @site.command("list")
 @json_option
 def list_sites(json_: bool) -> None:
     """Show the websites."""
     with Office().database.read() as session:
-        rows = [
-            {
-                "key": row.key,
-                "name": row.name,
-                "region": row.region,
-                "time_zone": row.time_zone,
-                "origins": list(row.origins),
-            }
-            for row in session.scalars(select(Site).order_by(Site.key))
-        ]
+        rows = [_facts(row) for row in session.scalars(select(Site).order_by(Site.key))]
     if json_:
         as_json(rows)
     else:
@@ -77,14 +112,28 @@ def snippet(key: str) -> None:
     """Print what to put into the website's pages."""
     office = Office()
     with office.database.read() as session:
-        found = find_site(session, key)
-        if found is None:
-            fail(f"There is no site with the key {key}.")
-        consent = escape(consent_text(session, found))
+        consent = escape(consent_text(session, _named(session, key)))
     if urlsplit(office.settings.public_url).hostname in ("127.0.0.1", "localhost"):
         warning = "These addresses are of this machine alone. Set FRONTDESK_PUBLIC_URL, as the service has it."
         click.echo(warning, err=True)
     click.echo(_SNIPPET.format(base=office.settings.public_url, key=key, consent=consent))
+
+
+def _named(session: Session, key: str) -> Site:
+    found = find_site(session, key)
+    if found is None:
+        fail(f"There is no site with the key {key}.")
+    return found
+
+
+def _facts(row: Site) -> dict[str, Any]:
+    return {
+        "key": row.key,
+        "name": row.name,
+        "region": row.region,
+        "time_zone": row.time_zone,
+        "origins": list(row.origins),
+    }
 
 
 _SNIPPET = """\

@@ -20,7 +20,7 @@ from leads.intake.schemas import MAX_ID, schema_of
 from leads.intake.spam import HONEYPOT, SpamCheck
 from leads.store import canary
 from leads.store.models import Site, new_id
-from leads.store.sites import SiteError, origin_of
+from leads.store.sites import origin_of
 
 _CONTROL = {"token", HONEYPOT, "next", canary.FIELD}
 _SHOWN = {"first_name", "last_name", "email", "phone", "preferred_time", "message"}  # what form.html asks
@@ -135,10 +135,7 @@ def _thank_you(site: Site, wanted: Any, reference: str) -> Response:
 def _way_back(site: Site) -> str | None:
     """The page that the visitor came from, or where the website begins: nothing but what the site has listed."""
     came_from = request.referrer or ""
-    try:
-        origin = origin_of(came_from)
-    except SiteError:
-        origin = ""
+    origin = origin_of(came_from)
     if origin in site.origins:
         return origin + urlsplit(came_from).path
     return next(iter(site.origins), None)

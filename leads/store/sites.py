@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import datetime
+from typing import TypedDict
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 import phonenumbers
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import ConsentText, Site, new_id
@@ -19,7 +21,18 @@ DEFAULT_CONSENT = (
 
 
 class SiteError(ValueError):
-    """A site cannot be made like this. The text says why."""
+    """A site cannot be like this. The text says why, in a sentence for each mistake."""
+
+
+class Details(TypedDict, total=False):
+    """What can be said of a site besides its key."""
+
+    name: str
+    region: str
+    time_zone: str
+    origins: list[str]
+    thank_you_urls: list[str]
+    consent: str
 
 
 def find_site(session: Session, key: str) -> Site | None:
@@ -45,45 +58,79 @@ def add_site(
     consent: str = DEFAULT_CONSENT,
 ) -> Site:
     """Store a new site. Raises SiteError when something about it cannot be."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{1,49}", key):
-        raise SiteError("The key may have small letters, digits and hyphens, 2 to 50 of them.")
-    if find_site(session, key) is not None:
-        raise SiteError(f"There is already a site with the key {key}.")
-    if region not in phonenumbers.SUPPORTED_REGIONS:
-        raise SiteError("The region must be a country of two letters, such as US or DE.")
-    if time_zone not in available_timezones():
-        raise SiteError("The time zone must be one such as America/New_York or Europe/Berlin.")
-    site = Site(
-        id=new_id(),
-        key=key,
+    details = Details(
         name=name,
         region=region,
         time_zone=time_zone,
-        origins=[origin_of(url) for url in origins or []],
-        thank_you_urls=[_web(url) for url in thank_you_urls or []],
-        consent_version="1",
-        created_at=now,
+        origins=origins or [],
+        thank_you_urls=thank_you_urls or [],
+        consent=consent,
     )
+    _refuse(*_mistakes_of_key(session, key), *_mistakes(details))
+    site = Site(id=new_id(), key=key, consent_version="1", created_at=now)
+    _assign(site, details)
     session.add(site)
     session.flush()
     session.add(ConsentText(site_id=site.id, version="1", text=consent, created_at=now))
     return site
 
 
-def _web(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        is_web = parts.scheme in ("https", "http") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        is_web = False
-    if not is_web:
-        raise SiteError(f"{url} is not a web address.")
-    return url
+def change_site(session: Session, site: Site, given: Details, now: datetime) -> None:
+    """Change what is given. Enquiries keep the wording that they were sent with. Raises SiteError."""
+    _refuse(*_mistakes(given))
+    _assign(site, given)
+    if "consent" in given and given["consent"] != consent_text(session, site):
+        _word_anew(session, site, given["consent"], now)
 
 
 def origin_of(url: str) -> str:
-    """As a browser writes it: no path, and no port where it is the usual one. Raises SiteError."""
-    parts = urlsplit(_web(url))
-    usual = {"http": 80, "https": 443}[parts.scheme]
-    port = "" if parts.port in (None, usual) else f":{parts.port}"
-    return f"{parts.scheme}://{parts.hostname}{port}"
+    """As a browser writes it: no path, and no port where it is the usual one. Empty for what is no web address."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return ""
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    if usual is None or not parts.hostname or port == 0:
+        return ""
+    return f"{parts.scheme}://{parts.hostname}" + ("" if port in (None, usual) else f":{port}")
+
+
+def _word_anew(session: Session, site: Site, consent: str, now: datetime) -> None:
+    versions = session.scalar(select(func.count()).where(ConsentText.site_id == site.id)) or 0
+    site.consent_version = str(versions + 1)
+    session.add(ConsentText(site_id=site.id, version=site.consent_version, text=consent, created_at=now))
+
+
+def _assign(site: Site, given: Details) -> None:
+    for detail in ("name", "region", "time_zone", "thank_you_urls"):
+        if detail in given:
+            setattr(site, detail, given[detail])
+    if "origins" in given:
+        site.origins = [origin_of(url) for url in given["origins"]]
+
+
+def _mistakes_of_key(session: Session, key: str) -> Iterator[str]:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{1,49}", key):
+        yield "The key may have small letters, digits and hyphens, 2 to 50 of them."
+    elif find_site(session, key) is not None:
+        yield f"There is already a site with the key {key}."
+
+
+def _mistakes(given: Details) -> Iterator[str]:
+    if "name" in given and not 1 <= len(given["name"].strip()) <= 200:
+        yield "The name must have 1 to 200 characters."
+    if "region" in given and given["region"] not in phonenumbers.SUPPORTED_REGIONS:
+        yield "The region must be a country of two letters, such as US or DE."
+    if "time_zone" in given and given["time_zone"] not in available_timezones():
+        yield "The time zone must be one such as America/New_York or Europe/Berlin."
+    for url in [*given.get("origins", ()), *given.get("thank_you_urls", ())]:
+        if not origin_of(url):
+            yield f"{url} is not a web address, such as https://clinic.example."
+    if "consent" in given and not given["consent"].strip():
+        yield "The consent wording must not be empty."
+
+
+def _refuse(*mistakes: str) -> None:
+    if mistakes:
+        raise SiteError(" ".join(mistakes))

@@ -50,6 +50,43 @@ def test_a_site_that_cannot_be_is_told_in_a_sentence(
     assert sentence in result.stderr
 
 
+def test_all_that_is_wrong_with_a_site_is_told_at_once(frontdesk: Frontdesk) -> None:
+    add = ("site", "add", "Lake side", "--name", "", "--region", "Narnia", "--time-zone", "Mars", "--origin", "clinic")
+    told = frontdesk(*add, "--thank-you", "thanks", code=1).stderr
+    for sentence in ("The key", "The name", "The region", "The time zone", "clinic is not", "thanks is not"):
+        assert sentence in told
+    assert as_json(frontdesk("site", "list", "--json")) == []
+
+
+def test_a_site_is_changed_in_what_is_given_alone(frontdesk: Frontdesk, site: Site) -> None:
+    before = as_json(frontdesk("site", "show", "demo", "--json"))
+    change = ("site", "change", "demo")
+    origins = ("--origin", "https://Clinic.example:443/start", "--origin", "http://clinic.example:8080")
+    told = frontdesk(*change, "--name", "Sunset", "--region", "de", *origins, "--consent", "Call me.").stdout
+    assert "frontdesk site snippet demo" in told
+    assert as_json(frontdesk("site", "show", "demo", "--json")) == before | {
+        "name": "Sunset",
+        "region": "DE",
+        "origins": ["https://clinic.example", "http://clinic.example:8080"],
+        "consent": "Call me.",
+    }
+    frontdesk(*change, "--time-zone", "Europe/Berlin", "--origin", "", "--thank-you", "https://clinic.example/thanks")
+    shown = frontdesk("site", "show", "demo").stdout
+    for line in ("Time zone: Europe/Berlin\n", "Origins: \n", "Thank you urls: https://clinic.example/thanks\n"):
+        assert line in shown
+
+
+def test_what_a_site_cannot_become_changes_nothing(frontdesk: Frontdesk, site: Site) -> None:
+    change = ("site", "change", "demo")
+    told = frontdesk(*change, "--name", "Sunset", "--region", "Narnia", "--time-zone", "Mars", code=1).stderr
+    assert "The region" in told
+    assert "The time zone" in told
+    assert "wording" in frontdesk(*change, "--consent", " ", code=1).stderr
+    assert as_json(frontdesk("site", "show", "demo", "--json"))["name"] == "Sunrise"
+    assert "Say what to change" in frontdesk(*change, code=2).stderr
+    assert "no site" in frontdesk("site", "change", "nowhere", "--name", "x", code=1).stderr
+
+
 def test_lists_of_nothing_say_what_to_do_next(frontdesk: Frontdesk) -> None:
     assert "frontdesk site add" in frontdesk("site", "list").stdout
     assert "frontdesk connection add" in frontdesk("connection", "list").stdout

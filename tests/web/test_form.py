@@ -14,19 +14,19 @@ import time_machine
 from flask import Flask
 from flask.testing import FlaskClient
 from markupsafe import escape
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from leads.intake.spam import HONEYPOT
 from leads.store import canary
-from leads.store.models import ConsentText, Site
-from leads.store.sites import DEFAULT_CONSENT
+from leads.store.models import Site
+from leads.store.sites import DEFAULT_CONSENT, change_site
 from tests.web.pages import FORM, JANE, ORIGIN, filled, opened, page_of
 from tests.web.stored import Stored
 
 STRANGER = {"REMOTE_ADDR": "203.0.113.9"}
 
 
-def change_site(stored: Stored, **values: Any) -> None:
+def set_site(stored: Stored, **values: Any) -> None:
     with stored.database.write() as session:
         session.execute(update(Site).values(**values))
 
@@ -80,14 +80,14 @@ def test_the_thank_you_page_shows_nothing_but_codes(client: FlaskClient) -> None
 def test_the_thank_you_page_leads_back_to_the_website(
     client: FlaskClient, stored: Stored, came_from: str | None, back: str
 ) -> None:
-    change_site(stored, origins=[ORIGIN, "https://other.example"])
+    set_site(stored, origins=[ORIGIN, "https://other.example"])
     page = page_of(client.get("/f/demo/thanks", headers={"Referer": came_from} if came_from else {}))
     assert [link for link in page.links if ":" in link.removeprefix("data:")] == [back]
     assert "Back to Sunrise" in page.html
 
 
 def test_without_a_listed_website_the_thank_you_page_leads_nowhere(client: FlaskClient, stored: Stored) -> None:
-    change_site(stored, origins=[])
+    set_site(stored, origins=[])
     assert "Back to" not in client.get("/f/demo/thanks", headers={"Referer": ORIGIN}).get_data(as_text=True)
 
 
@@ -104,7 +104,7 @@ def test_without_a_listed_website_the_thank_you_page_leads_nowhere(client: Flask
 def test_the_way_back_leads_to_listed_pages_only(
     client: FlaskClient, stored: Stored, wanted: str, reached: str
 ) -> None:
-    change_site(stored, thank_you_urls=["https://clinic.example/thanks", "https://clinic.example/danke"])
+    set_site(stored, thank_you_urls=["https://clinic.example/thanks", "https://clinic.example/danke"])
     response = client.post(FORM, data=filled(client, next=wanted))
     assert (response.status_code, response.location) == (303, reached)
     assert "form-action 'self' https://clinic.example;" in client.get(FORM).headers["Content-Security-Policy"] + ";"
@@ -244,12 +244,13 @@ def test_without_consent_it_is_held(client: FlaskClient, stored: Stored) -> None
     assert [(row.state, row.code) for row in stored.deliveries()] == [("held", "no_consent")]
 
 
-def test_the_wording_is_shown_and_its_version_kept(client: FlaskClient, stored: Stored, site: Site) -> None:
+def test_the_wording_is_shown_and_its_version_kept(client: FlaskClient, stored: Stored) -> None:
     client.post(FORM, data=filled(client))
-    with stored.database.write() as session:
-        now = stored.database.now(session)
-        session.add(ConsentText(site_id=site.id, version="2", text="You may <call> me.", created_at=now))
-    change_site(stored, consent_version="2")
+    for wording in ("You may <call> me.", "You may <call> me."):
+        with stored.database.write() as session:
+            change_site(
+                session, session.scalars(select(Site)).one(), {"consent": wording}, stored.database.now(session)
+            )
     assert "You may &lt;call&gt; me." in client.get(FORM).get_data(as_text=True)
     client.post(FORM, data=filled(client))
     assert [event.consent_version for event in stored.events()] == ["1", "2"]
