@@ -24,18 +24,19 @@ from leads.commands.connection import connection
 from leads.commands.demo_data import demo_data
 from leads.commands.lead import lead
 from leads.commands.mapping import mapping, try_dry
-from leads.commands.office import CANNOT_OPEN, Office, as_json, fail, json_option
+from leads.commands.office import CANNOT_OPEN, WRONG, Office, as_json, fail, json_option
 from leads.commands.purge import purge
 from leads.commands.site import site
 from leads.commands.user import user
 from leads.store import failpoint
 from leads.store.backup import back_up
+from leads.store.models import Site
 from leads.store.schema import current
 from leads.store.session import sqlite_file
 from leads.sync import worker as sync_worker
 from leads.sync.setup import connections
 from leads.upkeep import logs
-from leads.upkeep.doctor import examine
+from leads.upkeep.doctor import Line, asked, examine, line
 from leads.upkeep.retention import EVERY, Retention
 
 
@@ -137,25 +138,28 @@ def db_backup(file: Path) -> None:
 @click.option("--online", is_flag=True, help="Ask each CRM as well.")
 @json_option
 def doctor(online: bool, json_: bool) -> None:
-    """Examine the installation and say what to do."""
+    """Examine the installation and say what to do. Only what is wrong ends it with 1, not what staff should look at."""
     office = Office()
-    findings = examine(office.database, office.settings.data_dir, office.settings.keys_file)
-    if office.settings.rate_limit_store:
+    settings = office.settings
+    lines = examine(office.database, settings.data_dir, settings.keys_file, settings.public_url)
+    if settings.rate_limit_store:
         from leads.intake import limit  # noqa: PLC0415 - the other commands start quicker without it
 
-        findings.append(limit.examine(office.settings.rate_limit_store))
+        lines.append(line(*limit.examine(settings.rate_limit_store)))
     if online:
-        with office.database.read() as session:
-            rows = connections(session)
-        findings += [
-            (finding.ok, f"{row.name}: {finding.sentence}") for row in rows for finding in office.setup.test(row.id)
-        ]
+        lines += _ask_each_crm(office)
     if json_:
-        as_json([{"ok": ok, "sentence": sentence} for ok, sentence in findings])
-    for ok, sentence in [] if json_ else findings:
-        click.echo(("ok    " if ok else "wrong ") + sentence)
-    if not all(ok for ok, _ in findings):
-        raise SystemExit(1)
+        as_json([found._asdict() for found in lines])
+    for found in [] if json_ else lines:
+        click.echo(f"{found.verdict:<5} {found.sentence}")
+    if any(found.verdict == "wrong" for found in lines):
+        raise SystemExit(WRONG)
+
+
+def _ask_each_crm(office: Office) -> list[Line]:
+    with office.database.read() as session:
+        rows = [(row, session.get_one(Site, row.site_id).key) for row in connections(session)]
+    return [asked(row, site_key, finding) for row, site_key in rows for finding in office.setup.test(row.id)]
 
 
 @main.group()

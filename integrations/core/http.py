@@ -183,7 +183,7 @@ class Http:
         if parts.scheme != "https" and not (parts.scheme == "http" and plain_is_fine):
             raise Misconfigured(
                 "insecure_url",
-                "The address must begin with https:// (in your own network: see FRONTDESK_ALLOWED_PRIVATE_HOSTS).",
+                "The address must begin with https://, unless FRONTDESK_ALLOWED_PRIVATE_HOSTS names its host.",
             )
 
     def _may_be_private(self, host: str, port: int) -> bool:

@@ -173,7 +173,7 @@ class _Guarded(HTTPConnection):
         if not call.may_be_private(host, port) and not all(is_public(str(entry[4][0])) for entry in found):
             raise Misconfigured(
                 "private_address",
-                "This address leads into a private network. If it should, allow its host in the configuration file.",
+                "This address is in a private network, and FRONTDESK_ALLOWED_PRIVATE_HOSTS does not name its host.",
             )
         return list(found)
 

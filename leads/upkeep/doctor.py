@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 import stat
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import pysqlite3.dbapi2
 from sqlalchemy import and_, func, or_, select
 
+from integrations.core.base import Finding
 from leads.store.alerts import open_alerts
-from leads.store.models import Connection, Delivery, Site, User
+from leads.store.models import Connection, Delivery, User
 from leads.store.queries.balance import recent_balances
-from leads.store.queries.lists import is_real
+from leads.store.queries.lists import connections_in_use, is_real
 from leads.store.queries.lists import sites as all_sites
 from leads.store.schema import open_vault
 from leads.store.session import Database, sqlite_file
@@ -21,33 +23,60 @@ from leads.store.vault import VaultError
 from leads.upkeep.health import readiness
 
 _LITTLE_SPACE = 500 * 1024 * 1024  # bytes
+_OTHER_SETTINGS = (
+    "The service itself has not met this: perhaps it has other settings than this shell, such as "
+    "FRONTDESK_ALLOWED_PRIVATE_HOSTS. See: frontdesk config show"
+)
 _SAFE_SQLITE = (3, 51, 3)  # older ones can corrupt a file that two processes write (sqlite.org/wal.html#walresetbug)
 
-Line = tuple[bool, str]
+
+class Line(NamedTuple):
+    """What was found, in a sentence. look: people's daily work; wrong: a fault of the installation."""
+
+    verdict: Literal["ok", "look", "wrong"]
+    sentence: str
 
 
-def examine(database: Database, data_dir: Path, keys_file: Path) -> list[Line]:
+def examine(database: Database, data_dir: Path, keys_file: Path, public_url: str) -> list[Line]:
     """What is well and what is not, one sentence each."""
-    return [*_programs(database), *_machine(database, data_dir, keys_file), *_content(database), *_alarms(database)]
+    return [
+        *_programs(database),
+        *_machine(database, data_dir, keys_file),
+        *_content(database, f"{public_url}/desk"),
+        *_alarms(database),
+    ]
+
+
+def line(ok: bool, sentence: str) -> Line:
+    """What is either well or a fault."""
+    return Line("ok" if ok else "wrong", sentence)
+
+
+def asked(connection: Connection, site_key: str, finding: Finding) -> Line:
+    """What a CRM said when it was asked just now, by this command and with its settings."""
+    told = f"{site_key}, {connection.name}: {finding.sentence}"
+    if finding.ok or connection.state != "working":
+        return line(finding.ok, told)
+    return line(False, f"{told} {_OTHER_SETTINGS}")
 
 
 def _programs(database: Database) -> list[Line]:
-    return [(text == "ok", f"{name.capitalize()}: {text}.") for name, text in readiness(database).items()]
+    return [line(text == "ok", f"{name.capitalize()}: {text}.") for name, text in readiness(database).items()]
 
 
 def _machine(database: Database, data_dir: Path, keys_file: Path) -> list[Line]:
     free = shutil.disk_usage(data_dir).free
     lines = [
-        (free > _LITTLE_SPACE, f"Free space in the data folder: {free // 1024**2:,} MiB."),
+        line(free > _LITTLE_SPACE, f"Free space in the data folder: {free // 1024**2:,} MiB."),
         _keys(database, keys_file),
     ]
     if sqlite_file(database.engine.url.render_as_string()):
         trouble = inspect(database, thorough=True)
         lines.append(
-            (not trouble, f"The database file is damaged: {trouble}." if trouble else "The database file is sound.")
+            line(not trouble, f"The database file is damaged: {trouble}." if trouble else "The database file is sound.")
         )
         version = pysqlite3.dbapi2.sqlite_version
-        lines.append((pysqlite3.dbapi2.sqlite_version_info >= _SAFE_SQLITE, f"SQLite {version}."))
+        lines.append(line(pysqlite3.dbapi2.sqlite_version_info >= _SAFE_SQLITE, f"SQLite {version}."))
     return lines
 
 
@@ -55,49 +84,58 @@ def _keys(database: Database, keys_file: Path) -> Line:
     try:
         open_vault(database, keys_file)
     except VaultError as error:
-        return False, str(error)
+        return line(False, str(error))
     if stat.S_IMODE(keys_file.stat().st_mode) & 0o077:
-        return False, f"Others can read the key file. Run: chmod 600 {keys_file}"
-    return True, "The key file fits the database and is readable by its owner only."
+        return line(False, f"Others can read the key file. Run: chmod 600 {keys_file}")
+    return line(True, "The key file fits the database and is readable by its owner only.")
 
 
-def _content(database: Database) -> list[Line]:
+def _content(database: Database, desk: str) -> list[Line]:
     with database.read() as session:
-        sites = session.scalar(select(func.count()).select_from(Site)) or 0
+        sites = {site.id: site.key for site in all_sites(session)}
         users = session.scalar(select(func.count()).select_from(User)) or 0
-        connections = session.scalars(select(Connection).where(Connection.removed_at.is_(None))).all()
+        connections = connections_in_use(session)
         asks_a_person = or_(
             Delivery.state.in_(("refused", "expired")),
             and_(Delivery.state == "held", Delivery.code.in_(("spam", "no_consent", "removed"))),
         )
         need = session.scalar(select(func.count()).where(asks_a_person, is_real())) or 0
-    lines = [
-        (sites > 0, f"Sites: {sites}." if sites else "There is no site yet. Run: frontdesk site add"),
-        (
+    return [
+        line(bool(sites), f"Sites: {len(sites)}." if sites else "There is no site yet. Run: frontdesk site add"),
+        line(
             users > 0,
             f"Users: {users}." if users else "Nobody can sign in yet. Run: frontdesk user add NAME --role admin",
         ),
-        (
+        line(
             bool(connections),
             f"Connections: {len(connections)}."
             if connections
             else "No CRM is connected yet. Run: frontdesk connection add",
         ),
-        (need == 0, f"Deliveries that need a person: {need}." if need else "No delivery needs a person."),
+        Line("look", f"Deliveries that need a person: {need}. See: {desk}/leads?state=needs_you")
+        if need
+        else line(True, "No delivery needs a person."),
+        *(_stopped(row, sites[row.site_id], desk) for row in connections if row.state != "working"),
     ]
-    return lines + [
-        (False, f"{row.name}: {row.sentence or row.state}") for row in connections if row.state != "working"
-    ]
+
+
+def _stopped(row: Connection, site_key: str, desk: str) -> Line:
+    told, page = f"{site_key}, {row.name}: {row.sentence or row.state}", f"{desk}/connections/{row.id}"
+    if row.state == "paused":
+        return Line("look", f"{told} Start it again there: {page}")
+    return Line("wrong", f"{told} Mend it there: {page}")
 
 
 def _alarms(database: Database) -> list[Line]:
     """Whether people can be told, and what only an alert knows."""
     with database.read() as session:
         days = recent_balances(session, all_sites(session), database.now(session))
-        told = [(False, alert.sentence) for alert in open_alerts(session, ["mail", "silence", "canary"])]
+        alerts = open_alerts(session, ["mail", "silence", "canary"])
+    # A website may be silent without a fault: nobody can know that but the clinic.
+    told = [Line("look" if alert.kind == "silence" else "wrong", alert.sentence) for alert in alerts]
     open_days = [f"{day.site.name}, {day.day.isoformat()}: {day.unaccounted}" for day in days if not day.closes]
     if open_days:
-        told.append((False, "Enquiries not accounted for: " + "; ".join(open_days) + ". See: frontdesk balance"))
+        told.append(line(False, "Enquiries not accounted for: " + "; ".join(open_days) + ". See: frontdesk balance"))
     elif days:
-        told.append((True, "Every enquiry of today and yesterday is accounted for."))
+        told.append(line(True, "Every enquiry of today and yesterday is accounted for."))
     return told

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from leads.store.models import Site
+from leads.store.models import Connection, Site
+from leads.store.outbox import start_failing
 from leads.store.session import Database
 from leads.store.staff import find_user, is_password
 from leads.store.vault import Vault
 from tests.cli.conftest import Frontdesk, as_json
 from tests.factory import make_connection, make_site, send
-from tests.web.desk import set_state
+from tests.web.desk import beat, set_state
 
 
 @pytest.fixture
@@ -233,9 +234,43 @@ def test_doctor_says_what_to_do(frontdesk: Frontdesk, tmp_path: Path) -> None:
     assert "wrong Worker: no worker is running." in found
     assert "ok    The key file fits the database" in found
     lines = as_json(frontdesk("doctor", "--json", code=1))
-    assert {"ok": False, "sentence": "There is no site yet. Run: frontdesk site add"} in lines
+    assert {"verdict": "wrong", "sentence": "There is no site yet. Run: frontdesk site add"} in lines
     store = {"rate_limit_store": "redis://127.0.0.1:1"}
     assert "wrong The store of rate limits does not answer" in frontdesk("doctor", code=1, **store).stdout
+
+
+@pytest.fixture
+def sound(frontdesk: Frontdesk, database: Database, vault: Vault, site: Site) -> Connection:
+    """An installation of which the doctor finds nothing wrong, and its connection."""
+    beat(database)
+    frontdesk("user", "add", "anna")
+    return make_connection(database, vault, site)
+
+
+def test_doctor_finds_nothing_wrong_with_the_daily_work_of_staff(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site, sound: Connection
+) -> None:
+    assert "look" not in frontdesk("doctor").stdout
+    set_state(database, send(database, vault, site, email="jane@example.com").event_id, "refused")
+    frontdesk("connection", "pause", "Sandbox CRM")
+    told = frontdesk("doctor", public_url="https://leads.example").stdout
+    assert "look  Deliveries that need a person: 1. See: https://leads.example/desk/leads?state=needs_you\n" in told
+    assert "look  demo, Sandbox CRM: This connection was paused by staff." in told
+    assert f"https://leads.example/desk/connections/{sound.id}\n" in told
+    frontdesk("connection", "resume", "Sandbox CRM")
+    with database.write() as session:
+        start_failing(session.get_one(Connection, sound.id), "The key is wrong.", database.now(session))
+    told = frontdesk("doctor", code=1, public_url="https://leads.example").stdout
+    assert (
+        f"wrong demo, Sandbox CRM: The key is wrong. Mend it there: https://leads.example/desk/connections/{sound.id}\n"
+        in told
+    )
+
+
+def test_doctor_says_that_its_shell_may_lack_a_setting_of_the_service(frontdesk: Frontdesk, sound: Connection) -> None:
+    told = frontdesk("doctor", "--online", code=1).stdout
+    assert "wrong demo, Sandbox CRM: The address must begin with https://, unless FRONTDESK_ALLOWED_PRIVATE" in told
+    assert "perhaps it has other settings than this shell" in told
 
 
 def test_doctor_examines_on_without_the_keys(frontdesk: Frontdesk, tmp_path: Path) -> None:
