@@ -61,7 +61,7 @@ def _prepare_demo(office: Office, settings: Settings, supervisor: Supervisor) ->
     supervisor.add(
         "sandbox", "-m", "sandbox_crm", "--port", str(settings.sandbox_port), "--data", str(folder), "--key", _DEMO_KEY
     )
-    setup = Setup(office.database, office.vault, office.limits, by="demo")
+    setup = Setup(office.database, office.vault, office.limits, by="the demo")
     return seed(setup, settings.public_url, {"url": f"http://127.0.0.1:{settings.sandbox_port}", "key": _DEMO_KEY})
 
 

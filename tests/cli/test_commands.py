@@ -7,14 +7,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
-from leads.store.models import Connection, Site
+from leads.store.models import Action, Connection, Site
 from leads.store.outbox import start_failing
 from leads.store.session import Database
 from leads.store.staff import find_user, is_password
 from leads.store.vault import Vault
 from tests.cli.conftest import Frontdesk, as_json
 from tests.factory import make_connection, make_site, send
+from tests.programs import free_port
 from tests.web.desk import beat, set_state
 
 
@@ -92,6 +94,16 @@ def test_lists_of_nothing_say_what_to_do_next(frontdesk: Frontdesk) -> None:
     assert "frontdesk site add" in frontdesk("site", "list").stdout
     assert "frontdesk connection add" in frontdesk("connection", "list").stdout
     assert "no enquiries yet" in frontdesk("lead", "list").stdout
+
+
+def test_the_demo_signs_what_it_does_as_staff_read_it(
+    frontdesk: Frontdesk, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leads.serve.Supervisor.run", lambda *_: None)
+    frontdesk("serve", "--demo", port=str(free_port()), sandbox_port=str(free_port()))
+    with database.read() as session:
+        done = [(action.user_name, action.what) for action in session.scalars(select(Action))]
+    assert done == [("the demo", "connection_added")]
 
 
 def test_a_user_gets_a_one_time_password(frontdesk: Frontdesk, database: Database) -> None:
