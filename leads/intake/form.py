@@ -138,7 +138,8 @@ def _way_back(site: Site) -> str | None:
     origin = origin_of(came_from)
     if origin in site.origins:
         return origin + urlsplit(came_from).path
-    return next(iter(site.origins), None)
+    here = request.host_url.rstrip("/")  # begins with the desk's own door, as in the demo
+    return next((listed for listed in site.origins if listed != here), None)
 
 
 def _page(

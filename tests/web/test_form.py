@@ -86,8 +86,11 @@ def test_the_thank_you_page_leads_back_to_the_website(
     assert "Back to Sunrise" in page.html
 
 
-def test_without_a_listed_website_the_thank_you_page_leads_nowhere(client: FlaskClient, stored: Stored) -> None:
-    set_site(stored, origins=[])
+@pytest.mark.parametrize("origins", [[], ["http://localhost"]])
+def test_the_thank_you_page_leads_neither_to_what_is_not_listed_nor_to_the_desk(
+    client: FlaskClient, stored: Stored, origins: list[str]
+) -> None:
+    set_site(stored, origins=origins)
     assert "Back to" not in client.get("/f/demo/thanks", headers={"Referer": ORIGIN}).get_data(as_text=True)
 
 
