@@ -119,8 +119,14 @@ class Database:
         """The same, for whoever has nothing else to ask."""
         if own := self._own_time():
             return own
-        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with self.glance() as connection:
             return _clock_of(connection)
+
+    @contextmanager
+    def glance(self) -> Iterator[Connection]:
+        """For a single question: a transaction around it would be two more calls to the database."""
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
 
     def _own_time(self) -> datetime | None:
         if self._clock is not None:

@@ -62,14 +62,14 @@ def _serve(context: Context, lane: Lane) -> None:
                 health = looked
             else:
                 break
-            if not health.takes_more(context.now()):
+            if not health.takes_more(context.now):
                 batches.give_back()
             asked, lane = True, replace(lane, probing=health.state == "failing")
     if context.stop.is_set():
         return
     if lane.probing and not asked:
         health = _probe(context, lane, connector, health)
-    if health.takes_more(context.now()):
+    if health.takes_more(context.now):
         confirm.retire_callers(context, lane, connector)
         canary.clean_up(context, lane, connector)
 

@@ -116,9 +116,19 @@ def release(database: Database, lane: Lane) -> None:
 
 
 def holds(database: Database, lane: Lane) -> bool:
-    """Whether the lane still holds its connection, and calls may be made there."""
-    with database.read() as session:
-        return bool(session.scalar(select(mine(lane, database.now(session)))))
+    """Whether the lane still holds its connection, and nobody has paused or removed that since."""
+    with database.glance() as opened:
+        return bool(opened.scalar(_HELD, {"connection": lane.connection_id, "held": lane.token}))
+
+
+_HELD = select(
+    exists().where(
+        Connection.id == bindparam("connection"),
+        Connection.lease_token == bindparam("held"),
+        Connection.removed_at.is_(None),
+        Connection.state != "paused",
+    )
+)
 
 
 def usable(now: Moment) -> ColumnElement[bool]:

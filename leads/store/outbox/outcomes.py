@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -59,9 +59,9 @@ class Health:
     probe_at: datetime | None = None
     wait_until: datetime | None = None
 
-    def takes_more(self, now: datetime) -> bool:
-        """Whether the CRM works, and has not asked for quiet."""
-        return self.state == "working" and not (self.wait_until and self.wait_until > now)
+    def takes_more(self, now: Callable[[], datetime]) -> bool:
+        """Whether the CRM works, and has not asked for quiet. now: called only where it matters."""
+        return self.state == "working" and not (self.wait_until and self.wait_until > now())
 
 
 def finish(database: Database, lane: Lane, outcomes: Sequence[Outcome], health: Health | None) -> int:
@@ -86,7 +86,7 @@ def finish_and_claim(
     def write_down(session: Session, now: datetime) -> bool:
         nonlocal fenced
         fenced = _write_down(session, lane, outcomes, health, now)
-        return health is None or health.takes_more(now)
+        return health is None or health.takes_more(lambda: now)
 
     claimed = once_more(lambda: claim(database, lane, limit, seconds, write_down))
     return fenced, claimed
