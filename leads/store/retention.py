@@ -30,7 +30,7 @@ from leads.store.models import (
 from leads.store.session import Database
 
 SLICE = 100  # people in one transaction
-_DONE = ("confirmed", "handled", "erased")
+_DONE = ("sent", "confirmed", "handled", "erased")  # `sent` is the end where a CRM cannot be read back
 
 
 class Place(NamedTuple):

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from leads.store import outbox
 from leads.store.clock import heartbeat, note_jump
 from leads.store.models import (
     Attempt,
@@ -86,7 +87,7 @@ def test_every_table_that_leads_to_a_person_is_seen_to() -> None:
 
 
 @pytest.mark.usefixtures("jane")
-@pytest.mark.parametrize("state", ["waiting", "sending", "sent", "refused", "expired", "held"])
+@pytest.mark.parametrize("state", ["waiting", "sending", "refused", "expired", "held"])
 def test_what_has_not_arrived_is_kept_however_old_it_is(timed: Database, clock: Clock, state: str) -> None:
     with timed.write() as session:
         session.execute(update(Delivery).values(state=state))
@@ -95,6 +96,26 @@ def test_what_has_not_arrived_is_kept_however_old_it_is(timed: Database, clock: 
         assert count_old(session, clock() - YEAR) == (1, 0)
     assert _forget(timed, clock) == 0
     assert _left(timed)["event"] == 1
+
+
+@pytest.mark.usefixtures("jane")
+def test_what_a_crm_took_and_cannot_be_read_back_is_done_with(timed: Database, clock: Clock) -> None:
+    with timed.write() as session:
+        session.execute(update(Delivery).values(state="sent"))
+    clock.forward(days=366)
+    assert _forget(timed, clock) == 1
+
+
+def test_nobody_is_kept_for_a_look_that_a_removed_connection_will_never_get(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock
+) -> None:
+    send(timed, vault, site, email="jane@example.com")
+    delivered(timed, connection)
+    clock.forward(days=366)
+    assert _forget(timed, clock) == 0, "it is to be read back"
+    with timed.write() as session:
+        outbox.remove(session, session.get_one(Connection, connection.id), clock())
+    assert _forget(timed, clock) == 1
 
 
 def _without_a_delivery(session: Session, _: datetime) -> None:

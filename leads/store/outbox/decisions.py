@@ -120,6 +120,7 @@ def remove(session: Session, connection: Connection, now: datetime) -> int:
     in_doubt = on_its_way.where(or_(Delivery.state == "sending", Delivery.unknown.is_(True)))
     may_be_there = in_doubt.values(state="refused", code=LOOK_FIRST, sentence=_REMOVED_MIDWAY, lease_until=None)
     count = len(session.scalars(may_be_there).all())
+    session.execute(here.where(Delivery.check_at.is_not(None)).values(check_at=None))  # nobody can look there any more
     clear = or_(Delivery.code.is_(None), Delivery.code != LOOK_FIRST)
     left = here.where(Delivery.state.in_(_NOT_ARRIVED), clear)
     not_sent = left.values(state="held", code="removed", sentence=HOLD_SENTENCES["removed"])

@@ -30,10 +30,11 @@ URGENCY = ("refused", "expired", "held", "sending", "waiting", "sent", "confirme
 
 
 class Standing(NamedTuple):
-    """Where a lead or delivery stands: its state, and the short code of the reason."""
+    """Where a lead or delivery stands: its state, the short code of the reason, and whether it is to be read back."""
 
     state: str
     code: str | None
+    to_check: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +152,9 @@ def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[LeadRow
     last_event = {event.lead_id: event for event in events}
     drifts = _open_drifts(session, ids)
     standings: dict[UUID, set[Standing]] = {}
-    for id_, state, code in session.execute(
-        select(Delivery.lead_id, Delivery.state, Delivery.code).where(Delivery.lead_id.in_(ids)).distinct()
-    ):
-        standings.setdefault(id_, set()).add(Standing(state, code))
+    told = (Delivery.lead_id, Delivery.state, Delivery.code, Delivery.check_at.is_not(None))
+    for id_, *standing in session.execute(select(*told).where(Delivery.lead_id.in_(ids)).distinct()):
+        standings.setdefault(id_, set()).add(Standing(*standing))
     return [
         LeadRow(
             lead,
