@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 _STANDS = {
     "confirmed": "in the CRM",
-    "sent": "in the CRM, being checked",
+    "sent": "taken by the CRM",
     "waiting": "waiting",
     "held": "held",
     "refused": "refused",

@@ -34,7 +34,7 @@ EVENTS = {"consultation_request": "Consultation request", "call_click": "Tapped 
 _STATES = {
     "waiting": Pill("…", "Waiting to be sent", "busy"),
     "sending": Pill("…", "Being sent", "busy"),
-    "sent": Pill("✓", "In the CRM, being checked", "good"),
+    "sent": Pill("✓", "Taken by the CRM", "good"),
     "confirmed": Pill("✓", "In the CRM", "good"),
     "refused": Pill("!", "Needs you: refused", "bad"),
     "expired": Pill("!", "Needs you: gave up", "bad"),
@@ -57,6 +57,7 @@ _DRIFTED = {
     "deleted": Pill("!", "Deleted in the CRM", "bad"),
     "duplicated": Pill("!", "In the CRM twice", "bad"),
 }
+_BEING_CHECKED = Pill("✓", "In the CRM, being checked", "good")
 _NOWHERE = Pill("‖", "Safe here, no CRM connected", "look")
 
 TIERS = {
@@ -211,6 +212,8 @@ def standing(found: Standing | Delivery | None, drifts: Iterable[Drift] = ()) ->
     if found.state == "confirmed":
         now = [_DRIFTED[drift.kind] for drift in drifts if drift.settled_at is None and drift.kind in _DRIFTED]
         return now[0] if now else _STATES["confirmed"]
+    if found.state == "sent" and (found.to_check if isinstance(found, Standing) else found.check_at is not None):
+        return _BEING_CHECKED
     return _STATES[found.state]
 
 

@@ -54,6 +54,17 @@ def test_without_a_website_the_list_says_what_comes_first(anna: Person, database
     assert "First add the website on the server: frontdesk site add" in plain(anna.get("/desk/leads"))
 
 
+def test_being_checked_is_said_only_of_what_is_going_to_be_read_back(
+    anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event_id = send(database, vault, site, **JANE).event_id
+    lead = f"/desk/leads/{lead_of(database, event_id)}"
+    for check_at, told in ((None, "Taken by the CRM"), (datetime.now(UTC), "In the CRM, being checked")):
+        set_state(database, event_id, "sent", check_at=check_at)
+        for page in ("/desk/leads", lead):
+            assert ("being checked" in plain(anna.get(page)), told in plain(anna.get(page))) == (bool(check_at), True)
+
+
 def test_lists_tell_how_long_ago_whatever_the_sites_clocks_say(
     anna: Person, database: Database, vault: Vault, site: Site
 ) -> None:
