@@ -48,7 +48,7 @@ class Desk:
         self.database, self.vault, self.site, self.crm = database, vault, site, crm
         self.setup = Setup(database, vault, LIMITS, by="anna")
         self.context = Context(database, vault, "w1", LIMITS, POLICY)
-        self.id = self.setup.create(site.key, "tiny", "Tiny", crm.settings()).id
+        self.id = self.setup.create(site.key, "tiny", "", crm.settings()).id
 
     def row(self) -> Connection:
         with self.database.read() as session:
@@ -371,7 +371,7 @@ def test_an_end_is_told_two_weeks_before(desk: Desk, clock: Clock) -> None:
     assert _told(desk.database, clock) == []
     clock.forward(hours=25)
     assert (
-        "“Tiny” (Sunrise) lets us in for a short time only: its key or sign-in ends in 12 days."
+        "“Tiny CRM” (Sunrise) lets us in for a short time only: its key or sign-in ends in 12 days."
         in _told(desk.database, clock)[0]
     )
     clock.forward(days=20)

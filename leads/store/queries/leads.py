@@ -153,8 +153,8 @@ def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[LeadRow
     drifts = _open_drifts(session, ids)
     standings: dict[UUID, set[Standing]] = {}
     told = (Delivery.lead_id, Delivery.state, Delivery.code, Delivery.check_at.is_not(None))
-    for id_, *standing in session.execute(select(*told).where(Delivery.lead_id.in_(ids)).distinct()):
-        standings.setdefault(id_, set()).add(Standing(*standing))
+    for id_, state, code, to_check in session.execute(select(*told).where(Delivery.lead_id.in_(ids)).distinct()):
+        standings.setdefault(id_, set()).add(Standing(state, code, to_check))
     return [
         LeadRow(
             lead,
