@@ -440,7 +440,7 @@ def test_what_was_in_hand_when_its_connection_was_removed_is_for_a_person_only_u
     code = None if state == "sent" else "too_long"
     assert finished(timed, lane, claimed, state, code=code, sentence="As the CRM said.", unknown=unknown) == unknown
     row = delivery_of(timed, event_id)
-    assert (row.state, row.code) == known
+    assert (row.state, row.code, row.check_at) == (*known, None)
 
 
 def test_what_was_only_claimed_when_its_connection_was_removed_was_not_sent(
@@ -526,6 +526,45 @@ def test_a_new_connection_takes_over_from_a_removed_one(
         rows = session.scalars(select(Delivery).where(Delivery.event_id == event_id)).all()
         assert {row.connection_id: row.state for row in rows} == {connection.id: "handled", new.id: "waiting"}
     assert len(delivered(timed, new)) == 1
+
+
+def removed(database: Database, connection: Connection) -> None:
+    with database.write() as session:
+        outbox.remove(session, session.get_one(Connection, connection.id), database.now(session))
+
+
+def taken_over(database: Database, vault: Vault, site: Site) -> tuple[Connection, int]:
+    connection = make_connection(database, vault, site)
+    with database.write() as session:
+        return connection, outbox.backfill(session, connection, database.now(session))
+
+
+def test_what_was_taken_over_and_has_not_arrived_is_taken_over_again(
+    timed: Database, vault: Vault, site: Site, connection: Connection
+) -> None:
+    send(timed, vault, site, **JANE)
+    delivered(timed, connection)
+    waits = send(timed, vault, site, **TOM).event_id
+    held = send(timed, vault, site, consent=False, email="mia@example.com").event_id
+    for _ in range(3):
+        removed(timed, connection)
+        connection, number = taken_over(timed, vault, site)
+        assert number == 2, "what has arrived is not sent again"
+    assert [item.event.id for item in delivered(timed, connection)] == [waits]
+    assert release_hold(timed, held) == 1
+    assert [item.event.id for item in delivered(timed, connection)] == [held]
+
+
+def test_what_is_cleared_while_no_connection_is_there_goes_to_the_next_one(
+    timed: Database, vault: Vault, site: Site, connection: Connection
+) -> None:
+    event_id = send(timed, vault, site, consent=False, **JANE).event_id
+    removed(timed, connection)
+    assert release_hold(timed, event_id) == 0
+    assert (delivery_of(timed, event_id).state, delivery_of(timed, event_id).code) == ("held", "removed")
+    connection, number = taken_over(timed, vault, site)
+    assert number == 1
+    assert [item.event.id for item in delivered(timed, connection)] == [event_id]
 
 
 # reading back

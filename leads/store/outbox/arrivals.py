@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, and_, exists, not_, select, update
+from sqlalchemy import Row, and_, exists, func, not_, or_, select, update
 from sqlalchemy.orm import Session
 
 from leads.store import canary
@@ -275,7 +275,10 @@ def backfill(session: Session, connection: Connection, now: datetime, since: dat
 
     Returns how many events.
     """
-    left_by_removed = and_(Delivery.state == "held", Delivery.code == "removed")
+    gone = Delivery.connection_id.in_(select(Connection.id).where(Connection.removed_at.is_not(None)))
+    # What one connection took over from another, and had not brought to its CRM when it was removed itself, as well.
+    handed_on = and_(Delivery.state == "handled", func.coalesce(Delivery.code, "") == "replaced")
+    left_by_removed = and_(gone, or_(Delivery.state.in_(("held", "waiting")), handed_on))
     in_time = [Event.received_at >= since] if since else []
     orphans = session.execute(
         select(Event, Lead)

@@ -48,7 +48,7 @@ def release_hold(session: Session, event: Event, lead: Lead, now: datetime) -> i
     held = session.execute(
         select(Delivery, Connection)
         .join(Connection, Connection.id == Delivery.connection_id)
-        .where(Delivery.event_id == event.id, Delivery.state == "held")
+        .where(Delivery.event_id == event.id, Delivery.state == "held", Connection.removed_at.is_(None))
     ).all()
     for delivery, connection in held:
         requeue(delivery, now)

@@ -113,7 +113,7 @@ def _known_after_removal(session: Session, rows: Sequence[dict[str, Any]]) -> se
     """Write down what was in hand when its connection was removed: nobody has to look in the CRM for it any more."""
     held = {"state": "held", "code": "removed", "sentence": HOLD_SENTENCES["removed"]}
     known = [row if row["state"] == "sent" else row | held for row in rows if not row["unknown"]]
-    stays = [{name: row[name] for name in row if name != "lead_id"} for row in known]
+    stays = [{name: row[name] for name in row if name != "lead_id"} | {"check_at": None} for row in known]
     return update_all(session, Delivery, ("id", "token"), stays, _LET_GO, where=_IN_DOUBT)
 
 

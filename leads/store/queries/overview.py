@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Subquery, and_, case, exists, func, select
+from sqlalchemy import Subquery, and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from leads.store.alerts import open_alerts
@@ -190,7 +190,7 @@ def _today(session: Session, site: Site, now: datetime) -> Today:
     rows = session.execute(
         select(Delivery.state, func.count())
         .join(Event, Event.id == Delivery.event_id)
-        .where(*events)
+        .where(*events, or_(Delivery.code.is_(None), Delivery.code != "replaced"))
         .group_by(Delivery.state)
     )
     return Today(site, count(session, Event.id, *events), dict(rows.all()))
