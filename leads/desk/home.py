@@ -169,6 +169,8 @@ def _problem(state: Overview) -> Headline:
         return Headline("look", f"Nothing waits for it now, but {what}.", help_text)
     verb = "is" if number == 1 else "are"
     help_text = f"Nothing is lost. {person}." if person else _BY_OURSELVES
+    if others := sum(state.waiting.get(reason, 0) for reason in _NEEDS_A_PERSON):
+        help_text += f" Besides, {words.enquiries(others)} {'needs' if others == 1 else 'need'} you: see below."
     return Headline("bad", f"{words.enquiries(number)} {verb} waiting: {what}.", help_text)
 
 

@@ -57,6 +57,7 @@ _DRIFTED = {
     "deleted": Pill("!", "Deleted in the CRM", "bad"),
     "duplicated": Pill("!", "In the CRM twice", "bad"),
 }
+_REPLACED = Pill("–", "Goes another way", "calm")
 _BEING_CHECKED = Pill("✓", "In the CRM, being checked", "good")
 _NOWHERE = Pill("‖", "Safe here, no CRM connected", "look")
 
@@ -209,6 +210,8 @@ def standing(found: Standing | Delivery | None, drifts: Iterable[Drift] = ()) ->
         return _HELD.get(found.code or "", _STATES["held"])
     if found.state == "refused":
         return _REFUSED.get(found.code or "", _STATES["refused"])
+    if found.code == "replaced":
+        return _REPLACED
     if found.state == "confirmed":
         now = [_DRIFTED[drift.kind] for drift in drifts if drift.settled_at is None and drift.kind in _DRIFTED]
         return now[0] if now else _STATES["confirmed"]

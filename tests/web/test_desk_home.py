@@ -385,3 +385,33 @@ def test_the_button_that_tests_the_whole_way(anna: Person, app: Flask, database:
     sam = signed_in(app, database, "sam", "staff")
     assert "Test the whole way now" not in _canary_line(sam)
     sam.post("/desk/canary/demo", 403)
+
+
+def test_a_problem_does_not_hide_who_needs_a_person(anna: Person, database: Database, vault: Vault, site: Site) -> None:
+    waits, refused = (send(database, vault, site, **JANE | {"email": f"{n}@example.com"}).event_id for n in range(2))
+    _connection(database, state="failing", code="bad_key", sentence="The CRM does not accept the key.")
+    set_state(database, waits, "waiting")
+    set_state(database, refused, "refused", code="refused", sentence="Not this number.")
+    assert "Besides, 1 enquiry needs you: see below." in plain(anna.get("/desk/live"))
+
+
+def test_what_is_held_is_not_offered_a_try(anna: Person, database: Database, vault: Vault, site: Site) -> None:
+    send(database, vault, site, consent=False, **JANE)
+    _connection(database, code="unavailable", sentence="The CRM is not working just now.", failures=1)
+    page = anna.get("/desk/live")
+    assert "no consent to share" in page
+    assert "Try now" not in page
+
+
+def test_what_another_connection_took_over_is_counted_and_told_once(
+    anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event_id = send(database, vault, site, **JANE).event_id
+    _remove_connections(database)
+    new = make_connection(database, vault, site)
+    with database.write() as session:
+        outbox.backfill(session, session.get_one(Connection, new.id), database.now(session))
+    page = plain(anna.get("/desk/live"))
+    assert "On the way 1" in page
+    assert "Taken care of 0" in page
+    assert "Goes another way" in anna.get(f"/desk/leads/{lead_of(database, event_id)}")
