@@ -31,10 +31,10 @@ from leads.commands.user import user
 from leads.store import failpoint
 from leads.store.backup import back_up
 from leads.store.models import Site
+from leads.store.queries.lists import connections_in_use
 from leads.store.schema import current
 from leads.store.session import sqlite_file
 from leads.sync import worker as sync_worker
-from leads.sync.setup import connections
 from leads.upkeep import logs
 from leads.upkeep.doctor import Line, asked, examine, line
 from leads.upkeep.retention import EVERY, Retention
@@ -158,7 +158,7 @@ def doctor(online: bool, json_: bool) -> None:
 
 def _ask_each_crm(office: Office) -> list[Line]:
     with office.database.read() as session:
-        rows = [(row, session.get_one(Site, row.site_id).key) for row in connections(session)]
+        rows = [(row, session.get_one(Site, row.site_id).key) for row in connections_in_use(session)]
     return [asked(row, site_key, finding) for row, site_key in rows for finding in office.setup.test(row.id)]
 
 

@@ -16,8 +16,9 @@ from integrations.core.registry import connector as connector_class
 from integrations.core.registry import kinds
 from leads.commands.office import WRONG, Office, as_json, as_table, fail, json_option
 from leads.store.models import Connection, Site
+from leads.store.queries.lists import connections_in_use
 from leads.sync import sign_in
-from leads.sync.setup import SetupError, connections
+from leads.sync.setup import SetupError
 
 _KIND = click.Choice(sorted(kinds()))
 _set = click.option("--set", "typed", multiple=True, metavar="NAME=VALUE", help="An option that is no secret.")
@@ -67,7 +68,7 @@ def list_connections(json_: bool) -> None:
     """Show the connections and how they are."""
     with Office().database.read() as session:
         sites = {row.id: row.key for row in session.scalars(select(Site))}
-        rows = [_shown(row, sites[row.site_id]) for row in connections(session)]
+        rows = [_shown(row, sites[row.site_id]) for row in connections_in_use(session)]
     if json_:
         as_json(rows)
     else:
@@ -150,7 +151,7 @@ def remove(name: str) -> None:
 def find_connection(office: Office, name: str) -> Connection:
     """The connection of this name or id. Ends the program with a sentence when it is not clear which."""
     with office.database.read() as session:
-        found = [row for row in connections(session) if name in (row.name, str(row.id))]
+        found = [row for row in connections_in_use(session) if name in (row.name, str(row.id))]
         sites = {row.id: row.name for row in session.scalars(select(Site))}
     if not found:
         fail(f"There is no connection {name}. See: frontdesk connection list")

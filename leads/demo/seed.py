@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leads.demo.routes import SITE_KEY
+from leads.store.queries.lists import connections_in_use
 from leads.store.session import Database
 from leads.store.sites import add_site, find_site
 from leads.store.staff import add_user, find_user, reset_password
-from leads.sync.setup import Setup, connections
+from leads.sync.setup import Setup
 
 USER = "admin"
 _CONNECTION = "Sandbox CRM"
@@ -31,7 +32,7 @@ def seed(setup: Setup, public_url: str, sandbox: dict[str, str]) -> Login:
 
 def _connection(setup: Setup, sandbox: dict[str, str]) -> None:
     with setup.database.read() as session:
-        found = connections(session)
+        found = connections_in_use(session)
     if not found:
         setup.create(SITE_KEY, "sandbox", _CONNECTION, sandbox)
     for connection in found:

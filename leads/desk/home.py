@@ -123,11 +123,16 @@ def _told_by_waits(state: Overview) -> Headline:
 
 
 def _needs_you(state: Overview) -> Headline | None:
-    if number := sum(state.waiting.get(reason, 0) for reason in _NEEDS_A_PERSON):
-        verb = "needs" if number == 1 else "need"
-        return Headline("bad", f"{words.enquiries(number)} {verb} you.", _below(state))
+    if some := _who_need_you(state):
+        return Headline("bad", f"{some}.", _below(state))
     told = words.drifted(state.drift)
     return Headline("bad", told, "Below you see whose they are, and what helps.") if told else None
+
+
+def _who_need_you(state: Overview) -> str:
+    """`3 enquiries need you`; empty when none does."""
+    number = sum(state.waiting.get(reason, 0) for reason in _NEEDS_A_PERSON)
+    return f"{words.enquiries(number)} {'needs' if number == 1 else 'need'} you" if number else ""
 
 
 def _below(state: Overview) -> str:
@@ -169,8 +174,8 @@ def _problem(state: Overview) -> Headline:
         return Headline("look", f"Nothing waits for it now, but {what}.", help_text)
     verb = "is" if number == 1 else "are"
     help_text = f"Nothing is lost. {person}." if person else _BY_OURSELVES
-    if others := sum(state.waiting.get(reason, 0) for reason in _NEEDS_A_PERSON):
-        help_text += f" Besides, {words.enquiries(others)} {'needs' if others == 1 else 'need'} you: see below."
+    if others := _who_need_you(state):
+        help_text += f" Besides, {others}: see below."
     return Headline("bad", f"{words.enquiries(number)} {verb} waiting: {what}.", help_text)
 
 

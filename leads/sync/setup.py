@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 from marshmallow import ValidationError
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from integrations.core.base import Connector, Finding
@@ -19,6 +18,7 @@ from integrations.core.registry import UnknownKindError, kinds
 from integrations.core.registry import connector as connector_class
 from leads.store import outbox, tokens
 from leads.store.models import Connection, Site, new_id
+from leads.store.queries.lists import connections_in_use
 from leads.store.session import Database
 from leads.store.sites import find_site
 from leads.store.staff import record
@@ -92,7 +92,7 @@ class Setup:
             site, now = find_site(session, site_key), self.database.now(session)
             if site is None:
                 raise SetupError(f"There is no site with the key {site_key}.")
-            others = _names(connections(session))
+            others = _names(connections_in_use(session))
             connection = Connection(
                 id=new_id(),
                 site_id=site.id,
@@ -153,7 +153,7 @@ class Setup:
             connection = session.get_one(Connection, connection_id, with_for_update=True)
             options = load_options(connection.kind, self.merged(connection, typed))
             now = self.database.now(session)
-            others = _names(row for row in connections(session) if row.id != connection.id)
+            others = _names(row for row in connections_in_use(session) if row.id != connection.id)
             if name.strip() != connection.name:  # those of equal names, from when that was allowed, may keep them
                 connection.name = _as_typed(name, others) or connection.name
             if connection.tokens_sealed is None or self._ends_sign_in(connection, options):
@@ -247,13 +247,6 @@ class Setup:
     def _record(self, session: Session, connection: Connection, what: str, note: str = "") -> None:
         now = self.database.now(session)
         record(session, self.by, what, now, connection_id=connection.id, vault=self.vault, note=note)
-
-
-def connections(session: Session) -> list[Connection]:
-    """All connections in use, oldest first."""
-    return list(
-        session.scalars(select(Connection).where(Connection.removed_at.is_(None)).order_by(Connection.created_at))
-    )
 
 
 def _names(rows: Iterable[Connection]) -> set[str]:

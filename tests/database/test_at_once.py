@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy.orm import Session
@@ -19,19 +19,10 @@ from leads.sync.connect import Limits
 from leads.sync.setup import Setup
 from tests.conftest import only_postgres
 from tests.database.lanes import delivery_of, leased, outcome
-from tests.factory import make_connection, make_site, send
+from tests.factory import send
 
 pytestmark = only_postgres
-
-
-@pytest.fixture
-def site(database: Database) -> Site:
-    return make_site(database)
-
-
-@pytest.fixture
-def connection(database: Database, vault: Vault, site: Site) -> Connection:
-    return make_connection(database, vault, site)
+Answer = TypeVar("Answer")
 
 
 @pytest.fixture
@@ -40,9 +31,17 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+def waits(pool: ThreadPoolExecutor, does: Callable[[], Answer]) -> Future[Answer]:
+    """What has begun, and has to wait for whoever is in the way."""
+    begun = pool.submit(does)
+    with pytest.raises(TimeoutError):
+        begun.result(0.5)
+    return begun
+
+
 @pytest.mark.parametrize(("does", "code"), [(outbox.remove, "removed"), (outbox.pause, "paused")])
 def test_it_never_comes_to_wait_where_nobody_will_send_it(
-    database: Database,
+    timed: Database,
     vault: Vault,
     site: Site,
     connection: Connection,
@@ -52,59 +51,55 @@ def test_it_never_comes_to_wait_where_nobody_will_send_it(
     code: str,
 ) -> None:
     def staff() -> None:
-        with database.write() as session:
+        with timed.write() as session:
             row = session.get_one(Connection, connection.id, with_for_update=True)
-            does(session, row, database.now(session))
+            does(session, row, timed.now(session))
 
     def meanwhile(*given: Any) -> Iterator[Any]:
-        at_once.append(pool.submit(staff))
-        with pytest.raises(TimeoutError):
-            at_once[0].result(0.5)
+        at_once.append(waits(pool, staff))
         yield from deliveries(*given)
 
     at_once: list[Future[None]] = []
     deliveries = outbox.arrivals._deliveries  # type: ignore[attr-defined]
     monkeypatch.setattr(outbox.arrivals, "_deliveries", meanwhile)  # type: ignore[attr-defined]
-    event_id = send(database, vault, site).event_id
+    event_id = send(timed, vault, site).event_id
     at_once[0].result(10)
-    row = delivery_of(database, event_id)
+    row = delivery_of(timed, event_id)
     assert (row.state, row.code) == ("held", code)
 
 
 def test_it_goes_to_the_first_connection_that_is_made_meanwhile(
-    database: Database, vault: Vault, site: Site, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    timed: Database, vault: Vault, site: Site, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def staff() -> Connection:
         options = {"url": "https://crm.example.com", "key": "k"}
-        return Setup(database, vault, Limits(60, 20), "anna").create(site.key, "sandbox", "", options)
+        return Setup(timed, vault, Limits(60, 20), "anna").create(site.key, "sandbox", "", options)
 
     def meanwhile(*given: Any) -> Any:
         seen = ways(*given)
-        made.append(pool.submit(staff))
-        with pytest.raises(TimeoutError):
-            made[0].result(0.5)
+        made.append(waits(pool, staff))
         return seen
 
     made: list[Future[Connection]] = []
     ways = outbox.arrivals._ways  # type: ignore[attr-defined]
     monkeypatch.setattr(outbox.arrivals, "_ways", meanwhile)  # type: ignore[attr-defined]
-    event_id = send(database, vault, site).event_id
+    event_id = send(timed, vault, site).event_id
     connection = made[0].result(10)
-    assert delivery_of(database, event_id).connection_id == connection.id
+    assert delivery_of(timed, event_id).connection_id == connection.id
 
 
 def test_it_need_not_wait_for_a_lane_that_tells_how_the_connection_is(
-    database: Database, vault: Vault, site: Site, connection: Connection, pool: ThreadPoolExecutor
+    timed: Database, vault: Vault, site: Site, connection: Connection, pool: ThreadPoolExecutor
 ) -> None:
-    lane = leased(database, connection)
-    with database.write() as session:
-        report(session, lane, Health("failing", 1, 0), database.now(session))
+    lane = leased(timed, connection)
+    with timed.write() as session:
+        report(session, lane, Health("failing", 1, 0), timed.now(session))
         session.flush()
-        assert pool.submit(send, database, vault, site).result(5).reference
+        assert pool.submit(send, timed, vault, site).result(5).reference
 
 
 def test_a_connection_is_removed_while_its_lane_writes_down_and_claims(
-    database: Database,
+    timed: Database,
     vault: Vault,
     site: Site,
     connection: Connection,
@@ -113,34 +108,30 @@ def test_a_connection_is_removed_while_its_lane_writes_down_and_claims(
 ) -> None:
     def meanwhile(where: str) -> None:
         if where == "finish.written":
-            at_once.append(pool.submit(setup.remove, connection.id))
-            with pytest.raises(TimeoutError):
-                at_once[0].result(0.5)
+            at_once.append(waits(pool, lambda: setup.remove(connection.id)))
 
     at_once: list[Future[int]] = []
-    setup = Setup(database, vault, Limits(60, 20), "anna")
-    first, second = (send(database, vault, site, email=f"{name}@example.com") for name in ("jane", "tom"))
-    lane = leased(database, connection)
-    claimed = outbox.claim(database, lane, 1, 60)
+    setup = Setup(timed, vault, Limits(60, 20), "anna")
+    first, second = (send(timed, vault, site, email=f"{name}@example.com") for name in ("jane", "tom"))
+    lane = leased(timed, connection)
+    claimed = outbox.claim(timed, lane, 1, 60)
     monkeypatch.setattr(outcomes, "reach", meanwhile)
-    fenced, more = outbox.finish_and_claim(
-        database, lane, [outcome(claimed[0], "refused", code="too_long")], None, 1, 60
-    )
+    fenced, more = outbox.finish_and_claim(timed, lane, [outcome(claimed[0], "refused", code="too_long")], None, 1, 60)
     assert (fenced, len(more), at_once[0].result(10)) == (0, 1, 2)
-    assert delivery_of(database, first.event_id).code == "removed"
-    assert delivery_of(database, second.event_id).code == "unknown_outcome"
+    assert delivery_of(timed, first.event_id).code == "removed"
+    assert delivery_of(timed, second.event_id).code == "unknown_outcome"
 
 
 def test_of_a_caller_who_becomes_known_while_a_lane_claims_only_one_is_claimed(
-    database: Database, vault: Vault, site: Site, connection: Connection, monkeypatch: pytest.MonkeyPatch
+    timed: Database, vault: Vault, site: Site, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def meanwhile() -> Any:
-        send(database, vault, site, visitor_id="v", email="jane@example.com")
+        send(timed, vault, site, visitor_id="v", email="jane@example.com")
         return details()
 
     details = lanes._details_of
-    send(database, vault, site, "call_click", visitor_id="v", tel="+12025550142")
-    send(database, vault, site, email="jane@example.com")
-    lane = leased(database, connection)
+    send(timed, vault, site, "call_click", visitor_id="v", tel="+12025550142")
+    send(timed, vault, site, email="jane@example.com")
+    lane = leased(timed, connection)
     monkeypatch.setattr(lanes, "_details_of", meanwhile)
-    assert len(outbox.claim(database, lane, 10, 60)) == 1
+    assert len(outbox.claim(timed, lane, 10, 60)) == 1

@@ -87,12 +87,13 @@ def test_a_batch_is_written_down_while_the_crm_answers_for_the_next(backlog: Loo
     assert states(backlog) == {"confirmed": BACKLOG}
 
 
+def broken(*_: object) -> None:
+    raise RuntimeError("no database")
+
+
 def test_what_could_not_be_written_down_is_sent_again_to_the_same_end(
     backlog: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
-        raise RuntimeError("no database")
-
     with monkeypatch.context() as broken_down:
         broken_down.setattr("leads.store.outbox.outcomes._write_down", broken)
         with pytest.raises(RuntimeError):
@@ -290,9 +291,6 @@ def test_what_was_sent_is_written_down_though_the_claim_beside_it_failed_and_the
 def test_what_was_handed_to_the_claim_beside_is_written_down_though_that_failed(
     backlog: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
-        raise RuntimeError("a bug")
-
     backlog.crm.answers = [keeps(backlog), keeps(backlog)]
     monkeypatch.setattr("leads.sync.batches.outbox.finish_and_claim", broken)
     with pytest.raises(RuntimeError):
@@ -305,9 +303,6 @@ def test_what_was_sent_is_written_down_though_the_rest_cannot_be_given_back(
 ) -> None:
     def throttling(batch: Sequence[Item]) -> list[Result]:
         raise Throttled("rate_limit", "Too many calls.")
-
-    def broken(*_: object) -> None:
-        raise RuntimeError("no database")
 
     long.crm.answers = [keeps(long), keeps(long), keeps(long), throttling]
     monkeypatch.setattr("leads.sync.deliver.outbox.give_back", broken)

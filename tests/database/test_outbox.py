@@ -384,14 +384,19 @@ def test_staff_pause_and_resume(
     assert {item.event.id for item in delivered(timed, connection)} == {waiting, meanwhile}
 
 
+def removed(database: Database, connection: Connection) -> int:
+    """How many had not arrived."""
+    with database.write() as session:
+        return outbox.remove(session, session.get_one(Connection, connection.id), database.now(session))
+
+
 def test_a_removed_connection_keeps_what_had_not_arrived(
     timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock
 ) -> None:
     arrived = send(timed, vault, site, **JANE).event_id
     delivered(timed, connection)
     left = send(timed, vault, site, **TOM).event_id
-    with timed.write() as session:
-        assert outbox.remove(session, session.get_one(Connection, connection.id), clock()) == 1
+    assert removed(timed, connection) == 1
     assert delivery_of(timed, arrived).state == "sent"
     assert (delivery_of(timed, left).state, delivery_of(timed, left).code) == ("held", "removed")
     assert outbox.lease(timed, connection.id, "w1", 60) is None
@@ -403,8 +408,7 @@ def test_what_may_have_arrived_when_its_connection_is_removed_is_for_a_person_an
     event_id = send(timed, vault, site, **JANE).event_id
     lane = leased(timed, connection)
     assert len(outbox.claim(timed, lane, 10, 60)) == 1  # and then the worker dies
-    with timed.write() as session:
-        assert outbox.remove(session, session.get_one(Connection, connection.id), clock()) == 1
+    assert removed(timed, connection) == 1
     row = delivery_of(timed, event_id)
     assert (row.state, row.code) == ("refused", "unknown_outcome")
     assert "It may have arrived: the connection was removed" in str(row.sentence)
@@ -434,8 +438,7 @@ def test_what_was_in_hand_when_its_connection_was_removed_is_for_a_person_only_u
     event_id = send(timed, vault, site, **JANE).event_id
     lane = leased(timed, connection)
     claimed = outbox.claim(timed, lane, 10, 60)
-    with timed.write() as session:
-        outbox.remove(session, session.get_one(Connection, connection.id), clock())
+    removed(timed, connection)
     state, unknown = became
     code = None if state == "sent" else "too_long"
     assert finished(timed, lane, claimed, state, code=code, sentence="As the CRM said.", unknown=unknown) == unknown
@@ -448,8 +451,7 @@ def test_what_was_only_claimed_when_its_connection_was_removed_was_not_sent(
 ) -> None:
     event_id = send(timed, vault, site, **JANE).event_id
     claimed = outbox.claim(timed, leased(timed, connection), 10, 60)
-    with timed.write() as session:
-        outbox.remove(session, session.get_one(Connection, connection.id), clock())
+    removed(timed, connection)
     outbox.give_back(timed, claimed)
     row = delivery_of(timed, event_id)
     assert (row.state, row.code, row.token) == ("held", "removed", None)
@@ -518,19 +520,13 @@ def test_a_new_connection_takes_over_from_a_removed_one(
     timed: Database, vault: Vault, site: Site, connection: Connection
 ) -> None:
     event_id = send(timed, vault, site, **JANE).event_id
-    with timed.write() as session:
-        outbox.remove(session, session.get_one(Connection, connection.id), timed.now(session))
+    removed(timed, connection)
     new = make_connection(timed, vault, site)
     with timed.write() as session:
         assert outbox.backfill(session, new, timed.now(session)) == 1
         rows = session.scalars(select(Delivery).where(Delivery.event_id == event_id)).all()
         assert {row.connection_id: row.state for row in rows} == {connection.id: "handled", new.id: "waiting"}
     assert len(delivered(timed, new)) == 1
-
-
-def removed(database: Database, connection: Connection) -> None:
-    with database.write() as session:
-        outbox.remove(session, session.get_one(Connection, connection.id), database.now(session))
 
 
 def taken_over(database: Database, vault: Vault, site: Site) -> tuple[Connection, int]:

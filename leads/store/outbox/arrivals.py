@@ -29,6 +29,8 @@ HOLD_SENTENCES = {
     "removed": "The connection was removed before this was sent. Add a new one, or take care of it yourself.",
 }
 
+HELD_BY_REMOVAL = {"state": "held", "code": "removed", "sentence": HOLD_SENTENCES["removed"]}
+
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from leads.store.failpoint import reach
 from leads.store.models import Connection, Delivery, Event, Lead
-from leads.store.outbox.arrivals import HOLD_SENTENCES, hold_reason, way_to
+from leads.store.outbox.arrivals import HELD_BY_REMOVAL, HOLD_SENTENCES, hold_reason, way_to
 from leads.store.outbox.outcomes import bring_forward
 
 # It may have arrived, and its CRM cannot tell: somebody has to look there before it is sent again.
@@ -123,7 +123,7 @@ def remove(session: Session, connection: Connection, now: datetime) -> int:
     session.execute(here.where(Delivery.check_at.is_not(None)).values(check_at=None))  # nobody can look there any more
     clear = or_(Delivery.code.is_(None), Delivery.code != LOOK_FIRST)
     left = here.where(Delivery.state.in_(_NOT_ARRIVED), clear)
-    not_sent = left.values(state="held", code="removed", sentence=HOLD_SENTENCES["removed"])
+    not_sent = left.values(**HELD_BY_REMOVAL)
     return count + len(session.scalars(not_sent).all())
 
 

@@ -15,7 +15,7 @@ from leads.store.among import among
 from leads.store.callers import MOVED
 from leads.store.failpoint import reach
 from leads.store.models import Attempt, Connection, Delivery, Lead, RemoteRecord, new_id
-from leads.store.outbox.arrivals import HOLD_SENTENCES
+from leads.store.outbox.arrivals import HELD_BY_REMOVAL
 from leads.store.outbox.claimed import Claimed
 from leads.store.outbox.lanes import Lane, claim
 from leads.store.past_orm import insert_all, update_all, upsert
@@ -111,8 +111,7 @@ def _write_down(session: Session, lane: Lane, outcomes: Sequence[Outcome], healt
 
 def _known_after_removal(session: Session, rows: Sequence[dict[str, Any]]) -> set[UUID]:
     """Write down what was in hand when its connection was removed: nobody has to look in the CRM for it any more."""
-    held = {"state": "held", "code": "removed", "sentence": HOLD_SENTENCES["removed"]}
-    known = [row if row["state"] == "sent" else row | held for row in rows if not row["unknown"]]
+    known = [row if row["state"] == "sent" else row | HELD_BY_REMOVAL for row in rows if not row["unknown"]]
     stays = [{name: row[name] for name in row if name != "lead_id"} | {"check_at": None} for row in known]
     return update_all(session, Delivery, ("id", "token"), stays, _LET_GO, where=_IN_DOUBT)
 
