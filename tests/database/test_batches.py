@@ -240,14 +240,14 @@ def test_what_is_read_back_has_a_time_of_its_own(loop: Loop, monkeypatch: pytest
     limits, find = loop.context.limits, loop.crm.find
 
     def slow(batch: Sequence[Item]) -> list[Result]:
-        time.sleep(0.3)
+        time.sleep(1.1)
         return [loop.crm.keep(item) for item in batch]
 
     def checked(items: Sequence[Item]) -> list[Seen | None]:
         limits.check_budget()
         return find(items)
 
-    limits.lease, limits.timeout = 0.4, 0.2
+    limits.lease, limits.timeout = 1.2, 0.2
     monkeypatch.setattr(loop.crm, "find", checked)
     loop.crm.answers = [slow]
     loop.send()
