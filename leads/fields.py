@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import phonenumbers
 from email_validator import EmailNotValidError, ValidatedEmail, validate_email
@@ -37,6 +37,28 @@ def text_field(limit: int, help_text: str) -> LooseString:
     return LooseString(limit, metadata={"description": help_text})
 
 
+class EmailAddress(LooseString):
+    """An e-mail address, in the form that machines compare."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
+        typed = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return address(typed) if typed else ""
+        except EmailNotValidError:
+            raise ValidationError("Please check the e-mail address: it should look like name@example.com.") from None
+
+
+class PhoneNumber(LooseString):
+    """A phone number in its international form, read as of the region of its PersonSchema."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
+        typed = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return e164(typed, cast(PersonSchema, self.parent).region) if typed else ""
+        except ValueError:
+            raise ValidationError("Please check the phone number, and give it with its area code.") from None
+
+
 class PersonSchema(Schema):
     """Who somebody is and how to reach them. An e-mail or a phone number is needed.
 
@@ -49,32 +71,14 @@ class PersonSchema(Schema):
 
     first_name = text_field(100, "First name.")
     last_name = text_field(100, "Last name.")
-    email = text_field(254, "E-mail address.")
-    phone = text_field(60, "Phone number, as typed.")
+    email = EmailAddress(254, metadata={"description": "E-mail address."})
+    phone = PhoneNumber(60, metadata={"description": "Phone number, as typed."})
 
-    @validates_schema(skip_on_field_errors=True)
-    def _needs_contact(self, data: Mapping[str, Any], **kwargs: Any) -> None:
-        if not data.get("email") and not data.get("phone"):
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def _needs_contact(self, data: Mapping[str, Any], sent: Mapping[str, Any], **kwargs: Any) -> None:
+        # What was sent and is wrong is not in `data`, and is told by its own field.
+        if all(data.get(name, sent.get(name)) in (None, "") for name in ("email", "phone")):
             raise ValidationError("Please give an e-mail address or a phone number.", "email")
-
-
-def understand_person(data: dict[str, Any], region: str) -> dict[str, Any]:
-    """E-mail and phone in the form that machines compare, and the phone as typed beside it. Raises ValidationError."""
-    mistakes = {}
-    if data.get("email"):
-        try:
-            data["email"] = address(data["email"])
-        except EmailNotValidError:
-            mistakes["email"] = ["Please check the e-mail address: it should look like name@example.com."]
-    if data.get("phone"):
-        data["phone_typed"] = data["phone"]
-        try:
-            data["phone"] = e164(data["phone"], region)
-        except ValueError:
-            mistakes["phone"] = ["Please check the phone number, and give it with its area code."]
-    if mistakes:
-        raise ValidationError(mistakes)
-    return data
 
 
 def address(typed: str) -> str:

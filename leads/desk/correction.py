@@ -9,7 +9,7 @@ from uuid import UUID
 from marshmallow import EXCLUDE
 
 from leads.desk import words
-from leads.fields import PersonSchema, understand_person
+from leads.fields import PersonSchema
 from leads.store.corrections import CORRECTABLE
 from leads.store.models import Delivery
 from leads.store.outbox.decisions import LOOK_FIRST
@@ -83,7 +83,7 @@ def understood(
     """What was typed, by the rules of the visitor's own form. Raises marshmallow's ValidationError."""
     asked_for = {name: typed.get(name, "").strip() for name in names}
     details = {name: person.get(name, "") for name in CORRECTABLE} | asked_for
-    found = understand_person(PersonSchema(region, unknown=EXCLUDE).load(details), region)
-    if "phone" not in asked_for:  # then nobody has typed it anew
-        found.pop("phone_typed", None)
+    found: dict[str, str] = PersonSchema(region, unknown=EXCLUDE).load(details)
+    if asked_for.get("phone"):
+        found["phone_typed"] = asked_for["phone"]
     return found

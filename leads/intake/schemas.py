@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import INCLUDE, Schema, ValidationError, fields, post_load, pre_load, validate
 
-from leads.fields import LooseString, PersonSchema, text_field, understand_person
+from leads.fields import LooseString, PersonSchema, text_field
 from leads.intake.decode import MAX_TEXT
 
 MAX_ID = 100  # characters of an id that the browser made
@@ -69,15 +69,13 @@ class _Intake(Schema):
     def _drop_empty(self, data: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
         return {name: value for name, value in data.items() if value is not None and value != ""}
 
-    @post_load
-    def _tidy(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    @post_load(pass_original=True)
+    def _tidy(self, data: dict[str, Any], sent: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
         extra = {name: data.pop(name) for name in list(data) if name not in self.fields}
         if extra:
             data["extra"] = {name: _as_text(value) for name, value in extra.items()}
-        return self._understand(data)
-
-    def _understand(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Read more out of the fields. No hook of its own: marshmallow runs those by name, and this comes last."""
+        if data.get("phone"):  # a call click has none
+            data["phone_typed"] = str(sent["phone"]).strip()
         return data
 
 
@@ -99,9 +97,6 @@ class ConsultationSchema(PersonSchema, _Intake):
         metadata={"description": "Whether the visitor agreed to the site's consent wording."},
     )
     attribution = Attribution(metadata={"description": "Of " + ", ".join(ATTRIBUTION) + "."})
-
-    def _understand(self, data: dict[str, Any]) -> dict[str, Any]:
-        return understand_person(data, self.region)
 
 
 class CallClickSchema(_Intake):

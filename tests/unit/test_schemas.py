@@ -101,6 +101,13 @@ def test_all_mistakes_are_told_at_once() -> None:
         "consent",
         "id",
     }
+    assert set(mistakes(email="jane", phone="12", id="", consent="perhaps")) == {"email", "phone", "id", "consent"}
+    assert set(mistakes(email="", id="")) == {"email", "id"}
+
+
+@pytest.mark.parametrize("wrong", ["jane", "x" * 255, ["jane@example.com"], False])
+def test_a_wrong_address_is_told_once_and_not_as_missing(wrong: Any) -> None:
+    assert [len(sentences) for sentences in mistakes(email=wrong).values()] == [1]
 
 
 @pytest.mark.parametrize(("typed", "given"), [(True, True), ("yes", True), ("on", True), (1, True), ("no", False)])
