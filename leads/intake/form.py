@@ -63,7 +63,9 @@ def create_form(intake: Intake) -> Blueprint:
         site = intake.site(key) or abort(404)
         reference = request.args.get("reference", "")
         shown = reference if _REFERENCE.fullmatch(reference) else ""
-        return make_response(render_template("thanks.html", site=site, reference=shown, back=_way_back(site)))
+        waits = request.args.get("consent") == "no"
+        page = render_template("thanks.html", site=site, reference=shown, waits=waits, back=_way_back(site))
+        return make_response(page)
 
     return form
 
@@ -86,7 +88,7 @@ def _receive(intake: Intake, site: Site) -> Response:
     shown = signals(site, raw, "consultation_request")
     suspicion = None if test_run else intake.spam.suspicion(site.key, shown)
     accepted = intake.accept(site, "consultation_request", data, "form", suspicion, test_run)
-    return _thank_you(site, raw.get("next"), accepted.reference)
+    return _thank_you(site, raw.get("next"), accepted.reference, agreed=data["consent"])
 
 
 def _load(schema: Schema, answers: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,14 +122,14 @@ def _own_id(intake: Intake, site: Site, answers: Mapping[str, Any]) -> str:
     return "answers-" + intake.vault.digest("form", site.id, today, sorted(answers.items())).hex()
 
 
-def _thank_you(site: Site, wanted: Any, reference: str) -> Response:
+def _thank_you(site: Site, wanted: Any, reference: str, *, agreed: bool) -> Response:
     """Only to pages that the site has listed: anything else would be an open redirect."""
     if wanted in site.thank_you_urls:
         target = str(wanted)
     elif site.thank_you_urls:
         target = site.thank_you_urls[0]
     else:
-        target = url_for("form.thanks", key=site.key, reference=reference)
+        target = url_for("form.thanks", key=site.key, reference=reference, consent=None if agreed else "no")
     response = redirect(target, 303)
     return make_response(response)
 

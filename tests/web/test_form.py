@@ -59,6 +59,18 @@ def test_an_enquiry_is_stored_and_thanked_for(client: FlaskClient, stored: Store
     assert lead.code in client.get(response.location).get_data(as_text=True)
 
 
+def test_the_thank_you_page_promises_nothing_that_waits_for_staff(client: FlaskClient, stored: Stored) -> None:
+    consented = client.post(FORM, data=filled(client))
+    thanks = client.get(consented.location).get_data(as_text=True)
+    assert "We have your request." in thanks
+    assert "consent" not in thanks
+    assert "contact you" not in thanks
+
+    held = client.post(FORM, data=filled(client, consent=""))
+    assert {event.hold_code for event in stored.events()} == {None, "no_consent"}
+    assert "it waits until one of us has looked at it" in client.get(held.location).get_data(as_text=True)
+
+
 def test_the_thank_you_page_shows_nothing_but_codes(client: FlaskClient) -> None:
     response = client.get("/f/demo/thanks?reference=<script>")
     assert response.status_code == 200
