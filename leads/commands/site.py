@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -12,7 +13,16 @@ from sqlalchemy.orm import Session
 
 from leads.commands.office import Office, as_json, as_table, fail, json_option
 from leads.store.models import Site
-from leads.store.sites import DEFAULT_CONSENT, Details, SiteError, add_site, change_site, consent_text, find_site
+from leads.store.sites import (
+    DEFAULT_CONSENT,
+    Details,
+    SiteError,
+    add_site,
+    change_site,
+    consent_text,
+    find_site,
+    origin_of,
+)
 
 
 @click.group()
@@ -49,6 +59,7 @@ def add(
     except SiteError as error:
         fail(str(error))
     click.echo(f"Added. Next: frontdesk site snippet {key}, and frontdesk connection add KIND --site {key}")
+    _say_what_is_kept(origins)
 
 
 @site.command("change")
@@ -74,6 +85,7 @@ def change(key: str, **options: Any) -> None:
     except SiteError as error:
         fail(str(error))
     click.echo("Changed.")
+    _say_what_is_kept(given.get("origins", ()))
     if "consent" in given:
         click.echo(f"A form on the website's own pages needs the new wording too: frontdesk site snippet {key}")
 
@@ -117,6 +129,12 @@ def snippet(key: str) -> None:
         warning = "These addresses are of this machine alone. Set FRONTDESK_PUBLIC_URL, as the service has it."
         click.echo(warning, err=True)
     click.echo(_SNIPPET.format(base=office.settings.public_url, key=key, consent=consent))
+
+
+def _say_what_is_kept(origins: Iterable[str]) -> None:
+    for url in origins:
+        if (kept := origin_of(url)) != url.lower().removesuffix("/"):
+            click.echo(f"{url} is kept as {kept}: browsers tell no more of the page that a form is sent from.")
 
 
 def _named(session: Session, key: str) -> Site:

@@ -79,6 +79,21 @@ def test_a_site_is_changed_in_what_is_given_alone(frontdesk: Frontdesk, site: Si
         assert line in shown
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("add", "lakeside", "--name", "Lakeside", "--region", "us", "--time-zone", "America/New_York"),
+        ("change", "demo"),
+    ],
+)
+def test_what_is_kept_of_an_origin_is_told(frontdesk: Frontdesk, site: Site, command: tuple[str, ...]) -> None:
+    told = frontdesk("site", *command, "--origin", "https://a.example/path", "--origin", "https://B.example/").stdout
+    assert "https://a.example/path is kept as https://a.example:" in told
+    assert "B.example" not in told
+    shown = as_json(frontdesk("site", "show", command[1], "--json"))
+    assert shown["origins"] == ["https://a.example", "https://b.example"]
+
+
 def test_what_a_site_cannot_become_changes_nothing(frontdesk: Frontdesk, site: Site) -> None:
     change = ("site", "change", "demo")
     told = frontdesk(*change, "--name", "Sunset", "--region", "Narnia", "--time-zone", "Mars", code=1).stderr
