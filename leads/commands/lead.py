@@ -87,18 +87,22 @@ def show(code: str, json_: bool) -> None:
 @click.option("--code", "reason", help="With --all: only those with this reason, as --dry-run shows it.")
 @click.option("--dry-run", is_flag=True, help="With --all: show how many there are and why, and send nothing.")
 def retry(code: str | None, state: str | None, connection: str | None, reason: str | None, dry_run: bool) -> None:
-    """Send again: one lead by its reference CODE, or all that are in a state."""
+    """Send again: one lead by its reference CODE, or all that are in a state.
+
+    Ends with 1 when nothing of the lead can be sent again; that none of many is in a state is no mistake.
+    """
     if bool(code) == bool(state) or (code and (connection or reason or dry_run)):
         fail("Give either a reference code alone, or --all STATE.", 2)
     office = Office()
     if code:
-        click.echo(f"Sent again: {_retry_one(office, code)}")
+        sent = _retry_one(office, code) or fail(_why_not(office, code))
+        click.echo(f"Sent again: {sent}")
         return
     chosen = Chosen(str(state), find_connection(office, connection).id if connection else None, code=reason)
     if dry_run:
         _show_reasons(office, chosen)
     else:
-        click.echo(f"Sent again: {_replay(office, chosen)}")
+        click.echo(_replay(office, chosen))
 
 
 def _retry_one(office: Office, code: str) -> int:
@@ -117,6 +121,28 @@ def _retry_one(office: Office, code: str) -> int:
     return len(rows)
 
 
+def _why_not(office: Office, code: str) -> str:
+    with office.database.read() as session:
+        found = lead_by_code(session, code) or fail(f"There is no lead with the code {code}.")
+        ways = session.execute(
+            select(Delivery, Connection)
+            .join(Connection, Connection.id == Delivery.connection_id)
+            .where(Delivery.lead_id == found.id)
+            .order_by(Delivery.created_at, Delivery.id)
+        ).all()
+    if not ways:
+        return "Nothing was sent again: no connection got anything of it. See: frontdesk connection list"
+    lines = dict.fromkeys(_standing(*way) for way in ways)
+    at_the_desk = f"{office.settings.public_url}/desk/leads/{found.id}"
+    return "\n".join(["Nothing was sent again.", *lines, f"What can be done about it: {at_the_desk}"])
+
+
+def _standing(delivery: Delivery, connection: Connection) -> str:
+    if connection.removed_at and delivery.state in _RETRIABLE:
+        return f"{connection.name}: this connection was removed."
+    return f"{connection.name}: {delivery.state}. {delivery.sentence or ''}".rstrip()
+
+
 def _show_reasons(office: Office, chosen: Chosen) -> None:
     with office.database.read() as session:
         found = reasons(session, chosen, office.database.now(session))
@@ -127,13 +153,16 @@ def _show_reasons(office: Office, chosen: Chosen) -> None:
     as_table(["number", "connection", "code", "reason"], rows, "Nothing fits, so nothing would be sent again.")
 
 
-def _replay(office: Office, chosen: Chosen) -> int:
-    """Send all of them again, showing how far it is. Ctrl-C stops it after the slice that is on its way."""
+def _replay(office: Office, chosen: Chosen) -> str:
+    """Send all of them again, showing how far it is. Ctrl-C stops it after the slice that is on its way.
+
+    Returns what became of it, in a sentence.
+    """
     with office.database.write() as session:
         try:
             replay = start_replay(session, chosen, _ME, office.database.now(session))
         except ReplayError:
-            return 0
+            return "Nothing fits, so nothing was sent again."
     try:
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("Sending again", total=replay.total)
@@ -142,7 +171,9 @@ def _replay(office: Office, chosen: Chosen) -> int:
     except KeyboardInterrupt:
         with office.database.write() as session:
             stop_replay(session, replay.id, office.database.now(session))
-    return _replay_row(office, replay.id).done
+    ended = _replay_row(office, replay.id)
+    passed_over = f". Left alone, since it had moved on meanwhile: {ended.skipped}" if ended.skipped else ""
+    return f"Sent again: {ended.done}{passed_over}"
 
 
 def _replay_row(office: Office, replay_id: UUID) -> Replay:

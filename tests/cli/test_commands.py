@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from leads.store.models import Action, Connection, Site
-from leads.store.outbox import start_failing
+from leads.store.outbox import Accepted, start_failing
 from leads.store.session import Database
 from leads.store.staff import find_user, is_password
 from leads.store.vault import Vault
@@ -228,6 +228,28 @@ def test_a_refused_lead_is_shown_and_sent_again(
     assert "no lead" in frontdesk("lead", "show", "AAA-AAA", code=1).stderr
 
 
+def test_why_nothing_of_a_lead_is_sent_again_is_told(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
+) -> None:
+    def told(sent: Accepted) -> str:
+        result = frontdesk("lead", "retry", sent.reference, code=1, public_url="https://leads.example")
+        assert result.stdout == ""
+        return result.stderr
+
+    sent = send(database, vault, site, email="jane@example.com")
+    assert "no connection got anything of it" in told(sent)
+    make_connection(database, vault, site)
+    sent = send(database, vault, site, consent=False, email="joe@example.com")
+    found = told(sent)
+    assert "Sandbox CRM: held. The visitor did not agree that the details are shared with the CRM." in found
+    assert "https://leads.example/desk/leads/" in found
+    set_state(database, sent.event_id, "sending", code=None, sentence=None)
+    assert "Sandbox CRM: sending.\n" in told(sent)
+    set_state(database, sent.event_id, "confirmed")
+    frontdesk("connection", "remove", "Sandbox CRM", "--yes")
+    assert "Sandbox CRM: this connection was removed." in told(sent)
+
+
 def test_many_are_sent_again_after_a_look(frontdesk: Frontdesk, database: Database, vault: Vault, site: Site) -> None:
     for name in ("One", "Other"):
         make_connection(database, vault, site, name=name)
@@ -240,7 +262,7 @@ def test_many_are_sent_again_after_a_look(frontdesk: Frontdesk, database: Databa
     assert frontdesk("lead", "list", "--state", "waiting").stdout.startswith("There are no enquiries")
     assert frontdesk(*retry, "--connection", "One", "--code", "code1").stdout == "Sent again: 1\n"
     assert frontdesk(*retry).stdout == "Sent again: 5\n"
-    assert frontdesk(*retry).stdout == "Sent again: 0\n"
+    assert frontdesk(*retry).stdout == "Nothing fits, so nothing was sent again.\n"
     assert "Nothing fits" in frontdesk(*retry, "--dry-run").stdout
     assert "no connection" in frontdesk(*retry, "--connection", "Third", code=1).stderr
     frontdesk("lead", "retry", sent.reference, "--dry-run", code=2)
