@@ -40,6 +40,7 @@ class Line(NamedTuple):
 def examine(database: Database, data_dir: Path, keys_file: Path, public_url: str) -> list[Line]:
     """What is well and what is not, one sentence each."""
     return [
+        _settings(data_dir, public_url),
         *_programs(database),
         *_machine(database, data_dir, keys_file),
         *_content(database, f"{public_url}/desk"),
@@ -58,6 +59,12 @@ def asked(connection: Connection, site_key: str, finding: Finding) -> Line:
     if finding.ok or connection.state != "working":
         return line(finding.ok, told)
     return line(False, f"{told} {_OTHER_SETTINGS}")
+
+
+def _settings(data_dir: Path, public_url: str) -> Line:
+    """What was looked at: a shell may have other settings than the service, and then links lead nowhere."""
+    told = f"the data folder is {data_dir.absolute()}, and the desk is at {public_url}/desk/ (FRONTDESK_PUBLIC_URL)"
+    return line(True, f"As this shell's settings have it, {told}.")
 
 
 def _programs(database: Database) -> list[Line]:

@@ -322,6 +322,14 @@ def test_doctor_says_that_its_shell_may_lack_a_setting_of_the_service(frontdesk:
     assert "perhaps it has other settings than this shell" in told
 
 
+def test_doctor_says_which_settings_its_links_come_from(
+    frontdesk: Frontdesk, sound: Connection, tmp_path: Path
+) -> None:
+    told = frontdesk("doctor", port="8123").stdout
+    settings = f"the data folder is {tmp_path}, and the desk is at http://127.0.0.1:8123/desk/ (FRONTDESK_PUBLIC_URL)"
+    assert f"ok    As this shell's settings have it, {settings}.\n" in told
+
+
 def test_doctor_examines_on_without_the_keys(frontdesk: Frontdesk, tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     keys.chmod(0o644)
