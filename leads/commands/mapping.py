@@ -13,6 +13,7 @@ from integrations.core.base import Draft, Finding
 from integrations.core.errors import DeliveryError
 from leads.commands.connection import find_connection, must_be_well
 from leads.commands.office import Office, fail
+from leads.commands.plain_yaml import YamlError, load_yaml
 from leads.store.models import Connection
 from leads.store.queries.enquiries import Stored, latest_enquiries, latest_enquiry
 from leads.store.queries.leads import lead_by_code
@@ -102,16 +103,13 @@ def try_dry(name: str, code: str, reveal: bool) -> None:
 def _read(file: TextIO) -> Plan:
     """What the file says. Ends the program with a sentence for each thing that is wrong."""
     try:
-        return load_plan(yaml.safe_load(file.read()))
+        return load_plan(load_yaml(file.read()))
     except PlanError as error:
         fail("\n".join(error.sentences))
     except UnicodeDecodeError:
         fail("The file is not text in UTF-8.")
-    except yaml.MarkedYAMLError as error:
-        place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        fail(f"The file is not YAML{place}: {error.problem}.")
-    except yaml.YAMLError:
-        fail("The file is not YAML: it holds characters that cannot be printed.")
+    except YamlError as error:
+        fail(str(error))
 
 
 def _compared(office: Office, found: Connection, plan: Plan) -> list[Finding]:

@@ -91,7 +91,15 @@ def test_a_check_says_what_would_differ_and_shows_nobody(
 def test_what_is_wrong_with_a_file_is_told_in_sentences(frontdesk: Frontdesk, database: Database) -> None:
     for text, sentence in [
         ("mapping: [", "The file is not YAML, line 1"),
-        ("a: \x07", "The file is not YAML"),
+        ("a: \x07", "The file is not YAML, line 1, column 4: a character that cannot be printed."),
+        ("mapping:\n  - to: a\n    value: b: c", "line 3, column 13: no colon is expected here."),
+        ("mapping:\n\t- to: a", "line 2, column 1: a tab. Indent with spaces."),
+        ("mapping:\n  - to: @a", "line 2, column 9: a value cannot begin with such a character."),
+        ("mapping:\n  - to: a\n   from: b", "line 3, column 4: this does not fit the lines above."),
+        ("mapping: [a, b\nshare: []", "line 2, column 6: a bracket of line 1 is not closed"),
+        ('mapping:\n  - to: "a\n', "the quotes that are opened in line 2 are not closed."),
+        ("mapping:\n  - value: 2026-02-31", "line 2, column 12: this looks like a date or a number, and is none."),
+        ("<<: a", "line 1, column 5: this cannot be understood (expected a mapping"),
         ("{mapping: [{to: a, from: mail}, {from: email}], share: []}", "Rule 1 (a), our field: We have no such field."),
         ("{mapping: [{to: a, from: mail}, {from: email}], share: []}", "Rule 2, field of the CRM: Say which field"),
     ]:
