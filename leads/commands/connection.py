@@ -53,6 +53,7 @@ def add(
     """Connect a CRM. Asks for what it needs; secrets are never taken from the command line."""
     office = Office()
     try:
+        office.setup.require_free(name)
         options = _ask(kind, _given(kind, typed, files), required=True)
         wrong = must_be_well(office.setup.try_out(kind, options), anyway)
         made = office.setup.create(site_key, kind, name, options, unknown_callers, wrong)

@@ -174,6 +174,7 @@ def _create(room: Room, kind: str) -> ResponseReturnValue:
     setup, typed = room.setup(), forms.typed(kind, request.form)
     callers = "wait" if request.form.get("unknown_callers") == "wait" else "record"
     try:
+        setup.require_free(request.form.get("name", ""))
         if (findings := _wrong(setup.try_out(kind, typed))) and "anyway" not in request.form:
             return _form(room, kind, findings=findings), 422
         created = setup.create(
@@ -190,6 +191,7 @@ def _create(room: Room, kind: str) -> ResponseReturnValue:
 def _replace(room: Room, row: Connection) -> ResponseReturnValue:
     setup, typed = room.setup(), forms.typed(row.kind, request.form)
     try:
+        setup.require_free(request.form.get("name", ""), row)
         if (
             findings := _wrong(setup.try_out(row.kind, setup.merged(row, typed), row))
         ) and "anyway" not in request.form:

@@ -57,6 +57,17 @@ class Setup:
     limits: Limits
     by: str
 
+    def require_free(self, name: str, connection: Connection | None = None) -> None:
+        """Look whether a name is taken, before the slow test of a CRM; storing looks again. Raises SetupError.
+
+        connection: whose name it is to become, which may keep its own.
+        """
+        if connection is not None and name.strip() == connection.name:
+            return
+        with self.database.read() as session:
+            rows = [row for row in connections_in_use(session) if connection is None or row.id != connection.id]
+        _as_typed(name, _names(rows))
+
     def try_out(self, kind: str, typed: Mapping[str, Any], connection: Connection | None = None) -> list[Finding]:
         """Check options that are not stored yet, and create in the CRM what is missing there. Raises SetupError.
 

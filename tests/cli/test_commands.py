@@ -161,9 +161,9 @@ def test_a_connection_that_does_not_work_is_not_stored_unless_asked(frontdesk: F
 def test_a_name_tells_one_connection(frontdesk: Frontdesk, database: Database, vault: Vault, site: Site) -> None:
     first = make_connection(database, vault, site)
     add = ("connection", "add", "sandbox", "--site", "demo", "--set", "url=http://127.0.0.1:9", "--file", "key=-")
-    named = (*add, "--anyway", "--name", "Sandbox CRM")
-    refused = frontdesk(*named, stdin="some-key", code=1, allowed_private_hosts="127.0.0.1")
+    refused = frontdesk(*add, "--name", "Sandbox CRM", stdin="some-key", code=1, allowed_private_hosts="127.0.0.1")
     assert "Another connection is called “Sandbox CRM” already." in refused.stderr
+    assert refused.stdout == "", "the CRM was not asked for nothing"
     second = make_connection(database, vault, site)  # from when that was allowed
     unclear = frontdesk("connection", "pause", "Sandbox CRM", code=1).stderr
     assert f"{first.id}  of Sunrise\n{second.id}  of Sunrise" in unclear
