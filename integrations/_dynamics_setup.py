@@ -36,15 +36,20 @@ class DynamicsOptions(Options):
     tenant_id = fields.String(
         required=True,
         validate=_is_name,
-        metadata={"label": "Directory (tenant) ID", "help": "On the app's page in Microsoft Entra."},
+        metadata={"label": "Directory (tenant) ID", "help": "In Microsoft Entra: App registrations, the app's page."},
     )
     client_id = fields.String(
         required=True,
         validate=_is_name,
-        metadata={"label": "Application (client) ID", "help": "On the app's page in Microsoft Entra."},
+        metadata={"label": "Application (client) ID", "help": "In Microsoft Entra: App registrations, the app's page."},
     )
     client_secret = fields.String(
-        required=True, metadata={"label": "Client secret", "help": "Its value, not its ID.", "secret": True}
+        required=True,
+        metadata={
+            "label": "Client secret",
+            "help": "On the same page, Certificates & secrets: its value, not its ID.",
+            "secret": True,
+        },
     )
     secret_ends = fields.String(
         validate=_is_day,

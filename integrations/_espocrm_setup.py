@@ -17,7 +17,7 @@ _is_name = validate.Regexp(r"^[a-zA-Z][a-zA-Z0-9]{0,99}$")
 
 class EspocrmOptions(Options):
     url = options.address("Address", "Where you open EspoCRM, such as https://crm.example.com", required=True)
-    api_key = options.secret("API key", "From Administration, API Users.", required=True)
+    api_key = options.secret("API key", "In EspoCRM: Administration, API Users.", required=True)
     key_field = options.line(
         "Field for our number",
         "The text field of leads that you made for it. EspoCRM may have put a c before it: cExternalId.",

@@ -31,7 +31,8 @@ _is_id = validate.Regexp(r"[A-Za-z0-9_-]{5,60}\Z", error="must be letters and di
 class GohighlevelOptions(Options):
     key = options.secret(
         "Private Integration token",
-        f"Begins with pit-. Scopes: {', '.join(SCOPES)}. Leave it empty to sign in instead.",
+        "In the clinic's sub-account: Settings, Private Integrations. Begins with pit-. "
+        f"Scopes: {', '.join(SCOPES)}. Leave it empty to sign in instead.",
     )
     location_id = options.line("Location ID", "Settings, Business Profile. Needed with a token.", validate=_is_id)
     client_id = options.line("Client ID", "Of your own marketplace app, to sign in.")

@@ -31,7 +31,8 @@ _PROPERTY = {
 class HubspotOptions(Options):
     token = options.secret(
         "Service key or private-app token",
-        f"Begins with pat-. Scopes: {', '.join(SCOPES)}. Leave it empty to sign in instead.",
+        "In HubSpot: Settings, Integrations, Service Keys. Begins with pat-. "
+        f"Scopes: {', '.join(SCOPES)}. Leave it empty to sign in instead.",
     )
     client_id = options.line("Client ID", "Of your own HubSpot app, to sign in.")
     client_secret = options.secret("Client secret", "Of the same app.")

@@ -24,7 +24,7 @@ class PipedriveOptions(Options):
         load_default="token",
         validate=validate.OneOf(list(_NEEDS)),
     )
-    api_token = options.secret("API token", "Personal preferences, API. For “token”.")
+    api_token = options.secret("API token", "In Pipedrive: Personal preferences, API. For “token”.")
     client_id = options.line("Client ID", "From the Developer Hub. For “oauth”.")
     client_secret = options.secret("Client secret", "From the same page. For “oauth”.")
     activity_type = options.line(

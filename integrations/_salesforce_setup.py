@@ -47,9 +47,16 @@ class SalesforceOptions(Options):
             "help": "browser: a person, once. secret: client credentials flow. certificate: JWT bearer flow.",
         },
     )
-    client_id = fields.String(required=True, metadata={"label": "Consumer key", "help": "Of the External Client App."})
+    client_id = fields.String(
+        required=True,
+        metadata={"label": "Consumer key", "help": "Of the External Client App: Setup, External Client App Manager."},
+    )
     client_secret = fields.String(
-        metadata={"label": "Consumer secret", "help": "For browser and secret.", "secret": True}
+        metadata={
+            "label": "Consumer secret",
+            "help": "Beside the consumer key. For browser and secret.",
+            "secret": True,
+        }
     )
     username = fields.String(metadata={"label": "User name", "help": "For certificate: whom Frontdesk acts as."})
     private_key = fields.String(

@@ -21,7 +21,9 @@ _BY_HAND = (
 
 
 class ZohoOptions(Options):
-    client_id = options.line("Client ID", "Of a server-based application in Zoho's API console.", required=True)
+    client_id = options.line(
+        "Client ID", "Of a server-based application in Zoho's API console, api-console.zoho.com.", required=True
+    )
     client_secret = options.secret("Client secret", "From the same page.", required=True)
     data_centre = options.line(
         "Data centre",

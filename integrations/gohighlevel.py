@@ -26,6 +26,7 @@ class Gohighlevel(Connector):
     label: ClassVar[str] = "GoHighLevel"
     tier = "B"
     options = setup.GohighlevelOptions
+    people_sign_in: ClassVar[bool] = True
     pace = 8.0  # of 100 in 10 seconds, for an app at one sub-account
     settle = shapes.SETTLE
     fields: ClassVar[Mapping[str, str]] = {ours: theirs for theirs, ours in shapes.OURS.items()}

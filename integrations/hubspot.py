@@ -27,6 +27,7 @@ class Hubspot(Connector):
     label: ClassVar[str] = "HubSpot"
     tier = "B"
     options = setup.HubspotOptions
+    people_sign_in: ClassVar[bool] = True
     batch_size = 10
     pace = 8.0  # of the 10 per second that all apps of a small account share
     settle = 10.0

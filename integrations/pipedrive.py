@@ -31,6 +31,7 @@ class Pipedrive(Connector):
     label: ClassVar[str] = "Pipedrive"
     tier = "B"
     options = setup.PipedriveOptions
+    people_sign_in: ClassVar[bool] = True
     settle = 10.0
     pace = 5.0  # of the 10 searches, and 20 calls, that the smallest plan allows in two seconds
     fields: ClassVar[Mapping[str, str]] = {"full_name": "name", "email": "emails", "phone": "phones"}

@@ -32,6 +32,7 @@ class Salesforce(Connector):
     label: ClassVar[str] = "Salesforce"
     tier = "A"
     options = SalesforceOptions
+    people_sign_in: ClassVar[bool] = True
     batch_size = 200
     fields: ClassVar[Mapping[str, str]] = {
         "first_name": "FirstName",

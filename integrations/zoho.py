@@ -30,6 +30,7 @@ class Zoho(Connector):
     label: ClassVar[str] = "Zoho CRM"
     tier = "B"
     options = setup.ZohoOptions
+    people_sign_in: ClassVar[bool] = True
     batch_size = 10  # of the 100 that Zoho takes: the notes of each returning person are read one by one
     pace = 5.0  # what Zoho counts is calls at a time, and a lane makes one; this leaves the credits some room
     settle = 10.0

@@ -147,6 +147,7 @@ class Connector(ABC):
     fields: our canonical field → the CRM's field, the mapping a new connection starts with. constants: the CRM's field
     → what it always gets, likewise. fallbacks: the CRM's field → what it gets when the visitor gave nothing.
     for_trying_out: no clinic's CRM, so it stands apart where people choose one.
+    people_sign_in: somebody may have to sign in there in a browser, so the form shows our redirect address.
     """
 
     kind: ClassVar[str]
@@ -162,6 +163,7 @@ class Connector(ABC):
     constants: ClassVar[Mapping[str, str]] = {}
     fallbacks: ClassVar[Mapping[str, str]] = {}
     for_trying_out: ClassVar[bool] = False
+    people_sign_in: ClassVar[bool] = False
 
     def __init__(self, settings: Mapping[str, Any], http: Http) -> None:
         """settings: what `options` loaded, secrets included; with OAuth also `token`, what the CRM gave beside its

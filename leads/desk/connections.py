@@ -165,7 +165,7 @@ def _form(room: Room, kind: str, row: Connection | None = None, **more: Any) -> 
         sites=known,
         typed=request.form,
         labels={"name": "Name"} | {option.name: option.label for option in options},
-        callback=room.callback if sign_in.may_need_person(connector(kind)) else None,
+        callback=room.callback if connector(kind).people_sign_in else None,
         **context,
     )
 

@@ -11,7 +11,6 @@ from uuid import UUID
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from integrations.core.base import Connector
 from integrations.core.errors import DeliveryError
 from integrations.core.http import Http
 from integrations.core.oauth import OAuth, authorization_url, redeem
@@ -38,11 +37,6 @@ class Way(NamedTuple):
     address: str
     state: str
     verifier: str
-
-
-def may_need_person(kind: type[Connector]) -> bool:
-    """Whether connections of this kind may need somebody to sign in at the CRM, depending on their options."""
-    return kind.oauth.__func__ is not Connector.oauth.__func__  # type: ignore[attr-defined]  # both are class methods
 
 
 def sign_in_of(setup: Setup, connection: Connection) -> OAuth | None:

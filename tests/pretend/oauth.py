@@ -191,6 +191,7 @@ class Tiny(Connector):
     label: ClassVar[str] = "Tiny CRM"
     tier = "A"
     options = TinyOptions
+    people_sign_in = True
     fields: ClassVar[Mapping[str, str]] = {"email": "email"}
 
     @classmethod

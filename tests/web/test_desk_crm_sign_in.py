@@ -307,6 +307,12 @@ def _signed_in_to(kind: str) -> dict[str, Any]:
     return load_options(kind, {**connection_of(kind)["settings"], **more})
 
 
+@pytest.mark.parametrize("kind", [kind for kind in kinds() if signs_in(kinds()[kind])])
+def test_the_redirect_address_is_shown_where_somebody_may_have_to_sign_in(anna: Person, kind: str) -> None:
+    form = anna.get(f"/desk/connections/new/{kind}")
+    assert (BACK in form) is needs_person(kind, _signed_in_to(kind))
+
+
 @pytest.mark.parametrize(
     "kind", [kind for kind in kinds() if signs_in(kinds()[kind]) and needs_person(kind, _signed_in_to(kind))]
 )
