@@ -38,7 +38,7 @@ def list_leads(state: str | None, limit: int, json_: bool) -> None:
     """Show the newest leads."""
     office = Office()
     with office.database.read() as session:
-        chosen = LeadFilter(states=(state,) if state else ())
+        chosen = LeadFilter(state=state)
         page = leads(session, office.vault, chosen, size=limit)
     rows = [
         {

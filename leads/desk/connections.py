@@ -16,7 +16,8 @@ from leads.desk.auth import admin_only
 from leads.desk.crm_sign_in import send_to_crm
 from leads.desk.room import Room, existing
 from leads.store.models import Connection, Site
-from leads.store.queries.lists import connection_actions, connection_counts, connections_in_use, sites
+from leads.store.queries.lists import connection_actions, connections_in_use, sites
+from leads.store.queries.places import connection_counts
 from leads.sync import sign_in
 from leads.sync.mapping import label_of
 from leads.sync.plan import plan_of, told

@@ -16,9 +16,12 @@ from leads.store.queries.leads import LeadFilter, leads
 from leads.store.queries.overview import Overview, Wait, overview
 from leads.store.space import Space
 
-_NEEDS_A_PERSON = ("refused", "unknown_outcome", "missing", "expired", "no_consent", "removed")
 # What a person can help with comes first.
-_ORDER = ("problem", *_NEEDS_A_PERSON, "no_connection", "spam", "paused", "on_the_way", "unknown_caller")
+_ORDER = (
+    "problem",
+    *("refused", "unknown_outcome", "missing", "expired", "no_consent", "removed"),  # these need one
+    *("no_connection", "spam", "paused", "on_the_way", "unknown_caller"),
+)
 _BY_OURSELVES = "Nothing is lost; we keep trying by ourselves."
 # Where trying alone will not help: by the connection's code.
 _BY_A_PERSON = {
@@ -28,7 +31,7 @@ _BY_A_PERSON = {
 _SEE_THE_BALANCE = "The balance of the day shows whose. Please tell whoever looks after Frontdesk."
 _LATEST = 8
 # Where the leads of a reason are listed; those not named here are among the ones that need a person.
-_LISTS = {"on_the_way": "on_the_way", "problem": "on_the_way", "unknown_caller": "held"}
+_LISTS = {"on_the_way": "on_the_way", "problem": "on_the_way", "unknown_caller": "held", "spam": "spam"}
 
 
 class Headline(NamedTuple):
@@ -131,7 +134,7 @@ def _needs_you(state: Overview) -> Headline | None:
 
 def _who_need_you(state: Overview) -> str:
     """`3 enquiries need you`; empty when none does."""
-    number = sum(state.waiting.get(reason, 0) for reason in _NEEDS_A_PERSON)
+    number = state.need_you
     return f"{words.enquiries(number)} {'needs' if number == 1 else 'need'} you" if number else ""
 
 

@@ -18,7 +18,6 @@ from leads.desk.room import Room
 from leads.store.models import Action, Attempt, Site, Unreadable
 from leads.store.queries.journey import DeliveryStory, journey
 from leads.store.queries.leads import (
-    ARRIVED,
     MOST_FOUND,
     MOST_SEARCHED,
     Cursor,
@@ -29,12 +28,13 @@ from leads.store.queries.leads import (
 )
 from leads.store.queries.lists import count, sites, start_of_day, unreadable
 
-STATES: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "needs_you": ("Needs you", ("refused", "expired", "held")),
-    "on_the_way": ("On the way", ("waiting", "sending")),
-    "in_the_crm": ("In the CRM", ARRIVED),
-    "held": ("Held", ("held",)),
-    "handled": ("Taken care of", ("handled",)),
+STATES = {
+    "needs_you": "Needs you",
+    "on_the_way": "On the way",
+    "in_the_crm": "In the CRM",
+    "held": "Held",
+    "spam": "Looks like spam",
+    "handled": "Taken care of",
 }
 _DAYS = {"7": 7, "30": 30}
 PERIODS = {"today": "Today", "7": "Last 7 days", "30": "Last 30 days"}
@@ -113,7 +113,7 @@ def _render_list(known: Sequence[Site], choice: Choice, now: datetime, **more: A
         now=now,
         sites=known,
         choice=choice,
-        states={name: text for name, (text, _) in STATES.items()},
+        states=STATES,
         kinds=words.EVENTS,
         periods=PERIODS,
         most_searched=MOST_SEARCHED,
@@ -147,8 +147,8 @@ def _filter(choice: Choice, known: Sequence[Site], now: datetime) -> LeadFilter:
         since = start_of_day(zone, now)
     elif choice.period:
         since = now - timedelta(days=_DAYS[choice.period])
-    _, states = STATES.get(choice.state, ("", ()))
-    return LeadFilter(states, choice.state != "needs_you", choice.kind or None, site.id if site else None, since)
+    site_id = site.id if site else None
+    return LeadFilter(place=choice.state or None, kind=choice.kind or None, site_id=site_id, since=since)
 
 
 def _list_url(choice: Choice) -> str:

@@ -15,7 +15,7 @@ from leads.fields import e164
 from leads.store.models import Attempt, Connection, Delivery, Drift
 from leads.store.queries.journey import EventStory
 from leads.store.queries.leads import Standing
-from leads.store.queries.lists import MOST_COUNTED
+from leads.store.queries.places import MOST_COUNTED
 
 # Pages find all their words in one place.
 number_of, enquiries, span = plain.number_of, plain.enquiries, plain.span
@@ -44,10 +44,10 @@ _STATES = {
 }
 _HELD = {
     "spam": Pill("?", "Held: looks like spam", "look"),
-    "no_consent": Pill("!", "Held: no consent", "bad"),
+    "no_consent": Pill("!", "Needs you: no consent", "bad"),
     "paused": Pill("‖", "Held: connection paused", "calm"),
     "unknown_caller": Pill("‖", "Held: caller not known", "calm"),
-    "removed": Pill("!", "Held: connection removed", "bad"),
+    "removed": Pill("!", "Needs you: connection removed", "bad"),
 }
 _REFUSED = {
     "unknown_outcome": Pill("!", "Needs you: may have arrived", "bad"),
@@ -132,14 +132,15 @@ _PROBLEMS = {
 }
 
 
-# How many are where: the words, and the states that are counted for them.
-NUMBERS = [
-    ("In the CRM", ("sent", "confirmed")),
-    ("On the way", ("waiting", "sending")),
-    ("Held", ("held",)),
-    ("Need you", ("refused", "expired")),
-    ("Taken care of", ("handled", "erased")),
-]
+# How many are where: the words, and the place that is counted for them.
+NUMBERS = {
+    "In the CRM": "in_the_crm",
+    "On the way": "on_the_way",
+    "Held": "held",
+    "Need you": "needs_you",
+    "Taken care of": "handled",
+}
+NOT_ARRIVED = ("on_the_way", "held", "needs_you")
 
 ANSWERS = {
     "first_name": "First name",
@@ -188,18 +189,11 @@ def answers(given: Mapping[str, Any], region: str, person: Mapping[str, str] | N
     return shown + [(str(name), str(value)) for group in more for name, value in group.items()]
 
 
-def counted(counts: Mapping[str, int], states: Iterable[str]) -> str:
-    """The same in words, where numbers beyond a bound are not counted."""
-    number, many = 0, False
-    for state in states:
-        number += min(counts.get(state, 0), MOST_COUNTED)
-        many = many or counts.get(state, 0) > MOST_COUNTED
-    return f"{'more than ' if many else ''}{number:,}"
-
-
-def total(counts: Mapping[str, int], states: Iterable[str]) -> int:
-    """How many are in one of these states."""
-    return sum(counts.get(state, 0) for state in states)
+def counted(counts: Mapping[str, int], *places: str) -> str:
+    """How many stand in these places, where numbers beyond a bound are not counted."""
+    numbers = [counts.get(place, 0) for place in places]
+    many = any(number > MOST_COUNTED for number in numbers)
+    return f"{'more than ' if many else ''}{sum(min(number, MOST_COUNTED) for number in numbers):,}"
 
 
 def standing(found: Standing | Delivery | None, drifts: Iterable[Drift] = ()) -> Pill:

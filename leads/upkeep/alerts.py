@@ -9,6 +9,7 @@ from datetime import timedelta
 from leads.plain import days_until, enquiries, span
 from leads.store.alerts import Condition
 from leads.store.queries.overview import SILENT_AFTER
+from leads.store.queries.places import Need
 from leads.store.queries.signs import Load, Rhythm, Signs, subject_of
 
 KINDS = ("late", "connection", "worker", "canary", "silence", "balance", "needs_you", "sign_in")
@@ -30,6 +31,7 @@ def conditions(signs: Signs, after: timedelta) -> list[Condition]:
     return [
         *_worker(signs),
         *(condition for load in signs.loads for condition in _connection(load)),
+        *(condition for need in signs.needs for condition in _needs_you(need)),
         *(condition for load in signs.loads for condition in _sign_in(load, signs)),
         *(condition for load in signs.loads for condition in _late(load, signs, after)),
         *_nowhere(signs, after),
@@ -51,12 +53,13 @@ def _connection(load: Load) -> Iterator[Condition]:
         safe = "What comes in is kept, and sent once it works."
         sentence = f"{_name(load)} has a problem: {connection.sentence or 'it does not work.'} {safe}"
         yield Condition("connection", str(connection.id), sentence, connection.id)
-    if load.need:
-        verb = "needs" if load.need == 1 else "need"
-        sentence = (
-            f"{enquiries(load.need)} for {_name(load)} {verb} a person: refused by the CRM, or tried for too long."
-        )
-        yield Condition("needs_you", str(connection.id), sentence, connection.id)
+
+
+def _needs_you(need: Need) -> Iterator[Condition]:
+    if need.number:
+        verb = "needs" if need.number == 1 else "need"
+        sentence = f"{enquiries(need.number)} for {_name(need)} {verb} a person. The desk tells why, and what helps."
+        yield Condition("needs_you", str(need.connection.id), sentence, need.connection.id)
 
 
 def _sign_in(load: Load, signs: Signs) -> Iterator[Condition]:
@@ -135,5 +138,5 @@ def _balance(signs: Signs) -> Iterator[Condition]:
             yield Condition("balance", subject_of(day), sentence)
 
 
-def _name(load: Load) -> str:
-    return f"“{load.connection.name}” ({load.site.name})"
+def _name(of: Load | Need) -> str:
+    return f"“{of.connection.name}” ({of.site.name})"

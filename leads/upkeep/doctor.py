@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pysqlite3.dbapi2
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import func, select
 
 from integrations.core.base import Finding
 from leads.store.alerts import open_alerts
-from leads.store.models import Connection, Delivery, User
+from leads.store.models import Connection, User
 from leads.store.queries.balance import recent_balances
-from leads.store.queries.lists import connections_in_use, is_real
+from leads.store.queries.lists import connections_in_use
 from leads.store.queries.lists import sites as all_sites
+from leads.store.queries.places import PLACES, SPAM, number_at
 from leads.store.schema import open_vault
 from leads.store.session import Database, sqlite_file
 from leads.store.soundness import inspect
@@ -102,11 +103,7 @@ def _content(database: Database, desk: str) -> list[Line]:
         sites = {site.id: site.key for site in all_sites(session)}
         users = session.scalar(select(func.count()).select_from(User)) or 0
         connections = connections_in_use(session)
-        asks_a_person = or_(
-            Delivery.state.in_(("refused", "expired")),
-            and_(Delivery.state == "held", Delivery.code.in_(("spam", "no_consent", "removed"))),
-        )
-        need = session.scalar(select(func.count()).where(asks_a_person, is_real())) or 0
+        need, spam = (number_at(session, here) for here in (PLACES["needs_you"], SPAM))
     return [
         line(bool(sites), f"Sites: {len(sites)}." if sites else "There is no site yet. Run: frontdesk site add"),
         line(
@@ -119,9 +116,10 @@ def _content(database: Database, desk: str) -> list[Line]:
             if connections
             else "No CRM is connected yet. Run: frontdesk connection add",
         ),
-        Line("look", f"Deliveries that need a person: {need}. See: {desk}/leads?state=needs_you")
+        Line("look", f"Enquiries that need a person: {need}. See: {desk}/leads?state=needs_you")
         if need
-        else line(True, "No delivery needs a person."),
+        else line(True, "No enquiry needs a person."),
+        *([Line("look", f"Held, since it looks like spam: {spam}. See: {desk}/leads?state=spam")] if spam else []),
         *(_stopped(row, sites[row.site_id], desk) for row in connections if row.state != "working"),
     ]
 

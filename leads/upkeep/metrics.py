@@ -19,9 +19,10 @@ from prometheus_client.registry import Collector
 from sqlalchemy.orm import Session
 
 from leads.store.alerts import open_alerts
-from leads.store.models import Site
+from leads.store.models import Connection, Site
 from leads.store.queries.balance import balance, last_days
 from leads.store.queries.lists import connections_in_use, sites, worker_seen_at
+from leads.store.queries.places import needs
 from leads.store.queries.signs import loads
 from leads.store.session import Database
 from leads.upkeep.alerts import KINDS
@@ -89,13 +90,18 @@ def _connections(session: Session, known: list[Site], now: datetime) -> Iterator
     labels = ("connection", "name", "site")
     up = Gauge("frontdesk_connection_up", "1 working, 0 paused by a fault or by staff.", labels=labels)
     oldest = Gauge("frontdesk_oldest_waiting_seconds", "Age of the first that waits, 0 for none.", labels=labels)
-    need = Gauge("frontdesk_need_a_person", "Refused, or given up.", labels=labels)
+    need = Gauge("frontdesk_need_a_person", "What needs a person, also of removed connections.", labels=labels)
     for load in loads(session, known, connections_in_use(session)):
-        which = (str(load.connection.id), load.connection.name, load.site.key)
+        which = _which(load.connection, load.site)
         up.add_metric(which, load.connection.state == "working")
         oldest.add_metric(which, (now - load.oldest).total_seconds() if load.oldest else 0)
-        need.add_metric(which, load.need)
+    for one in needs(session):
+        need.add_metric(_which(one.connection, one.site), one.number)
     yield from (up, oldest, need)
+
+
+def _which(connection: Connection, site: Site) -> tuple[str, str, str]:
+    return str(connection.id), connection.name, site.key
 
 
 def _worker(session: Session) -> Iterator[Metric]:

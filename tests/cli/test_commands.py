@@ -303,7 +303,7 @@ def test_doctor_finds_nothing_wrong_with_the_daily_work_of_staff(
     set_state(database, send(database, vault, site, email="jane@example.com").event_id, "refused")
     frontdesk("connection", "pause", "Sandbox CRM")
     told = frontdesk("doctor", public_url="https://leads.example").stdout
-    assert "look  Deliveries that need a person: 1. See: https://leads.example/desk/leads?state=needs_you\n" in told
+    assert "look  Enquiries that need a person: 1. See: https://leads.example/desk/leads?state=needs_you\n" in told
     assert "look  demo, Sandbox CRM: This connection was paused by staff." in told
     assert f"https://leads.example/desk/connections/{sound.id}\n" in told
     frontdesk("connection", "resume", "Sandbox CRM")

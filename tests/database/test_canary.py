@@ -13,8 +13,8 @@ from leads.store import canary, outbox
 from leads.store.models import Base, CanaryRun, Connection, Delivery, Event, Identity, Lead, RemoteRecord, Site, new_id
 from leads.store.outbox import Look, NewEvent, trial
 from leads.store.queries.leads import LeadFilter, leads, search
-from leads.store.queries.lists import connection_counts
 from leads.store.queries.overview import overview
+from leads.store.queries.places import connection_counts
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.canary import Canary
@@ -102,7 +102,7 @@ def test_a_test_is_counted_once_and_shown_nowhere(
     with timed.read() as session:
         state = overview(session, timed.now(session))
         assert (state.any_event, dict(state.waiting), list(state.waits)) == (False, {}, [])
-        assert [(day.events, dict(day.deliveries)) for day in state.today] == [(0, {})]
+        assert [(day.events, dict(day.places)) for day in state.today] == [(0, {})]
         assert leads(session, vault, LeadFilter()).rows == []
         for typed in (EMAIL, "Frontdesk"):
             assert search(session, vault, typed, LeadFilter()).rows == []

@@ -72,7 +72,7 @@ def test_a_test_enquiry_goes_the_whole_way_and_is_counted_nowhere(programs: Prog
         assert session.scalars(select(Delivery.state)).all() == ["erased"]
         state = overview(session, programs.database.now(session))
         assert (state.any_event, dict(state.waiting), state.checking) == (False, {}, 0)
-        assert [(day.events, dict(day.deliveries)) for day in state.today] == [(0, {})]
+        assert [(day.events, dict(day.places)) for day in state.today] == [(0, {})]
         assert leads(session, programs.vault, LeadFilter()).rows == []
         assert lead_by_code(session, lead.code) is None
     desk = programs.desk()

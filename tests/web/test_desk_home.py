@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,9 +15,12 @@ from sqlalchemy import delete, select, update
 
 from leads.store import outbox
 from leads.store.models import CanaryRun, Connection, Delivery, Site, Unreadable, new_id
+from leads.store.queries.signs import signs
 from leads.store.session import Database
 from leads.store.space import Space
 from leads.store.vault import Vault
+from leads.upkeep.alerts import conditions
+from leads.upkeep.doctor import examine
 from tests.factory import make_connection, make_site, send
 from tests.web.desk import Person, beat, lead_of, plain, set_state, signed_in
 
@@ -132,6 +136,43 @@ def test_a_person_is_needed(
     assert sentence() == ("1 enquiry needs you.", "bad")
     assert "The CRM does not accept the phone number." in anna.get("/desk/")
     assert "Jane Doe" in anna.get("/desk/leads?state=needs_you")
+
+
+def test_all_places_count_the_same_people_who_need_somebody(
+    sentence: Sentence, database: Database, vault: Vault, site: Site, anna: Person, tmp_path: Path
+) -> None:
+    def come(name: str, **more: Any) -> UUID:
+        return send(database, vault, site, email=f"{name}@example.com", first_name=name, **more).event_id
+
+    come("Lena")
+    _remove_connections(database)
+    for name in ("First", "Second"):
+        make_connection(database, vault, site, name=name)
+    set_state(database, come("Rita"), "refused")  # at both, and still one enquiry
+    come("Nora", consent=False)
+    come("Sam", suspicion="A field that people cannot see was filled in.")
+    set_state(database, come("Paul"), "held", code="paused")
+    set_state(database, come("Anna"), "confirmed")
+    assert sentence() == ("3 enquiries need you.", "bad")
+    assert "Received 6 In the CRM 1 On the way 0 Held 2 Need you 3 Taken care of 0" in plain(anna.get("/desk/"))
+    listed = {place: _listed(anna, place) for place in ("needs_you", "spam", "held")}
+    assert listed == {"needs_you": {"Lena", "Nora", "Rita"}, "spam": {"Sam"}, "held": {"Paul", "Sam"}}
+    assert anna.get("/desk/leads?state=needs_you").count("Needs you: ") == 3
+    told = [line.sentence for line in examine(database, tmp_path, tmp_path / "keys.json", "https://leads.example")]
+    assert "Enquiries that need a person: 3. See: https://leads.example/desk/leads?state=needs_you" in told
+    assert "Held, since it looks like spam: 1. See: https://leads.example/desk/leads?state=spam" in told
+    with database.read() as session:
+        connections = {row.name: row.id for row in session.scalars(select(Connection))}
+        alerts = {one.subject: one.sentence for one in conditions(signs(session, database.now(session)), timedelta(1))}
+    assert "2 enquiries for “First” (Sunrise) need a person." in alerts[str(connections["First"])]
+    assert "1 enquiry for “Sandbox CRM” (Sunrise) needs a person." in alerts[str(connections["Sandbox CRM"])]
+    page = plain(anna.get(f"/desk/connections/{connections['First']}"))
+    assert "In the CRM 1 On the way 0 Held 2 Need you 2 Taken care of 0" in page
+
+
+def _listed(person: Person, place: str) -> set[str]:
+    """Who is listed under this filter."""
+    return set(re.findall(r'rowheader"><a[^>]*>(\w+)</a>', person.get(f"/desk/leads?state={place}")))
 
 
 def test_no_consent_needs_a_person(sentence: Sentence, database: Database, vault: Vault, site: Site) -> None:

@@ -71,6 +71,7 @@ def test_they_are_what_the_rows_say(scraped: FlaskClient, database: Database, va
 
     beat(database)
     set_state(database, send(database, vault, site, **JANE).event_id, "refused")
+    send(database, vault, site, consent=False, **JANE)
     waiting = send(database, vault, site, **JANE)
     lost = send(database, vault, site, **JANE)
     with database.write() as session:
@@ -81,14 +82,14 @@ def test_they_are_what_the_rows_say(scraped: FlaskClient, database: Database, va
         session.execute(update(Connection).values(state="failing"))
         settle(session, [Condition("late", "x", "Late.")], ["late"], now)
     found = samples(scraped)
-    assert found["frontdesk_captured", "today", "demo"] == 3
+    assert found["frontdesk_captured", "today", "demo"] == 4
     assert found["frontdesk_balance", "today", "demo", "refused"] == 1
     assert found["frontdesk_balance", "today", "demo", "waiting"] == 1
     assert found["frontdesk_balance_closes", "today", "demo"] == 0
     assert found["frontdesk_balance_closes", "yesterday", "demo"] == 1
     assert found["frontdesk_connection_up", "Sandbox CRM", "demo"] == 0
     assert 300 <= found["frontdesk_oldest_waiting_seconds", "Sandbox CRM", "demo"] < 330
-    assert found["frontdesk_need_a_person", "Sandbox CRM", "demo"] == 1
+    assert found["frontdesk_need_a_person", "Sandbox CRM", "demo"] == 2
     assert found["frontdesk_worker_seen_timestamp_seconds",] > now.timestamp() - 60
     assert found["frontdesk_alerts_open", "late"] == 1
     assert found["frontdesk_alerts_open", "mail"] == 0

@@ -17,14 +17,13 @@ from sqlalchemy.orm import Session
 from leads.store.models import Delivery, Drift, Event, Identity, Lead, Site
 from leads.store.people import name_of, person_behind, person_of, trace
 from leads.store.queries.lists import sites
+from leads.store.queries.places import HELD_FOR_A_PERSON, PLACES, SPAM
 from leads.store.vault import Vault
 
 PAGE_SIZE = 25
 MOST_FOUND = 50
 MOST_SEARCHED = 5_000  # leads that one search by name decrypts
 ARRIVED = ("sent", "confirmed")
-# Held because it was set up so, not because somebody has to look.
-HELD_ON_PURPOSE = ("paused", "unknown_caller")
 # The first of these that one of a lead's deliveries has is what the list says of the lead.
 URGENCY = ("refused", "expired", "held", "sending", "waiting", "sent", "confirmed", "handled", "erased")
 
@@ -39,10 +38,13 @@ class Standing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LeadFilter:
-    """Which leads to list. states: at least one delivery is in one of them. since: the last event is not older."""
+    """Which leads to list. place: where at least one delivery is, a word of PLACES or `spam`. state: one is in it.
 
-    states: tuple[str, ...] = ()
-    on_purpose: bool = True
+    since: the last event is not older.
+    """
+
+    place: str | None = None
+    state: str | None = None
     kind: str | None = None
     site_id: UUID | None = None
     since: datetime | None = None
@@ -124,8 +126,10 @@ def _beyond(place: Cursor, *, newer: bool) -> ColumnElement[bool]:
 
 def _chosen(chosen: LeadFilter) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = [Lead.merged_into.is_(None), Lead.is_test.is_(False)]
-    if chosen.states:
-        where.append(_in_states(chosen))
+    if chosen.place:
+        where.append(_has(_LISTED[chosen.place], chosen.place == "in_the_crm"))
+    if chosen.state:
+        where.append(_has(Delivery.state == chosen.state, chosen.state in ARRIVED))
     if chosen.kind:
         where.append(exists().where(Event.lead_id == Lead.id, Event.kind == chosen.kind))
     if chosen.site_id:
@@ -135,14 +139,15 @@ def _chosen(chosen: LeadFilter) -> list[ColumnElement[bool]]:
     return where
 
 
-def _in_states(chosen: LeadFilter) -> ColumnElement[bool]:
-    wanted: list[ColumnElement[bool]] = [Delivery.state.in_(chosen.states)]
-    if not chosen.on_purpose:
-        wanted.append(or_(Delivery.state != "held", Delivery.code.not_in(HELD_ON_PURPOSE)))
-    if set(chosen.states) <= set(ARRIVED):
-        return exists().where(Delivery.lead_id == Lead.id, *wanted)
-    # Few leads are in the other states: those are looked up first, not every lead in turn.
-    return Lead.id.in_(select(Delivery.lead_id).where(*wanted))
+_LISTED = PLACES | {"spam": SPAM}
+
+
+def _has(here: ColumnElement[bool], are_many: bool) -> ColumnElement[bool]:
+    """Whether a lead has such a delivery."""
+    if are_many:
+        return exists().where(Delivery.lead_id == Lead.id, here)
+    # Few leads have: those are looked up first, not every lead in turn.
+    return Lead.id.in_(select(Delivery.lead_id).where(here))
 
 
 def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[LeadRow]:
@@ -178,7 +183,12 @@ def _open_drifts(session: Session, ids: Sequence[UUID]) -> dict[UUID, list[Drift
 
 def most_urgent(standings: Iterable[Standing]) -> Standing | None:
     """Of several, the one that somebody should know first."""
-    return min(standings, key=lambda standing: (URGENCY.index(standing.state), standing.code or ""), default=None)
+    return min(standings, key=_urgency, default=None)
+
+
+def _urgency(standing: Standing) -> tuple[int, bool, str]:
+    needs_nobody = standing.state == "held" and standing.code not in HELD_FOR_A_PERSON
+    return URGENCY.index(standing.state), needs_nobody, standing.code or ""
 
 
 def lead_by_code(session: Session, typed: str) -> Lead | None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import datetime, time
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Select, exists, func, literal, select, union_all
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import (
-    DELIVERY_STATES,
     Action,
     Connection,
     Delivery,
@@ -22,8 +20,6 @@ from leads.store.models import (
     User,
     Worker,
 )
-
-MOST_COUNTED = 1_000  # of one state, on a page
 
 
 def sites(session: Session) -> list[Site]:
@@ -60,29 +56,6 @@ def count(session: Session, column: Any, *where: ColumnElement[bool]) -> int:
 def is_real() -> ColumnElement[bool]:
     """Deliveries of enquiries that visitors sent, without our own tests."""
     return Delivery.event_id.not_in(select(Event.id).where(Event.is_test))
-
-
-def connection_counts(session: Session, connection_id: UUID) -> dict[str, int]:
-    """Of one connection: state → how many deliveries. One more than MOST_COUNTED stands for any greater number."""
-    bounded = [_bounded(state, connection_id) for state in DELIVERY_STATES]
-    counted = {state: number for state, number in session.execute(union_all(*bounded)) if number}
-    for state, number in Counter(session.scalars(_of_tests(connection_id))).items():
-        if counted[state] <= MOST_COUNTED:
-            counted[state] -= number
-    return {state: number for state, number in counted.items() if number}
-
-
-def _of_tests(connection_id: UUID) -> Select[str]:
-    """The states of our own tests' deliveries, found by the tests, which are few. Grouped by the state, SQLite would
-    take the index that has it, and so go through the whole connection."""
-    tests = select(Event.id).where(Event.is_test)
-    return select(Delivery.state).where(Delivery.connection_id == connection_id, Delivery.event_id.in_(tests))
-
-
-def _bounded(state: str, connection_id: UUID) -> Select[str, int]:
-    """By the index alone: a table of millions is not read for a number on a page."""
-    some = select(Delivery.state).where(Delivery.connection_id == connection_id, Delivery.state == state)
-    return select(literal(state), func.count()).select_from(some.limit(MOST_COUNTED + 1).subquery())
 
 
 def connection_actions(session: Session, connection_id: UUID, limit: int = 20) -> list[Action]:

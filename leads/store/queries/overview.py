@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Subquery, and_, case, exists, func, or_, select
+from sqlalchemy import Subquery, and_, case, exists, func, select
 from sqlalchemy.orm import Session
 
 from leads.store.alerts import open_alerts
@@ -16,6 +16,7 @@ from leads.store.models import Alert, Connection, Delivery, Event, Resubmission,
 from leads.store.queries.balance import DayBalance, recent_balances
 from leads.store.queries.drift import drift_counts
 from leads.store.queries.lists import connections_in_use, count, is_real, sites, start_of_day, worker_seen_at
+from leads.store.queries.places import PLACES, by_place, number_at
 
 SILENT_AFTER = timedelta(seconds=20)  # a worker beats every five seconds
 _MARGIN = timedelta(minutes=1)  # what came just when a connection went may have missed it
@@ -40,17 +41,18 @@ class Wait(NamedTuple):
 
 
 class Today(NamedTuple):
-    """One site's day so far, in its own time zone. deliveries: state → how many."""
+    """One site's day so far, in its own time zone. places: where how many of its enquiries stand, see `places`."""
 
     site: Site
     events: int
-    deliveries: Mapping[str, int]
+    places: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
     """How everything stands. waiting: reason → enquiries, each counted once however many connections it goes to.
 
+    need_you: how many enquiries need a person, whatever the reason.
     checking: sent, and not read back from the CRM yet. unreadable: not yet seen by a person.
     resubmitted: leads who sent other answers under the same browser id, not yet seen; at most _MOST_RESUBMITTED.
     drift: kind → how many records the CRM no longer holds as they were confirmed, and nobody has seen to.
@@ -62,6 +64,7 @@ class Overview:
     any_event: bool
     waiting: Mapping[str, int]
     waits: Sequence[Wait]
+    need_you: int
     checking: int
     connections: Sequence[Connection]
     today: Sequence[Today]
@@ -89,6 +92,7 @@ def overview(session: Session, now: datetime) -> Overview:
         any_event=session.scalar(select(Event.id).where(Event.is_test.is_(False)).limit(1)) is not None,
         waiting={reason: count for reason, count in waiting.items() if count},
         waits=waits,
+        need_you=number_at(session, PLACES["needs_you"]),
         checking=_checking(session, connections),
         connections=connections,
         today=[_today(session, site, now) for site in known],
@@ -187,10 +191,4 @@ def _resubmitted(session: Session) -> list[UUID]:
 def _today(session: Session, site: Site, now: datetime) -> Today:
     today = Event.received_at >= start_of_day(site.time_zone, now)
     events = (Event.site_id == site.id, today, Event.is_test.is_(False))
-    rows = session.execute(
-        select(Delivery.state, func.count())
-        .join(Event, Event.id == Delivery.event_id)
-        .where(*events, or_(Delivery.code.is_(None), Delivery.code != "replaced"))
-        .group_by(Delivery.state)
-    )
-    return Today(site, count(session, Event.id, *events), dict(rows.all()))
+    return Today(site, count(session, Event.id, *events), by_place(session, *events))

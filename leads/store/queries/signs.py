@@ -16,22 +16,18 @@ from leads.store.models import EVENT_KINDS, CanaryRun, Connection, Delivery, Eve
 from leads.store.queries.balance import DayBalance, balance, last_days
 from leads.store.queries.lists import connections_in_use, count, sites, worker_seen_at
 from leads.store.queries.overview import SILENT_AFTER, Wait, without_connection
+from leads.store.queries.places import PLACES, Need, needs
 
 _WEEKS = 4  # how far back a site's habits are learned from
-_ON_THE_WAY, _NEED_A_PERSON = ("waiting", "sending"), ("refused", "expired")
 
 
 class Load(NamedTuple):
-    """What stands at one connection. oldest: since when the first of those that wait has been due for sending.
-
-    need: how many need a person.
-    """
+    """What waits for one connection. oldest: since when the first of them has been due for sending."""
 
     connection: Connection
     site: Site
     waiting: int
     oldest: datetime | None
-    need: int
 
 
 class Rhythm(NamedTuple):
@@ -63,6 +59,7 @@ class Signs:
 
     now: datetime
     loads: Sequence[Load]
+    needs: Sequence[Need]
     without_connection: Sequence[Wait]
     worker_since: datetime | None
     worker_seen_at: datetime | None
@@ -78,6 +75,7 @@ def signs(session: Session, now: datetime) -> Signs:
     return Signs(
         now=now,
         loads=loads(session, known, connections),
+        needs=needs(session),
         without_connection=without_connection(session, connections),
         worker_since=session.scalar(alive),
         worker_seen_at=worker_seen_at(session),
@@ -88,25 +86,16 @@ def signs(session: Session, now: datetime) -> Signs:
 
 
 def loads(session: Session, known: Iterable[Site], connections: Sequence[Connection]) -> list[Load]:
-    """What stands at each of these connections."""
+    """What waits for each of these connections."""
     by_id = {site.id: site for site in known}
+    here = Delivery.connection_id.in_([connection.id for connection in connections])
     rows = session.execute(
-        select(Delivery.connection_id, Delivery.state, func.count(), func.min(Delivery.tries_from))
-        .where(
-            Delivery.connection_id.in_([connection.id for connection in connections]),
-            Delivery.state.in_(_ON_THE_WAY + _NEED_A_PERSON),
-        )
-        .group_by(Delivery.connection_id, Delivery.state)
-    ).all()
-    return [_load(connection, by_id[connection.site_id], rows) for connection in connections]
-
-
-def _load(connection: Connection, site: Site, rows: Iterable[tuple[object, str, int, datetime]]) -> Load:
-    here = [row[1:] for row in rows if row[0] == connection.id]
-    waiting = [(number, since) for state, number, since in here if state in _ON_THE_WAY]
-    need = sum(number for state, number, _ in here if state in _NEED_A_PERSON)
-    oldest = min((since for _, since in waiting), default=None)
-    return Load(connection, site, sum(number for number, _ in waiting), oldest, need)
+        select(Delivery.connection_id, func.count(), func.min(Delivery.tries_from))
+        .where(here, PLACES["on_the_way"])
+        .group_by(Delivery.connection_id)
+    )
+    waiting = {id_: (number, since) for id_, number, since in rows}
+    return [Load(row, by_id[row.site_id], *waiting.get(row.id, (0, None))) for row in connections]
 
 
 def _canaries(session: Session, known: Iterable[Site]) -> list[tuple[CanaryRun, Site]]:
