@@ -29,6 +29,8 @@ _BY_A_PERSON = {
     "bad_key": "An admin has to enter a new key, or mend it in the CRM",
 }
 _SEE_THE_BALANCE = "The balance of the day shows whose. Please tell whoever looks after Frontdesk."
+_ASK_FIRST = "Ask the visitor before you say that consent was given."
+_LEFT_BEHIND = "The next CRM that an admin connects takes over what waits; or take care of it yourself."
 _LATEST = 8
 # Where the leads of a reason are listed; those not named here are among the ones that need a person.
 _LISTS = {"on_the_way": "on_the_way", "problem": "on_the_way", "unknown_caller": "held", "spam": "spam"}
@@ -223,16 +225,15 @@ def _checking(state: Overview) -> str:
 
 def wait_line(wait: Wait, now: datetime) -> WaitLine:
     """Why these wait and what happens next."""
-    name = f"“{wait.connection.name}”" if wait.connection else "a connection that was removed"
-    told = wait.sentence or ""
+    name, told = _named(wait.connection), wait.sentence or ""
     why, help_text = {
         "problem": (f"waiting for {name}, which has a problem", _next_try(wait, None, now)),
         "paused": (f"waiting for {name}, which staff paused", "They go as soon as it is started again."),
         "on_the_way": (f"on the way to {name}", _next_try(wait, wait.due, now)),
         "unknown_caller": ("waiting for the caller to be known", f"{name} was set up so; a form may tell who it was."),
         "spam": (f"held before {name}: looks like spam", "Open each one and say whether it is real."),
-        "no_consent": (f"held before {name}: no consent to share", told),
-        "removed": ("not sent: the connection was removed", told),
+        "no_consent": (f"held before {name}: no consent to share", _ASK_FIRST),
+        "removed": (f"not sent to {name}", _LEFT_BEHIND),
         "refused": (f"refused by {name}", told),
         "unknown_outcome": (f"may or may not have arrived at {name}", told),
         "missing": (f"not kept by {name}", told),
@@ -240,6 +241,13 @@ def wait_line(wait: Wait, now: datetime) -> WaitLine:
         "no_connection": ("with nowhere to go", told),
     }[wait.reason]
     return WaitLine(wait, why, help_text)
+
+
+def _named(connection: Connection | None) -> str:
+    """`“Old CRM”, which was removed`; empty for none."""
+    if connection is None:
+        return ""
+    return f"“{connection.name}”{', which was removed' if connection.removed_at else ''}"
 
 
 def _next_try(wait: Wait, due: datetime | None, now: datetime) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
@@ -400,6 +401,23 @@ def test_a_removed_connection_keeps_what_had_not_arrived(
     assert delivery_of(timed, arrived).state == "sent"
     assert (delivery_of(timed, left).state, delivery_of(timed, left).code) == ("held", "removed")
     assert outbox.lease(timed, connection.id, "w1", 60) is None
+
+
+@pytest.mark.parametrize("held", [{"suspicion": "trap"}, {"consent": False}, {"suspicion": "trap", "consent": False}])
+def test_what_is_held_for_itself_says_so_when_its_connection_is_removed_until_somebody_clears_it(
+    timed: Database, vault: Vault, site: Site, connection: Connection, held: dict[str, Any]
+) -> None:
+    event_id = send(timed, vault, site, **JANE, **held).event_id
+    before = delivery_of(timed, event_id)
+    assert removed(timed, connection) == 1
+    row = delivery_of(timed, event_id)
+    assert (row.state, row.code, row.sentence) == ("held", before.code, before.sentence)
+    if len(held) == 2:
+        assert release_hold(timed, event_id) == 0
+        assert delivery_of(timed, event_id).code == "no_consent"
+    assert release_hold(timed, event_id) == 0
+    assert delivery_of(timed, event_id).code == "removed"
+    assert taken_over(timed, vault, site)[1] == 1
 
 
 def test_what_may_have_arrived_when_its_connection_is_removed_is_for_a_person_and_no_other_connection(

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text, update
 
 from leads.store import schema
-from leads.store.models import Base
+from leads.store.models import Base, Delivery
+from leads.store.outbox.arrivals import HELD_BY_REMOVAL, HOLD_SENTENCES
 from leads.store.schema import SchemaError, current, head, open_vault, require_current, upgrade
 from leads.store.session import Database
-from leads.store.vault import VaultError
-from tests.factory import make_site
+from leads.store.vault import Vault, VaultError
+from tests.factory import make_connection, make_site, send
 
 
 @pytest.fixture
@@ -64,6 +65,28 @@ def test_two_upgrades_at_once_wait_for_each_other(empty: Database, database_url:
     for opened in databases:
         require_current(opened)
         opened.close()
+
+
+def test_what_a_removed_connection_held_before_this_version_says_why_it_is_held(
+    database: Database, vault: Vault
+) -> None:
+    site = make_site(database)
+    make_connection(database, vault, site)
+    events = {
+        send(database, vault, site, email=f"{name}@example.com", **held).event_id: (code, sentence)
+        for name, held, code, sentence in [
+            ("jane", {}, "removed", HOLD_SENTENCES["removed"]),
+            ("sam", {"suspicion": "trap"}, "spam", HOLD_SENTENCES["spam"]),
+            ("nora", {"consent": False}, "no_consent", HOLD_SENTENCES["no_consent"]),
+        ]
+    }
+    with database.write() as session:
+        session.execute(update(Delivery).values(**HELD_BY_REMOVAL))
+    revision_becomes(database, "0005")
+    upgrade(database)
+    with database.read() as session:
+        rows = session.scalars(select(Delivery)).all()
+    assert {row.event_id: (row.code, row.sentence) for row in rows} == events
 
 
 def test_the_schema_of_a_newer_version_is_refused(database: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -123,6 +124,23 @@ def test_a_release_waits_while_its_connection_is_paused(
     sam.post(f"/desk/events/{event.event_id}/release")
     assert _states(database, event.event_id) == ["held"]
     assert "as soon as a connection can take it" in sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
+
+
+@pytest.mark.parametrize("held", [{"suspicion": "trap"}, {"consent": False}])
+def test_why_it_is_held_and_what_to_press_stays_when_its_connection_is_removed(
+    sam: Person, database: Database, vault: Vault, site: Site, held: dict[str, Any]
+) -> None:
+    event = send(database, vault, site, **JANE, **held)
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    before = sam.get(lead)
+    with database.write() as session:
+        outbox.remove(session, session.scalars(select(Connection)).one(), database.now(session))
+    page = sam.get(lead)
+    for shown in (r'<h3 id="way-title.*?</h3>', r'<p class="why">.*?</p>', r"<button>.*?</button>"):
+        assert re.findall(shown, page) == re.findall(shown, before)
+    assert "This connection was removed" in page
+    sam.post(f"/desk/events/{event.event_id}/release")
+    assert "Needs you: connection removed" in sam.get(lead)
 
 
 def test_what_was_decided_before_stays(sam: Person, database: Database, vault: Vault, site: Site) -> None:

@@ -444,6 +444,25 @@ def test_what_is_held_is_not_offered_a_try(anna: Person, database: Database, vau
     assert "Try now" not in page
 
 
+def test_what_a_removed_connection_left_is_told_with_its_name(
+    sentence: Sentence, anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    send(database, vault, site, **JANE)
+    send(database, vault, site, consent=False, email="nora@example.com")
+    send(database, vault, site, suspicion="A field that people cannot see was filled in.", email="sam@example.com")
+    set_state(database, send(database, vault, site, email="uma@example.com").event_id, "sending")
+    _remove_connections(database)
+    assert sentence() == ("3 enquiries need you.", "bad")
+    page = plain(anna.get("/desk/live"))
+    for line in (
+        "1 not sent to “Sandbox CRM”, which was removed The next CRM that an admin connects takes over what waits",
+        "1 held before “Sandbox CRM”, which was removed: no consent to share Ask the visitor before",
+        "1 held before “Sandbox CRM”, which was removed: looks like spam Open each one",
+        "1 may or may not have arrived at “Sandbox CRM”, which was removed It may have arrived",
+    ):
+        assert line in page
+
+
 def test_what_another_connection_took_over_is_counted_and_told_once(
     anna: Person, database: Database, vault: Vault, site: Site
 ) -> None:

@@ -204,7 +204,7 @@ def _hold_code(new: NewEvent) -> str | None:
 
 
 class Way(NamedTuple):
-    """What decides whether an event may go to a connection."""
+    """What decides whether an event may go to a connection. state: its own, or `removed`."""
 
     connection_id: UUID
     state: str
@@ -261,15 +261,16 @@ def hold_reason(hold_code: str | None, kind: str, known: bool, way: Way) -> str 
     """Why an event may not go to a connection now; None when it may. hold_code, kind: the event's. known: its lead."""
     if hold_code:
         return hold_code
-    if way.state == "paused":
-        return "paused"
+    if way.state in ("paused", "removed"):
+        return way.state
     waits = kind == "call_click" and not known and way.unknown_callers == "wait"
     return "unknown_caller" if waits else None
 
 
 def way_to(connection: Connection) -> Way:
     """The way to a connection that is loaded."""
-    return Way(connection.id, connection.state, connection.unknown_callers)
+    state = connection.state if connection.removed_at is None else "removed"
+    return Way(connection.id, state, connection.unknown_callers)
 
 
 def backfill(session: Session, connection: Connection, now: datetime, since: datetime | None = None) -> int:

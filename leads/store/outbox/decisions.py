@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from leads.store.failpoint import reach
@@ -21,6 +21,8 @@ _REMOVED_MIDWAY = (
     "care of it”."
 )
 _NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
+# What is held because of what it is, whatever becomes of the connection.
+_HELD_FOR_ITSELF = and_(Delivery.state == "held", func.coalesce(Delivery.code, "").in_(("spam", "no_consent")))
 
 
 def requeue(delivery: Delivery, now: datetime) -> None:
@@ -48,7 +50,7 @@ def release_hold(session: Session, event: Event, lead: Lead, now: datetime) -> i
     held = session.execute(
         select(Delivery, Connection)
         .join(Connection, Connection.id == Delivery.connection_id)
-        .where(Delivery.event_id == event.id, Delivery.state == "held", Connection.removed_at.is_(None))
+        .where(Delivery.event_id == event.id, Delivery.state == "held")
     ).all()
     for delivery, connection in held:
         requeue(delivery, now)
@@ -121,8 +123,10 @@ def remove(session: Session, connection: Connection, now: datetime) -> int:
     may_be_there = in_doubt.values(state="refused", code=LOOK_FIRST, sentence=_REMOVED_MIDWAY, lease_until=None)
     count = len(session.scalars(may_be_there).all())
     session.execute(here.where(Delivery.check_at.is_not(None)).values(check_at=None))  # nobody can look there any more
+    held = select(Delivery.id).where(Delivery.connection_id == connection.id, _HELD_FOR_ITSELF)
+    count += len(session.scalars(held).all())
     clear = or_(Delivery.code.is_(None), Delivery.code != LOOK_FIRST)
-    left = here.where(Delivery.state.in_(_NOT_ARRIVED), clear)
+    left = here.where(Delivery.state.in_(_NOT_ARRIVED), clear, ~_HELD_FOR_ITSELF)
     not_sent = left.values(**HELD_BY_REMOVAL)
     return count + len(session.scalars(not_sent).all())
 

@@ -28,8 +28,8 @@ _NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
 class Wait(NamedTuple):
     """Enquiries that have not arrived at one connection for one reason; see `_not_arrived` for the words.
 
-    connection: None when the site has none. oldest: when the first of them was received. due: when the next one
-    is tried.
+    connection: in use or removed; None when the site has none. oldest: when the first of them was received. due: when
+    the next one is tried. sentence: what a CRM said of them, or None.
     """
 
     reason: str
@@ -83,7 +83,7 @@ class Overview:
 def overview(session: Session, now: datetime) -> Overview:
     """How everything stands at `now`."""
     known, connections = sites(session), connections_in_use(session)
-    waits = _waits(session, connections) + without_connection(session, connections)
+    waits = _waits(session) + without_connection(session, connections)
     waiting = _waiting(session)
     waiting["no_connection"] = sum(wait.number for wait in waits if wait.reason == "no_connection")
     return Overview(
@@ -117,7 +117,7 @@ def _not_arrived() -> Subquery:
         else_="on_the_way",
     )
     # What a CRM says of one try while it is only late, says nothing about all that wait there.
-    sentence = case((Delivery.state.in_(("refused", "expired", "held")), Delivery.sentence), else_=None)
+    sentence = case((Delivery.state.in_(("refused", "expired")), Delivery.sentence), else_=None)
     return (
         select(
             reason.label("reason"),
@@ -139,8 +139,8 @@ def _waiting(session: Session) -> dict[str, int]:
     return dict(rows.all())
 
 
-def _waits(session: Session, connections: Iterable[Connection]) -> list[Wait]:
-    by_id = {connection.id: connection for connection in connections}
+def _waits(session: Session) -> list[Wait]:
+    by_id = {connection.id: connection for connection in session.scalars(select(Connection))}
     late = _not_arrived().c
     rows = session.execute(
         select(
@@ -154,7 +154,7 @@ def _waits(session: Session, connections: Iterable[Connection]) -> list[Wait]:
         .group_by(late.reason, late.connection_id, late.sentence)
         .order_by(func.min(late.created_at))
     )
-    return [Wait(reason, by_id.get(id_), *rest) for reason, id_, *rest in rows]
+    return [Wait(reason, by_id[id_], *rest) for reason, id_, *rest in rows]
 
 
 def without_connection(session: Session, connections: Iterable[Connection]) -> list[Wait]:
