@@ -14,7 +14,7 @@ from integrations.core.registry import UnknownKindError, connector, kinds
 from leads.desk import forms, words
 from leads.desk.auth import admin_only
 from leads.desk.crm_sign_in import send_to_crm
-from leads.desk.room import Room, existing
+from leads.desk.room import Room, existed, existing
 from leads.store.models import Connection, Site
 from leads.store.queries.lists import connection_actions, connections_in_use, sites
 from leads.store.queries.places import connection_counts
@@ -43,7 +43,8 @@ def _add_pages(desk: Blueprint, room: Room) -> None:
 
     @desk.get("/connections/<uuid:connection_id>")
     def connection(connection_id: UUID) -> ResponseReturnValue:
-        return _page(room, connection_id)
+        row = existed(room, connection_id)
+        return _page(room, row) if row.removed_at is None else _removed(room, row)
 
 
 def _add_changes(desk: Blueprint, room: Room) -> None:
@@ -73,10 +74,10 @@ def _add_switches(desk: Blueprint, room: Room) -> None:
     @desk.route("/connections/<uuid:connection_id>/test", methods=["GET", "POST"])
     @admin_only
     def connection_test(connection_id: UUID) -> ResponseReturnValue:
-        existing(room, connection_id)
+        row = existing(room, connection_id)
         if request.method == "GET":  # the address of what a test has shown, opened again
-            return redirect(url_for("desk.connection", connection_id=connection_id))
-        return _page(room, connection_id, findings=room.setup().test(connection_id))
+            return redirect(url_for("desk.connection", connection_id=row.id))
+        return _page(room, row, findings=room.setup().test(row.id))
 
     @desk.post("/connections/<uuid:connection_id>/check-all")
     @admin_only
@@ -112,8 +113,22 @@ def _add_switches(desk: Blueprint, room: Room) -> None:
         return redirect(url_for("desk.connections"), 303)
 
 
-def _page(room: Room, connection_id: UUID, findings: Sequence[Finding] = ()) -> str:
-    return _render(room, "desk/connection.html", existing(room, connection_id), findings=findings)
+def _page(room: Room, row: Connection, findings: Sequence[Finding] = ()) -> str:
+    return _render(room, "desk/connection.html", row, findings=findings)
+
+
+def _removed(room: Room, row: Connection) -> str:
+    """For whoever follows an old link: what became of it, and where enquiries go now."""
+    with room.database.read() as session:
+        return render_template(
+            "desk/connection_removed.html",
+            now=room.database.now(session),
+            connection=row,
+            site=session.get_one(Site, row.site_id),
+            by=next((one for one in connection_actions(session, row.id) if one.what == "connection_removed"), None),
+            counts=connection_counts(session, row.id),
+            others=[other for other in connections_in_use(session) if other.site_id == row.site_id],
+        )
 
 
 def _render(room: Room, template: str, row: Connection, **more: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from flask import abort
+from flask import abort, redirect, url_for
 from flask_login import current_user
 
 from leads.store.models import Connection
@@ -31,9 +31,14 @@ class Room:
 
 
 def existing(room: Room, connection_id: UUID) -> Connection:
-    """A connection in use; otherwise the answer is 404."""
-    with room.database.read() as session:
-        row = session.get(Connection, connection_id)
-    if row is None or row.removed_at is not None:
-        abort(404)
+    """A connection in use. Of one that was removed the answer leads to its page, which says so; else it is 404."""
+    row = existed(room, connection_id)
+    if row.removed_at is not None:
+        abort(redirect(url_for("desk.connection", connection_id=row.id), 303))
     return row
+
+
+def existed(room: Room, connection_id: UUID) -> Connection:
+    """A connection in use or removed; otherwise the answer is 404."""
+    with room.database.read() as session:
+        return session.get(Connection, connection_id) or abort(404)

@@ -17,6 +17,7 @@ from sqlalchemy import select, update
 
 from config.settings import Settings, load_settings
 from leads.desk import forms
+from leads.store import outbox
 from leads.store.models import Action, Connection, Delivery, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -270,8 +271,46 @@ def test_remove_a_connection(anna: Person, database: Database, vault: Vault, sit
     assert anna.post(f"{path}/remove").location == "/desk/connections"
     assert _options(database, vault, row.name) == {}
     assert _state_of(database, event.event_id) == "held"
-    anna.get(path, 404)
     assert "No CRM is connected yet" in anna.get("/desk/connections")
+    with database.read() as session:
+        assert [action.what for action in session.scalars(select(Action))] == ["connection_removed"]
+
+
+def test_an_old_link_to_a_removed_connection_tells_what_became_of_it_and_leads_to_the_present_one(
+    anna: Person, app: Flask, database: Database, vault: Vault, site: Site
+) -> None:
+    old = _connection(database)
+    path = f"/desk/connections/{old.id}"
+    for number, state in enumerate(("confirmed", "confirmed", "handled", "waiting", "sending", "waiting")):
+        held = {"suspicion": "trap"} if number == 5 else {}
+        event = send(database, vault, site, email=f"jane{number}@example.com", **held)
+        set_state(database, event.event_id, state) if not held else None
+    anna.post(f"{path}/remove")
+    page = plain(anna.get(path))
+    assert re.search(r"– Removed It was removed today, [\d:]+ \w+ by anna, and its key forgotten\.", page)
+    assert "In the CRM 2 Held 1 Need you 2 Taken care of 1" in page
+    assert "Show who needs you Show what looks like spam" in page
+    assert "Nowhere: no CRM is connected." in page
+    assert "Connect a CRM" in page
+    new = make_connection(database, vault, site, name="New CRM")
+    make_connection(database, vault, make_site(database, "other"), name="Of another website")
+    with database.write() as session:
+        outbox.backfill(session, session.get_one(Connection, new.id), database.now(session))
+    sam = signed_in(app, database, "sam", "staff")
+    page = sam.get(path)
+    assert "In the CRM 2 Need you 1 Taken care of 1 Sent another way 2" in plain(page)
+    assert f'<a href="/desk/connections/{new.id}">New CRM</a>' in page
+    assert "Of another website" not in page
+    assert ("sandbox-key" in page, "http://127.0.0.1:1" in page) == (False, False)
+
+
+def test_what_was_removed_meanwhile_is_said_whatever_was_to_be_done_with_it(anna: Person, database: Database) -> None:
+    path = f"/desk/connections/{_connection(database).id}"
+    anna.post(f"{path}/remove")
+    for page in ("options", "mapping", "dry-run", "test", "remove"):
+        assert anna.client.get(f"{path}/{page}").location == path
+    for button in ("pause", "resume", "test", "check-all", "remove", "options"):
+        assert anna.post(f"{path}/{button}").location == path
     with database.read() as session:
         assert [action.what for action in session.scalars(select(Action))] == ["connection_removed"]
 

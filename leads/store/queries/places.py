@@ -17,6 +17,8 @@ MOST_COUNTED = 1_000  # in one place, on a page
 # is told by itself, and hides no other news.
 HELD_FOR_A_PERSON = ("no_consent", "removed")
 _FOR_A_PERSON = Delivery.code.in_(HELD_FOR_A_PERSON)
+# Another connection took it over.
+_ELSEWHERE = and_(Delivery.state == "handled", func.coalesce(Delivery.code, "") == "replaced")
 
 # Each delivery stands in one of them; what somebody should know first comes first.
 PLACES: dict[str, ColumnElement[bool]] = {
@@ -24,7 +26,8 @@ PLACES: dict[str, ColumnElement[bool]] = {
     "held": and_(Delivery.state == "held", func.coalesce(Delivery.code, "").not_in(HELD_FOR_A_PERSON)),
     "on_the_way": Delivery.state.in_(("waiting", "sending")),
     "in_the_crm": Delivery.state.in_(("sent", "confirmed")),
-    "handled": Delivery.state.in_(("handled", "erased")),
+    "handled": and_(Delivery.state.in_(("handled", "erased")), ~_ELSEWHERE),
+    "elsewhere": _ELSEWHERE,
 }
 SPAM = and_(Delivery.state == "held", Delivery.code == "spam")
 _PLACE = case(*((here, literal(place)) for place, here in PLACES.items()))
