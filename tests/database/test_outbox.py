@@ -436,6 +436,39 @@ def test_what_may_have_arrived_when_its_connection_is_removed_is_for_a_person_an
 
 
 @pytest.mark.parametrize(
+    ("state", "code", "unknown", "paused"),
+    [
+        ("waiting", "timeout", True, False),
+        ("waiting", "timeout", True, True),
+        ("expired", "timeout", True, False),
+        ("refused", "unknown_outcome", False, False),
+    ],
+)
+def test_what_may_have_arrived_stays_so_whatever_became_of_it_before_its_connection_is_removed(
+    timed: Database,
+    vault: Vault,
+    site: Site,
+    connection: Connection,
+    state: str,
+    code: str,
+    unknown: bool,
+    paused: bool,
+) -> None:
+    event_id = send(timed, vault, site, **JANE).event_id
+    lane = leased(timed, connection)
+    claimed = outbox.claim(timed, lane, 10, 60)
+    finished(timed, lane, claimed, state, code=code, sentence="Press “Send again”.", unknown=unknown)
+    if paused:
+        with timed.write() as session:
+            outbox.pause(session, session.get_one(Connection, connection.id), timed.now(session))
+    assert removed(timed, connection) == 1
+    row = delivery_of(timed, event_id)
+    assert (row.state, row.code) == ("refused", "unknown_outcome")
+    assert "It may have arrived: the connection was removed" in str(row.sentence)
+    assert taken_over(timed, vault, site)[1] == 0
+
+
+@pytest.mark.parametrize(
     ("became", "known"),
     [
         (("sent", False), ("sent", None)),

@@ -118,8 +118,8 @@ def remove(session: Session, connection: Connection, now: datetime) -> int:
     is sending it can still tell what became of it."""
     connection.removed_at = now
     here = update(Delivery).where(Delivery.connection_id == connection.id).returning(Delivery.id)
-    on_its_way = here.where(Delivery.state.in_(("sending", "waiting")))
-    in_doubt = on_its_way.where(or_(Delivery.state == "sending", Delivery.unknown.is_(True)))
+    may_have_arrived = or_(Delivery.state == "sending", Delivery.unknown.is_(True), Delivery.code == LOOK_FIRST)
+    in_doubt = here.where(Delivery.state.in_(_NOT_ARRIVED), may_have_arrived)
     may_be_there = in_doubt.values(state="refused", code=LOOK_FIRST, sentence=_REMOVED_MIDWAY, lease_until=None)
     count = len(session.scalars(may_be_there).all())
     session.execute(here.where(Delivery.check_at.is_not(None)).values(check_at=None))  # nobody can look there any more
