@@ -199,7 +199,8 @@ class Event(Base):
 
 
 class Resubmission(Base):
-    """The same browser id sent again with other answers: kept for staff, never a second event by itself."""
+    """The same browser id sent again with other answers, and not by somebody else: kept for staff, never a second event
+    by itself."""
 
     __tablename__ = "resubmission"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)

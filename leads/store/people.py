@@ -152,6 +152,15 @@ def remember(session: Session, joined: Iterable[tuple[Found | Lead, Trace]], now
     upsert(session, Identity, rows, ["seen_at"])
 
 
+def are_two(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether these details are of two people, by the rules above. Not where they have nothing to compare."""
+    if _both_give(one, other, "email") and _alike(one, other, "email"):
+        return False
+    if _both_give(one, other, "phone"):
+        return not (_alike(one, other, "phone") and _agree(one, other))
+    return _both_give(one, other, "email")
+
+
 def make_test_lead(vault: Vault, site_id: UUID, found: Trace, now: datetime) -> Found:
     """A lead for a test enquiry, yet to be written. It is saved without a trace, so that no visitor's enquiry can ever
     be joined to it."""
@@ -200,6 +209,10 @@ def _agree(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     if not (one.get("email") and other.get("email")):
         return _alike(one, other, "first_name") or not (one.get("first_name") and other.get("first_name"))
     return bool(one.get("first_name")) and _alike(one, other, "first_name")
+
+
+def _both_give(one: Mapping[str, str], other: Mapping[str, str], name: str) -> bool:
+    return bool(one.get(name) and other.get(name))
 
 
 def _alike(one: Mapping[str, str], other: Mapping[str, str], name: str) -> bool:

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from leads.store import failpoint, outbox
 from leads.store.failpoint import Failpoint
 from leads.store.models import Attempt, Connection, Delivery, Event, Lead, RemoteRecord, Resubmission, Site
-from leads.store.outbox import Health, Look
+from leads.store.outbox import Health, Look, NewEvent
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.database.lanes import WELL, Clock, delivered, delivery_of, finished, leased, outcome
@@ -63,14 +63,62 @@ def test_the_same_browser_id_is_the_same_event(timed: Database, vault: Vault, si
 
 
 def test_other_answers_under_the_same_id_are_kept_once(timed: Database, vault: Vault, site: Site) -> None:
-    first = send(timed, vault, site, client_id="one", **JANE)
+    first, more = send(timed, vault, site, client_id="one", **JANE), JANE | {"message": "I forgot to say"}
     for _ in range(2):
-        assert send(timed, vault, site, client_id="one", **TOM).event_id == first.event_id
+        assert send(timed, vault, site, client_id="one", **more).event_id == first.event_id
     with timed.read() as session:
         [kept] = session.scalars(select(Resubmission)).all()
     assert kept.event_id == first.event_id
-    assert vault.open(kept.answers_sealed, "resubmission", "answers", kept.id) == TOM
+    assert vault.open(kept.answers_sealed, "resubmission", "answers", kept.id) == more
     assert count(timed, Lead) == 1
+
+
+HOME, MOBILE = "+12015550100", "+12015550123"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"email": "jane@example.com"}, {"email": "mary@example.com"}),
+        ({"email": "jane@example.com", "phone": HOME}, {"email": "mary@example.com", "phone": MOBILE}),
+        ({"email": "jane@example.com", "phone": HOME}, {"phone": MOBILE}),
+        ({"phone": HOME, "first_name": "Jane"}, {"phone": HOME, "first_name": "Mary"}),
+        (
+            {"email": "jane@example.com", "phone": HOME, "first_name": "Jane"},
+            {"email": "mary@example.com", "phone": HOME, "first_name": "Mary"},
+        ),
+    ],
+)
+def test_an_id_that_a_page_gives_to_everybody_makes_nobodys_enquiry_a_repeat(
+    timed: Database, vault: Vault, site: Site, one: dict[str, str], other: dict[str, str]
+) -> None:
+    first, second = (send(timed, vault, site, client_id="page", **person) for person in (one, other))
+    assert (first.repeated, second.repeated) == (False, False)
+    for _ in range(2):
+        assert send(timed, vault, site, client_id="page", **one) == first._replace(repeated=True)
+        assert send(timed, vault, site, client_id="page", **other) == second._replace(repeated=True)
+    assert [count(timed, model) for model in (Event, Lead, Resubmission)] == [2, 2, 0]
+    send(timed, vault, site, client_id="page", **other | {"message": "I forgot to say"})
+    with timed.read() as session:
+        assert session.scalars(select(Resubmission.event_id)).all() == [second.event_id]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"email": "Jane@Example.com"},
+        {"phone": HOME},
+        {"email": ""},
+        {"email": "jane.doe@example.com"},  # of one phone and one first name
+    ],
+)
+def test_what_may_be_the_same_persons_stays_a_repeat(
+    timed: Database, vault: Vault, site: Site, change: dict[str, str]
+) -> None:
+    jane = JANE | {"phone": MOBILE}
+    first = send(timed, vault, site, client_id="one", **jane)
+    assert send(timed, vault, site, client_id="one", **jane | change) == first._replace(repeated=True)
+    assert [count(timed, model) for model in (Event, Resubmission)] == [1, 1]
 
 
 def test_the_same_id_at_another_site_is_another_event(timed: Database, vault: Vault, site: Site) -> None:
@@ -80,13 +128,26 @@ def test_the_same_id_at_another_site_is_another_event(timed: Database, vault: Va
 
 
 @pytest.mark.usefixtures("connection")
-def test_two_at_once_are_one_event_also_with_other_answers(timed: Database, vault: Vault, site: Site) -> None:
-    people = [JANE, TOM] * 4
-    with ThreadPoolExecutor(8) as pool:
+def test_many_at_once_are_one_event_of_each_person_also_with_other_answers(
+    timed: Database, vault: Vault, site: Site
+) -> None:
+    people = [JANE, TOM, JANE | {"message": "more"}, TOM | {"message": "more"}, {"email": "mia@example.com"}] * 3
+    with ThreadPoolExecutor(len(people)) as pool:
         answers = list(pool.map(lambda person: send(timed, vault, site, client_id="one", **person), people))
-    assert len({answer.event_id for answer in answers}) == 1
-    assert sorted(answer.repeated for answer in answers) == [False] + [True] * 7
-    assert [count(timed, model) for model in (Event, Lead, Delivery, Resubmission)] == [1, 1, 1, 1]
+    assert len({answer.event_id for answer in answers}) == 3
+    assert [answer.repeated for answer in answers].count(False) == 3
+    assert [count(timed, model) for model in (Event, Lead, Delivery, Resubmission)] == [3, 3, 3, 2]
+
+
+def test_many_in_one_commit_are_one_event_of_each_person(timed: Database, vault: Vault, site: Site) -> None:
+    events = [replace(_new(site), answers=person) for person in [JANE, TOM, {"email": "mia@example.com"}] * 2]
+    answers = outbox.accept(timed, vault, events)
+    assert [answer.repeated for answer in answers] == [False] * 3 + [True] * 3
+    assert [answer.event_id for answer in answers[3:]] == [answer.event_id for answer in answers[:3]]
+
+
+def _new(site: Site) -> NewEvent:
+    return NewEvent(site.id, "consultation_request", "one", None, {}, "website", True, "1")
 
 
 @pytest.mark.parametrize(

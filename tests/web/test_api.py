@@ -86,6 +86,13 @@ def test_the_same_id_with_other_answers_is_kept_for_staff(client: FlaskClient, s
     assert len(stored.events()) == len(stored.resubmissions()) == 1
 
 
+def test_the_same_id_of_somebody_else_is_an_enquiry_of_its_own(client: FlaskClient, stored: Stored) -> None:
+    mary = JANE | {"first_name": "Mary", "email": "mary@example.com", "phone": None}
+    jane, first, second = post(client, JANE), post(client, mary), post(client, mary)
+    assert first.get_json() == second.get_json() != jane.get_json()
+    assert [stored.answers()["email"], len(stored.events()), stored.resubmissions()] == ["mary@example.com", 2, []]
+
+
 def test_the_same_id_in_eight_requests_at_once_is_one_event(app: Flask, stored: Stored) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: post(app.test_client(), JANE).get_json(), range(8)))
