@@ -16,7 +16,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from leads.intake.decode import Undecodable, clean
 from leads.intake.problems import flat
 from leads.intake.receive import Intake, signals
-from leads.intake.schemas import MAX_ID, schema_of
+from leads.intake.schemas import schema_of
 from leads.intake.spam import HONEYPOT, SpamCheck
 from leads.store import canary
 from leads.store.models import Site, new_id
@@ -24,6 +24,7 @@ from leads.store.sites import origin_of
 
 _CONTROL = {"token", HONEYPOT, "next", canary.FIELD}
 _SHOWN = {"first_name", "last_name", "email", "phone", "preferred_time", "message"}  # what form.html asks
+_RANDOM = re.compile(r"[0-9a-f]{8}(-?)([0-9a-f]{4}\1){3}[0-9a-f]{12}", re.IGNORECASE)  # a UUID, or its digits alone
 _REFERENCE = re.compile(r"[A-Z2-9]{3}-[A-Z2-9]{3}")
 
 
@@ -78,10 +79,9 @@ def _receive(intake: Intake, site: Site) -> Response:
         intake.keep_unreadable(site, body, str(error))
         return _page(intake, site, {}, {}, 400, str(error))
     answers = {name: value for name, value in raw.items() if name not in _CONTROL}
-    if not 0 < len(answers.get("id", "")) <= MAX_ID:
-        answers["id"] = _own_id(intake, site, answers)
+    identified = _identified(intake, site, answers)
     try:
-        data = _load(schema_of("consultation_request", site.region), {**answers, "site": site.key})
+        data = _load(schema_of("consultation_request", site.region), {**identified, "site": site.key})
     except ValidationError as error:
         return _page(intake, site, raw, error.messages_dict, 422)
     test_run = canary.run_of(intake.vault, site, raw.get(canary.FIELD))
@@ -116,8 +116,16 @@ def _fields() -> dict[str, Any]:
     return raw
 
 
+def _identified(intake: Intake, site: Site, answers: Mapping[str, Any]) -> dict[str, Any]:
+    """With an id to be counted by. What a website calls each of its forms is none, and kept beside the answers."""
+    sent = answers.get("id", "")
+    if _RANDOM.fullmatch(sent):
+        return {**answers}
+    return {**answers, "id": _own_id(intake, site, answers), "id_as_sent": sent}
+
+
 def _own_id(intake: Intake, site: Site, answers: Mapping[str, Any]) -> str:
-    """A form without an id of its own: the same answers on one day are the same request, as with a double click."""
+    """For a form without an id: the same answers on one day are the same request, as with a double click."""
     today = time.strftime("%Y-%m-%d", time.gmtime())
     return "answers-" + intake.vault.digest("form", site.id, today, sorted(answers.items())).hex()
 

@@ -24,6 +24,7 @@ from tests.web.pages import FORM, JANE, ORIGIN, filled, opened, page_of
 from tests.web.stored import Stored
 
 STRANGER = {"REMOTE_ADDR": "203.0.113.9"}
+MADE = "5b0c8a52-0f5e-4a3e-9d0b-1b6f0f6a7c11"
 
 
 def set_site(stored: Stored, **values: Any) -> None:
@@ -195,6 +196,24 @@ def test_a_form_without_an_id_counts_once_a_day(client: FlaskClient, stored: Sto
         assert client.post(FORM, data=JANE).status_code == 303
     assert len(stored.events()) == 3
     assert len(stored.leads()) == 1
+
+
+def test_what_a_website_calls_its_form_is_no_id_of_an_enquiry(client: FlaskClient, stored: Stored) -> None:
+    jane, mary = (JANE | {"id": "contact-form"} | more for more in ({}, {"first_name": "Mary"}))
+    for typed in (jane, mary, jane, mary):
+        assert client.post(FORM, data=typed).status_code == 303
+    assert (len(stored.events()), stored.resubmissions()) == (2, [])
+    assert stored.answers()["extra"] == {"id_as_sent": "contact-form"}
+
+
+@pytest.mark.parametrize("made", [MADE, MADE.replace("-", ""), MADE.upper()])
+def test_an_id_that_the_page_made_counts_whatever_is_sent_with_it(
+    client: FlaskClient, stored: Stored, made: str
+) -> None:
+    for message in ("My tooth", "My teeth"):
+        assert client.post(FORM, data=JANE | {"id": made, "message": message}).status_code == 303
+    assert (len(stored.events()), len(stored.resubmissions())) == (1, 1)
+    assert "extra" not in stored.answers()
 
 
 @pytest.mark.parametrize(
