@@ -140,7 +140,10 @@ class SettingsSchema(Schema):
     rate_limit = fields.Integer(
         load_default=20,
         validate=validate.Range(1),
-        metadata={"help": "Enquiries per address and site in ten minutes; what comes above is held, not lost."},
+        metadata={
+            "help": "Enquiries per address and site in ten minutes; what comes above is held, not lost. A form plugin "
+            "sends for all visitors of a site, so it may send thirty times as many."
+        },
     )
     rate_limit_exempt = Words(
         load_default=frozenset({"127.0.0.0/8", "::1"}),

@@ -18,6 +18,7 @@ from leads.desk.routes import create_desk
 from leads.intake.api import create_api
 from leads.intake.decode import MAX_BODY
 from leads.intake.form import create_form, hidden_fields
+from leads.intake.hooks.routes import TIMES_A_VISITOR, create_hooks
 from leads.intake.limit import Limiter
 from leads.intake.problems import problem
 from leads.intake.receive import Intake
@@ -95,6 +96,7 @@ def create_app(settings: Settings) -> Flask:
     public = [
         create_api(intake),
         create_form(intake),
+        create_hooks(intake, Limiter(settings.rate_limit * TIMES_A_VISITOR, settings.rate_limit_store)),
         create_demo(database, lambda: hidden_fields(spam, "demo")),
         create_health(database),
         create_metrics(database, settings.metrics_token),
@@ -127,4 +129,4 @@ def _handle_errors(app: Flask) -> None:
 
 
 def _wants_json() -> bool:
-    return request.path.startswith("/api/")
+    return request.path.startswith(("/api/", "/hooks/"))

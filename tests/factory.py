@@ -58,12 +58,12 @@ def send(
     kind: str = "consultation_request",
     client_id: str | None = None,
     visitor_id: str | None = None,
-    consent: bool = True,
+    consent: bool | None = True,
     suspicion: str | None = None,
     **answers: Any,
 ) -> Accepted:
-    """One event, as the intake hands it over."""
-    asked = kind == "consultation_request"
+    """One event, as the intake hands it over. consent: None where nobody asked, as at a tap."""
+    asked = kind == "consultation_request" and consent is not None
     event = NewEvent(
         site_id=site.id,
         kind=kind,

@@ -21,6 +21,7 @@ from leads.store.sites import (
     change_site,
     consent_text,
     find_site,
+    hook_token,
     origin_of,
 )
 
@@ -94,10 +95,12 @@ def change(key: str, **options: Any) -> None:
 @click.argument("key")
 @json_option
 def show(key: str, json_: bool) -> None:
-    """Show all that is set of a website."""
-    with Office().database.read() as session:
+    """Show all that is set of a website, and the address that form plugins send to."""
+    office = Office()
+    with office.database.read() as session:
         found = _named(session, key)
         facts = _facts(found) | {"thank_you_urls": list(found.thank_you_urls), "consent": consent_text(session, found)}
+    facts["form_plugins"] = f"{office.settings.public_url}/hooks/{found.key}/{hook_token(office.vault, found)}"
     if json_:
         as_json(facts)
         return
@@ -128,6 +131,8 @@ def snippet(key: str) -> None:
     if urlsplit(office.settings.public_url).hostname in ("127.0.0.1", "localhost"):
         warning = "These addresses are of this machine alone. Set FRONTDESK_PUBLIC_URL, as the service has it."
         click.echo(warning, err=True)
+    # Not among what is put into pages: whoever reads it there can send whatever they like.
+    click.echo(f"Does a form plugin send your form? Its address: frontdesk site show {key}", err=True)
     click.echo(_SNIPPET.format(base=office.settings.public_url, key=key, consent=consent))
 
 

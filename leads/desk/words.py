@@ -165,6 +165,8 @@ def consent(story: EventStory) -> str:
     event = story.event
     told = [action.user_name for way in story.deliveries for action in way.actions if action.what == "consent_given"]
     later = f"; given later, says {told[0]}" if told and not event.consent_given else ""
+    if event.consent_given is None:
+        return f"not asked on the form{later}"
     return f"{'given' if event.consent_given else 'not given on the form'}, wording {event.consent_version}{later}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,7 @@ from sqlalchemy import select
 from leads.intake.spam import HONEYPOT, Signals, SpamCheck
 from leads.store import outbox
 from leads.store.groups import Groups
-from leads.store.models import Site, Unreadable, new_id
+from leads.store.models import Event, Site, Unreadable, new_id
 from leads.store.outbox import Accepted, NewEvent
 from leads.store.session import NO_DATABASE, Database
 from leads.store.sites import consent_text, find_site
@@ -89,9 +90,19 @@ class Intake:
             ),
         )
 
-    def keep_unreadable(self, site: Site | None, body: bytes, reason: str) -> None:
-        """What could not be understood is kept for staff, once, and not without bound from one address."""
-        if not body.strip() or self.spam.too_many("unreadable", request.remote_addr or ""):
+    def here_since(self, site: Site, kind: str, sent_id: str, since: datetime) -> bool:
+        """Whether what was sent under this id is here, and came not before that moment."""
+        client = outbox.client_digest(self.vault, site.id, f"{kind}:{sent_id}")
+        with self.database.read() as session:
+            came = select(Event.id).where(Event.client_digest == client, Event.received_at >= since)
+            return session.scalar(came) is not None
+
+    def keep_unreadable(self, site: Site | None, body: bytes, reason: str, *, counted: bool = True) -> None:
+        """What could not be understood is kept for staff, once, and not without bound from one address.
+
+        counted: here; else whoever calls has a bound of its own.
+        """
+        if not body.strip() or (counted and self.spam.too_many("unreadable", request.remote_addr or "")):
             return
         digest = self.vault.digest("unreadable", site.id if site else "", body.hex())
         with self.database.write() as session:

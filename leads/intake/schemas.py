@@ -10,10 +10,10 @@ from typing import Any
 from marshmallow import INCLUDE, Schema, ValidationError, fields, post_load, pre_load, validate
 
 from leads.fields import LooseString, PersonSchema, text_field
+from leads.intake.attribution import ATTRIBUTION, path_only
 from leads.intake.decode import MAX_TEXT
 
 MAX_ID = 100  # characters of an id that the browser made
-ATTRIBUTION = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "referrer", "landing")
 
 
 class CutText(LooseString):
@@ -39,11 +39,6 @@ class Attribution(fields.Dict):
         if not isinstance(value, Mapping):
             raise ValidationError("Please send an object of names and texts.")
         return {name: path_only(_as_text(value[name]))[:200] for name in ATTRIBUTION if value.get(name)}
-
-
-def path_only(address: str) -> str:
-    """The address without query and fragment."""
-    return address.strip().split("?", 1)[0].split("#", 1)[0]
 
 
 def _identifier(help_text: str, *, required: bool) -> fields.String:

@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import ConsentText, Site, new_id
+from leads.store.vault import Vault
 
 DEFAULT_CONSENT = (
     "I agree that my details are stored and passed to the clinic's customer system so that the clinic can contact me."
@@ -38,6 +39,11 @@ class Details(TypedDict, total=False):
 def find_site(session: Session, key: str) -> Site | None:
     """The site with this public key."""
     return session.scalar(select(Site).where(Site.key == key))
+
+
+def hook_token(vault: Vault, site: Site) -> str:
+    """What the address for form plugins ends with: nobody without our key can guess it. Made anew each time."""
+    return vault.digest("hook", site.id).hex()
 
 
 def consent_text(session: Session, site: Site) -> str:

@@ -100,7 +100,7 @@ def _facts(enquiry: Enquiry) -> dict[str, str]:
 
 
 def _consent(event: Event | EventRow) -> str:
-    if event.consent_given is None:
+    if event.consent_given is None and event.kind == "call_click":
         return ""
-    # One that was not given on the form goes out only after a person of the clinic has said that it was given.
+    # One that was not given on the form, or not asked for, goes out only after a person of the clinic has said it was.
     return f"given, wording {event.consent_version}" if event.consent_given else "given later, to the clinic"

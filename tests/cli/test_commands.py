@@ -12,6 +12,7 @@ from sqlalchemy import select
 from leads.store.models import Action, Connection, Site
 from leads.store.outbox import Accepted, start_failing
 from leads.store.session import Database
+from leads.store.sites import hook_token
 from leads.store.staff import find_user, is_password
 from leads.store.vault import Vault
 from tests.cli.conftest import Frontdesk, as_json
@@ -35,6 +36,17 @@ def test_a_site_is_added_listed_and_its_snippet_printed(frontdesk: Frontdesk) ->
     assert 'src="https://leads.example/f/static/website.js" data-site="lakeside"' in snippet
     assert "of this machine alone" in frontdesk("site", "snippet", "lakeside").stderr
     assert "no site" in frontdesk("site", "snippet", "nowhere", code=1).stderr
+
+
+def test_the_address_for_form_plugins_is_shown_and_stands_in_no_page(
+    frontdesk: Frontdesk, site: Site, vault: Vault
+) -> None:
+    token = hook_token(vault, site)
+    shown = frontdesk("site", "show", "demo", public_url="https://leads.example").stdout
+    assert f"Form plugins: https://leads.example/hooks/demo/{token}\n" in shown
+    snippet = frontdesk("site", "snippet", "demo", public_url="https://leads.example")
+    assert token not in snippet.stdout
+    assert "frontdesk site show demo" in snippet.stderr
 
 
 @pytest.mark.parametrize(

@@ -43,9 +43,11 @@ def test_consent_is_told_as_it_was_given(database: Database, vault: Vault) -> No
     connection = make_connection(database, vault, site, share=["consent"])
     send(database, vault, site, first_name="Ann", email="ann@example.com")
     later = send(database, vault, site, consent=False, first_name="Nora", email="nora@example.com")
+    unasked = send(database, vault, site, consent=None, first_name="Uma", email="uma@example.com")
     send(database, vault, site, "call_click", tel="+12015550100")
     with database.write() as session:
-        event = session.get_one(Event, later.event_id)
-        release_hold(session, event, session.get_one(Lead, event.lead_id), database.now(session))
+        for one in (later, unasked):
+            event = session.get_one(Event, one.event_id)
+            release_hold(session, event, session.get_one(Lead, event.lead_id), database.now(session))
     told = sorted(item.activity.get("consent", "") for item in _items(database, vault, connection))
-    assert told == ["", "given later, to the clinic", "given, wording 1"]
+    assert told == ["", "given later, to the clinic", "given later, to the clinic", "given, wording 1"]

@@ -103,6 +103,18 @@ def test_consent_was_given_send(sam: Person, database: Database, vault: Vault, s
     assert "Consent: not given on the form, wording 1; given later, says sam" in plain(lead)
 
 
+def test_where_nobody_was_asked_for_consent_the_desk_says_so(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event = send(database, vault, site, consent=None, **JANE)
+    page = sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
+    assert "Nobody was asked for consent" in page
+    assert "Consent: not asked on the form" in plain(page)
+    sam.post(f"/desk/events/{event.event_id}/release")
+    page = sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
+    assert "Consent: not asked on the form; given later, says sam" in plain(page)
+
+
 def test_what_is_not_spam_may_still_lack_consent(sam: Person, database: Database, vault: Vault, site: Site) -> None:
     event = send(database, vault, site, suspicion="trap", consent=False, **JANE)
     sam.post(f"/desk/events/{event.event_id}/release")

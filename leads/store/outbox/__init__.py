@@ -5,7 +5,7 @@ deliveries with a token, and `finish` writes down what became of them, for the h
 (`leads/store/callers.py` moves the deliveries of a caller who became known.)
 """
 
-from leads.store.outbox.arrivals import HOLD_SENTENCES, Accepted, NewEvent, accept, backfill
+from leads.store.outbox.arrivals import HOLD_SENTENCES, Accepted, NewEvent, accept, backfill, client_digest
 from leads.store.outbox.claimed import Claimed, EventRow, LeadRow, SiteRow
 from leads.store.outbox.decisions import (
     handled,
@@ -50,6 +50,7 @@ __all__ = [
     "check_all",
     "checked",
     "claim",
+    "client_digest",
     "finish",
     "finish_and_claim",
     "give_back",

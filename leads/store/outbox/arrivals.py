@@ -23,7 +23,7 @@ from leads.store.vault import Vault
 
 HOLD_SENTENCES = {
     "spam": "This looks like spam. Nothing was sent; if it is a real enquiry, press “Not spam, send”.",
-    "no_consent": "The visitor did not agree that the details are shared with the CRM.",
+    "no_consent": "There is no consent of the visitor that the details are shared with the CRM.",
     "paused": "This connection was paused by staff.",
     "unknown_caller": "This connection takes calls only once the caller is known.",
     "removed": "The connection was removed before this was sent. Add a new one, or take care of it yourself.",
@@ -70,6 +70,11 @@ def accept(database: Database, vault: Vault, events: Sequence[NewEvent]) -> list
     return once_more(lambda: _accept(database, vault, arrivals))  # if the first commit took place, the ids are found
 
 
+def client_digest(vault: Vault, site_id: UUID | str, client_id: str) -> bytes:
+    """By what an event is found again that was sent under this id."""
+    return vault.digest("client", site_id, client_id)
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """An event on its way in. client, body: digests of the browser's id and of what it said. digests: of all by which
@@ -84,7 +89,7 @@ class Arrival:
     @classmethod
     def of(cls, vault: Vault, new: NewEvent) -> Arrival:
         site = str(new.site_id)  # once: it takes as long as a hash
-        client = vault.digest("client", site, new.client_id)
+        client = client_digest(vault, site, new.client_id)
         body = vault.digest("body", new.kind, sorted(new.answers.items()), new.consent_given)
         found = trace(vault, site, new.answers, new.visitor_id)
         return cls(new, client, body, found, frozenset({client, *found.digests.values()}))

@@ -1,0 +1,80 @@
+"""The body of a form plugin's webhook → one tree: JSON, a form with PHP's brackets, or JSON in a field of a form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from leads.intake.decode import Undecodable, any_json, clean
+from leads.intake.hooks.shapes import REPEATS, WRAPPED
+
+_FIELDS, _DEPTH, _NAME = 400, 12, 300  # a plugin tells more of each answer than a browser, and asks whole questions
+_BRACKETS = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){1,6})")
+
+
+def read_body(body: bytes, form: Callable[[], MultiDict[str, str]]) -> dict[str, Any]:
+    """The tree. form: the body read as a form, where it is none of JSON. Raises Undecodable."""
+    if body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+        found = _only_one(any_json(body))
+    else:
+        found = _unwrapped(_unfolded(_fields(form)))
+    return clean(found, fields=_FIELDS, depth=_DEPTH, name=_NAME)
+
+
+def _fields(form: Callable[[], MultiDict[str, str]]) -> dict[str, Any]:
+    try:
+        given = form()
+    except RequestEntityTooLarge as error:  # the body as a whole was small enough, so these are its parts
+        raise Undecodable("There are too many fields.") from error
+    if not given:
+        raise Undecodable("There were no form fields in it, and it is not JSON.")
+    return {name: values if len(values) > 1 else values[0] for name, values in given.lists()}
+
+
+def _only_one(value: Any) -> dict[str, Any]:
+    """Formidable sends a list that holds one entry."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, dict):
+        raise Undecodable("It is JSON, but not the answers of one form.")
+    return value
+
+
+def _unfolded(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """`fields[email][value]` as PHP reads it. What contradicts itself keeps its name as it stands."""
+    tree: dict[str, Any] = {}
+    for name, value in fields.items():
+        whole = _BRACKETS.fullmatch(name)
+        keys = [whole[1], *whole[2][1:-1].split("][")] if whole else [name]
+        if not keys[-1] and len(keys) > 1:  # `service[]` is the list that it is already
+            keys = keys[:-1]
+        if not _put(tree, keys, value):
+            tree[name] = value
+    return tree
+
+
+def _put(tree: dict[str, Any], keys: list[str], value: Any) -> bool:
+    for key in keys[:-1]:
+        inner = tree.setdefault(key, {})
+        if not isinstance(inner, dict):
+            return False
+        tree = inner
+    return tree.setdefault(keys[-1], value) is value
+
+
+def _unwrapped(fields: dict[str, Any]) -> dict[str, Any]:
+    """The form that stands as JSON within one of the fields; the others stay beside it."""
+    for name in WRAPPED:
+        text = fields.get(name)
+        if isinstance(text, str) and text.lstrip()[:1] in ("{", "["):
+            try:
+                inner = _only_one(any_json(text.encode("utf-8", "replace")))
+            except Undecodable:
+                continue  # somebody's own words
+            beside = {key: value for key, value in fields.items() if key != name and key not in REPEATS}
+            return beside | inner
+    return fields

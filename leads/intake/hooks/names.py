@@ -1,0 +1,190 @@
+"""The fields of somebody's form → ours, by what people call them: as `names.toml` says."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import phonenumbers
+
+from leads.intake.attribution import ATTRIBUTION, is_click_id, path_only, without_click_ids
+from leads.intake.hooks.shapes import LEAVE, Answer, Submission
+
+_EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+")
+_PHONE = re.compile(r"\+?[\d\s().\-/]{9,25}")
+_ADDRESSES = ("referrer", "landing")
+
+
+@dataclass(slots=True)
+class Understood:
+    """fields: ours → what was given. consent: None where nobody was asked. extra: all else, by its own name."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    attribution: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, str] = field(default_factory=dict)
+    consent: bool | None = None
+
+    def keep(self, label: str, text: str) -> None:
+        """Beside the answers, also where two fields have one name; unless it says again what stands there."""
+        label = label.strip() or "?"
+        again, number = label, 1
+        while self.extra.get(again, text) != text:
+            number += 1
+            again = f"{label} ({number})"
+        self.extra[again] = text
+
+
+def understand(submission: Submission, region: str, wording: str) -> Understood:
+    """Find our fields. region: for phone numbers without a country. wording: of the site's own consent box."""
+    found, boxes = Understood(consent=submission.consent), list[bool]()
+    for answer in submission.answers:
+        if (ticked := _ticked(answer, wording)) is not None:
+            boxes.append(ticked)
+            found.keep(answer.label, answer.text)
+        else:
+            _take(found, answer)
+    if boxes:
+        found.consent = all(boxes) and found.consent is not False
+    if submission.page:
+        found.fields.setdefault("page", submission.page)
+    _split_name(found)
+    for answer in submission.rest:
+        if answer.text not in {*found.fields.values(), *found.extra.values()}:
+            _keep(found, answer)
+    _guess(found, region)
+    return found
+
+
+def _take(found: Understood, answer: Answer) -> None:
+    ours = _field_of(answer.names)
+    if ours in ATTRIBUTION:
+        text = path_only(answer.text) if ours in _ADDRESSES else answer.text
+        found.attribution.setdefault(ours, text[:200])
+    elif ours is None or found.fields.setdefault(ours, answer.text) != answer.text:
+        _keep(found, answer)
+
+
+def _keep(found: Understood, answer: Answer) -> None:
+    """What is no field of ours. Click ids, and what tells of a visitor's computer, are not kept of anybody."""
+    last_words = [name.rpartition(" ")[2] for name in answer.names]
+    if not any(map(is_click_id, [*answer.names, *last_words])) and _LEFT.isdisjoint(map(plain, answer.names)):
+        found.keep(answer.label, without_click_ids(answer.text))
+
+
+def _split_name(found: Understood) -> None:
+    """`Jane Doe` and `Doe, Jane` are first and last name. Beside a first name, a field `Name` is the last name."""
+    whole = found.fields.pop("full_name", "")
+    if not whole or {"first_name", "last_name"} <= found.fields.keys():
+        return
+    if found.fields.keys() & {"first_name", "last_name"}:
+        given = found.fields.get("first_name") or found.fields["last_name"]
+        rest = " ".join(word for word in whole.split() if word not in given.split())
+        found.fields.setdefault("last_name", rest)
+        found.fields.setdefault("first_name", rest)
+        return
+    last, comma, first = whole.partition(",")
+    if not comma:
+        first, _, last = whole.partition(" ")
+    found.fields |= {"first_name": first.strip(), "last_name": last.strip()}
+
+
+def _guess(found: Understood, region: str) -> None:
+    """Where no field is called so: the only answer that is an address, and the only one that is a phone number."""
+    for ours, is_one in (("email", _is_email), ("phone", lambda text: _is_phone(text, region))):
+        if ours not in found.fields:
+            labels = [label for label, text in found.extra.items() if is_one(text)]
+            if len(labels) == 1:
+                found.fields[ours] = found.extra.pop(labels[0])
+
+
+def _is_email(text: str) -> bool:
+    return _EMAIL.fullmatch(text) is not None
+
+
+def _is_phone(text: str, region: str) -> bool:
+    if not _PHONE.fullmatch(text):
+        return False
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(text, region))
+    except phonenumbers.NumberParseException:
+        return False
+
+
+def _ticked(answer: Answer, wording: str) -> bool | None:
+    """Whether this box says that consent was given; None: it is not clearly the box that asks for it."""
+    names, text, own = [plain(name) for name in answer.names], plain(answer.text), plain(wording)
+    if any(_speaks(name, _NOT_ABOUT) for name in [*names, text]):
+        return None
+    called_so = any(not _CONSENT.isdisjoint(_in_order(name)) for name in names)
+    asked_so = any(name == own or _is_sentence(name) for name in names)
+    # What visitors write themselves is no box, whatever it says.
+    says_so = text == own or (_is_sentence(text) and not _BOXES.isdisjoint(names))
+    if not (called_so or asked_so or says_so):
+        return None
+    return says_so or text in _YES or text in names or (text.startswith(_BEGINS) and not _denies(text))
+
+
+def _is_sentence(words: str) -> bool:
+    return words.startswith(_BEGINS) and _speaks(words, _ABOUT) and not _denies(words)
+
+
+def _denies(words: str) -> bool:
+    return _speaks(words, _DENIES)
+
+
+def _speaks(words: str, of: Iterable[str]) -> bool:
+    return any(f" {one} " in f" {words} " for one in of)
+
+
+def _field_of(names: Iterable[str]) -> str | None:
+    """By the first of the names that we know."""
+    known = (_FIELDS.get(words) for name in names for words in [*_in_order(plain(name)), f"type {name}"])
+    return next(filter(None, known), None)
+
+
+def _in_order(name: str) -> list[str]:
+    """The name, and what is left of it without words such as “your”, the fullest first."""
+    found = [name]
+    while (shorter := _shorter(found[-1])) != found[-1]:
+        found.append(shorter)
+    return found
+
+
+def _shorter(name: str) -> str:
+    for word in _AFTER:
+        if name.endswith(f" {word}"):
+            return name.removesuffix(f" {word}")
+    for word in _BEFORE:
+        if name.startswith(f"{word} "):
+            return name.removeprefix(f"{word} ")
+    return name
+
+
+@lru_cache(4096)
+def plain(name: str) -> str:
+    """`Your E-Mail*` → `your e mail`: without case, accents, punctuation, and numbers at the end."""
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    letters = "".join(one for one in unicodedata.normalize("NFKD", parted) if not unicodedata.combining(one))
+    words = re.sub(r"[\W_]+", " ", letters.casefold()).split()
+    while len(words) > 1 and words[-1].isdecimal():
+        del words[-1]
+    return " ".join(words)
+
+
+_DATA: Mapping[str, Any] = tomllib.loads(Path(__file__).with_name("names.toml").read_text(encoding="utf-8"))
+_FIELDS: Mapping[str, str] = {plain(name): ours for ours, names in _DATA["fields"].items() for name in names} | {
+    f"type {name}": ours for name, ours in _DATA["types"].items()
+}
+_BEFORE, _AFTER = (sorted(map(plain, _DATA[place]), key=len, reverse=True) for place in ("before", "after"))
+_LEFT = frozenset(map(plain, LEAVE))
+_CONSENT, _BOXES, _YES = (frozenset(map(plain, _DATA["consent"][word])) for word in ("names", "boxes", "yes"))
+_BEGINS = tuple(map(plain, _DATA["consent"]["begins"]))
+_ABOUT, _NOT_ABOUT, _DENIES = (
+    [plain(one) for one in _DATA["consent"][word]] for word in ("about", "not_about", "denies")
+)

@@ -1,0 +1,114 @@
+"""Webhooks of form plugins. They try once, and some show the visitor an error for any answer but 200: so what cannot be
+understood is kept for a person and answered like the rest."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from flask import Blueprint, Response, abort, jsonify, request
+from marshmallow import Schema, ValidationError
+
+from leads.intake.decode import MAX_TEXT, Undecodable
+from leads.intake.hooks.body import read_body
+from leads.intake.hooks.names import Understood, understand
+from leads.intake.hooks.shapes import Submission, read_shape
+from leads.intake.limit import Limiter
+from leads.intake.problems import problem
+from leads.intake.receive import Intake
+from leads.intake.schemas import schema_of
+from leads.store.models import Site
+from leads.store.sites import hook_token
+
+TIMES_A_VISITOR = 30  # a plugin sends for all visitors of a website, from one address
+_AGAIN = 600  # seconds in which the same without an id is a repeat, not a person who sends twice
+_KIND = "consultation_request"
+
+
+def create_hooks(intake: Intake, limiter: Limiter) -> Blueprint:
+    """Routes under /hooks. limiter: for one site, since all comes from the address of its web server."""
+    hooks = Blueprint("hooks", __name__, url_prefix="/hooks")
+
+    @hooks.post("/<key>/<token>")
+    def receive(key: str, token: str) -> Response:
+        site = intake.site(key)
+        expected = hook_token(intake.vault, site) if site else ""
+        if site is None or not hmac.compare_digest(token.encode("utf-8", "replace"), expected.encode()):
+            abort(404)
+        within = limiter.hit(intake.vault.digest("hooks", site.id).hex())
+        with intake.groups.on_the_way():
+            return _receive(intake, site, within=within)
+
+    return hooks
+
+
+def _receive(intake: Intake, site: Site, *, within: bool) -> Response:
+    """within: no more than usual came lately."""
+    body = request.get_data(cache=True)
+    try:
+        request.max_form_parts = 1000  # bounded by the size of the whole; a plugin tells six things of each answer
+        tree = read_body(body, lambda: request.form)
+        submission = read_shape(tree, request.headers)
+        found = understand(submission, site.region, intake.consent_text(site))
+        data = _load(schema_of(_KIND, site.region), site, found)
+    except Undecodable as error:
+        return _unreadable(intake, site, body, str(error), within=within)
+    data["id"] = _own_id(intake, site, submission, data) or _id_of_body(intake, site, tree)
+    suspicion = None if within else "Unusually many came through this website's form plugin within ten minutes."
+    accepted = intake.accept(site, _KIND, data, submission.plugin, suspicion)
+    return jsonify(ok=True, reference=accepted.reference)
+
+
+def _unreadable(intake: Intake, site: Site, body: bytes, reason: str, *, within: bool) -> Response:
+    if not within:  # nothing is acknowledged that is not kept
+        answer = problem(429, "Too many", "Too much came that cannot be read. Send it again later.")
+        answer.headers["Retry-After"] = "600"
+        return answer
+    intake.keep_unreadable(site, body, reason, counted=False)
+    return jsonify(ok=True, detail=reason + " It is kept for a person to read.")
+
+
+def _load(schema: Schema, site: Site, found: Understood) -> dict[str, Any]:
+    """What our schema refuses stands beside the answers. Raises Undecodable where the rest tells of nobody to reach."""
+    if len(message := found.fields.get("message", "")) > MAX_TEXT:
+        found.keep("message, whole", message)
+        found.fields["message"] = message[:MAX_TEXT]
+    data, refused = _loaded(schema, {**found.fields, "attribution": found.attribution, "site": site.key, "id": "-"})
+    for name, text in refused.items():
+        found.keep(f"{name}_as_sent", text)
+    if found.extra:
+        data["extra"] = found.extra
+    data.pop("consent")
+    return data if found.consent is None else data | {"consent": found.consent}
+
+
+def _loaded(schema: Schema, fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        return schema.load(fields), {}
+    except ValidationError as error:
+        refused = {name: fields[name] for name in error.messages_dict if name in fields}
+        if not refused:
+            reason = "We found neither an e-mail address nor a phone number in it."
+            raise Undecodable(reason) from None
+        data, more = _loaded(schema, {name: value for name, value in fields.items() if name not in refused})
+        return data, refused | more
+
+
+def _own_id(intake: Intake, site: Site, sent: Submission, data: Mapping[str, Any]) -> str:
+    """Made of the plugin's own id; two websites that count alike are told apart by who it is."""
+    if not sent.entry:
+        return ""
+    person = [data.get("email"), data.get("phone")]
+    return "hook-" + intake.vault.digest("hook entry", site.id, sent.plugin, sent.entry, *person).hex()
+
+
+def _id_of_body(intake: Intake, site: Site, tree: Mapping[str, Any]) -> str:
+    """The same body a moment later is the plugin's own repeat, wherever in our count of time the moment falls."""
+    said, now = json.dumps(tree, sort_keys=True), intake.database.time()
+    this = int(now.timestamp() // _AGAIN)
+    ids = ["hook-" + intake.vault.digest("hook body", site.id, said, when).hex() for when in (this - 1, this)]
+    before = intake.here_since(site, _KIND, ids[0], now - timedelta(seconds=_AGAIN))
+    return ids[0] if before else ids[1]

@@ -1,0 +1,180 @@
+"""Which plugin sent it, and where the visitor's answers stand in it: as `shapes.toml` says."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from werkzeug.datastructures import Headers
+
+_DATA = tomllib.loads(Path(__file__).with_name("shapes.toml").read_text(encoding="utf-8"))
+WRAPPED, REPEATS = _DATA["wrapped"], frozenset(_DATA["repeats"])
+LEAVE = _DATA["leave"]
+UNKNOWN = "form plugin"
+
+_LINE = re.compile(r"<br ?/?>\s*")
+_NAMES = ("title", "label", "column_name", "question", "ref", "name", "column_id", "fieldName", "id", "type")
+_VALUES = ("value", "string_value", "values", "answer")
+_BESIDE = ("raw_value", "required", "objectTypeId", "unix", "field")
+
+
+class Answer(NamedTuple):
+    """One field. label: as people read it. names: by which it may be known, the most telling first; its type last."""
+
+    label: str
+    names: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """As `shapes.toml` tells it."""
+
+    name: str = UNKNOWN
+    has: tuple[str, ...] = ()
+    header: str = ""
+    answers: tuple[str, ...] = ()
+    titles: str = ""
+    entry: str = ""
+    form: str = ""
+    page: str = ""
+    consent: str = ""
+    numbered: bool = False
+    leave: tuple[str, ...] = ()
+
+    def fits(self, tree: Mapping[str, Any], headers: Headers) -> bool:
+        """Whether this plugin sent it."""
+        return all(_at(tree, path) is not None for path in self.has) and (not self.header or self.header in headers)
+
+
+@dataclass(slots=True)
+class Submission:
+    """What a plugin sent. entry: its own id of it, empty where it has none. rest: what stands beside the answers.
+    consent: where the plugin itself says so."""
+
+    plugin: str
+    entry: str
+    answers: list[Answer]
+    rest: list[Answer] = field(default_factory=list)
+    page: str = ""
+    consent: bool | None = None
+
+
+def _shape(told: Mapping[str, Any]) -> Shape:
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+    return Shape(**given)
+
+
+_SHAPES = [_shape(told) for told in _DATA["plugin"]]
+
+
+def read_shape(tree: Mapping[str, Any], headers: Headers) -> Submission:
+    """Take it apart."""
+    shape = next((one for one in _SHAPES if one.fits(tree, headers)), Shape())
+    kept = _without(tree, shape.leave)
+    if shape.answers:
+        answers = [one for path in shape.answers for one in _answers(_at(tree, path))]
+        rest = list(_answers(_without(kept, (*shape.answers, *filter(None, (shape.entry, shape.form, shape.page))))))
+    else:
+        answers, rest = list(_answers(_numbered(kept) if shape.numbered else kept)), []
+    entry = text_of(_at(tree, shape.entry)) if shape.entry else ""
+    told = _at(tree, shape.consent) if shape.consent else None
+    return Submission(
+        plugin=shape.name,
+        entry=f"{text_of(_at(tree, shape.form)) if shape.form else ''}/{entry}" if entry else "",
+        answers=_titled([one for one in answers if one.text], _at(tree, shape.titles) if shape.titles else None),
+        rest=rest,
+        page=text_of(_at(tree, shape.page)) if shape.page else "",
+        consent=told if isinstance(told, bool) else None,
+    )
+
+
+def text_of(value: Any) -> str:
+    """Any value as people would write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        for name in ("labels", "label", "value", "full", "number"):
+            if value.get(name):
+                return text_of(value[name])
+        value = list(value.values())
+    if isinstance(value, list):
+        return ", ".join(filter(None, map(text_of, value)))
+    # WPForms parts the lines of one field by ||, and Fluent Forms by the sign of HTML.
+    return "" if value is None else _LINE.sub("\n", str(value).replace("||", ", ")).strip()
+
+
+def _at(tree: Any, path: str) -> Any:
+    for key in path.split("."):
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    return tree
+
+
+def _without(tree: Any, paths: Iterable[str]) -> Any:
+    """A copy without these."""
+    if not isinstance(tree, Mapping):
+        return tree
+    left = {path.partition(".")[0]: path.partition(".")[2] for path in paths if "." not in path}
+    kept = {name: value for name, value in tree.items() if name not in left}
+    for path in paths:
+        name, _, inner = path.partition(".")
+        if inner and name in kept:
+            kept[name] = _without(kept[name], (inner,))
+    return kept
+
+
+def _answers(node: Any, label: str = "") -> Iterator[Answer]:
+    if isinstance(node, Mapping):
+        if label and (told := _told(node, label)):
+            yield told
+            return
+        for name, value in node.items():
+            yield from _answers(value, f"{label} {name}".strip())
+    elif isinstance(node, list) and any(isinstance(one, Mapping) for one in node):
+        for one in node:
+            yield from _answers(one, label or " ")
+    elif text := text_of(node):
+        yield Answer(label, (label,), text)
+
+
+def _told(node: Mapping[str, Any], label: str) -> Answer | None:
+    """An answer that is told together with its name, its type or both."""
+    kind = node.get("type")
+    values = (*_VALUES, kind) if isinstance(kind, str) else _VALUES
+    value = next((name for name in values if name in node), None)
+    known = {*_NAMES, *_BESIDE, *values}
+    if value is None or not node.keys() <= known:
+        return None
+    asked = node.get("field")
+    places = [node, asked if isinstance(asked, Mapping) else {}]
+    names = [str(place[name]) for name in _NAMES for place in places if place.get(name) and name != value]
+    own = [label.strip()] if label.strip() and label.strip() not in names else []
+    names = [*names[:-1], *own, names[-1]] if kind and names else [*names, *own]
+    return Answer(names[0] if names else "?", tuple(names), text_of(node[value]))
+
+
+def _titled(answers: list[Answer], fields: Any) -> list[Answer]:
+    """With the question that people were asked, where it stands apart from the answers."""
+    asked = [one for one in fields if isinstance(one, Mapping)] if isinstance(fields, list) else []
+    titles = {str(one.get("id")): str(one.get("title") or "") for one in asked}
+    return [
+        Answer(title, (title, *one.names), one.text)
+        if (title := next((titles[name] for name in one.names if titles.get(name)), ""))
+        else one
+        for one in answers
+    ]
+
+
+def _numbered(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Gravity Forms numbers the parts of a field: 1.3 is a first name and 1.6 a last name, unless it is an address."""
+    found = {}
+    for name, value in tree.items():
+        number, _, part = name.partition(".")
+        is_address = any(f"{number}.{street}" in tree for street in ("1", "5"))
+        ours = {"3": "first name", "6": "last name"}.get(part) if not is_address else None
+        found[ours if ours and ours not in found else name] = value
+    return found

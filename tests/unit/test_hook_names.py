@@ -1,0 +1,128 @@
+"""How people call the fields of their forms, and which box is the one that asks for consent."""
+
+from __future__ import annotations
+
+import pytest
+
+from leads.intake.attribution import is_click_id, without_click_ids
+from leads.intake.hooks.names import Understood, understand
+from leads.intake.hooks.shapes import Answer, Submission
+
+WORDING = "I agree that the clinic may contact me."
+
+
+def understood(**given: str) -> Understood:
+    return read({name.replace("__", " "): text for name, text in given.items()})
+
+
+def read(given: dict[str, str]) -> Understood:
+    answers = [Answer(name, (name,), text) for name, text in given.items()]
+    return understand(Submission("form plugin", "", answers), "US", WORDING)
+
+
+@pytest.mark.parametrize(
+    ("label", "ours"),
+    [
+        ("Your E-Mail Address *", "email"),
+        ("email_1", "email"),
+        ("EMAIL", "email"),
+        ("Adresse électronique", None),
+        ("Correo electrónico (obligatorio)", "email"),
+        ("E-Mail-Adresse", "email"),
+        ("phoneNumber", "phone"),
+        ("Numéro de téléphone", "phone"),
+        ("Телефон", "phone"),
+        ("Prénom", "first_name"),
+        ("field:last_name", "last_name"),
+        ("Company name", None),
+        ("User name of our doctor", None),
+        ("form_name", None),
+        ("Emergency contact name", None),
+        ("Best time to call?", "preferred_time"),
+        ("Ihre Nachricht", "message"),
+    ],
+)
+def test_labels_are_known_in_several_languages(label: str, ours: str | None) -> None:
+    found = read({label: "something"})
+    assert found.fields == ({ours: "something"} if ours else {})
+    assert found.extra == ({} if ours else {label: "something"})
+
+
+@pytest.mark.parametrize(
+    ("given", "first", "last"),
+    [
+        ({"Name": "Ada Byron"}, "Ada", "Byron"),
+        ({"Name": "Ada King Byron"}, "Ada", "King Byron"),
+        ({"Name": "Byron, Ada"}, "Ada", "Byron"),
+        ({"Vorname": "Ada", "Name": "Byron"}, "Ada", "Byron"),
+        ({"Name": "Ada Byron", "First name": "Ada"}, "Ada", "Byron"),
+        ({"Name": "Ada", "Last name": "Byron"}, "Ada", "Byron"),
+    ],
+)
+def test_a_whole_name_is_taken_apart(given: dict[str, str], first: str, last: str) -> None:
+    fields = read(given).fields
+    assert (fields["first_name"], fields["last_name"]) == (first, last)
+
+
+@pytest.mark.parametrize(
+    ("label", "text", "consent"),
+    [
+        ("consent", "yes", True),
+        ("Consent", "I agree to be contacted", True),
+        ("consent", "I do not agree", False),
+        ("consent", "0", False),
+        ("Datenschutz", "ja", True),
+        (WORDING, "on", True),
+        ("anything", WORDING, True),
+        ("I agree that my details are stored and used", "1", True),
+        ("Ich stimme der Verarbeitung meiner Daten zu", "on", True),
+        ("acceptance-1", "I agree to the privacy policy", True),
+        ("acceptance-1", "1", None),
+        ("I agree to the terms", "1", None),
+        ("I agree to receive marketing about my data", "1", None),
+        ("consent", "I agree to receive the newsletter", None),
+        ("marketing_consent", "yes", None),
+        ("Message", "I agree that my details are private, and want more information", None),
+    ],
+)
+def test_only_what_is_clearly_the_consent_box_gives_consent(label: str, text: str, consent: bool | None) -> None:
+    found = read({label: text})
+    assert found.consent is consent
+    assert text in {**found.extra, **found.fields}.values(), "and what it said is kept"
+
+
+def test_of_two_boxes_both_must_be_ticked() -> None:
+    assert read({"consent": "yes", "GDPR": "no"}).consent is False
+
+
+def test_an_address_and_a_number_are_found_without_a_name_only_where_there_is_one() -> None:
+    assert read({"2": "ada@example.org", "3": "(201) 555-0177", "4": "2026-11-23", "5": "1796032800"}).fields == {
+        "email": "ada@example.org",
+        "phone": "(201) 555-0177",
+    }
+    assert read({"2": "ada@example.org", "3": "grace@example.org"}).fields == {}
+
+
+def test_two_answers_of_one_name_are_both_kept() -> None:
+    answers = [Answer("Tooth", ("Tooth",), text) for text in ("left", "right", "left")]
+    found = understand(Submission("form plugin", "", answers), "US", WORDING)
+    assert found.extra == {"Tooth": "left", "Tooth (2)": "right"}
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("see https://a.test/x?gclid=1 there", "see https://a.test/x there"),
+        ("https://a.test/x?fbclid=1&b=2#c", "https://a.test/x?b=2#c"),
+        ("https://a.test/x?b=2&msclkid=1&c=3", "https://a.test/x?b=2&c=3"),
+        ("https://a.test/x?b=2", "https://a.test/x?b=2"),
+        ("1 + 1 = 2?", "1 + 1 = 2?"),
+    ],
+)
+def test_click_ids_are_dropped_from_addresses(text: str, kept: str) -> None:
+    assert without_click_ids(text) == kept
+
+
+def test_click_ids_are_known_however_they_are_written() -> None:
+    assert all(map(is_click_id, ["gclid", "GCLID", "li_fat_id", "gcl-id", "fbclid"]))
+    assert not any(map(is_click_id, ["budget", "utm_source", ""]))

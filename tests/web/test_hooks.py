@@ -1,0 +1,214 @@
+"""What form plugins send to the address that a site has for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import time_machine
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from werkzeug.test import TestResponse
+
+from leads.intake.hooks import routes
+from leads.store.models import Site
+from leads.store.session import Database
+from leads.store.sites import hook_token
+from leads.store.vault import Vault
+from tests.factory import make_site
+from tests.web.stored import Stored
+from tests.web.test_hostile import CASES, bodies, body_of, types
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+SENT = json.loads((FIXTURES / "hooks.json").read_text(encoding="utf-8"))
+ADA = {"name": "Ada Byron", "email": "ada@example.org", "consent": "yes"}
+SERVER = {"REMOTE_ADDR": "203.0.113.9"}
+
+
+@pytest.fixture
+def hook(vault: Vault, site: Site) -> str:
+    return f"/hooks/demo/{hook_token(vault, site)}"
+
+
+def sent(client: FlaskClient, hook: str, body: Any, **more: Any) -> TestResponse:
+    return client.post(hook, json=body, environ_overrides=SERVER, **more)
+
+
+def bytes_of(case: dict[str, Any]) -> bytes:
+    return bytes(case["body"].encode()) if "body" in case else json.dumps(case["json"]).encode()
+
+
+@pytest.mark.parametrize("case", SENT, ids=lambda case: case["plugin"])
+def test_each_plugin_is_understood(client: FlaskClient, stored: Stored, hook: str, case: dict[str, Any]) -> None:
+    for _ in range(2):  # its own repeat counts once
+        answer = client.post(hook, data=bytes_of(case), content_type=case["type"], headers=case.get("headers"))
+        assert answer.status_code == 200, "some show the visitor an error for any other"
+        assert answer.get_json() == {"ok": True, "reference": stored.leads()[0].code}
+    [event] = stored.events()
+    assert event.source == case["plugin"]
+    assert event.consent_given is (case.get("consent") or None)
+    assert case["answers"].items() <= stored.answers().items()
+    for kept_of_nobody in ("Zz9", "192.0.2.7", "Browser", "not-to-be-kept", "cookie"):
+        assert kept_of_nobody not in json.dumps(stored.answers())
+
+
+def test_multipart_is_understood_too(client: FlaskClient, stored: Stored, hook: str) -> None:
+    data = {f"fields[f{number}][value]": str(number) for number in range(150)}
+    assert client.post(hook, data=ADA | data, content_type="multipart/form-data").get_json()["ok"]
+    assert (stored.answers()["email"], stored.answers()["extra"]["fields f149"]) == ("ada@example.org", "149")
+
+
+def test_without_a_consent_box_it_is_held_with_the_reason(client: FlaskClient, stored: Stored, hook: str) -> None:
+    sent(client, hook, {"email": "ada@example.org"})
+    [event], [delivery] = stored.events(), stored.deliveries()
+    assert (event.consent_given, event.consent_version, event.hold_code) == (None, None, "no_consent")
+    assert (delivery.state, delivery.code) == ("held", "no_consent")
+
+
+def test_a_box_that_was_ticked_goes_on_its_way(client: FlaskClient, stored: Stored, hook: str) -> None:
+    sent(client, hook, ADA)
+    [event], [delivery] = stored.events(), stored.deliveries()
+    assert (event.consent_given, event.consent_version, delivery.state) == (True, "1", "waiting")
+
+
+def test_a_box_that_was_left_is_no_consent(client: FlaskClient, stored: Stored, hook: str) -> None:
+    sent(client, hook, ADA | {"consent": "no"})
+    assert [(event.consent_given, event.hold_code) for event in stored.events()] == [(False, "no_consent")]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[time_machine.Traveller]:
+    """The time of this host, which the database goes by as well. It begins a second before new ten minutes do."""
+    monkeypatch.setattr(Database, "_own_time", lambda _: datetime.now(UTC))
+    with time_machine.travel("2026-03-02T09:09:59Z", tick=False) as traveller:
+        yield traveller
+
+
+def test_a_repeat_within_minutes_counts_once_and_a_person_who_sends_again_twice(
+    client: FlaskClient, stored: Stored, hook: str, clock: time_machine.Traveller
+) -> None:
+    for seconds in (0, 20, 560):
+        clock.shift(seconds)
+        sent(client, hook, ADA)
+    assert len(stored.events()) == 1
+    sent(client, hook, ADA | {"message": "More"})
+    assert len(stored.events()) == 2
+    clock.shift(30)
+    for _ in range(2):
+        sent(client, hook, ADA)
+    assert len(stored.events()) == 3
+    assert stored.resubmissions() == []
+
+
+def test_an_entry_counts_once_however_late_it_is_repeated(
+    client: FlaskClient, stored: Stored, hook: str, clock: time_machine.Traveller
+) -> None:
+    entry = ADA | {"id": "7", "form_id": "1", "date_created": "x", "source_url": "https://clinic.example/"}
+    sent(client, hook, entry)
+    clock.shift(7 * 86400)
+    sent(client, hook, entry | {"is_read": 1})
+    assert len(stored.events()) == 1
+    sent(client, hook, entry | {"email": "grace@example.org"})
+    assert len(stored.events()) == 2, "another website counts its entries as this one does"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"{'name'", "not valid JSON"),
+        (b"[]", "not the answers of one form"),
+        (b'[{"email": "a@b.test"}, {"email": "c@d.test"}]', "not the answers of one form"),
+        (b'{"name": "Ada"}', "neither an e-mail address nor a phone number"),
+        (b'{"email": "ada@", "phone": "12"}', "neither an e-mail address nor a phone number"),
+        (b'{"object": "page", "entry": [{"id": "10", "changes": [{"value": {"leadgen_id": "4"}}]}]}', "neither"),
+        (b"ada", "no form fields"),
+    ],
+)
+def test_what_cannot_be_understood_is_kept_once_and_answered_as_the_rest(
+    client: FlaskClient, stored: Stored, hook: str, body: bytes, reason: str
+) -> None:
+    for _ in range(2):
+        answer = client.post(hook, data=body, content_type="application/json")
+        assert (answer.status_code, answer.get_json()["ok"]) == (200, True)
+    [row] = stored.unreadable()
+    assert reason in row.reason
+    assert stored.body()["text"] == body.decode()
+    assert (row.site_id is not None, stored.events()) == (True, [])
+
+
+def test_what_our_rules_refuse_is_kept_beside_the_rest(client: FlaskClient, stored: Stored, hook: str) -> None:
+    sent(client, hook, ADA | {"phone": "555-2671", "service": "x" * 300, "message": "y" * 6000})
+    answers = stored.answers()
+    assert (answers["email"], answers["message"]) == ("ada@example.org", "y" * 5000)
+    assert answers["extra"] == {
+        "consent": "yes",
+        "phone_as_sent": "555-2671",
+        "service_as_sent": "x" * 300,
+        "message, whole": "y" * 6000,
+    }
+
+
+@pytest.mark.parametrize(
+    "way", ["/hooks/demo/{}0", "/hooks/demo/0", "/hooks/nobody/{}", "/hooks/other/{}", "/hooks/demo/é"]
+)
+def test_a_wrong_address_takes_nothing(client: FlaskClient, stored: Stored, vault: Vault, site: Site, way: str) -> None:
+    make_site(stored.database, key="other")
+    answer = sent(client, "/hooks/" + way.format(hook_token(vault, site)), ADA)
+    assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
+    assert (stored.events(), stored.unreadable()) == ([], [])
+
+
+def test_too_much_is_told(client: FlaskClient, stored: Stored, hook: str) -> None:
+    assert sent(client, hook, ADA | {"message": "x" * 65536}).status_code == 413
+    assert stored.unreadable() == []
+
+
+@pytest.mark.parametrize("body", [ADA, {"name": "Ada"}])
+def test_without_the_database_it_is_to_be_sent_again(
+    client: FlaskClient, stored: Stored, hook: str, outage: Any, body: dict[str, str]
+) -> None:
+    with outage():
+        answer = sent(client, hook, body)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+    assert sent(client, hook, body).status_code == 200
+    assert len(stored.events()) + len(stored.unreadable()) == 1
+
+
+def test_many_visitors_from_one_web_server_are_not_held(client: FlaskClient, stored: Stored, hook: str) -> None:
+    for number in range(7):  # one visitor may send five
+        sent(client, hook, ADA | {"email": f"p{number}@example.org"})
+        sent(client, hook, {"nobody": number})
+    assert {event.hold_code for event in stored.events()} == {None}
+    assert len(stored.unreadable()) == 7
+
+
+def test_a_flood_is_held_and_what_cannot_be_kept_is_not_acknowledged(
+    client: FlaskClient, stored: Stored, hook: str
+) -> None:
+    for _ in range(5 * routes.TIMES_A_VISITOR):
+        client.post(hook, data=b"", environ_overrides=SERVER)
+    assert sent(client, hook, {"nobody": 1}).status_code == 429
+    assert sent(client, hook, ADA).status_code == 200
+    assert [event.hold_code for event in stored.events()] == ["spam"]
+    assert stored.unreadable() == []
+
+
+def test_hostile_inputs(client: FlaskClient, stored: Stored, hook: str) -> None:
+    for case in CASES:
+        before = len(stored.events()) + len(stored.unreadable())
+        answer = client.post(hook, data=body_of(case), content_type=case["type"])
+        assert answer.status_code == 200, case["name"]
+        assert len(stored.events()) + len(stored.unreadable()) == before + 1, case["name"]
+
+
+@given(body=bodies, content_type=types)
+@settings(max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_sent_is_kept_or_refused(
+    client: FlaskClient, stored: Stored, hook: str, body: bytes, content_type: str
+) -> None:
+    answer = client.post(hook, data=body, content_type=content_type)
+    assert answer.status_code in (200, 429)
