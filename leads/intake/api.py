@@ -72,8 +72,10 @@ def _store(intake: Intake, site: Site, kind: str, raw: dict[str, Any]) -> Respon
     schema = schema_of(kind, site.region)
     shown = signals(site, raw, kind)
     try:
-        data = schema.load({name: value for name, value in raw.items() if name not in _CONTROL})
+        data = schema.load(answers := {name: value for name, value in raw.items() if name not in _CONTROL})
     except ValidationError as error:
+        if kind == "consultation_request":
+            intake.keep_if_not_ours(site, answers, request.get_data())
         return problem(422, "Some fields need another look", errors=error.messages_dict)
     accepted = intake.accept(site, kind, data, "website", intake.spam.suspicion(site.key, shown))
     answer = jsonify(

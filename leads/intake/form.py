@@ -83,6 +83,7 @@ def _receive(intake: Intake, site: Site) -> Response:
     try:
         data = _load(schema_of("consultation_request", site.region), {**identified, "site": site.key})
     except ValidationError as error:
+        intake.keep_if_not_ours(site, answers, body)
         return _page(intake, site, raw, error.messages_dict, 422)
     test_run = canary.run_of(intake.vault, site, raw.get(canary.FIELD))
     shown = signals(site, raw, "consultation_request")

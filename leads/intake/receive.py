@@ -25,6 +25,11 @@ from leads.store.vault import Vault
 _SITE_IS_FRESH = 1.0  # seconds
 _NEVER = (float("-inf"), None)
 _NOT_ANSWERS = {"site", "id", "visitor_id", "consent"}
+_PERSON = {"first_name", "last_name", "email", "phone"}
+_NOT_OUR_NAMES = (
+    "It holds none of our fields for a name, an e-mail address or a phone number. A form plugin has an address of its "
+    "own to send to: whoever looks after Frontdesk knows it."
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -96,6 +101,14 @@ class Intake:
         with self.database.read() as session:
             came = select(Event.id).where(Event.client_digest == client, Event.received_at >= since)
             return session.scalar(came) is not None
+
+    def keep_if_not_ours(self, site: Site, answers: Mapping[str, Any], body: bytes) -> None:
+        """What is refused for having none of our names, if it says anything: a form plugin that was pointed here shows
+        its visitor no answer of ours, so nobody else would ever know."""
+        if answers.keys().isdisjoint(_PERSON) and any(
+            name and value for name, value in answers.items() if name not in _NOT_ANSWERS
+        ):
+            self.keep_unreadable(site, body, _NOT_OUR_NAMES)
 
     def keep_unreadable(self, site: Site | None, body: bytes, reason: str, *, counted: bool = True) -> None:
         """What could not be understood is kept for staff, once, and not without bound from one address.

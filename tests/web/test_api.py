@@ -210,6 +210,17 @@ def test_what_cannot_be_understood_is_kept_and_told(client: FlaskClient, stored:
     assert len(stored.unreadable()) == 1
 
 
+def test_names_that_are_not_ours_are_told_and_kept(client: FlaskClient, stored: Stored) -> None:
+    for number in range(7):
+        body = {"site": "demo", "id": f"1{number}", "Your Email": "jane@example.com"}
+        assert set(problems(post(client, body, environ_overrides=STRANGER))) == {"email"}
+    assert len(stored.unreadable()) == 5, "and not without bound from one address"
+    assert "Your Email" in stored.body()["text"]
+    post(client, {"site": "demo", "x": "y"}, CALL_CLICKS)
+    post(client, {"site": "demo", "id": "2"})
+    assert len(stored.unreadable()) == 5
+
+
 def test_the_same_unreadable_body_eight_times_at_once_is_kept_once(app: Flask, stored: Stored) -> None:
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(lambda _: post(app.test_client(), b"{Jane").status_code, range(8)))

@@ -338,6 +338,25 @@ def test_what_cannot_be_understood_is_kept_and_told(
     assert stored.events() == []
 
 
+def test_a_plugin_pointed_at_the_form_is_told_and_what_it_sent_is_kept(client: FlaskClient, stored: Stored) -> None:
+    for _ in range(2):
+        assert client.post(FORM, data={"your-name": "Jane", "your-email": "jane@example.com"}).status_code == 422
+    [row] = stored.unreadable()
+    assert "none of our fields" in row.reason
+    assert "your-email" in stored.body()["text"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"first_name": "", "email": "", "your-name": "x"}, {"id": "1", "consent": "yes"}, {"email": "jane@", "x": "y"}],
+)
+def test_what_the_visitor_is_told_beside_our_own_fields_is_not_kept(
+    client: FlaskClient, stored: Stored, data: dict[str, str]
+) -> None:
+    assert client.post(FORM, data=data).status_code == 422
+    assert stored.unreadable() == []
+
+
 def test_files_are_not_taken_and_do_no_harm(client: FlaskClient, stored: Stored) -> None:
     data = {**JANE, "scan": (io.BytesIO(b"x" * 1000), "scan.png")}
     assert client.post(FORM, data=data, content_type="multipart/form-data").status_code == 303
