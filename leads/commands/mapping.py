@@ -18,7 +18,7 @@ from leads.store.models import Connection
 from leads.store.queries.enquiries import Stored, latest_enquiries, latest_enquiry
 from leads.store.queries.leads import lead_by_code
 from leads.store.vault import VaultError
-from leads.sync.mapping import SOURCES, WRITES
+from leads.sync.mapping import HEALTH, SOURCES, WRITES
 from leads.sync.plan import SHAREABLE, Plan, PlanError, changes, load_plan, plan_of
 from leads.sync.rehearsal import differences, dry_run
 from leads.sync.remote_fields import ask_fields, examine, health_data
@@ -36,7 +36,7 @@ mapping: one rule for each field of the CRM's record of a person.
   values     our text: what the CRM calls it, for a list of choices (put yes, no and numbers in quotes)
   otherwise  what is written when the visitor gave nothing
 share: what the activity tells of an enquiry: {", ".join(SHAREABLE)}.
-  message and page are health data: share them only where the clinic has decided so.
+  {", ".join(HEALTH)} are health data: share them only where the clinic has decided so.
 """
 _file = click.argument("file", type=click.File(encoding="utf-8"))
 

@@ -19,7 +19,7 @@ from leads.desk.mapform import SAME_TEXT, Row, choices_of, plan_in, rows_of, typ
 from leads.desk.room import Room, existing
 from leads.store.models import Connection
 from leads.store.queries.enquiries import latest_enquiries
-from leads.sync.mapping import SOURCES
+from leads.sync.mapping import HEALTH, SOURCES
 from leads.sync.plan import SHAREABLE, WRITES_IN_WORDS, Plan, PlanError, changes, default_plan, load_plan, plan_of
 from leads.sync.rehearsal import differences
 from leads.sync.remote_fields import ask_fields, examine, health_data
@@ -67,6 +67,7 @@ def _form(
         ours=[*SOURCES.items(), (SAME_TEXT, "The same text always")],
         sources=SOURCES,
         shareable=SHAREABLE,
+        health=HEALTH,
         writes=WRITES_IN_WORDS,
     )
 

@@ -155,6 +155,13 @@ ANSWERS = {
     "service": "Treatment",
     "message": "Message",
     "page": "Page",
+    "utm_source": "Campaign: source",
+    "utm_medium": "Campaign: medium",
+    "utm_campaign": "Campaign: name",
+    "utm_term": "Campaign: words searched for",
+    "utm_content": "Campaign: advertisement",
+    "referrer": "Website that led here",
+    "landing": "Page where the visit began",
     "tel": "Number tapped",
     "label": "Text of the link",
 }
@@ -190,7 +197,7 @@ def answers(given: Mapping[str, Any], region: str, person: Mapping[str, str] | N
         if given.get(name) not in (None, "", own.get(name))
     ]
     more = [given[group] for group in ("attribution", "extra") if isinstance(given.get(group), Mapping)]
-    return shown + [(str(name), str(value)) for group in more for name, value in group.items()]
+    return shown + [(ANSWERS.get(name, str(name)), str(value)) for group in more for name, value in group.items()]
 
 
 def counted(counts: Mapping[str, int], *places: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 ATTRIBUTION = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "referrer", "landing")
 
@@ -39,6 +41,15 @@ def without_click_ids(text: str) -> str:
         return text  # as most
     kept = _PARAMETER.sub(lambda found: found[1] if is_click_id(found[2]) else found[0], text)
     return _LEFT_OVER.sub(lambda found: found[1], kept)
+
+
+def without_clicks(value: Any) -> Any:
+    """The same value of whatever shape, without click ids by name or in an address."""
+    if isinstance(value, str):
+        return without_click_ids(value)
+    if isinstance(value, Mapping):
+        return {name: without_clicks(inner) for name, inner in value.items() if not is_click_id(name)}
+    return [without_clicks(inner) for inner in value] if isinstance(value, list) else value
 
 
 def path_only(address: str) -> str:

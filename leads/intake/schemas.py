@@ -10,7 +10,7 @@ from typing import Any
 from marshmallow import INCLUDE, Schema, ValidationError, fields, post_load, pre_load, validate
 
 from leads.fields import LooseString, PersonSchema, text_field
-from leads.intake.attribution import ATTRIBUTION, path_only
+from leads.intake.attribution import ATTRIBUTION, is_click_id, path_only, without_clicks
 from leads.intake.decode import MAX_TEXT
 
 MAX_ID = 100  # characters of an id that the browser made
@@ -38,7 +38,7 @@ class Attribution(fields.Dict):
     ) -> dict[str, str]:
         if not isinstance(value, Mapping):
             raise ValidationError("Please send an object of names and texts.")
-        return {name: path_only(_as_text(value[name]))[:200] for name in ATTRIBUTION if value.get(name)}
+        return _came_from(value)
 
 
 def _identifier(help_text: str, *, required: bool) -> fields.String:
@@ -68,10 +68,23 @@ class _Intake(Schema):
     def _tidy(self, data: dict[str, Any], sent: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
         extra = {name: data.pop(name) for name in list(data) if name not in self.fields}
         if extra:
-            data["extra"] = {name: _as_text(value) for name, value in extra.items()}
+            _sort_out(data, extra)
         if data.get("phone"):  # a call click has none
             data["phone_typed"] = str(sent["phone"]).strip()
         return data
+
+
+def _sort_out(data: dict[str, Any], extra: Mapping[str, Any]) -> None:
+    """A plain form has no objects: where its visitor came from stands flat among its fields."""
+    if came := _came_from(extra):
+        data["attribution"] = came | data.get("attribution", {})
+    rest = {name: value for name, value in extra.items() if name not in came and not is_click_id(name)}
+    if rest:
+        data["extra"] = {name: _as_text(without_clicks(value)) for name, value in rest.items()}
+
+
+def _came_from(given: Mapping[str, Any]) -> dict[str, str]:
+    return {name: path_only(_as_text(given[name]))[:200] for name in ATTRIBUTION if given.get(name)}
 
 
 def _as_text(value: Any) -> str:

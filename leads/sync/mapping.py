@@ -34,10 +34,14 @@ SOURCES = {
     "utm_source": "Campaign: source (utm_source)",
     "utm_medium": "Campaign: medium (utm_medium)",
     "utm_campaign": "Campaign: name (utm_campaign)",
+    "utm_term": "Campaign: words searched for (utm_term, may tell of a treatment)",
+    "utm_content": "Campaign: advertisement (utm_content)",
+    "referrer": "Website that led here (referrer)",
+    "landing": "Page where the visit began (may tell of a treatment)",
     "page": "Page (may tell of a treatment)",
     "message": "Message (health data)",
 }
-HEALTH = ("message", "page")  # minimum necessary: never in a mapping that nobody chose
+HEALTH = ("message", "page", "landing", "utm_term")  # minimum necessary: never in a mapping that nobody chose
 
 _NO_TEXT: dict[str, Any] = {"invalid": "This must be text; put yes, no and numbers in quotes."}
 _NO_FIELD = "Say which field of the CRM it is, in at most 200 characters."

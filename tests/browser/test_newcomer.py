@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from urllib.parse import parse_qsl
 
 import requests
 from playwright.sync_api import Page, expect
@@ -66,6 +67,28 @@ def test_a_tap_on_call_us_is_joined_to_the_form_that_follows(demo: Demo, desk: P
     context.close()
     record = wait_for(lambda: [one for one in _contacts(demo) if one["properties"].get("last_name") == "Call"], 10)[0]
     wait_for(lambda: len(_contact(demo, record["id"])["activities"]) == 2, 10)
+
+
+def test_the_script_tells_where_the_visitor_came_from_and_no_click_id(demo: Demo, visitor: Page, desk: Page) -> None:
+    context = desk.context.browser.new_context()  # type: ignore[union-attr]  # it has one
+    page = context.new_page()
+    page.goto(
+        f"{demo.url}/demo/?utm_source=newsletter&utm_campaign=spring&gclid=Zz9&name=Ursula",
+        referer="https://search.example/found?q=illness",
+    )
+    page.get_by_label("E-mail").fill("ursula@example.com")
+    with page.expect_request(re.compile("/f/demo/consultation")) as asked:
+        page.get_by_role("button", name="Send request").click()
+    context.close()
+    sent = dict(parse_qsl(asked.value.post_data or ""))
+    assert {name: sent.get(name) for name in ("utm_source", "utm_campaign", "page", "landing", "referrer")} == {
+        "utm_source": "newsletter",
+        "utm_campaign": "spring",
+        "page": f"{demo.url}/demo/",
+        "landing": f"{demo.url}/demo/",
+        "referrer": "https://search.example/found",
+    }
+    assert not {"Zz9", "Ursula"} & set(sent.values())
 
 
 def test_a_refused_phone_is_told_and_sent_again_by_a_button(demo: Demo, visitor: Page, desk: Page) -> None:

@@ -141,6 +141,34 @@ def test_only_listed_attribution_is_kept_and_without_queries() -> None:
     }
 
 
+def test_where_a_visitor_came_from_may_stand_flat_among_the_fields() -> None:
+    data = loaded(
+        utm_source="x" * 300,
+        landing="https://clinic.example/start?email=jane@example.com",
+        utm_medium="",
+        gender="f",
+        attribution={"utm_source": "google"},
+    )
+    assert data["attribution"] == {"utm_source": "google", "landing": "https://clinic.example/start"}
+    assert data["extra"] == {"gender": "f"}
+    assert loaded(utm_source="x" * 300)["attribution"] == {"utm_source": "x" * 200}
+    assert "extra" not in loaded(utm_source="x")
+
+
+def test_click_ids_are_kept_of_nobody() -> None:
+    data = loaded(
+        gclid="Zz9",
+        li_fat_id="Zz9",
+        page="https://clinic.example/?fbclid=Zz9",
+        came_to="https://clinic.example/?a=1&msclkid=Zz9",
+        first={"gclid": "Zz9", "links": ["https://a.test/?fbclid=Zz9"]},
+        message="see https://a.test/?gclid=mine",
+    )
+    assert "Zz9" not in str(data)
+    assert data["extra"] == {"came_to": "https://clinic.example/?a=1", "first": '{"links": ["https://a.test/"]}'}
+    assert data["message"] == "see https://a.test/?gclid=mine", "a visitor's own words stay as they are"
+
+
 def test_what_has_no_field_of_its_own_is_kept_as_extra() -> None:
     extra = loaded(budget="small", teeth=[11, 12], suspicion="none", nothing="")["extra"]
     assert extra == {"budget": "small", "teeth": "[11, 12]", "suspicion": "none"}
