@@ -18,6 +18,7 @@ from leads.store.models import Site
 
 _JSON_TYPES = {"application/json", "text/plain", ""}  # sendBeacon sends a string as text/plain: no preflight
 _CONTROL = ("token", HONEYPOT)
+_SOURCES = {"consultation_request": "website", "call_click": "call click"}
 
 
 def create_api(intake: Intake) -> Blueprint:
@@ -77,7 +78,7 @@ def _store(intake: Intake, site: Site, kind: str, raw: dict[str, Any]) -> Respon
         if kind == "consultation_request":
             intake.keep_if_not_ours(site, answers, request.get_data())
         return problem(422, "Some fields need another look", errors=error.messages_dict)
-    accepted = intake.accept(site, kind, data, "website", intake.spam.suspicion(site.key, shown))
+    accepted = intake.accept(site, kind, data, _SOURCES[kind], intake.spam.suspicion(site.key, shown))
     answer = jsonify(
         id=str(accepted.event_id), reference=accepted.reference, received_at=accepted.received_at.isoformat()
     )

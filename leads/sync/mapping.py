@@ -26,7 +26,7 @@ SOURCES = {
     "phone_typed": "Phone, as typed",
     "reference": "Reference code",
     "site": "Website",
-    "source": "Where it came from (form, call click, plugin)",
+    "source": "Where it came from (form, website, call click, or the form plugin’s name)",
     "service": "Service asked for",
     "preferred_time": "Preferred time",
     "preferred_contact": "Preferred way of contact",

@@ -253,7 +253,7 @@ def test_why_nothing_of_a_lead_is_sent_again_is_told(
     make_connection(database, vault, site)
     sent = send(database, vault, site, consent=False, email="joe@example.com")
     found = told(sent)
-    assert "Sandbox CRM: held. The visitor did not agree that the details are shared with the CRM." in found
+    assert "Sandbox CRM: held. There is no consent of the visitor that the details are shared with the CRM." in found
     assert "https://leads.example/desk/leads/" in found
     set_state(database, sent.event_id, "sending", code=None, sentence=None)
     assert "Sandbox CRM: sending.\n" in told(sent)

@@ -103,7 +103,10 @@ def test_the_same_id_in_eight_requests_at_once_is_one_event(app: Flask, stored: 
 def test_an_id_of_an_enquiry_is_not_one_of_a_click(client: FlaskClient, stored: Stored) -> None:
     post(client, JANE)
     assert post(client, CLICK | {"id": JANE["id"]}, CALL_CLICKS).status_code == 201
-    assert {event.kind for event in stored.events()} == {"consultation_request", "call_click"}
+    assert {(event.kind, event.source) for event in stored.events()} == {
+        ("consultation_request", "website"),
+        ("call_click", "call click"),
+    }
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain;charset=UTF-8", None])

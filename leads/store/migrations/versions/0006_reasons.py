@@ -13,7 +13,7 @@ depends_on = None
 
 _SENTENCES = {
     "spam": "This looks like spam. Nothing was sent; if it is a real enquiry, press “Not spam, send”.",
-    "no_consent": "The visitor did not agree that the details are shared with the CRM.",
+    "no_consent": "There is no consent of the visitor that the details are shared with the CRM.",
 }
 _SAY = sa.text(
     "UPDATE delivery SET code = :code, sentence = :sentence WHERE state = 'held' AND code = 'removed' "
