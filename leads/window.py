@@ -36,6 +36,15 @@ class Window:
         with self._guard:
             self._hits.pop(key, None)
 
+    def take_back(self, key: Hashable) -> None:
+        """Forget the last hit of this key: it was none."""
+        with self._guard:
+            times = self._hits.get(key)
+            if times and len(times) > 1:
+                times.pop()
+            elif times:
+                del self._hits[key]
+
     def is_full(self, key: Hashable) -> bool:
         """Whether a hit now would be above what is allowed."""
         with self._guard:

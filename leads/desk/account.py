@@ -7,12 +7,14 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from leads.desk.auth import Throttle, end_session, safe_next, start_session
+from leads.desk.hashing import BusyError
 from leads.desk.room import Room
 from leads.store.models import User, new_id
 from leads.store.staff import SHORTEST_PASSWORD, StaffError, change_password, find_user, is_password, record
 
 _WRONG = "The name or the password is not right."
 _TOO_OFTEN = "Too many wrong tries. Please wait 15 minutes and try again."
+_BUSY = "Many people are signing in just now. Please try again in a moment."
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
@@ -39,19 +41,25 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     def account() -> ResponseReturnValue:
         if request.method == "GET":
             return _account_page("", 200)
-        return _change_password(room)
+        with room.hashing.turn():
+            return _change_password(room)
 
 
 def _sign_in(room: Room, throttle: Throttle) -> ResponseReturnValue:
     name, password = request.form.get("name", ""), request.form.get("password", "")
     address = request.remote_addr or ""
-    # Asked before the password is looked at: hashing it is what costs.
-    if not throttle.allows(name, address):
+    # Asked and counted before the password is looked at: hashing it is what costs.
+    if not throttle.admits(name, address):
         return _sign_in_page(name, _TOO_OFTEN, 429)
     with room.database.read() as session:
         user = find_user(session, name)
-    if not is_password(user, password) or user is None:
-        throttle.failed(name, address)
+    try:
+        with room.hashing.turn():
+            is_right = is_password(user, password)
+    except BusyError:
+        throttle.untried(name, address)
+        return _sign_in_page(name, _BUSY, 429)
+    if not is_right or user is None:
         return _sign_in_page(name, _WRONG, 401)
     throttle.succeeded(name, address)
     with room.database.write() as session:

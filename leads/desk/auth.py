@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from ipaddress import ip_address
+from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -62,22 +63,31 @@ class Throttle:
     """Counts wrong passwords in this process: of one name from one address, of an address, and of a name.
 
     The last two are wider: a clinic's staff share one address, and a stranger must not be able to lock a name out soon.
+    A try counts as wrong until it is known to be right: of many at the same moment no more are let in than of many in
+    a row.
     """
 
     def __init__(self, failures: int = 10, minutes: int = 15) -> None:
         self._windows = [Window(failures * times, minutes * 60.0) for times in (1, 5, 10)]
+        self._guard = Lock()
 
-    def allows(self, name: str, address: str) -> bool:
-        """Whether another try may be made now."""
-        return not any(window.is_full(key) for window, key in self._counts(name, address))
+    def admits(self, name: str, address: str) -> bool:
+        """Count a try, before its password is looked at. False: it may not be made now."""
+        counts = list(self._counts(name, address))
+        with self._guard:
+            if any(window.is_full(key) for window, key in counts):
+                return False
+            return all(window.hit(key) for window, key in counts)
 
-    def failed(self, name: str, address: str) -> None:
-        """Count a wrong password."""
-        for window, key in self._counts(name, address):
-            window.hit(key)
+    def untried(self, name: str, address: str) -> None:
+        """Take a try back whose password nobody has looked at."""
+        with self._guard:
+            for window, key in self._counts(name, address):
+                window.take_back(key)
 
     def succeeded(self, name: str, address: str) -> None:
         """Forget what this person mistyped here; what was tried with other names stays counted."""
+        self.untried(name, address)
         window, key = next(self._counts(name, address))
         window.clear(key)
 

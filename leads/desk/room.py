@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from flask import abort, redirect, url_for
 from flask_login import current_user
 
+from leads.desk.hashing import Hashing
 from leads.store.models import Connection
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -18,12 +19,13 @@ from leads.sync.setup import Setup
 @dataclass(frozen=True, slots=True)
 class Room:
     """limits: what a call to a CRM may cost when somebody tests a connection. callback: the address that a CRM sends
-    people back to after they have signed in there."""
+    people back to after they have signed in there. hashing: who may hash a password now."""
 
     database: Database
     vault: Vault
     limits: Limits
     callback: str
+    hashing: Hashing = field(default_factory=Hashing)
 
     def setup(self) -> Setup:
         """Changes to connections, in the name of the person who is signed in."""

@@ -27,6 +27,7 @@ from leads.desk import (
     users,
     words,
 )
+from leads.desk.hashing import BusyError
 from leads.desk.room import Room
 from leads.store.people import name_of
 from leads.store.session import Database
@@ -57,6 +58,10 @@ def create_desk(database: Database, vault: Vault, limits: Limits, public_url: st
     @desk.context_processor
     def helpers() -> dict[str, Any]:
         return {"words": words, "name_of": name_of, "me": current_user, "integrity": integrity}
+
+    @desk.errorhandler(BusyError)
+    def busy(_: Exception) -> ResponseReturnValue:
+        return render_template("desk/busy.html"), 429, {"Retry-After": "5"}
 
     @desk.errorhandler(403)
     def forbidden(_: Exception) -> ResponseReturnValue:

@@ -26,12 +26,14 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     @desk.post("/users")
     @admin_only
     def user_add() -> ResponseReturnValue:
-        return _add(room)
+        with room.hashing.turn():
+            return _add(room)
 
     @desk.post("/users/<uuid:user_id>/password")
     @admin_only
     def user_password(user_id: UUID) -> ResponseReturnValue:
-        return _new_password(room, user_id)
+        with room.hashing.turn():
+            return _new_password(room, user_id)
 
     @desk.route("/users/<uuid:user_id>/remove", methods=["GET", "POST"])
     @admin_only

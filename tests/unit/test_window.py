@@ -45,3 +45,14 @@ def test_looking_counts_nothing_and_clearing_forgets() -> None:
     assert window.is_full("her")
     window.clear("her")
     assert not window.is_full("her")
+
+
+def test_the_last_hit_is_taken_back() -> None:
+    window = Window(2, seconds=10)
+    window.take_back("her")
+    window.hit("her")
+    window.hit("her")
+    window.take_back("her")
+    assert not window.is_full("her")
+    window.take_back("her")
+    assert len(window) == 0

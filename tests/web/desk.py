@@ -76,14 +76,15 @@ class Person:
 
     def post(self, path: str, status: int = 303, **fields: Any) -> TestResponse:
         """Send a form with the token of this session."""
-        answer = self.client.post(path, data={"csrf_token": self._token(), **fields})
+        answer = self.client.post(path, data={"csrf_token": self.token(), **fields})
         assert answer.status_code == status, answer.text
         return answer
 
     def sign_in(self, name: str = "anna", password: str = PASSWORD, status: int = 303, **more: str) -> TestResponse:
         return self.post("/desk/sign-in", status, name=name, password=password, **more)
 
-    def _token(self) -> str:
+    def token(self) -> str:
+        """What the forms of this session carry."""
         found = re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/desk/sign-in").text)
         assert found is not None
         return found[1]

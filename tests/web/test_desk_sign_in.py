@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 
 import pytest
 import time_machine
@@ -10,6 +14,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from leads.desk.auth import Throttle
+from leads.desk.hashing import BusyError, Hashing
 from leads.store.models import User, new_id
 from leads.store.session import Database
 from leads.store.staff import add_user
@@ -96,19 +101,83 @@ def test_after_ten_wrong_passwords_one_has_to_wait_but_nobody_else_has(app: Flas
 def test_an_address_that_tries_many_names_has_to_wait(database_url: str) -> None:
     throttle = Throttle(failures=2)
     for number in range(10):
-        assert throttle.allows(f"name{number}", "2001:db8::1")
-        throttle.failed(f"name{number}", "2001:db8::1")
-    throttle.succeeded("name3", "2001:db8::1")
-    assert not throttle.allows("anna", "2001:db8::2"), "a neighbour in the same network"
-    assert throttle.allows("anna", "2001:db8:1::1")
+        assert throttle.admits(f"name{number}", "2001:db8::1")
+    assert not throttle.admits("anna", "2001:db8::2"), "a neighbour in the same network"
+    assert throttle.admits("anna", "2001:db8:1::1")
 
 
 def test_a_name_that_is_tried_from_everywhere_has_to_wait(database_url: str) -> None:
     throttle = Throttle(failures=2)
     for number in range(20):
-        assert throttle.allows("anna", f"198.51.100.{number}")
-        throttle.failed("anna", f"198.51.100.{number}")
-    assert not throttle.allows("Anna ", "203.0.113.9")
+        assert throttle.admits("anna", f"198.51.100.{number}")
+    assert not throttle.admits("Anna ", "203.0.113.9")
+
+
+def test_right_passwords_are_not_counted(database_url: str) -> None:
+    throttle = Throttle(failures=2)
+    for _ in range(100):
+        assert throttle.admits("anna", "2001:db8::1")
+        throttle.succeeded("anna", "2001:db8::1")
+    for _ in range(100):
+        assert throttle.admits("tom", "2001:db8::1")
+        throttle.untried("tom", "2001:db8::1")
+
+
+def test_of_many_guesses_at_the_same_moment_no_more_are_looked_at_than_in_a_row(
+    app: Flask, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_user(database)
+    looked_at = []
+    monkeypatch.setattr(Hashing, "turn", lambda _: nullcontext())
+    monkeypatch.setattr("leads.desk.account.is_password", lambda *_: looked_at.append(time.sleep(0.05)))
+    guessers = [Person(app, "203.0.113.9") for _ in range(16)]
+    forms = [(guesser, {"csrf_token": guesser.token(), "name": "anna", "password": "guess"}) for guesser in guessers]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda one: one[0].client.post("/desk/sign-in", data=one[1]).status_code, forms))
+    assert (len(looked_at), answers.count(401), answers.count(429)) == (10, 10, 6)
+
+
+def test_a_few_passwords_are_hashed_at_once_and_few_wait(database_url: str) -> None:
+    hashing, counting, at_once, most = Hashing(waiting=2, patience=5), Lock(), 0, 0
+
+    def hash_one(_: int) -> bool:
+        nonlocal at_once, most
+        try:
+            with hashing.turn():
+                with counting:
+                    at_once += 1
+                    most = max(most, at_once)
+                time.sleep(0.2)
+                with counting:
+                    at_once -= 1
+        except BusyError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(10) as pool:
+        done = list(pool.map(hash_one, range(10)))
+    assert (most, done.count(True)) == (2, 4)
+    assert hash_one(0), "the turns are given back"
+
+
+def test_who_finds_no_turn_is_asked_to_come_back_and_is_not_counted(app: Flask, database: Database) -> None:
+    make_user(database)
+    nora = signed_in(app, database, "nora")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Hashing, "turn", _no_turn)
+        for _ in range(12):
+            assert "try again in a moment" in plain(Person(app).sign_in("anna", PASSWORD, 429).text)
+        new = "another long password"
+        answer = nora.post("/desk/account", 429, old=PASSWORD, new=new, again=new)
+        assert "wait a moment" in answer.text
+        nora.post("/desk/users", 429, name="tom", role="staff")
+        nora.post(f"/desk/users/{new_id()}/password", 429)
+        assert nora.get("/desk/")
+    Person(app).sign_in("anna")
+
+
+def _no_turn(_: Hashing) -> None:
+    raise BusyError
 
 
 def test_a_kept_cookie_is_worth_nothing_after_signing_out(app: Flask, database: Database) -> None:
