@@ -54,6 +54,14 @@ class People:
             raise verdict(answer)
         return row_in(answer)
 
+    def is_worked_on(self, remote_id: str) -> bool:
+        """Whether staff made something of this record: another one, or activities on it."""
+        row = self.read(remote_id, STANDING)
+        if row is None or _kept(remote_id, row):
+            return row is not None
+        wanted = {"$select": "activityid", "$filter": f"_regardingobjectid_value eq {remote_id}", "$top": "1"}
+        return bool(objects_at(self._api.ask("activitypointers", wanted), "value"))
+
     def twins(self, remote_id: str) -> list[str]:
         """The contact that a qualified lead became, or the leads that became this contact."""
         if not is_contact(remote_id):

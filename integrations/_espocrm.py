@@ -12,6 +12,7 @@ from integrations.core.errors import DeliveryError, Misconfigured, Refused, TryL
 from integrations.core.http import Answer, by_status
 from integrations.core.reading import as_object, objects_in, records_in, text
 
+CONVERTED = "Converted"  # the status of a lead that became a contact, an account or an opportunity
 FIELDS_PATH = "entityDefs.Lead.fields"
 OURS = {"firstName": "first_name", "lastName": "last_name", "emailAddress": "email", "phoneNumber": "phone"}
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~@])")  # @: a visitor shall notify nobody by name

@@ -81,11 +81,15 @@ class Api:
 
     def events(self, contacts: Sequence[Contact]) -> set[str]:
         """Our events that the notes on these contacts tell of."""
-        found: set[str] = set()
+        return events_in(self.notes(contacts))
+
+    def notes(self, contacts: Sequence[Contact]) -> list[Any]:
+        """The texts of the notes on these contacts."""
+        found: list[Any] = []
         for part in parts([note for contact in contacts for note in note_ids(contact)], MOST_PER_CALL):
             wanted = {"properties": ["hs_note_body"], "inputs": [{"id": one} for one in part]}
             rows = results(self.ask("POST", f"{NOTES}/batch/read", wanted, reads=True))
-            found |= events_in(properties(row).get("hs_note_body") for row in rows)
+            found += [properties(row).get("hs_note_body") for row in rows]
         return found
 
     def add_notes(self, notes: Sequence[Mapping[str, Any]]) -> None:

@@ -44,6 +44,13 @@ def told_of(rpc: Rpc, wanted: Mapping[str, str]) -> set[str]:
     return there | _told_in(rpc, MESSAGE, "body", "model", rest)
 
 
+def commented(rpc: Rpc, ids: Sequence[str]) -> set[str]:
+    """Those of these leads on which somebody wrote a message or an internal note. Odoo's own are notifications."""
+    numbers = sorted({int(one) for one in ids if one.isdecimal()})
+    domain = [["model", "=", LEAD], ["res_id", "in", numbers], ["message_type", "=", "comment"]]
+    return {str(row.get("res_id")) for row in _search(rpc, MESSAGE, domain, ["res_id"])} if numbers else set()
+
+
 def _told_in(rpc: Rpc, model: str, text: str, place: str, wanted: Mapping[str, str]) -> set[str]:
     if not wanted:
         return set()

@@ -7,7 +7,7 @@ from typing import Any
 
 from integrations._zoho import KEY, KEY_LABEL, MOST_PER_CALL, key_query
 from integrations._zoho_answers import body, is_gone, records, results, rows
-from integrations.core.base import Item, parts
+from integrations.core.base import Item, parts, record_id
 from integrations.core.errors import DeliveryError
 from integrations.core.http import Answer, Http
 from integrations.core.notes import events_in
@@ -50,6 +50,14 @@ class Api:
             return []
         params = {"ids": ",".join(sorted(ids)), "fields": ",".join(columns)}
         return records(self._call("GET", LEADS, params=params))
+
+    def contact_of(self, lead_id: str) -> str | None:
+        """The contact that a lead was converted to; None where it was not. Zoho shows such a lead only when asked."""
+        params = {"fields": "id,Converted_Contact", "converted": "true"}
+        answer = self._call("GET", f"{LEADS}/{lead_id}", params=params)
+        found = [] if answer.status == 404 or is_gone(body(answer)) else rows(answer)
+        contacts = [record_id(as_object(row.get("Converted_Contact")).get("id")) for row in found]
+        return next(filter(None, contacts), None)
 
     def leads_of(self, items: Sequence[Item], columns: Sequence[str]) -> list[dict[str, Any]]:
         """The leads that hold our key or the e-mail address of one of these people, oldest first. This also finds out

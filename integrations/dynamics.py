@@ -106,6 +106,10 @@ class Dynamics(Connector):
         """What a lead holds. A contact is never written to."""
         return [self._current(item.in_full()) for item in items]
 
+    def worked_on(self, items: Sequence[Item]) -> list[bool]:
+        """It is a contact, or was qualified or merged; or activities stand on it: ours went on to the person."""
+        return [self._people.is_worked_on(str(item.remote_id)) for item in items]
+
     def find(self, items: Sequence[Item]) -> list[Seen | None]:
         """By the event, which names the person it stands on."""
         return [self._find(item) for item in items]

@@ -15,6 +15,7 @@ from integrations._espocrm_api import Api
 from integrations.core.base import Connector, Draft, Finding, Item, Pushed, RemoteField, Result, Seen
 from integrations.core.errors import Misconfigured, TryLater
 from integrations.core.http import Answer, Http
+from integrations.core.notes import are_ours
 from integrations.core.reading import text
 
 
@@ -54,6 +55,14 @@ class Espocrm(Connector):
         """By the record that we know, else by our own id."""
         homes = [next(iter(self._homes(item)), None) for item in items]
         return [home and shapes.values(home, item) for item, home in zip(items, homes, strict=True)]
+
+    def worked_on(self, items: Sequence[Item]) -> list[bool]:
+        """It was converted, or posts on it are not ours."""
+        return [self._is_worked_on(str(item.remote_id)) for item in items]
+
+    def _is_worked_on(self, lead_id: str) -> bool:
+        lead = self._api.lead(lead_id) or {}
+        return lead.get("status") == shapes.CONVERTED or not are_ours(p.get("post") for p in self._api.posts(lead_id))
 
     def draft(self, item: Item) -> list[Draft]:
         """The lead, and the post on it."""

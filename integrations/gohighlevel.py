@@ -16,6 +16,7 @@ from integrations import _gohighlevel_setup as setup
 from integrations._gohighlevel_api import Api
 from integrations.core.base import Allowance, Connector, Draft, Finding, Item, Pushed, RemoteField, Result, Seen
 from integrations.core.http import Answer, Http
+from integrations.core.notes import are_ours
 from integrations.core.oauth import OAuth
 
 
@@ -83,6 +84,10 @@ class Gohighlevel(Connector):
         """By the contact that we know, else by our own field."""
         found = [(item, self._api.contact(item.remote_id or self._oldest(item))) for item in items]
         return [contact and self._held(contact, item.in_full().record) for item, contact in found]
+
+    def worked_on(self, items: Sequence[Item]) -> list[bool]:
+        """Notes that are not ours."""
+        return [not are_ours(note.get("body") for note in self._api.notes(str(item.remote_id))) for item in items]
 
     def find(self, items: Sequence[Item]) -> list[Seen | None]:
         """The contact with the note on it. More contacts with our id were made by a try that nobody heard of."""

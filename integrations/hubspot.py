@@ -15,6 +15,7 @@ from integrations._hubspot_api import CONTACTS, NOTES, Api, Contact
 from integrations.core.base import Allowance, Connector, Draft, Finding, Item, Pushed, RemoteField, Result, Seen
 from integrations.core.errors import DeliveryError, Refused
 from integrations.core.http import Answer, Http
+from integrations.core.notes import are_ours
 from integrations.core.oauth import OAuth
 
 People = dict[str, Contact | DeliveryError]  # by our lead's id
@@ -88,6 +89,16 @@ class Hubspot(Connector):
         """By the record that we know, else by our own id."""
         full = [item.in_full() for item in items]
         return [_held(contact, item) if (contact := self._read(item)) else None for item in full]
+
+    def worked_on(self, items: Sequence[Item]) -> list[bool]:
+        """Notes that are not ours; or it was merged, and HubSpot shows the contact that it was merged into."""
+        return [self._is_worked_on(item) for item in items]
+
+    def _is_worked_on(self, item: Item) -> bool:
+        contact = self._read(item)
+        if contact is None:
+            return False
+        return contact["id"] != item.remote_id or not are_ours(self._api.notes([contact]))
 
     def find(self, items: Sequence[Item]) -> list[Seen | None]:
         """The contact with the note on it. HubSpot itself allows no second contact with the same e-mail address."""

@@ -13,7 +13,7 @@ from marshmallow import ValidationError, validate
 
 from integrations._odoo import ACTIVITY, LEAD, TYPES, activity_row, lead_row, remote_field, values
 from integrations._odoo_load import RIGHTS, Verdict, arguments, load, may
-from integrations._odoo_read import by_key, homes, leads, told_of
+from integrations._odoo_read import by_key, commented, homes, leads, told_of
 from integrations._odoo_rpc import NO_CRM, SERVER_ERROR, Rpc
 from integrations.core import options
 from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, RemoteField, Result, Seen
@@ -112,6 +112,11 @@ class Odoo(Connector):
         ids, mapped = homes(self._rpc, items), [list(item.in_full().record) for item in items]
         held = leads(self._rpc, ids, [name for names in mapped for name in names])
         return [values(held[one], names) if one in held else None for one, names in zip(ids, mapped, strict=True)]
+
+    def worked_on(self, items: Sequence[Item]) -> list[bool]:
+        """Staff wrote a message on it."""
+        busy = commented(self._rpc, [str(item.remote_id) for item in items])
+        return [item.remote_id in busy for item in items]
 
     def remote_fields(self) -> list[RemoteField]:
         """What a lead has and may be written."""

@@ -19,6 +19,7 @@ from integrations._pipedrive_api import ACTIVITIES, PERSONS, Api
 from integrations.core.base import Allowance, Connector, Draft, Finding, Item, Pushed, RemoteField, Result, Seen
 from integrations.core.errors import Misconfigured
 from integrations.core.http import Answer, Http
+from integrations.core.notes import are_ours
 from integrations.core.oauth import OAuth
 
 Person = Mapping[str, Any]
@@ -104,6 +105,10 @@ class Pipedrive(Connector):
         full = [item.in_full() for item in items]
         found = [(item, self._person(item)) for item in full]
         return [person and {name: shapes.value(person, name) for name in item.record} for item, person in found]
+
+    def worked_on(self, items: Sequence[Item]) -> list[bool]:
+        """Activities that are not ours. Those of a person who was merged into another are that one's."""
+        return [not are_ours(one.get("note") for one in self.api.activities(item.remote_id)) for item in items]
 
     def find(self, items: Sequence[Item]) -> list[Seen | None]:
         """The person with the activity."""

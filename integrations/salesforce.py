@@ -97,6 +97,14 @@ class Salesforce(Connector):
         found = [(item, rows.get(item.lead_id)) for item in whole]
         return [{name: text(row.get(name)) for name in item.record} if row else None for item, row in found]
 
+    def worked_on(self, items: Sequence[Item]) -> list[bool]:
+        """It is a contact, or was converted to one; or tasks on it are not ours."""
+        leads = self._people.leads(items, ["IsConverted"])
+        tasks = self.api.query("Task", [EVENT_KEY], "WhoId", [str(row["Id"]) for row in leads.values()])
+        busy = {text(task.get("WhoId")) for task in tasks if not task.get(EVENT_KEY)}
+        busy |= {str(row["Id"]) for row in leads.values() if row.get("IsConverted")}
+        return [is_contact(item.remote_id) or item.remote_id in busy for item in items]
+
     def find(self, items: Sequence[Item]) -> list[Seen | None]:
         """By the task, which names the person it stands on."""
         tasks = self.api.query("Task", ["WhoId"], EVENT_KEY, [item.event_id for item in items])

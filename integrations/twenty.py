@@ -104,6 +104,10 @@ class Twenty(Connector):
         found = [people.get(one) for one in ids]
         return [one and values(one, item.in_full().record) for item, one in zip(items, found, strict=True)]
 
+    def worked_on(self, items: Sequence[Item]) -> list[bool]:
+        """Notes on them that are not ours: those of ours were tied to the person whom the caller turned out to be."""
+        return [any(tie.get("noteId") for tie in self._rest.ties_of([str(item.remote_id)])) for item in items]
+
     def remote_fields(self) -> list[RemoteField]:
         """From the workspace's description of its own API."""
         return remote_fields_in(self._rest.ask("GET", "open-api/core").json())

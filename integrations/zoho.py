@@ -18,6 +18,7 @@ from integrations._zoho_api import LEADS, NOTES, Api
 from integrations.core.base import Allowance, Connector, Draft, Finding, Item, Pushed, RemoteField, Result, Seen
 from integrations.core.errors import DeliveryError
 from integrations.core.http import Answer, Http
+from integrations.core.notes import are_ours
 from integrations.core.oauth import OAuth
 
 Lead = Mapping[str, Any]
@@ -95,6 +96,14 @@ class Zoho(Connector):
         held = self._held(full)
         found = [(item, held.get(item.lead_id)) for item in full]
         return [lead and values(lead, item) for item, lead in found]
+
+    def worked_on(self, items: Sequence[Item]) -> list[bool]:
+        """It was converted, or notes on it are not ours."""
+        return [self._is_worked_on(str(item.remote_id)) for item in items]
+
+    def _is_worked_on(self, lead_id: str) -> bool:
+        is_contact = self.api.contact_of(lead_id) is not None
+        return is_contact or not are_ours(note.get("Note_Content") for note in self.api.notes(lead_id))
 
     def find(self, items: Sequence[Item]) -> list[Seen | None]:
         """The lead with the note on it."""

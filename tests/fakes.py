@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,6 +56,10 @@ class FakeCrm(Connector):
     def find(self, items: Sequence[Item]) -> list[Seen | None]:
         self.looked += [item.event_id for item in items]
         return [self.held.get(item.event_id) for item in items]
+
+    def current(self, items: Sequence[Item]) -> list[Mapping[str, str] | None]:
+        there = {seen.remote_id: seen.record or {} for seen in self.held.values()}
+        return [there.get(item.remote_id or "") for item in items]
 
     def draft(self, item: Item) -> list[Draft]:
         return [Draft("POST", "https://crm.example/people", dict(item.record))]

@@ -215,6 +215,12 @@ class Connector(ABC):
         "" when it is empty. None: there is no such record, or this CRM cannot be asked. Raises a DeliveryError."""
         return [None for _ in items]
 
+    def worked_on(self, items: Sequence[Item]) -> list[bool]:
+        """Whether the clinic's staff made more of each record than its mapped fields show: turned it into another kind
+        of record, or put notes of their own on it. By `remote_id`. A record that is gone is none. A caller's record is
+        taken out again only where they did not. Raises a DeliveryError."""
+        return [False for _ in items]
+
     def remote_fields(self) -> list[RemoteField]:
         """The fields that a mapping may write to, as the CRM describes them; [] when it cannot be asked."""
         return []

@@ -29,6 +29,11 @@ def received(item: Item) -> str:
     return f"{item.occurred_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
+def are_ours(texts: Iterable[object]) -> bool:
+    """Whether each of these texts tells of one of our events; one that does not was written by staff."""
+    return all(_MARK.search(str(text)) for text in texts)
+
+
 def events_in(texts: Iterable[object]) -> set[str]:
     """The ids of our events that these texts tell of."""
     return {event for text in texts for event in _MARK.findall(str(text))}

@@ -68,6 +68,16 @@ def look_up(connector: Connector, items: Sequence[Item]) -> list[Seen | Exceptio
     return _ask(connector.find, [item.in_full() for item in items])
 
 
+def held(connector: Connector, items: Sequence[Item]) -> list[Mapping[str, str] | Exception | None]:
+    """What the records of these people hold now, as `Connector.current` tells."""
+    return _ask(connector.current, items)
+
+
+def worked_on(connector: Connector, items: Sequence[Item]) -> list[bool | Exception]:
+    """Whether staff made more of these records, as `Connector.worked_on` tells."""
+    return _ask(connector.worked_on, items)
+
+
 def _ask(call: Callable[[Sequence[Item]], Sequence[Any]], items: Sequence[Item]) -> list[Any]:
     """One answer per item. What is wrong with the batch as a whole, is split until the guilty record stands alone."""
     if not items:
@@ -95,7 +105,7 @@ def _quiet(answers: Iterable[Any]) -> Throttled | None:
     return next((answer for answer in answers if isinstance(answer, Throttled)), None)
 
 
-def _sound(answer: Result | None) -> Result | None:
+def _sound(answer: Any) -> Any:
     """A yes without the id of a record is no success: nothing could be found again by it. A bad address is left out."""
     if not isinstance(answer, Pushed):
         return answer

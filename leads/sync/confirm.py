@@ -13,14 +13,12 @@ from datetime import datetime, timedelta
 
 from integrations.core.base import Connector, Item, Pushed, Seen
 from leads.store import outbox
-from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Look, Outcome
 from leads.sync import calls, retry
 from leads.sync.connect import Context
 from leads.sync.item import build_all
 from leads.sync.nights import next_look
-from leads.sync.removal import remove
 
 _TIMES_MISSING = 3  # after this many a person is asked
 _AGAIN = timedelta(seconds=30)
@@ -131,15 +129,3 @@ def _not_asked(item: Claimed, error: Exception, now: datetime) -> Outcome:
         status=getattr(error, "status", None),
         check_at=now + wait,
     )
-
-
-def retire_callers(context: Context, lane: Lane, connector: Connector) -> None:
-    """Remove the records of callers who became known: their calls now stand on the person's own record."""
-    leads, remote_ids = outbox.to_retire(context.database, lane)
-    if not leads:
-        return
-    if remote_ids and remove(context, lane, connector, remote_ids):
-        outbox.not_retired(context.database, lane, leads)
-        return
-    reach("retire.erased")
-    outbox.retired(context.database, lane, leads)

@@ -19,7 +19,7 @@ from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Outcome
 from leads.store.session import once_more
-from leads.sync import calls, canary, confirm, doubt, retry
+from leads.sync import callers, calls, canary, confirm, doubt, retry
 from leads.sync.batches import Batches, Done
 from leads.sync.connect import Context, open_connector
 from leads.sync.pushes import Sender, Sent
@@ -70,7 +70,7 @@ def _serve(context: Context, lane: Lane) -> None:
     if lane.probing and not asked:
         health = _probe(context, lane, connector, health)
     if health.takes_more(context.now):
-        confirm.retire_callers(context, lane, connector)
+        callers.retire_callers(context, connection, lane, connector)
         canary.clean_up(context, lane, connector)
 
 

@@ -57,12 +57,13 @@ def translate(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item:
 def build_all(vault: Vault, connection: Connection, claimed: Iterable[Claimed]) -> list[Item | DeliveryError]:
     """Translate each. One that cannot be translated needs a person, and holds up no other."""
     plan = plan_of(connection)
-    return [_translate_or_error(vault, plan, one) for one in claimed]
+    return [build(vault, plan, one) for one in claimed]
 
 
-def _translate_or_error(vault: Vault, plan: Plan, claimed: Claimed) -> Item | DeliveryError:
+def build(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item | DeliveryError:
+    """Translate as this plan says, or tell that it cannot be done."""
     try:
-        return translate(vault, plan, claimed)
+        return translate(vault, plan, enquiry)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one must not stop the others
         log_bug(error)
         return Refused("unreadable", "Frontdesk cannot read this enquiry any more. Ask whoever looks after the server.")

@@ -22,9 +22,13 @@ def remove(context: Context, lane: Lane, connector: Connector, remote_ids: Seque
     """
     try:
         connector.erase(remote_ids)
-    except Throttled as error:
-        outbox.checked(context.database, lane, [], retry.assess([error], _WELL, context.now()))
-        return error
     except DeliveryError as error:
+        heed(context, lane, error)
         return error
     return None
+
+
+def heed(context: Context, lane: Lane, error: Exception) -> None:
+    """Leave the connection alone for as long as the CRM asks, if it does."""
+    if isinstance(error, Throttled):
+        outbox.checked(context.database, lane, [], retry.assess([error], _WELL, context.now()))

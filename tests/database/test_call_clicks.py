@@ -70,17 +70,18 @@ def test_a_call_moves_to_the_person_and_the_callers_record_goes(
     row = delivery_of(timed, click.event_id)
     assert (row.state, row.code) == ("waiting", "moved")
     lane = leased(timed, connection)
-    assert outbox.to_retire(timed, lane) == ([], [])  # not before the call stands on the person's record
+    assert outbox.to_retire(timed, lane) == []  # not before the call stands on the person's record
     outbox.release(timed, lane)
 
     moved = delivered(timed, connection)
     assert [item.event.id for item in moved] == [click.event_id, form.event_id]
     assert {(item.lead.code, item.remote_id) for item in moved} == {(known, f"r-{known}")}
     lane = leased(timed, connection)
-    leads, remote_ids = outbox.to_retire(timed, lane)
-    assert remote_ids == [f"r-{click.reference}"]
-    outbox.retired(timed, lane, leads)
-    assert outbox.to_retire(timed, lane) == ([], [])
+    (caller,) = outbox.to_retire(timed, lane)
+    assert (caller.remote_id, caller.lead.code, caller.shared) == (f"r-{click.reference}", click.reference, False)
+    assert [call.id for call in caller.calls] == [click.event_id]
+    outbox.retired(timed, lane, [caller.lead.id])
+    assert outbox.to_retire(timed, lane) == []
     assert record_of(timed, connection) == {f"r-{known}": False}
 
 
@@ -122,14 +123,14 @@ def test_a_call_of_which_nobody_knows_whether_it_arrived_moves_once_that_is_know
     lane = leased(timed, connection)
     again = outbox.claim(timed, lane, 10, 60)
     assert {item.lead.code for item in again} == {click.reference, known}
-    assert outbox.to_retire(timed, lane) == ([], [])
+    assert outbox.to_retire(timed, lane) == []
     finished(timed, lane, again)
     outbox.release(timed, lane)
     assert record_of(timed, connection) == {f"r-{known}": False, f"r-{click.reference}": True}
     row = delivery_of(timed, click.event_id)
     assert (row.state, row.code) == ("waiting", "moved")
     assert [item.lead.code for item in delivered(timed, connection)] == [known]
-    assert outbox.to_retire(timed, leased(timed, connection))[1] == [f"r-{click.reference}"]
+    assert [one.remote_id for one in outbox.to_retire(timed, leased(timed, connection))] == [f"r-{click.reference}"]
 
 
 def test_a_record_that_the_crm_took_for_both_stays(
@@ -142,8 +143,7 @@ def test_a_record_that_the_crm_took_for_both_stays(
     send(timed, vault, site, visitor_id="v2", **JANE)
     delivered(timed, connection)
     lane = leased(timed, connection)
-    leads, remote_ids = outbox.to_retire(timed, lane)
-    assert (len(leads), remote_ids) == (1, [])
+    assert [one.shared for one in outbox.to_retire(timed, lane)] == [True]
 
 
 @pytest.mark.usefixtures("known")

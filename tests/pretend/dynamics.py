@@ -123,6 +123,10 @@ class PretendDynamics(PretendCrm):
             return self._batch(request.raw)
         if request.path == f"{API}/leads":
             return self._listed(request.query.get("$filter", ""))
+        if request.path == f"{API}/activitypointers":
+            about = request.query["$filter"].removeprefix("_regardingobjectid_value eq ")
+            events = self._events_of("leads", about)
+            return Reply(200, {"value": [{"activityid": one} for one in events]})
         if request.path == f"{API}/WhoAmI":
             return Reply(200, {"UserId": str(UUID(int=7))})
         if "RetrieveUserSetOfPrivilegesByNames" in request.path:

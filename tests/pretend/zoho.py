@@ -83,8 +83,9 @@ class PretendZoho(PretendCrm):
             return self._settings(request)
         if path == "coql":
             return self._query(request.body["select_query"])
-        if found := re.fullmatch(r"Leads/(\d+)/Notes", path):
-            return _listed(self._on(found[1]))
+        if found := re.fullmatch(r"Leads/(\d+)(/Notes)?", path):
+            lead = [self.leads[one] for one in [found[1]] if self._shows(one, request)]
+            return _listed(self._on(found[1]) if found[2] else lead)
         if path == "Leads" and request.method in ("POST", "PUT"):
             write = self._insert if request.method == "POST" else self._update
             return _results([write(row) for row in request.body["data"]])
@@ -95,6 +96,15 @@ class PretendZoho(PretendCrm):
         if path == "Leads":
             return _listed([self.leads[one] for one in request.query["ids"].split(",") if one in self.leads])
         return _listed([]) if path == "Notes" else Reply(404, _error("INVALID_URL_PATTERN"))
+
+    def convert(self, lead_id: str, contact_id: str) -> None:
+        """What staff do with a lead that becomes a patient."""
+        self.leads[lead_id] |= {"Converted_Contact": {"id": contact_id, "name": "A patient"}}
+
+    def _shows(self, lead_id: str, request: Request) -> bool:
+        """A converted lead is shown to who asks for those."""
+        is_converted = "Converted_Contact" in self.leads.get(lead_id, {})
+        return lead_id in self.leads and is_converted == (request.query.get("converted") == "true")
 
     def _sign_in(self, form: Any) -> Reply:
         if form.get("refresh_token") != "only-refresh":

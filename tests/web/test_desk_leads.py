@@ -11,11 +11,11 @@ from markupsafe import Markup
 from sqlalchemy import delete, select, update
 
 from leads.desk import words
-from leads.store.models import Attempt, Connection, ConsentText, Event, Lead, Site
+from leads.store.models import Attempt, Connection, ConsentText, Event, Lead, RemoteRecord, Site
 from leads.store.queries import leads as queries
 from leads.store.session import Database
 from leads.store.vault import Vault
-from tests.factory import make_site, send
+from tests.factory import make_connection, make_site, send
 from tests.web.desk import Person, lead_of, plain, set_state, signed_in
 
 JANE = {
@@ -118,6 +118,30 @@ def test_the_code_of_a_caller_who_became_known_opens_the_person(
     assert anna.post("/desk/leads", q=caller.reference).location == person
     assert anna.client.get(f"/desk/leads/{old}").location == person
     assert _names(anna.get("/desk/leads")) == ["Lucía Fernández"]
+
+
+def test_a_callers_record_that_was_left_in_the_crm_is_told_on_the_persons_page(
+    anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    send(database, vault, site, visitor_id="v1", **JANE)
+    caller = send(database, vault, site, "call_click", visitor_id="v2")
+    connection = make_connection(database, vault, site)
+    with database.write() as session:
+        lead_id = session.scalars(select(Lead.id).where(Lead.code == caller.reference)).one()
+        session.add(
+            RemoteRecord(
+                lead_id=lead_id, connection_id=connection.id, remote_id="r7", url="https://crm/r7", retire=False
+            )
+        )
+    send(database, vault, site, visitor_id="v2", **JANE)
+    person = f"/desk/leads/{lead_of(database, caller.event_id)}"
+    assert "left as it is" not in plain(anna.get(person)), "it is to be removed"
+    with database.write() as session:
+        session.execute(update(RemoteRecord).values(retire=False))
+    page = anna.get(person)
+    assert f"“Caller {caller.reference}” of this person" in plain(page)
+    assert "The clinic's staff have worked on it there, so it was left as it is" in plain(page)
+    assert 'href="https://crm/r7"' in page
 
 
 def test_what_was_searched_is_in_no_address(anna: Person, database: Database, vault: Vault, site: Site) -> None:

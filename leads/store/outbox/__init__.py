@@ -30,7 +30,17 @@ from leads.store.outbox.outcomes import (
     give_back,
     last_in_doubt,
 )
-from leads.store.outbox.proof import Look, check_all, checked, not_retired, retired, to_check, to_retire
+from leads.store.outbox.proof import (
+    Look,
+    Retiring,
+    check_all,
+    checked,
+    left_to_staff,
+    not_retired,
+    retired,
+    to_check,
+    to_retire,
+)
 
 __all__ = [
     "HOLD_SENTENCES",
@@ -43,6 +53,7 @@ __all__ = [
     "Look",
     "NewEvent",
     "Outcome",
+    "Retiring",
     "SiteRow",
     "accept",
     "backfill",
@@ -58,6 +69,7 @@ __all__ = [
     "holds",
     "last_in_doubt",
     "lease",
+    "left_to_staff",
     "not_retired",
     "pause",
     "ready",

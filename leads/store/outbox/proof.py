@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Integer, Select, Uuid, bindparam, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from leads.store.failpoint import reach
-from leads.store.models import Attempt, Connection, Delivery, Event, RemoteRecord
+from leads.store.models import Attempt, Connection, Delivery, Event, Lead, RemoteRecord, Site
 from leads.store.outbox import drift
 from leads.store.outbox.claimed import Claimed, as_claimed, with_details
 from leads.store.outbox.lanes import (
@@ -33,6 +33,7 @@ from leads.store.session import Database
 
 _AT_ONCE = 100  # deliveries in one transaction
 _RETIRE_AGAIN = timedelta(minutes=1)
+_CALLERS_AT_ONCE = 20  # each is looked at before its record goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,17 +148,38 @@ def _check_some(
     return number
 
 
-def to_retire(database: Database, lane: Lane) -> tuple[list[UUID], list[str]]:
-    """Callers who became known and whose own records nothing needs any more: their leads, and the records to erase."""
+class Retiring(NamedTuple):
+    """A caller who became known, and the caller's own record. calls: what the person tapped. shared: the CRM took both
+    for one person, so the record stays."""
+
+    lead: Lead
+    site: Site
+    calls: list[Event]
+    remote_id: str
+    shared: bool
+
+
+def to_retire(database: Database, lane: Lane) -> list[Retiring]:
+    """Callers who became known and whose own records nothing needs any more."""
     with database.read() as session:
         now = database.now(session)
-        here = RemoteRecord.connection_id == lane.connection_id
-        rows = session.scalars(select(RemoteRecord).where(here, may_retire(now), mine(lane, now)).limit(100)).all()
-        ids = {row.remote_id for row in rows}
-        # The CRM may have taken both for one person: that record stays.
-        in_use = (here, RemoteRecord.retire.is_(False), RemoteRecord.remote_id.in_(ids))
-        kept = set(session.scalars(select(RemoteRecord.remote_id).where(*in_use)))
-    return [row.lead_id for row in rows], sorted(ids - kept)
+        due = (RemoteRecord.connection_id == lane.connection_id, may_retire(now), mine(lane, now))
+        found = select(Lead, Site, RemoteRecord.remote_id)
+        found = found.join(RemoteRecord, RemoteRecord.lead_id == Lead.id).join(Site, Site.id == Lead.site_id)
+        rows = session.execute(found.where(*due).limit(_CALLERS_AT_ONCE)).all()
+        shared = _in_use(session, lane, [remote_id for _, _, remote_id in rows])
+        return [Retiring(lead, site, _calls(session, lead), one, one in shared) for lead, site, one in rows]
+
+
+def _in_use(session: Session, lane: Lane, remote_ids: Sequence[str]) -> set[str]:
+    """Those of these records that stand for somebody who stays."""
+    here = (RemoteRecord.connection_id == lane.connection_id, RemoteRecord.remote_id.in_(remote_ids))
+    return set(session.scalars(select(RemoteRecord.remote_id).where(*here, RemoteRecord.retire.is_(False))))
+
+
+def _calls(session: Session, caller: Lead) -> list[Event]:
+    calls = select(Event).where(Event.lead_id == caller.merged_into, Event.kind == "call_click")
+    return list(session.scalars(calls))
 
 
 def not_retired(database: Database, lane: Lane, lead_ids: Sequence[UUID]) -> None:
@@ -166,6 +188,13 @@ def not_retired(database: Database, lane: Lane, lead_ids: Sequence[UUID]) -> Non
         again = database.now(session) + _RETIRE_AGAIN
         here = (RemoteRecord.connection_id == lane.connection_id, RemoteRecord.lead_id.in_(lead_ids))
         session.execute(update(RemoteRecord).where(*here, RemoteRecord.retire).values(retire_at=again))
+
+
+def left_to_staff(database: Database, lane: Lane, lead_ids: Sequence[UUID]) -> None:
+    """Staff of the clinic have worked on the records of these leads: they stay, and the person's page tells of them."""
+    with database.write() as session:
+        here = (RemoteRecord.connection_id == lane.connection_id, RemoteRecord.lead_id.in_(lead_ids))
+        session.execute(update(RemoteRecord).where(*here, RemoteRecord.retire).values(retire=False, retire_at=None))
 
 
 def retired(database: Database, lane: Lane, lead_ids: Sequence[UUID]) -> None:

@@ -18,6 +18,7 @@ from leads.store.models import (
     Drift,
     Event,
     Lead,
+    RemoteRecord,
     Resubmission,
     Site,
 )
@@ -46,6 +47,14 @@ class EventStory(NamedTuple):
     deliveries: list[DeliveryStory]
 
 
+class LeftRecord(NamedTuple):
+    """A record that this person had as an unknown caller. Staff worked on it in the CRM, so it was left there."""
+
+    caller: str
+    connection: Connection
+    record: RemoteRecord
+
+
 class Journey(NamedTuple):
     """All there is to tell of one lead, newest enquiry first."""
 
@@ -53,6 +62,7 @@ class Journey(NamedTuple):
     site: Site
     person: Mapping[str, str]
     events: list[EventStory]
+    left: list[LeftRecord]
 
 
 def journey(session: Session, vault: Vault, lead_id: UUID) -> Journey | None:
@@ -64,7 +74,15 @@ def journey(session: Session, vault: Vault, lead_id: UUID) -> Journey | None:
     site = session.get_one(Site, lead.site_id)
     newest = select(Event).where(Event.lead_id == lead.id).order_by(Event.received_at.desc(), Event.id.desc())
     events = [_event_story(session, vault, event) for event in session.scalars(newest)]
-    return Journey(lead, site, person_of(vault, lead), events)
+    return Journey(lead, site, person_of(vault, lead), events, _left_records(session, lead))
+
+
+def _left_records(session: Session, lead: Lead) -> list[LeftRecord]:
+    """Of callers who turned out to be this person: the records that are not to be taken out of a CRM any more."""
+    records = select(Lead.code, Connection, RemoteRecord).join(RemoteRecord, RemoteRecord.lead_id == Lead.id)
+    records = records.join(Connection, Connection.id == RemoteRecord.connection_id)
+    left = records.where(Lead.merged_into == lead.id, RemoteRecord.retire.is_(False))
+    return [LeftRecord(*row) for row in session.execute(left.order_by(Lead.created_at, Lead.id))]
 
 
 def _event_story(session: Session, vault: Vault, event: Event) -> EventStory:

@@ -1,0 +1,155 @@
+"""A caller's record goes once the caller is known, unless staff of the clinic have worked on it: at every CRM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from integrations.core.errors import Throttled
+from integrations.core.oauth import Token
+from leads.store.models import Connection, RemoteRecord
+from tests.conftest import only_sqlite
+from tests.contract.connection import build
+from tests.database.loop import Loop
+from tests.factory import send
+from tests.pretend import pretend_crms
+from tests.pretend.server import PretendCrm
+
+pytestmark = only_sqlite  # what differs is the CRM
+
+JANE = {"first_name": "Jane", "last_name": "Doe", "email": "jane@example.com"}
+KINDS = {kind: crm for kind, crm in pretend_crms().items() if kind != "webhook"}
+
+RENAMED: dict[str, Callable[[Any, str], Any]] = {
+    "dynamics": lambda crm, one: crm.tables["leads"][one].update(firstname="Jane"),
+    "espocrm": lambda crm, one: crm.leads[one].update(phoneNumber="+12015550123"),
+    "gohighlevel": lambda crm, one: crm.contacts[one].update(firstName="Jane"),
+    "hubspot": lambda crm, one: crm.contacts[one].update(phone="+12015550123"),
+    "odoo": lambda crm, one: crm.memory.tables["crm.lead"][int(one)].update(contact_name="Jane Doe"),
+    "pipedrive": lambda crm, one: crm.persons[int(one)].update(name="Jane Doe"),
+    "salesforce": lambda crm, one: crm.tables["Lead"][one].update(Phone="+12015550123"),
+    "twenty": lambda crm, one: crm.tables["people"][one].update(name={"firstName": "Jane", "lastName": "Doe"}),
+    "zoho": lambda crm, one: crm.leads[one].update(Phone="+12015550123"),
+}
+_TOLD = "Called back, wants an appointment on Tuesday."
+NOTED: dict[str, Callable[[Any, str], Any]] = {
+    "dynamics": lambda crm, one: crm.tables["tasks"].update(t={"activityid": "t", "about": one, "kind": "lead"}),
+    "espocrm": lambda crm, one: crm.notes.update(n={"id": "n", "deleted": False, "post": _TOLD, "parentId": one}),
+    "gohighlevel": lambda crm, one: crm.notes[one].update(n={"id": "n", "body": _TOLD}),
+    "hubspot": lambda crm, one: crm.notes.update(
+        n={"properties": {"hs_note_body": _TOLD}, "contacts": [one], "at": 0.0}
+    ),
+    "odoo": lambda crm, one: crm.memory.tables["mail.message"].update(
+        {9999: {"model": "crm.lead", "res_id": int(one), "message_type": "comment", "body": _TOLD}}
+    ),
+    "pipedrive": lambda crm, one: crm.activities.update(
+        {9999: {"id": 9999, "is_deleted": False, "note": _TOLD, "person_id": int(one)}}
+    ),
+    "salesforce": lambda crm, one: crm.tables["Task"].update(
+        t={"Id": "t", "WhoId": one, "Description": _TOLD, "Frontdesk_Event__c": None}
+    ),
+    "twenty": lambda crm, one: (
+        crm.tables["notes"].update(n={"id": "n", "bodyV2": {"markdown": _TOLD}, "deletedAt": None}),
+        crm.tables["noteTargets"].update(t={"id": "t", "noteId": "n", crm.column: one, "deletedAt": None}),
+    ),
+    "zoho": lambda crm, one: crm.notes.update(
+        {"9": {"id": "9", "Parent_Id": {"id": one}, "Note_Content": _TOLD}},
+    ),
+}
+CONVERTED: dict[str, Callable[[Any, str], Any]] = {
+    "dynamics": lambda crm, one: crm.tables["leads"][one].update(
+        statecode=1, _parentcontactid_value=crm.contact(emailaddress1="old@clinic.example")
+    ),
+    "espocrm": lambda crm, one: crm.leads[one].update(status="Converted"),
+    "salesforce": lambda crm, one: crm.convert(one),
+    "zoho": lambda crm, one: crm.convert(one, "5725767000000000042"),
+}
+
+
+@pytest.fixture(params=sorted(KINDS))
+def crm(request: pytest.FixtureRequest, loop: Loop) -> Iterator[PretendCrm]:
+    more = {"lag": 0} if request.param in ("gohighlevel", "pipedrive") else {}
+    with KINDS[request.param](**more) as crm:
+        loop.set_connection(kind=crm.kind)
+        token = Token.load(crm.token) if crm.token else None
+        loop.use(build(crm.kind, crm.settings(), token, allowed_private_hosts=frozenset({"127.0.0.1"}), deadline=5))
+        yield crm
+
+
+def _settled(loop: Loop) -> None:
+    for _ in range(8):
+        loop.tick(seconds=15)
+
+
+def _caller_of_jane(loop: Loop, crm: PretendCrm) -> str:
+    """Jane is known, and taps the number on another device. Returns the record of that caller."""
+    send(loop.database, loop.vault, loop.site, visitor_id="laptop", **JANE)
+    _settled(loop)
+    before = {person.remote_id for person in crm.people()}
+    send(loop.database, loop.vault, loop.site, "call_click", visitor_id="phone")
+    _settled(loop)
+    (caller,) = {person.remote_id for person in crm.people()} - before
+    return caller
+
+
+def _becomes_known(loop: Loop) -> None:
+    send(loop.database, loop.vault, loop.site, visitor_id="phone", **JANE)
+    _settled(loop)
+
+
+def _records(loop: Loop) -> dict[str, bool]:
+    with loop.database.read() as session:
+        return {row.remote_id: row.retire for row in session.scalars(select(RemoteRecord))}
+
+
+def test_a_record_that_holds_only_what_we_wrote_goes(loop: Loop, crm: PretendCrm) -> None:
+    caller = _caller_of_jane(loop, crm)
+    _becomes_known(loop)
+    (jane,) = crm.people()
+    assert (jane.remote_id != caller, len(jane.events)) == (True, 3)
+    assert _records(loop) == {jane.remote_id: False}
+
+
+@pytest.mark.parametrize("what", ["renamed", "noted"])
+def test_a_record_that_staff_have_worked_on_stays(loop: Loop, crm: PretendCrm, what: str) -> None:
+    caller = _caller_of_jane(loop, crm)
+    (RENAMED if what == "renamed" else NOTED)[crm.kind](crm, caller)
+    _becomes_known(loop)
+    assert caller in {person.remote_id for person in crm.people()}
+    assert _records(loop)[caller] is False, "it is not tried for ever"
+
+
+@pytest.mark.parametrize("crm", sorted(CONVERTED), indirect=True)
+def test_a_record_that_became_a_patients_stays_and_so_does_the_patient(loop: Loop, crm: Any) -> None:
+    caller = _caller_of_jane(loop, crm)
+    CONVERTED[crm.kind](crm, caller)
+    before = {one.remote_id for one in crm.people()}
+    _becomes_known(loop)
+    assert {one.remote_id for one in crm.people()} == before
+    assert _records(loop)[caller] is False
+
+
+@pytest.mark.parametrize("crm", ["hubspot"], indirect=True)
+def test_a_record_that_cannot_be_looked_at_is_left_for_later(
+    loop: Loop, crm: PretendCrm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller = _caller_of_jane(loop, crm)
+
+    def busy(_: object) -> None:
+        raise Throttled("rate_limit", "Slower.", retry_after=30)
+
+    monkeypatch.setattr(loop.crm, "worked_on", busy)
+    _becomes_known(loop)
+    assert caller in {person.remote_id for person in crm.people()}
+    assert _records(loop)[caller] is True
+    assert loop.connection().wait_until is not None, "the CRM asked for quiet"
+    monkeypatch.undo()
+    with loop.database.write() as session:
+        session.execute(update(Connection).values(wait_until=None))
+    loop.use(loop.crm)
+    loop.clock.forward(minutes=2)
+    _settled(loop)
+    assert caller not in {person.remote_id for person in crm.people()}
