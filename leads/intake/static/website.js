@@ -1,20 +1,44 @@
-// The whole website script: a visitor id that stays in this browser, where the visitor came from, and a note of each tap
-// on a phone link.
+// The whole website script: a visitor id that stays in this browser, and a note of each tap on a phone link.
 // <script defer src="https://YOUR-FRONTDESK/f/static/website.js" data-site="KEY"></script>
 (() => {
   const { src, dataset: { site } } = document.currentScript;
+  const MOST = 20; // taps that wait to be sent
+  const A_DAY = 86_400_000;
   const hex = (byte) => byte.toString(16).padStart(2, "0");
   // crypto.randomUUID is missing on plain http from another machine.
   const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), hex).join("");
-  const visitor = (() => {
+
+  const here = {}; // where storage is switched off: this page view only
+  const recall = (name) => {
+    try { return localStorage.getItem(name) ?? here[name]; } catch { return here[name]; }
+  };
+  const keep = (name, value) => {
+    here[name] = value;
+    try { localStorage.setItem(name, value); } catch { /* see above */ }
+  };
+  const visitor = recall("frontdesk_visitor") || newId();
+  keep("frontdesk_visitor", visitor);
+
+  const waiting = () => {
+    try { return JSON.parse(recall("frontdesk_taps") || "[]").filter(({ at }) => Date.now() - at < A_DAY); } catch { return []; }
+  };
+  const wait = (taps) => keep("frontdesk_taps", JSON.stringify(taps.slice(-MOST)));
+
+  const send = async ({ tap }) => {
     try {
-      const known = localStorage.getItem("frontdesk_visitor") || newId();
-      localStorage.setItem("frontdesk_visitor", known);
-      return known;
-    } catch {
-      return newId(); // storage is switched off: this page view only
-    }
-  })();
+      // A text goes as text/plain: no preflight. keepalive: it survives leaving the page.
+      const answer = await fetch(new URL("../../api/v1/call-clicks", src), {
+        method: "POST", body: JSON.stringify(tap), keepalive: true, credentials: "omit",
+      });
+      if (answer.status >= 500) return; // not stored: it waits, as when nobody answered
+    } catch { return; }
+    wait(waiting().filter((one) => one.tap.id !== tap.id));
+  };
+  // The same ids again: what had arrived all the same counts once.
+  const sendAll = () => { if (navigator.onLine) waiting().forEach(send); };
+  addEventListener("online", sendAll);
+  sendAll();
+
   const page = location.origin + location.pathname; // what follows can name a patient or an illness
   const outside = (address) => {
     const from = address && new URL(address);
@@ -27,30 +51,30 @@
     const referrer = outside(document.referrer);
     return { ...found, referrer, landing: referrer || found.utm_source ? page : "" };
   })();
-  for (const form of document.querySelectorAll(`form[action*="/f/${site}/"]`)) {
+
+  // As the form is sent, so that one that was not there at first has it too, and one sent by a script.
+  document.addEventListener("formdata", ({ target, formData }) => {
+    if (!target.matches(`form[action*="/f/${site}/"]`)) return;
     for (const [name, value] of Object.entries({ visitor_id: visitor, page, ...came })) {
-      let field = form.elements.namedItem(name);
-      if (!value || field?.value) continue;
-      if (!field) {
-        field = document.createElement("input");
-        Object.assign(field, { type: "hidden", name });
-        form.append(field);
-      }
-      field.value = value;
+      if (value && !formData.get(name)) formData.set(name, value);
     }
-  }
-  document.addEventListener("click", (event) => {
-    const link = event.target.closest?.('a[href^="tel:"]');
+  });
+
+  const numberOf = (link) => {
+    try { return decodeURIComponent(link.pathname); } catch { return link.pathname; } // such as tel:50%off
+  };
+  document.addEventListener("click", ({ target }) => {
+    const link = target.closest?.('a[href^="tel:" i]');
     if (!link) return;
-    const click = {
+    const tap = {
       site,
       id: newId(),
       visitor_id: visitor,
-      tel: decodeURIComponent(link.pathname),
+      tel: numberOf(link),
       label: link.textContent.trim(),
       page,
     };
-    // Text makes sendBeacon send text/plain: no preflight, and it survives leaving the page.
-    navigator.sendBeacon(new URL("../../api/v1/call-clicks", src), JSON.stringify(click));
-  });
+    wait([...waiting(), { tap, at: Date.now() }]);
+    if (navigator.onLine) send({ tap });
+  }, true); // before a handler of the page may stop it
 })();

@@ -1,0 +1,176 @@
+"""The website script on pages of a clinic, in a real browser; nothing of this leaves the browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Route
+
+from tests.programs import wait_for
+
+_SCRIPT = Path(__file__).parents[2] / "leads/intake/static/website.js"
+_FORM = '<form method="post" action="https://frontdesk.example/f/demo/consultation"><button>Send</button></form>'
+_PAGE = """<!doctype html><title>Clinic</title>{body}
+<script defer src="https://frontdesk.example/f/static/website.js" data-site="demo" {attributes}></script>"""
+# Else Chromium asks which program may call, and the page is gone.
+_STAY = "addEventListener('click', (event) => event.preventDefault())"
+
+
+@dataclass(eq=False)
+class Clinic:
+    """A website, and a Frontdesk that answers it. answer: the status for taps; None where nobody answers."""
+
+    context: BrowserContext
+    attributes: str = ""
+    answer: int | None = 201
+    taps: list[dict[str, Any]] = field(default_factory=list)
+    forms: list[dict[str, list[str]]] = field(default_factory=list)
+    body: str = ""
+
+    def page(self, body: str = '<a href="tel:+12015550100">Call Us</a>') -> Page:
+        """A tab that shows this."""
+        self.body = body
+        page = self.context.new_page()
+        if "<form" not in body:
+            page.add_init_script(_STAY)
+        page.goto("https://clinic.example/implants?for=jane")
+        return page
+
+    def serve(self, route: Route) -> None:
+        """Answer any address."""
+        asked = route.request
+        if asked.url.startswith("https://clinic.example/"):
+            html = _PAGE.format(body=self.body, attributes=self.attributes)
+            route.fulfill(body=html, content_type="text/html")
+        elif asked.url.endswith("/website.js"):
+            route.fulfill(path=_SCRIPT, content_type="text/javascript")
+        elif asked.url.endswith("/call-clicks"):
+            self._tapped(route)
+        else:
+            self.forms.append(parse_qs(asked.post_data or ""))
+            route.fulfill(body="Thank you")
+
+    def _tapped(self, route: Route) -> None:
+        assert route.request.method == "POST", "a preflight would cost a tap that leaves the page"
+        if self.answer is None:
+            route.abort()
+            return
+        self.taps.append(json.loads(route.request.post_data or ""))
+        route.fulfill(status=self.answer, headers={"Access-Control-Allow-Origin": "https://clinic.example"})
+
+    def wait_for_taps(self, page: Page, number: int) -> list[dict[str, Any]]:
+        """What arrived, once it is so many."""
+        wait_for(lambda: page.wait_for_timeout(20) or len(self.taps) >= number, 10)
+        return self.taps
+
+
+@pytest.fixture
+def clinic(chromium: Browser) -> Iterator[Clinic]:
+    context = chromium.new_context()
+    clinic = Clinic(context)
+    context.route("**/*", clinic.serve)
+    yield clinic
+    context.close()
+
+
+def test_a_tap_says_what_was_tapped_and_where(clinic: Clinic) -> None:
+    page = clinic.page()
+    page.get_by_role("link").click()
+    [tap] = clinic.wait_for_taps(page, 1)
+    assert len(tap.pop("id")) == len(tap.pop("visitor_id")) == 32
+    assert tap == {
+        "site": "demo",
+        "tel": "+12015550100",
+        "label": "Call Us",
+        "page": "https://clinic.example/implants",
+    }
+
+
+@pytest.mark.parametrize(
+    ("link", "tel"),
+    [
+        ('<a href="TEL:+12015550100">Call</a>', "+12015550100"),
+        ('<a href="tel:50%off">Call</a>', "50%off"),
+        ('<a href="tel:1%20201">Call</a>', "1 201"),
+        ('<a href="tel:1" onclick="event.stopPropagation()">Call</a>', "1"),
+        ('<a href="tel:1"><b>Call</b></a>', "1"),
+    ],
+)
+def test_every_phone_link_counts(clinic: Clinic, link: str, tel: str) -> None:
+    page = clinic.page(link)
+    page.get_by_text("Call").click()
+    assert [one["tel"] for one in clinic.wait_for_taps(page, 1)] == [tel]
+
+
+def test_what_was_tapped_offline_is_sent_when_the_browser_is_online_again(clinic: Clinic) -> None:
+    page = clinic.page()
+    clinic.context.set_offline(True)
+    for _ in range(2):
+        page.get_by_role("link").click()
+    clinic.context.set_offline(False)
+    first, second = clinic.wait_for_taps(page, 2)
+    assert first["id"] != second["id"]
+
+
+@pytest.mark.parametrize("answer", [None, 503])
+def test_a_tap_that_was_not_stored_is_sent_with_the_same_id_at_the_next_page(
+    clinic: Clinic, answer: int | None
+) -> None:
+    page = clinic.page()
+    clinic.answer = answer
+    with page.expect_request("**/call-clicks") as asked:
+        page.get_by_role("link").click()
+    page.wait_for_timeout(100)
+    clinic.answer = 201
+    clinic.taps.clear()
+    page.reload()
+    [tap] = clinic.wait_for_taps(page, 1)
+    assert tap == json.loads(asked.value.post_data or "")
+    page.wait_for_timeout(100)
+    page.reload()
+    page.wait_for_timeout(300)
+    assert len(clinic.taps) == 1, "what was stored is sent no more"
+
+
+def test_no_more_than_20_taps_wait_and_none_for_more_than_a_day(clinic: Clinic) -> None:
+    page = clinic.page()
+    clinic.context.set_offline(True)
+    page.evaluate("for (let n = 0; n < 25; n++) document.querySelector('a').click()")
+    clinic.context.set_offline(False)
+    clinic.wait_for_taps(page, 20)
+    page.wait_for_timeout(300)
+    assert len(clinic.taps) == 20
+
+    clinic.context.set_offline(True)
+    page.get_by_role("link").click()
+    page.evaluate("const now = Date.now; Date.now = () => now() + 86_400_000")
+    clinic.context.set_offline(False)
+    page.wait_for_timeout(300)
+    assert len(clinic.taps) == 20
+
+
+@pytest.mark.parametrize("sent", ["click", "script"])
+def test_a_form_that_was_added_later_carries_the_visitor_of_a_tap(clinic: Clinic, sent: str) -> None:
+    page = clinic.page('<a href="tel:1" onclick="return false">Call</a><form hidden></form>')
+    page.get_by_role("link").click()
+    [tap] = clinic.wait_for_taps(page, 1)
+    page.evaluate("(form) => document.body.insertAdjacentHTML('beforeend', form)", _FORM)
+    if sent == "click":
+        page.get_by_role("button").click()
+    else:
+        page.evaluate("document.forms[1].submit()")
+    page.get_by_text("Thank you").wait_for()
+    assert clinic.forms == [{"visitor_id": [tap["visitor_id"]]}]
+
+
+def test_a_form_that_goes_elsewhere_learns_nothing(clinic: Clinic) -> None:
+    page = clinic.page('<form method="post" action="https://elsewhere.example/f/other/"><button>Send</button></form>')
+    page.get_by_role("button").click()
+    page.get_by_text("Thank you").wait_for()
+    assert clinic.forms == [{}]
