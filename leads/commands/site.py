@@ -176,5 +176,6 @@ _SNIPPET = """\
   <button>Send request</button>
 </form>
 
-<!-- Taps on "Call Us", joined to the visitor's form: -->
+<!-- Taps on "Call Us", joined to the visitor's form. After a tap or a form something is kept in the visitor's browser
+     until the tab is closed, and with data-keep="device" for good. Either may need consent: -->
 <script defer src="{base}/f/static/website.js" data-site="{key}"></script>"""

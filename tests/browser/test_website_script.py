@@ -169,8 +169,59 @@ def test_a_form_that_was_added_later_carries_the_visitor_of_a_tap(clinic: Clinic
     assert clinic.forms == [{"visitor_id": [tap["visitor_id"]]}]
 
 
+_KEPT = "[localStorage, sessionStorage].map((kept) => Object.keys(kept).sort().join())"
+_BOTH = "frontdesk_taps,frontdesk_visitor"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "control", "kept"),
+    [
+        ("", False, ["", _BOTH]),
+        ('data-keep="session"', False, ["", _BOTH]),
+        ('data-keep="device"', False, [_BOTH, ""]),
+        ('data-keep="device"', True, ["", _BOTH]),
+    ],
+)
+def test_an_id_is_kept_only_after_a_tap_and_for_good_only_where_that_is_chosen(
+    clinic: Clinic, attributes: str, control: bool, kept: list[str]
+) -> None:
+    clinic.attributes = attributes
+    if control:
+        clinic.context.add_init_script("Object.defineProperty(navigator, 'globalPrivacyControl', {value: true})")
+    page = clinic.page()
+    assert page.evaluate(_KEPT) == ["", ""]
+    page.get_by_role("link").click()
+    [tap] = clinic.wait_for_taps(page, 1)
+    assert page.evaluate(_KEPT) == kept
+    page.reload()
+    page.get_by_role("link").click()
+    assert clinic.wait_for_taps(page, 2)[1]["visitor_id"] == tap["visitor_id"]
+
+
+def test_an_id_that_was_kept_for_good_without_asking_is_forgotten(clinic: Clinic) -> None:
+    page = clinic.page()
+    page.evaluate("localStorage.frontdesk_visitor = 'old'; localStorage.theirs = 'stays'")
+    page.reload()
+    assert page.evaluate(_KEPT) == ["theirs", ""]
+    page.get_by_role("link").click()
+    assert clinic.wait_for_taps(page, 1)[0]["visitor_id"] != "old"
+
+
+def test_without_any_storage_a_tap_and_a_form_of_one_page_are_still_joined(clinic: Clinic) -> None:
+    for name in ("localStorage", "sessionStorage"):
+        clinic.context.add_init_script(f"Object.defineProperty(window, '{name}', {{get() {{ throw new Error() }}}})")
+    page = clinic.page('<a href="tel:1" onclick="return false">Call</a>' + _FORM)
+    page.get_by_role("link").click()
+    [tap] = clinic.wait_for_taps(page, 1)
+    page.get_by_role("button").click()
+    page.get_by_text("Thank you").wait_for()
+    assert clinic.forms == [{"visitor_id": [tap["visitor_id"]]}]
+
+
 def test_a_form_that_goes_elsewhere_learns_nothing(clinic: Clinic) -> None:
     page = clinic.page('<form method="post" action="https://elsewhere.example/f/other/"><button>Send</button></form>')
     page.get_by_role("button").click()
     page.get_by_text("Thank you").wait_for()
     assert clinic.forms == [{}]
+    page.goto("https://clinic.example/")
+    assert page.evaluate(_KEPT) == ["", ""]

@@ -1,7 +1,9 @@
-// The whole website script: a visitor id that stays in this browser, and a note of each tap on a phone link.
+// The whole website script: a note of each tap on a phone link, and a visitor id that joins it to a form.
 // <script defer src="https://YOUR-FRONTDESK/f/static/website.js" data-site="KEY"></script>
+// Nothing is stored before a tap or a form, and all is forgotten with the tab; data-keep="device" keeps it for good.
 (() => {
-  const { src, dataset: { site } } = document.currentScript;
+  const { src, dataset: { site, keep: wanted } } = document.currentScript;
+  const forGood = wanted === "device" && !navigator.globalPrivacyControl;
   const MOST = 20; // taps that wait to be sent
   const A_DAY = 86_400_000;
   const hex = (byte) => byte.toString(16).padStart(2, "0");
@@ -9,15 +11,23 @@
   const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), hex).join("");
 
   const here = {}; // where storage is switched off: this page view only
+  const storage = () => forGood ? localStorage : sessionStorage; // asking for it may throw too
   const recall = (name) => {
-    try { return localStorage.getItem(name) ?? here[name]; } catch { return here[name]; }
+    try { return storage().getItem(name) ?? here[name]; } catch { return here[name]; }
   };
   const keep = (name, value) => {
     here[name] = value;
-    try { localStorage.setItem(name, value); } catch { /* see above */ }
+    try { storage().setItem(name, value); } catch { /* see above */ }
   };
-  const visitor = recall("frontdesk_visitor") || newId();
-  keep("frontdesk_visitor", visitor);
+  const visitor = () => {
+    const known = recall("frontdesk_visitor") || newId();
+    keep("frontdesk_visitor", known);
+    return known;
+  };
+  if (!forGood) {
+    // An id was once kept for good without asking.
+    try { ["frontdesk_visitor", "frontdesk_taps"].forEach((name) => localStorage.removeItem(name)); } catch { /* see above */ }
+  }
 
   const waiting = () => {
     try { return JSON.parse(recall("frontdesk_taps") || "[]").filter(({ at }) => Date.now() - at < A_DAY); } catch { return []; }
@@ -55,7 +65,7 @@
   // As the form is sent, so that one that was not there at first has it too, and one sent by a script.
   document.addEventListener("formdata", ({ target, formData }) => {
     if (!target.matches(`form[action*="/f/${site}/"]`)) return;
-    for (const [name, value] of Object.entries({ visitor_id: visitor, page, ...came })) {
+    for (const [name, value] of Object.entries({ visitor_id: visitor(), page, ...came })) {
       if (value && !formData.get(name)) formData.set(name, value);
     }
   });
@@ -69,7 +79,7 @@
     const tap = {
       site,
       id: newId(),
-      visitor_id: visitor,
+      visitor_id: visitor(),
       tel: numberOf(link),
       label: link.textContent.trim(),
       page,
