@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, render_template, request
 from marshmallow import ValidationError
-from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from leads.intake import openapi
 from leads.intake.decode import Undecodable, decode_json
@@ -38,6 +38,10 @@ def create_api(intake: Intake) -> Blueprint:
     def preflight() -> Response:
         return _preflight(intake)
 
+    @api.after_app_request
+    def answer(response: Response) -> Response:
+        return _readable(intake, response) if response.status_code >= 400 else response
+
     @api.get("/openapi.json")
     def document() -> Response:
         return jsonify(openapi.document())
@@ -66,7 +70,8 @@ def _receive(intake: Intake, kind: str) -> Response:
         return problem(404, "Unknown site", "", {"site": ["There is no site with this key."]})
     with intake.groups.on_the_way():
         stored = _store(intake, site, kind, raw)
-    return _with_cors(stored, site)
+    _with_cors(stored, site)
+    return stored
 
 
 def _store(intake: Intake, site: Site, kind: str, raw: dict[str, Any]) -> Response:
@@ -86,23 +91,36 @@ def _store(intake: Intake, site: Site, kind: str, raw: dict[str, Any]) -> Respon
     return answer
 
 
-def _with_cors(response: Response, site: Site) -> Response:
+def _with_cors(response: Response, *sites: Site) -> bool:
+    """Let a page of one of these sites read the answer. Returns whether it may."""
     response.headers.add("Vary", "Origin")
     origin = request.headers.get("Origin")
-    if origin and origin != "null" and is_allowed_origin(request, site):
-        response.headers["Access-Control-Allow-Origin"] = origin
+    if not origin or origin == "null" or not any(is_allowed_origin(request, site) for site in sites):
+        return False
+    response.headers["Access-Control-Allow-Origin"] = origin
+    return True
+
+
+def _readable(intake: Intake, response: Response) -> Response:
+    """An error that came before its site was known: a script must be able to tell "too long" from "later"."""
+    if request.path.startswith("/api/v1/") and "Origin" not in response.vary:
+        _with_cors(response, *_sites(intake, response))
     return response
+
+
+def _sites(intake: Intake, response: Response) -> list[Site]:
+    if response.status_code == 503:  # who has waited for the database once must not do so again
+        return intake.remembered_sites()
+    try:
+        return intake.sites()
+    except SQLAlchemyError:
+        return intake.remembered_sites()
 
 
 def _preflight(intake: Intake) -> Response:
     """Before the body is there the site is not known: whoever one of the sites would allow may ask."""
     response = Response(status=204)
-    response.headers.add("Vary", "Origin")
-    origin = request.headers.get("Origin", "").lower()
-    with intake.database.read() as session:
-        sites = session.scalars(select(Site)).all()
-    if origin not in ("", "null") and any(is_allowed_origin(request, site) for site in sites):
-        response.headers["Access-Control-Allow-Origin"] = origin
+    if _with_cors(response, *intake.sites()):
         response.headers["Access-Control-Allow-Methods"] = "POST"
         response.headers["Access-Control-Allow-Headers"] = "Content-Type"
         response.headers["Access-Control-Max-Age"] = "3600"

@@ -41,6 +41,7 @@ class Intake:
     spam: SpamCheck
     groups: Groups[NewEvent, Accepted] = field(init=False)
     _sites: dict[str, tuple[float, Site]] = field(default_factory=dict)
+    _sites_read_at: float = float("-inf")
 
     def __post_init__(self) -> None:
         self.groups = Groups(partial(outbox.accept, self.database, self.vault), trouble=NO_DATABASE)
@@ -62,6 +63,19 @@ class Intake:
             if site is not None:  # what strangers invent is not remembered
                 self._sites[site.key] = (time.monotonic(), site)
         return site
+
+    def sites(self) -> list[Site]:
+        """All sites as they stood within the last second."""
+        if time.monotonic() - self._sites_read_at > _SITE_IS_FRESH:
+            with self.database.read() as session:
+                read = session.scalars(select(Site)).all()
+            self._sites_read_at = time.monotonic()
+            self._sites.update({site.key: (self._sites_read_at, site) for site in read})
+        return self.remembered_sites()
+
+    def remembered_sites(self) -> list[Site]:
+        """The sites that were asked for since the start, without asking the database."""
+        return [site for _, site in list(self._sites.values())]
 
     def consent_text(self, site: Site) -> str:
         """The wording that is shown and kept with each enquiry."""

@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 
 from tests.database.scan import found_in
 from tests.factory import make_site
+from tests.statements import statements
 from tests.web.pages import ORIGIN, page_of
 from tests.web.stored import Stored
 
@@ -246,6 +247,46 @@ def test_only_pages_of_the_site_may_read_the_answer(client: FlaskClient, origin:
         response = post(client, body, headers={"Origin": origin})
         assert response.headers.get("Access-Control-Allow-Origin") == allowed
         assert "Origin" in response.headers["Vary"]
+
+
+@pytest.mark.parametrize(("origin", "allowed"), [(ORIGIN, ORIGIN), ("https://evil.example", None), ("null", None)])
+def test_a_page_of_a_site_may_read_any_error(
+    client: FlaskClient, outage: Any, origin: str, allowed: str | None
+) -> None:
+    asked = {"Origin": origin}
+    answers = [
+        post(client, JANE | {"site": "nobody"}, headers=asked),
+        post(client, b"rubbish", headers=asked),
+        post(client, b"rubbish", headers=asked, content_type="image/png"),
+        post(client, b" " * 70_000, headers=asked),
+        client.get(CONSULTATIONS, headers=asked),
+        client.post("/api/v1/nothing", headers=asked),
+    ]
+    with outage():
+        answers.append(post(client, JANE, headers=asked))
+    assert [answer.status_code for answer in answers] == [404, 400, 415, 413, 405, 404, 503]
+    for answer in answers:
+        assert answer.headers.get("Access-Control-Allow-Origin") == allowed, answer.status
+        assert "Origin" in answer.headers["Vary"]
+
+
+def test_a_page_of_one_site_may_not_read_what_another_site_says_of_fields(client: FlaskClient, stored: Stored) -> None:
+    make_site(stored.database, key="other", origins=["https://other.example"])
+    response = post(client, JANE | {"email": "x"}, headers={"Origin": "https://other.example"})
+    assert response.status_code == 422
+    assert "Access-Control-Allow-Origin" not in response.headers
+
+
+def test_errors_outside_the_api_are_read_by_no_other_page(client: FlaskClient) -> None:
+    for path in ("/api/nothing", "/nothing"):
+        assert "Access-Control-Allow-Origin" not in client.get(path, headers={"Origin": ORIGIN}).headers
+
+
+def test_who_may_read_an_error_costs_no_question_to_the_database_each_time(client: FlaskClient, stored: Stored) -> None:
+    with statements(stored.database) as asked:
+        for _ in range(5):
+            post(client, b" " * 70_000, headers={"Origin": ORIGIN})
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("path", [CONSULTATIONS, CALL_CLICKS])
