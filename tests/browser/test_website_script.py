@@ -166,7 +166,7 @@ def test_a_form_that_was_added_later_carries_the_visitor_of_a_tap(clinic: Clinic
     else:
         page.evaluate("document.forms[1].submit()")
     page.get_by_text("Thank you").wait_for()
-    assert clinic.forms == [{"visitor_id": [tap["visitor_id"]]}]
+    assert clinic.forms == [{"visitor_id": [tap["visitor_id"]], "page": ["https://clinic.example/implants"]}]
 
 
 _KEPT = "[localStorage, sessionStorage].map((kept) => Object.keys(kept).sort().join())"
@@ -215,7 +215,7 @@ def test_without_any_storage_a_tap_and_a_form_of_one_page_are_still_joined(clini
     [tap] = clinic.wait_for_taps(page, 1)
     page.get_by_role("button").click()
     page.get_by_text("Thank you").wait_for()
-    assert clinic.forms == [{"visitor_id": [tap["visitor_id"]]}]
+    assert clinic.forms == [{"visitor_id": [tap["visitor_id"]], "page": ["https://clinic.example/implants"]}]
 
 
 def test_a_form_that_goes_elsewhere_learns_nothing(clinic: Clinic) -> None:
