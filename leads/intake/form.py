@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,7 +24,9 @@ from leads.store.sites import origin_of
 
 _CONTROL = {"token", HONEYPOT, "next", canary.FIELD}
 _SHOWN = {"first_name", "last_name", "email", "phone", "preferred_time", "message"}  # what form.html asks
+_ASKED_AGAIN = {*_SHOWN, "consent", "consent_as_sent", HONEYPOT}
 _RANDOM = re.compile(r"[0-9a-f]{8}(-?)([0-9a-f]{4}\1){3}[0-9a-f]{12}", re.IGNORECASE)  # a UUID, or its digits alone
+_NOT_TICKED = {"0", "n", "no", "not", "none", "off", "f", "false", "nein", "non", "null", "undefined"}
 _REFERENCE = re.compile(r"[A-Z2-9]{3}-[A-Z2-9]{3}")
 
 
@@ -81,7 +83,7 @@ def _receive(intake: Intake, site: Site) -> Response:
     answers = {name: value for name, value in raw.items() if name not in _CONTROL}
     identified = _identified(intake, site, answers)
     try:
-        data = _load(schema_of("consultation_request", site.region), {**identified, "site": site.key})
+        data = _load(schema_of("consultation_request", site.region), {**_with_consent(identified), "site": site.key})
     except ValidationError as error:
         intake.keep_if_not_ours(site, answers, body)
         return _page(intake, site, raw, error.messages_dict, 422)
@@ -111,10 +113,29 @@ def _fields() -> dict[str, Any]:
         form = request.form
     except RequestEntityTooLarge as error:  # the body as a whole was small enough, so these are its parts
         raise Undecodable("There are too many fields.") from error
-    raw = clean({name: ", ".join(form.getlist(name)) for name in form})
+    raw = clean({name: ", ".join(form.getlist(name)) for name in form} | _last_consent(form.getlist("consent")))
     if not any(name not in _CONTROL for name in raw):
         raise Undecodable("There were no form fields in it.")
     return raw
+
+
+def _last_consent(sent: Sequence[str]) -> dict[str, str]:
+    """Of several values the last one is the box's: a hidden one before it stands for a box that is not ticked."""
+    return {"consent": sent[-1], "consent_as_sent": ", ".join(sent)} if len(sent) > 1 else {}
+
+
+def _with_consent(answers: Mapping[str, Any]) -> dict[str, Any]:
+    """With consent as yes or no; beside it what was sent, unless it is what a box sends of itself."""
+    sent = answers.get("consent", "")
+    kept = {} if sent in ("", "yes", "on") else {"consent_as_sent": sent}
+    return {**kept, **answers, "consent": _is_ticked(sent)}
+
+
+def _is_ticked(sent: str) -> bool:
+    """A box that is not ticked sends nothing at all, so whatever one sends is a yes, unless its first word is a no."""
+    said = sent.strip().casefold()
+    first = re.search(r"[^\W_]+", said)
+    return bool(said) and (first is None or first[0] not in _NOT_TICKED)
 
 
 def _identified(intake: Intake, site: Site, answers: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,11 +179,11 @@ def _page(
 ) -> Response:
     hidden = hidden_fields(intake.spam, site.key)
     # The same attempt goes on: it keeps its id, the time since the form was first shown, and a clinic's own questions.
-    hidden |= {name: value for name, value in raw.items() if value and name not in {*_SHOWN, "consent", HONEYPOT}}
+    hidden |= {name: value for name, value in raw.items() if value and name not in _ASKED_AGAIN}
     page = render_template(
         "form.html",
         site=site,
-        values=raw,
+        values={**raw, "consent": _is_ticked(raw.get("consent", ""))},
         errors={name: " ".join(flat(messages)) for name, messages in errors.items()},
         trouble=trouble,
         hidden=hidden,

@@ -102,7 +102,7 @@ class ConsultationSchema(PersonSchema, _Intake):
     consent = fields.Boolean(
         load_default=False,
         error_messages={"invalid": "Please send true or false."},
-        metadata={"description": "Whether the visitor agreed to the site's consent wording."},
+        metadata={"description": "True or false, no text: whether the visitor agreed to the site's consent wording."},
     )
     attribution = Attribution(metadata={"description": "Of " + ", ".join(ATTRIBUTION) + "."})
 

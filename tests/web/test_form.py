@@ -162,7 +162,6 @@ def test_a_way_to_be_reached_is_asked_for(client: FlaskClient) -> None:
         {"page": "https://clinic.example/" + "x" * 3000},
         {"attribution": "google"},
         {"service": "x" * 300},
-        {"consent": "I agree to everything"},
         {"site": "another"},
     ],
 )
@@ -170,9 +169,8 @@ def test_what_the_visitor_cannot_see_never_stops_him(
     client: FlaskClient, stored: Stored, unseen: dict[str, str]
 ) -> None:
     assert client.post(FORM, data=filled(client, **unseen)).status_code == 303
-    [event] = stored.events()
-    assert event.consent_given is ("consent" not in unseen)
-    if {"attribution", "service", "consent"} & unseen.keys():
+    assert len(stored.events()) == 1
+    if {"attribution", "service"} & unseen.keys():
         [(name, value)] = unseen.items()
         assert stored.answers()["extra"] == {f"{name}_as_sent": value}
 
@@ -276,6 +274,39 @@ def test_without_consent_it_is_held(client: FlaskClient, stored: Stored) -> None
     assert client.post(FORM, data=data).status_code == 303
     assert stored.events()[0].consent_given is False
     assert [(row.state, row.code) for row in stored.deliveries()] == [("held", "no_consent")]
+
+
+@pytest.mark.parametrize(
+    "sent", ["I agree", "accepted", "checked", "ja", "✓", "Oui", " 1 ", "true", ["0", "1"], ["no", "yes"], "notified"]
+)
+def test_a_box_that_is_ticked_is_consent_whatever_its_value(
+    client: FlaskClient, stored: Stored, sent: str | list[str]
+) -> None:
+    assert client.post(FORM, data=opened(client) | JANE | {"consent": sent}).status_code == 303
+    assert stored.events()[0].consent_given is True
+    assert stored.deliveries()[0].state == "waiting"
+    as_sent = sent if isinstance(sent, str) else ", ".join(sent)
+    assert stored.answers()["extra"] == {"consent_as_sent": as_sent}
+
+
+@pytest.mark.parametrize(
+    "sent", ["", " ", "0", "no", "No", "off", "FALSE", "nein", "Non", "(no, thank you)", "undefined", ["1", "0"]]
+)
+def test_a_box_that_says_no_is_none(client: FlaskClient, stored: Stored, sent: str | list[str]) -> None:
+    assert client.post(FORM, data=opened(client) | JANE | {"consent": sent}).status_code == 303
+    assert stored.events()[0].consent_given is False
+    assert stored.deliveries()[0].code == "no_consent"
+
+
+def test_a_mistake_elsewhere_leaves_the_box_as_it_was(client: FlaskClient, stored: Stored) -> None:
+    mistake = {"email": "jane@", "id": MADE}
+    page = page_of(client.post(FORM, data=JANE | mistake | {"consent": "0"}))
+    assert "consent" not in page.values
+    page = page_of(client.post(FORM, data=JANE | mistake | {"consent": ["0", "I agree"]}))
+    assert page.values["consent"] == "yes"
+    assert client.post(FORM, data=page.values | {"email": JANE["email"]}).status_code == 303
+    assert stored.events()[0].consent_given is True
+    assert "extra" not in stored.answers()
 
 
 def test_the_wording_is_shown_and_its_version_kept(client: FlaskClient, stored: Stored) -> None:
