@@ -16,7 +16,7 @@ from leads.demo.routes import create_demo
 from leads.desk import auth
 from leads.desk.routes import create_desk
 from leads.intake.api import create_api
-from leads.intake.decode import MAX_BODY
+from leads.intake.decode import MAX_BODY, MAX_PARTS
 from leads.intake.form import create_form, hidden_fields
 from leads.intake.hooks.routes import TIMES_A_VISITOR, create_hooks
 from leads.intake.limit import Limiter
@@ -82,7 +82,7 @@ def create_app(settings: Settings) -> Flask:
         SECRET_KEY=vault.signing_key,
         MAX_CONTENT_LENGTH=MAX_BODY,
         MAX_FORM_MEMORY_SIZE=MAX_BODY,
-        MAX_FORM_PARTS=100,
+        MAX_FORM_PARTS=MAX_PARTS,
         SESSION_COOKIE_NAME="frontdesk",
         SESSION_COOKIE_SECURE=settings.public_url.startswith("https:"),
         SESSION_COOKIE_HTTPONLY=True,

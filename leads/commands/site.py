@@ -164,7 +164,7 @@ _SNIPPET = """\
 <a href="{base}/f/{key}/consultation">Request your consultation</a>
 
 <!-- Or a form of your own, with any of these fields; the consent wording is the one that is kept: -->
-<form method="post" action="{base}/f/{key}/consultation">
+<form method="post" action="{base}/f/{key}/consultation" accept-charset="utf-8">
   <label>First name <input name="first_name" autocomplete="given-name"></label>
   <label>Last name <input name="last_name" autocomplete="family-name"></label>
   <label>E-mail <input name="email" type="email" autocomplete="email"></label>

@@ -1,14 +1,21 @@
-"""Bytes from a stranger → a flat, clean object. Knows no field names; bounds size, depth and count."""
+"""Bytes from a stranger → a flat, clean object, or a form's fields. Knows no field names; bounds size, depth, count."""
 
 from __future__ import annotations
 
 import json
 import unicodedata
+from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from io import BytesIO
+from typing import Any, NamedTuple, NoReturn
+from urllib.parse import parse_qsl
+
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import FormDataParser
 
 MAX_BODY = 64 * 1024  # bytes
 MAX_FIELDS = 60
+MAX_PARTS = 100  # of a form, files and values of one name counted each
 MAX_DEPTH = 5
 MAX_NAME = 100  # characters of a field's name
 MAX_TEXT = 5000  # characters of one value
@@ -34,6 +41,54 @@ def any_json(body: bytes) -> Any:
         raise Undecodable("The body is not UTF-8.") from error
     except (ValueError, RecursionError) as error:
         raise Undecodable("The body is not valid JSON.") from error
+
+
+class Form(NamedTuple):
+    """What a browser's form sent: all values of each field, and the names of the files beside them."""
+
+    fields: dict[str, list[str]]
+    files: list[str]
+
+
+def decode_form(body: bytes, kind: str, options: Mapping[str, str]) -> Form:
+    """A form in whatever charset its page has. kind, options: the content type. Raises Undecodable.
+
+    Empty for another type, and where a form with files is cut off or has no boundary.
+    """
+    whole = body.decode("latin-1")  # a character for each byte, to become text once it is taken apart
+    if kind == "application/x-www-form-urlencoded":
+        pairs, files = parse_qsl(whole, keep_blank_values=True, encoding="latin-1"), list[str]()
+    else:
+        pairs, files = _parts(whole.encode(), kind, options)
+    fields: defaultdict[str, list[str]] = defaultdict(list)
+    for name, value in pairs:
+        fields[_in_its_charset(name)].append(_in_its_charset(value))
+    return Form(fields, [_in_its_charset(name) for name in files])
+
+
+def _parts(whole: bytes, kind: str, options: Mapping[str, str]) -> tuple[list[tuple[str, str]], list[str]]:
+    try:
+        parser = FormDataParser(lambda *_, **__: BytesIO(), max_form_parts=MAX_PARTS)  # no file on a disk
+        _, fields, files = parser.parse(BytesIO(whole), kind, len(whole), dict(options))
+    except RequestEntityTooLarge as error:
+        raise Undecodable("There are too many fields.") from error
+    # A field for files in which none was chosen sends one without a name.
+    names = [file.filename for _, file in files.items(multi=True) if file.filename]
+    return list(fields.items(multi=True)), names
+
+
+def _in_its_charset(text: str) -> str:
+    """UTF-8, or else what browsers take for Latin-1. text: a character for each byte."""
+    if text.isascii():
+        return text
+    try:
+        sent = text.encode("latin-1")
+    except UnicodeEncodeError:  # the form said what it is, and that was read
+        return text
+    try:
+        return sent.decode()
+    except UnicodeDecodeError:
+        return sent.decode("cp1252", "replace")
 
 
 def clean(

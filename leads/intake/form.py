@@ -11,9 +11,8 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, abort, current_app, make_response, redirect, render_template, request, url_for
 from marshmallow import Schema, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.exceptions import RequestEntityTooLarge
 
-from leads.intake.decode import Undecodable, clean
+from leads.intake.decode import Undecodable, clean, decode_form
 from leads.intake.problems import flat
 from leads.intake.receive import Intake, signals
 from leads.intake.schemas import schema_of
@@ -109,11 +108,9 @@ def _load(schema: Schema, answers: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fields() -> dict[str, Any]:
     """The form's fields; of a name that stands twice, all values. Files are not taken."""
-    try:
-        form = request.form
-    except RequestEntityTooLarge as error:  # the body as a whole was small enough, so these are its parts
-        raise Undecodable("There are too many fields.") from error
-    raw = clean({name: ", ".join(form.getlist(name)) for name in form} | _last_consent(form.getlist("consent")))
+    fields = decode_form(request.get_data(cache=True), request.mimetype, request.mimetype_params).fields
+    joined = {name: ", ".join(values) for name, values in fields.items()}
+    raw = clean(joined | _last_consent(fields.get("consent", ())))
     if not any(name not in _CONTROL for name in raw):
         raise Undecodable("There were no form fields in it.")
     return raw

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leads.intake.decode import MAX_DEPTH, MAX_FIELDS, Undecodable, clean, decode_json
+from leads.intake.decode import MAX_DEPTH, MAX_FIELDS, MAX_PARTS, Undecodable, clean, decode_form, decode_json
 
 # Any text, halves of surrogate pairs included.
 texts = st.text(st.characters(codec=None, exclude_categories=()), max_size=20)
@@ -76,6 +76,49 @@ def test_the_bounds_themselves_are_allowed() -> None:
 
 def test_a_long_name_is_cut() -> None:
     assert clean({"n" * 5000: 1}) == {"n" * 100: 1}
+
+
+URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
+
+
+def part(header: bytes, value: bytes) -> bytes:
+    return b"--x\r\nContent-Disposition: form-data; " + header + b"\r\n\r\n" + value + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        (b"name=Ren%C3%A9+%26+co&&empty=&bare", {"name": ["René & co"], "empty": [""], "bare": [""]}),
+        ("name=René".encode(), {"name": ["René"]}),
+        (b"name=Ren%E9&note=5+%80", {"name": ["René"], "note": ["5 €"]}),
+        (b"name=Ren\xe9&na%EFve=1", {"name": ["René"], "naïve": ["1"]}),
+        (b"a=Z%C3%BCrich&a=Z%FCrich", {"a": ["Zürich", "Zürich"]}),
+        (b"a=%81&b=%zz", {"a": ["\ufffd"], "b": ["%zz"]}),
+    ],
+)
+def test_a_form_is_read_in_the_charset_of_its_page(body: bytes, fields: dict[str, list[str]]) -> None:
+    assert decode_form(body, URLENCODED, {"charset": "nonsense"}) == (fields, [])
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "cp1252"])
+def test_so_is_a_form_with_files(charset: str) -> None:
+    chosen = 'name="scan"; filename="Röntgen.png"'.encode(charset)
+    body = part('name="naïve"'.encode(charset), "René".encode(charset)) + part(chosen, b"\x89PNG\xff")
+    none = part(b'name="photo"; filename=""', b"")
+    found = decode_form(body + none + b"--x--", MULTIPART, {"boundary": "x"})
+    assert found == ({"naïve": ["René"]}, ["Röntgen.png"])
+
+
+def test_a_name_that_says_its_charset_is_taken_at_its_word() -> None:
+    body = part(b"name=\"scan\"; filename*=UTF-8''%e2%82%ac.png", b"x") + b"--x--"
+    assert decode_form(body, MULTIPART, {"boundary": "x"}) == ({}, ["€.png"])
+
+
+def test_a_form_has_so_many_parts_at_most() -> None:
+    body = part(b'name="a"', b"1") * MAX_PARTS
+    assert len(decode_form(body + b"--x--", MULTIPART, {"boundary": "x"}).fields["a"]) == MAX_PARTS
+    with pytest.raises(Undecodable, match="too many fields"):
+        decode_form(part(b'name="a"', b"1") + body + b"--x--", MULTIPART, {"boundary": "x"})
 
 
 @given(st.dictionaries(texts, values, max_size=5))

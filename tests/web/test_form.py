@@ -394,6 +394,13 @@ def test_files_are_not_taken_and_do_no_harm(client: FlaskClient, stored: Stored)
     assert "scan" not in str(stored.answers())
 
 
+def test_a_form_in_latin_1_is_understood(client: FlaskClient, stored: Stored) -> None:
+    for number, name in enumerate((b"Ren%E9", b"Ren\xe9", "René".encode())):
+        body = b"first_name=%b&email=p%d@example.com" % (name, number)
+        assert client.post(FORM, data=body, content_type="application/x-www-form-urlencoded").status_code == 303
+        assert stored.answers()["first_name"] == "René"
+
+
 def test_more_than_64_kilobytes_are_told(client: FlaskClient, stored: Stored) -> None:
     response = client.post(FORM, data=JANE | {"message": "x" * 65536})
     assert response.status_code == 413
