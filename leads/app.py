@@ -118,7 +118,9 @@ def _handle_errors(app: Flask) -> None:
             return error.get_response()
         if _wants_json():
             return problem(status, error.name, error.description or "")
-        return Response(render_template("error.html", status=status, title=error.name), status)
+        title = "This is too large" if status == 413 else error.name
+        files = request.mimetype == "multipart/form-data"
+        return Response(render_template("error.html", status=status, title=title, files=files), status)
 
     @app.errorhandler(SQLAlchemyError)
     def no_database(error: SQLAlchemyError) -> Response:

@@ -107,13 +107,13 @@ def _load(schema: Schema, answers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fields() -> dict[str, Any]:
-    """The form's fields; of a name that stands twice, all values. Files are not taken."""
-    fields = decode_form(request.get_data(cache=True), request.mimetype, request.mimetype_params).fields
-    joined = {name: ", ".join(values) for name, values in fields.items()}
-    raw = clean(joined | _last_consent(fields.get("consent", ())))
-    if not any(name not in _CONTROL for name in raw):
+    """The form's fields; of a name that stands twice, all values. Of files only the names: they are not taken."""
+    fields, files = decode_form(request.get_data(cache=True), request.mimetype, request.mimetype_params)
+    if not fields.keys() - _CONTROL:
         raise Undecodable("There were no form fields in it.")
-    return raw
+    joined = {name: ", ".join(values) for name, values in fields.items()}
+    left_out = {"files_left_out": ", ".join(files)} if files else {}
+    return clean(joined | _last_consent(fields.get("consent", ())) | left_out)
 
 
 def _last_consent(sent: Sequence[str]) -> dict[str, str]:

@@ -388,10 +388,23 @@ def test_what_the_visitor_is_told_beside_our_own_fields_is_not_kept(
     assert stored.unreadable() == []
 
 
-def test_files_are_not_taken_and_do_no_harm(client: FlaskClient, stored: Stored) -> None:
-    data = {**JANE, "scan": (io.BytesIO(b"x" * 1000), "scan.png")}
+def test_files_are_not_taken_and_staff_are_told(client: FlaskClient, stored: Stored) -> None:
+    files = {"scan": [(io.BytesIO(b"x" * 1000), "scan.png"), (io.BytesIO(b"x"), "röntgen.png")]}
+    data = filled(client) | files | {"more": (io.BytesIO(), "")}  # in the last one none was chosen
     assert client.post(FORM, data=data, content_type="multipart/form-data").status_code == 303
-    assert "scan" not in str(stored.answers())
+    assert stored.answers()["extra"] == {"files_left_out": "scan.png, röntgen.png"}
+
+
+def test_nothing_but_a_file_is_no_enquiry(client: FlaskClient, stored: Stored) -> None:
+    assert client.post(FORM, data={"scan": (io.BytesIO(b"x"), "scan.png")}).status_code == 400
+    assert stored.events() == []
+
+
+def test_what_is_too_large_for_its_files_is_told_so(client: FlaskClient, stored: Stored) -> None:
+    response = client.post(FORM, data={**JANE, "scan": (io.BytesIO(b"x" * 65536), "scan.png")})
+    assert response.status_code == 413
+    assert "Photos and files cannot be taken here" in response.get_data(as_text=True)
+    assert "shorten" not in response.get_data(as_text=True)
 
 
 def test_a_form_in_latin_1_is_understood(client: FlaskClient, stored: Stored) -> None:
