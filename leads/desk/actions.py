@@ -110,6 +110,13 @@ def _release(room: Room, event_id: UUID) -> ResponseReturnValue:
             now, what = room.database.now(session), _RELEASES[event.hold_code]
             held = [row.id for row in deliveries_of(session, event.id) if row.state == "held"]
             going = outbox.release_hold(session, event, lead, now)
+            if what == "consent_given":  # whoever decides this has read where it was given
+                gave = (
+                    Resubmission.event_id == event.id,
+                    Resubmission.consent_given.is_(True),
+                    Resubmission.seen_at.is_(None),
+                )
+                session.execute(update(Resubmission).where(*gave).values(seen_at=now))
             for delivery_id in held:
                 record(session, current_user.name, what, now, delivery_id=delivery_id)
             room.database.nudge(session)

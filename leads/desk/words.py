@@ -13,7 +13,7 @@ from markupsafe import Markup
 from leads import plain
 from leads.fields import e164
 from leads.store.models import Attempt, Connection, Delivery, Drift
-from leads.store.queries.journey import EventStory
+from leads.store.queries.journey import Again, EventStory
 from leads.store.queries.leads import Standing
 from leads.store.queries.places import MOST_COUNTED
 
@@ -175,6 +175,14 @@ def consent(story: EventStory) -> str:
     if event.consent_given is None:
         return f"not asked on the form{later}"
     return f"{'given' if event.consent_given else 'not given on the form'}, wording {event.consent_version}{later}"
+
+
+def sent_again(again: Again) -> str:
+    """What is new about a form that came once more."""
+    consent = {True: "with consent", False: "without consent", None: ""}[again.consent]
+    return " ".join(
+        ["Sent again", " and ".join(filter(None, ["with other answers" if again.answers else "", consent]))]
+    )
 
 
 def tries(attempts: Iterable[Attempt]) -> str:

@@ -199,8 +199,11 @@ class Event(Base):
 
 
 class Resubmission(Base):
-    """The same browser id sent again with other answers, and not by somebody else: kept for staff, never a second event
-    by itself."""
+    """The same browser id sent again with other answers or consent, and not by somebody else: kept for staff, never a
+    second event by itself.
+
+    consent_*: as in Event; None also for what came before this was kept.
+    """
 
     __tablename__ = "resubmission"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -209,6 +212,8 @@ class Resubmission(Base):
     answers_sealed: Mapped[bytes]
     received_at: Mapped[datetime]
     seen_at: Mapped[datetime | None]
+    consent_given: Mapped[bool | None]
+    consent_version: Mapped[str | None]
     __table_args__ = (
         UniqueConstraint("event_id", "body_digest"),
         # The home page tells of those that nobody has seen, and those are few.

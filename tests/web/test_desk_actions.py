@@ -115,6 +115,34 @@ def test_where_nobody_was_asked_for_consent_the_desk_says_so(
     assert "Consent: not asked on the form; given later, says sam" in plain(page)
 
 
+def test_consent_that_comes_with_a_repeat_is_shown_and_sends(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event = send(database, vault, site, client_id="1", consent=False, **JANE)
+    send(database, vault, site, client_id="1", consent=True, **JANE)
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    page = plain(sam.get(lead))
+    assert "Sent again with consent" in page
+    assert "Consent: given this time, wording 1" in page
+    assert "other answers" not in page
+    assert page.count("Consent was given, send") == 2
+    assert "sent again with other answers or consent" in plain(sam.get("/desk/"))
+    sam.post(f"/desk/events/{event.event_id}/release")
+    assert _states(database, event.event_id) == ["waiting"]
+    assert "Consent was given, send" not in sam.get(lead)
+    assert "sent again" not in plain(sam.get("/desk/")), "whoever pressed it has seen it"
+
+
+def test_consent_that_a_repeat_takes_back_is_shown(sam: Person, database: Database, vault: Vault, site: Site) -> None:
+    event = send(database, vault, site, client_id="1", **JANE)
+    send(database, vault, site, client_id="1", consent=False, **JANE | {"first_name": "Janet"})
+    page = plain(sam.get(f"/desk/leads/{lead_of(database, event.event_id)}"))
+    assert "Sent again with other answers and without consent" in page
+    assert "Consent: not given this time" in page
+    assert "Janet" in page
+    assert "Consent was given, send" not in page
+
+
 def test_what_is_not_spam_may_still_lack_consent(sam: Person, database: Database, vault: Vault, site: Site) -> None:
     event = send(database, vault, site, suspicion="trap", consent=False, **JANE)
     sam.post(f"/desk/events/{event.event_id}/release")

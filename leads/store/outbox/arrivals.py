@@ -172,6 +172,7 @@ def _keep_other_answers(session: Session, vault: Vault, event_id: UUID, arrival:
     same = (Resubmission.event_id == event_id, Resubmission.body_digest == arrival.body)
     if session.scalar(select(Resubmission.id).where(*same)) is None:
         row = Resubmission(id=new_id(), event_id=event_id, body_digest=arrival.body, received_at=now)
+        row.consent_given, row.consent_version = arrival.new.consent_given, arrival.new.consent_version
         row.answers_sealed = vault.seal(dict(arrival.new.answers), "resubmission", "answers", row.id)
         session.add(row)
 

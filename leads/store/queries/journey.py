@@ -37,13 +37,24 @@ class DeliveryStory(NamedTuple):
     drifts: list[Drift]
 
 
+class Again(NamedTuple):
+    """The same form once more. answers: empty where they are the same. wording: of the consent that was asked for then.
+    consent: what it says otherwise than the first one; None where it says the same, or nobody knows."""
+
+    row: Resubmission
+    answers: Mapping[str, Any]
+    wording: str | None
+    consent: bool | None
+
+
 class EventStory(NamedTuple):
-    """One enquiry. wording: of the consent that was asked for. resubmissions: the same form with other answers."""
+    """One enquiry. wording: of the consent that was asked for. resubmissions: the same form with other answers or
+    consent."""
 
     event: Event
     answers: Mapping[str, Any]
     wording: str | None
-    resubmissions: list[tuple[Resubmission, Mapping[str, Any]]]
+    resubmissions: list[Again]
     deliveries: list[DeliveryStory]
 
 
@@ -86,7 +97,7 @@ def _left_records(session: Session, lead: Lead) -> list[LeftRecord]:
 
 
 def _event_story(session: Session, vault: Vault, event: Event) -> EventStory:
-    wording = session.get(ConsentText, (event.site_id, event.consent_version)) if event.consent_version else None
+    answers = vault.open(event.answers_sealed, "event", "answers", event.id)
     again = select(Resubmission).where(Resubmission.event_id == event.id).order_by(Resubmission.received_at)
     ways = session.execute(
         select(Delivery, Connection)
@@ -96,11 +107,24 @@ def _event_story(session: Session, vault: Vault, event: Event) -> EventStory:
     ).all()
     return EventStory(
         event,
-        vault.open(event.answers_sealed, "event", "answers", event.id),
-        wording.text if wording else None,
-        [(row, vault.open(row.answers_sealed, "resubmission", "answers", row.id)) for row in session.scalars(again)],
+        answers,
+        _wording(session, event, event.consent_version),
+        [_again(session, vault, event, answers, row) for row in session.scalars(again)],
         [_delivery_story(session, delivery, connection) for delivery, connection in ways],
     )
+
+
+def _again(session: Session, vault: Vault, event: Event, first: Mapping[str, Any], row: Resubmission) -> Again:
+    answers = vault.open(row.answers_sealed, "resubmission", "answers", row.id)
+    same = answers == {name: value for name, value in first.items() if name != "suspicion"}
+    differs = row.consent_given is not None and row.consent_given != bool(event.consent_given)
+    wording = _wording(session, event, row.consent_version)
+    return Again(row, {} if same else answers, wording, row.consent_given if differs else None)
+
+
+def _wording(session: Session, event: Event, version: str | None) -> str | None:
+    found = session.get(ConsentText, (event.site_id, version)) if version else None
+    return found.text if found else None
 
 
 def _delivery_story(session: Session, delivery: Delivery, connection: Connection) -> DeliveryStory:
