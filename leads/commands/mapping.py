@@ -18,7 +18,7 @@ from leads.store.models import Connection
 from leads.store.queries.enquiries import Stored, latest_enquiries, latest_enquiry
 from leads.store.queries.leads import lead_by_code
 from leads.store.vault import VaultError
-from leads.sync.mapping import HEALTH, SOURCES, WRITES
+from leads.sync.mapping import HEALTH, OWN, SOURCES, WRITES
 from leads.sync.plan import SHAREABLE, Plan, PlanError, changes, load_plan, plan_of
 from leads.sync.rehearsal import differences, dry_run
 from leads.sync.remote_fields import ask_fields, examine, health_data
@@ -30,13 +30,14 @@ What “{{name}}” gets of each enquiry. Change it, look what that would do, an
 
 mapping: one rule for each field of the CRM's record of a person.
   to         the CRM's field
-  from       our field: {", ".join(SOURCES)}
+  from       our field: {", ".join(SOURCES)};
+             or {OWN}NAME: the answer to a question of the clinic's own, by the name that its form has for it
   value      instead of `from`: a text that is always the same
   write      {", ".join(WRITES)}; with when_empty staff's own changes stay
   values     our text: what the CRM calls it, for a list of choices (put yes, no and numbers in quotes)
   otherwise  what is written when the visitor gave nothing
 share: what the activity tells of an enquiry: {", ".join(SHAREABLE)}.
-  {", ".join(HEALTH)} are health data: share them only where the clinic has decided so.
+  {", ".join(HEALTH)} are health data, and {OWN}NAME may be: share them only where the clinic has decided so.
 """
 _file = click.argument("file", type=click.File(encoding="utf-8"))
 

@@ -7,7 +7,7 @@ Every step is a form that works without scripts. A plan that was typed goes from
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -18,12 +18,15 @@ from leads.desk.auth import admin_only
 from leads.desk.mapform import SAME_TEXT, Row, choices_of, plan_in, rows_of, typed_rows
 from leads.desk.room import Room, existing
 from leads.store.models import Connection
-from leads.store.queries.enquiries import latest_enquiries
-from leads.sync.mapping import HEALTH, SOURCES
+from leads.store.queries.enquiries import Stored, latest_enquiries
+from leads.store.vault import VaultError
+from leads.sync.mapping import HEALTH, OWN, SOURCES, label_of, own_answers
 from leads.sync.plan import SHAREABLE, WRITES_IN_WORDS, Plan, PlanError, changes, default_plan, load_plan, plan_of
 from leads.sync.rehearsal import differences
 from leads.sync.remote_fields import ask_fields, examine, health_data
 from leads.sync.setup import SetupError
+
+_LOOKED_AT = 20  # enquiries whose questions can be chosen
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
@@ -64,12 +67,29 @@ def _form(
         fields={field.name: field for field in asked.fields},
         choices_of=choices_of,
         same_text=SAME_TEXT,
-        ours=[*SOURCES.items(), (SAME_TEXT, "The same text always")],
+        ours=[*SOURCES.items(), *_own_questions(room, row, rows), (SAME_TEXT, "The same text always")],
         sources=SOURCES,
         shareable=SHAREABLE,
         health=HEALTH,
         writes=WRITES_IN_WORDS,
     )
+
+
+def _own_questions(room: Room, row: Connection, rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Questions of the clinic's own that can be chosen: those of the latest enquiries, and what the rules name."""
+    with room.database.read() as session:
+        enquiries = latest_enquiries(session, row.site_id, limit=_LOOKED_AT)
+    asked = {name for one in enquiries for name in own_answers(_answers(room, one))}
+    named = {one.source for one in rows if one.source.startswith(OWN)}
+    return [(name, f"{label_of(name)} (may be health data)") for name in sorted(asked | named, key=str.casefold)]
+
+
+def _answers(room: Room, enquiry: Stored) -> Mapping[str, Any]:
+    try:
+        found: Mapping[str, Any] = room.vault.open(enquiry.event.answers_sealed, "event", "answers", enquiry.event.id)
+    except VaultError:
+        return {}
+    return found
 
 
 def _add(room: Room, row: Connection) -> ResponseReturnValue:

@@ -1,8 +1,9 @@
 """Which of our fields goes into which field of the CRM, and when: rules that a person may change, never code.
 
 A rule is a plain dictionary, as it is stored and as it stands in a YAML file:
-`to`: the CRM's field. `from`: one of SOURCES, or `value`: the same text always. `write`: `when_empty` (the default:
-what staff changed in the CRM stays), `always`, or `never` (kept, but off). `values`: our text → what the CRM calls it.
+`to`: the CRM's field. `from`: one of SOURCES, or `extra.` and a question of the clinic's own; or `value`: the same text
+always. `write`: `when_empty` (the default: what staff changed in the CRM stays), `always`, or `never` (kept, but off).
+`values`: our text → what the CRM calls it.
 `otherwise`: what is written when the visitor gave nothing.
 """
 
@@ -41,10 +42,12 @@ SOURCES = {
     "page": "Page (may tell of a treatment)",
     "message": "Message (health data)",
 }
+OWN = "extra."  # before the name of a question of the clinic's own, as its form calls it
 HEALTH = ("message", "page", "landing", "utm_term")  # minimum necessary: never in a mapping that nobody chose
 
 _NO_TEXT: dict[str, Any] = {"invalid": "This must be text; put yes, no and numbers in quotes."}
 _NO_FIELD = "Say which field of the CRM it is, in at most 200 characters."
+_LONGEST_NAME = 300
 _TOO_LONG = "Keep this under 500 characters."
 _ONE_LINE = validate.Regexp(
     r"[^\x00-\x1f\x7f-\x9f]*\Z", error="Write it in one line, without characters that cannot be seen."
@@ -57,7 +60,28 @@ def _text(*checks: Any, **more: Any) -> fields.String:
 
 def label_of(ours: str) -> str:
     """What a field of ours is called, in a few words."""
+    if ours.startswith(OWN):
+        return f"Own question “{ours.removeprefix(OWN)}”"
     return SOURCES.get(ours, ours).partition(" (")[0]
+
+
+def is_health(ours: str) -> bool:
+    """Whether it can tell of an illness, so that it goes to a CRM only where the clinic has decided so. What a clinic's
+    own questions ask nobody here knows."""
+    return ours in HEALTH or ours.startswith(OWN)
+
+
+def own_answers(answers: Mapping[str, Any]) -> dict[str, str]:
+    """The answers to a clinic's own questions, by the names that rules have for them."""
+    return {f"{OWN}{name}": str(text) for name, text in answers.get("extra", {}).items()}
+
+
+def _is_source(ours: str) -> None:
+    own = ours.removeprefix(OWN) if ours.startswith(OWN) else ""
+    if ours not in SOURCES and not 1 <= len(own.strip()) <= _LONGEST_NAME:
+        raise ValidationError(
+            f"We have no such field. We have: {', '.join(SOURCES)}; and {OWN}NAME for a question of the clinic's own."
+        )
 
 
 class RuleSchema(Schema):
@@ -73,9 +97,7 @@ class RuleSchema(Schema):
         validate=[validate.Length(1, 200, error=_NO_FIELD), _ONE_LINE],
         error_messages={**_NO_TEXT, "required": _NO_FIELD},
     )
-    source = _text(
-        validate.OneOf(SOURCES, error=f"We have no such field. We have: {', '.join(SOURCES)}."), data_key="from"
-    )
+    source = _text(_is_source, data_key="from")
     value = _text(validate.Length(1, 500, error="Give the text that it always gets, in at most 500 characters."))
     write = _text(validate.OneOf(WRITES, error="Choose when_empty, always or never."), load_default="when_empty")
     words = fields.Dict(  # a field called `values` would be dumped as the method of the dictionary

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from integrations.core.base import Connector, Finding, RemoteField
 from integrations.core.errors import DeliveryError
 from leads.sync.calls import log_bug
-from leads.sync.mapping import HEALTH, Rule, label_of
+from leads.sync.mapping import HEALTH, Rule, is_health, label_of
 from leads.sync.plan import Plan
 
 _ALWAYS_GIVEN = ("reference", "site", "source")
@@ -43,12 +43,12 @@ def examine(plan: Plan, asked: Asked) -> list[Finding]:
 
 def health_data(plan: Plan) -> list[str]:
     """What of a patient's own words goes into the CRM by this plan."""
-    rules = [f"{label_of(name)} into the field {rule['to']}" for name in HEALTH for rule in _writing(plan.rules, name)]
+    rules = [f"{label_of(rule['from'])} into the field {rule['to']}" for rule in plan.rules if _writes_health(rule)]
     return rules + [f"{label_of(name)} into the activities" for name in HEALTH if name in plan.share]
 
 
-def _writing(rules: Iterable[Rule], name: str) -> list[Rule]:
-    return [rule for rule in rules if rule.get("from") == name and rule.get("write") != "never"]
+def _writes_health(rule: Rule) -> bool:
+    return is_health(rule.get("from", "")) and rule.get("write") != "never"
 
 
 def _wrong(rules: Sequence[Rule], fields: Mapping[str, RemoteField]) -> Iterator[str]:

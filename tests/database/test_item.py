@@ -38,6 +38,20 @@ def test_only_what_the_connection_maps_is_told(database: Database, vault: Vault)
     assert [item.activity for item in _items(database, vault, connection)] == [{}, {}]
 
 
+def test_a_question_of_the_clinics_own_is_told_only_where_it_is_mapped(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    rules = [{"to": "insurer", "from": "extra.Which insurance?"}, {"to": "email", "from": "email"}]
+    make_connection(database, vault, site)
+    connection = make_connection(database, vault, site, mapping=rules)
+    own = {"Which insurance?": "Acme", "email": "mallory@example.com"}
+    send(database, vault, site, email="ann@example.com", extra=own)
+    send(database, vault, site, email="ben@example.com")
+    assert [item.fill for item in _items(database, vault, connection)] == [
+        {"insurer": "Acme", "email": "ann@example.com"},
+        {"email": "ben@example.com"},
+    ]
+
+
 def test_consent_is_told_as_it_was_given(database: Database, vault: Vault) -> None:
     site = make_site(database)
     connection = make_connection(database, vault, site, share=["consent"])

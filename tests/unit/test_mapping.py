@@ -135,6 +135,9 @@ def test_rules_are_told_by_the_place_where_the_form_shows_them() -> None:
         ("{mapping: [], share: [email]}", "share: An activity can tell: reference, site,"),
         ("{mapping: [{from: email}], share: []}", "Rule 1, field of the CRM: Say which field of the CRM it is"),
         ("{mapping: [{to: a, from: mail}], share: []}", "Rule 1 (a), our field: We have no such field. We have: first"),
+        ("{mapping: [{to: a, from: extra.}], share: []}", "Rule 1 (a), our field: We have no such field."),
+        ('{mapping: [{to: a, from: "extra.a\\nb"}], share: []}', "Rule 1 (a), our field: Write it in one line"),
+        ("{mapping: [], share: [extra.a]}", "share: An activity can tell: reference, site,"),
         ("{mapping: [{to: a}], share: []}", "Rule 1 (a), our field: Give either a field of ours or a text"),
         ("{mapping: [{to: a, from: email, value: x}], share: []}", "Rule 1 (a), our field: Give either a field"),
         ("{mapping: [{to: a, value: x, write: no}], share: []}", "Rule 1 (a), when it is written: This must be text"),
@@ -209,6 +212,12 @@ def test_minimum_necessary_until_somebody_decides() -> None:
         "Message into the field notes",
         "Page into the activities",
     ]
+    own = {"to": "notes", "from": "extra.Last illness?"}
+    assert health_data(Plan([own], ["landing"])) == [
+        "Own question “Last illness?” into the field notes",
+        "Page where the visit began into the activities",
+    ]
+    assert health_data(Plan([own | {"write": "never"}], [])) == []
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from markupsafe import escape
 from sqlalchemy import select, update
 
 from config.settings import Settings, load_settings
@@ -141,6 +142,24 @@ def test_before_it_is_saved_it_shows_what_would_differ(
     assert "anna changed what goes into it. Changed: E-mail → email, only when empty." in told
     assert f"anna looked at the details of {code}" in told
     assert "Message → notes, only when empty" in told
+
+
+def test_a_question_of_the_clinics_own_can_be_chosen(
+    anna: Person, here: str, database: Database, vault: Vault, site: Site
+) -> None:
+    send(database, vault, site, **JANE, extra={"Which <insurance>?": "Acme"})
+    path = f"{here}/mapping"
+    page = _press(anna, path, anna.get(path), "add")
+    ours = "extra.Which <insurance>?"
+    assert f'<option value="{escape(ours)}">' in page
+    assert "Acme" not in page
+    page = _press(anna, path, page, "preview", **{"to-2": "notes", "source-2": ours})
+    told = plain(page)
+    assert "Health data goes into the CRM: Own question “Which <insurance>?” into the field notes" in told
+    assert "Acme" not in page
+    _press(anna, path, page, "save", 303)
+    assert _row(database).mapping[-1] == {"to": "notes", "from": ours, "write": "when_empty"}  # type: ignore[index]
+    assert f'<option value="{escape(ours)}" selected>' in anna.get(path)
 
 
 def test_rules_are_added_removed_and_put_back_without_being_saved(anna: Person, here: str, database: Database) -> None:
