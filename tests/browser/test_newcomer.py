@@ -80,6 +80,7 @@ def test_the_script_tells_where_the_visitor_came_from_and_no_click_id(demo: Demo
         referer="https://search.example/found?q=illness",
     )
     page.get_by_label("E-mail").fill("ursula@example.com")
+    page.get_by_label("I agree").check()
     with page.expect_request(re.compile("/f/demo/consultation")) as asked:
         page.get_by_role("button", name="Send request").click()
     context.close()
