@@ -35,6 +35,7 @@ def read(given: dict[str, str]) -> Understood:
         ("Prénom", "first_name"),
         ("field:last_name", "last_name"),
         ("Company name", None),
+        ("Seite", None),
         ("User name of our doctor", None),
         ("form_name", None),
         ("Emergency contact name", None),

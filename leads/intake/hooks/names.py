@@ -7,7 +7,6 @@ import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +165,6 @@ def _shorter(name: str) -> str:
     return name
 
 
-@lru_cache(4096)
 def plain(name: str) -> str:
     """`Your E-Mail*` → `your e mail`: without case, accents, punctuation, and numbers at the end."""
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
