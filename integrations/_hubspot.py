@@ -15,7 +15,8 @@ from integrations.core.reading import as_object, objects_in, text
 
 KEY = "frontdesk_lead_id"
 MOST_PER_CALL = 100
-OURS = {"firstname": "first_name", "lastname": "last_name", "email": "email", "phone": "phone"}
+EMAIL = "email"
+OURS = {"firstname": "first_name", "lastname": "last_name", EMAIL: "email", "phone": "phone"}
 SCOPES = ("crm.objects.contacts.read", "crm.objects.contacts.write", "crm.schemas.contacts.write")
 _NOTE_TO_CONTACT = 202  # HubSpot's own type of association
 _EXISTING = re.compile(r"Existing ID:\s*(\d+)")

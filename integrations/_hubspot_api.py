@@ -30,7 +30,7 @@ Contact = Mapping[str, Any]  # as HubSpot shows it
 
 
 class Api:
-    """HubSpot at one address. Every method but `call` raises what HubSpot says went wrong."""
+    """HubSpot at one address. Every method but `call` and `change` raises what HubSpot says went wrong."""
 
     def __init__(self, http: Http, address: str, key: object) -> None:
         """key: the token that was entered; anything but text where `http` signs each call."""
@@ -74,10 +74,9 @@ class Api:
         """Those of these contacts that are there."""
         return [contact for one in ids if (contact := self.contact(one))]
 
-    def change(self, contact: Contact, record: Mapping[str, str]) -> None:
-        """Write these properties, if there are any."""
-        if record:
-            self.ask("PATCH", f"{CONTACTS}/{contact['id']}", {"properties": dict(record)})
+    def change(self, contact: Contact, record: Mapping[str, str]) -> Answer:
+        """Write these properties. Its answer is judged elsewhere."""
+        return self.call("PATCH", f"{CONTACTS}/{contact['id']}", {"properties": dict(record)})
 
     def events(self, contacts: Sequence[Contact]) -> set[str]:
         """Our events that the notes on these contacts tell of."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from integrations.core import notes
@@ -31,10 +31,12 @@ _TEXTS = ("text", "textarea", "email", "phone", "website", "picklist", "date", "
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Zoho's lead for a person. fresh: we have just made it, so that no note can stand on it yet."""
+    """Zoho's lead for a person. fresh: we have just made it, so that no note can stand on it yet. left_out: column →
+    value of what was not written to it, since another record has it and no two may."""
 
     id: str
     fresh: bool
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def lead_input(item: Item) -> dict[str, Any]:

@@ -42,11 +42,12 @@ _BY_HAND = "Add the enquiry there, and press “I took care of it”."
 
 
 class Taken(Refused):
-    """A value that may stand in Zoho only once stands there already. owner: the lead that has it, if Zoho says so."""
+    """A value that may stand in Zoho only once stands there already. column: which one. owner: the lead that has it, if
+    Zoho says so."""
 
-    def __init__(self, sentence: str, owner: str | None, *, status: int, field: str | None) -> None:
-        super().__init__("duplicate", sentence, status=status, field=field)
-        self.owner = owner
+    def __init__(self, sentence: str, column: str, owner: str | None, *, status: int) -> None:
+        super().__init__("duplicate", sentence, status=status, field=OURS.get(column))
+        self.column, self.owner = column, owner
 
 
 def rows(answer: Answer, name: str = "data") -> list[dict[str, Any]]:
@@ -140,7 +141,7 @@ def _refusal(code: str, row: Mapping[str, Any], status: int) -> Refused | None:
         return Refused("required", sentence, status=status, field=field)
     if code == "DUPLICATE_DATA":
         sentence = f"Zoho has this person under another record already. {_BY_HAND}"
-        return Taken(sentence, _owner(row), status=status, field=field)
+        return Taken(sentence, _named(row), _owner(row), status=status)
     if code in ("INVALID_DATA", "PATTERN_NOT_MATCHED"):
         return not_accepted("Zoho", field, status=status)
     return None

@@ -15,7 +15,7 @@ from integrations._hubspot_api import CONTACTS, NOTES, Api, Contact
 from integrations.core.base import Allowance, Connector, Draft, Finding, Item, Pushed, RemoteField, Result, Seen
 from integrations.core.errors import DeliveryError, Refused
 from integrations.core.http import Answer, Http
-from integrations.core.notes import are_ours
+from integrations.core.notes import are_ours, with_left_out
 from integrations.core.oauth import OAuth
 
 People = dict[str, Contact | DeliveryError]  # by our lead's id
@@ -63,9 +63,7 @@ class Hubspot(Connector):
     def push(self, batch: Sequence[Item]) -> list[Result]:
         """People first, then a note for each event that has none yet."""
         known = self._known(batch)
-        for item in batch:
-            if item.lead_id in known:
-                self._update(item, known[item.lead_id])
+        batch = [self._update(item, known[item.lead_id]) if item.lead_id in known else item for item in batch]
         rest = [item for item in batch if item.lead_id not in known]
         people: People = {**known, **(self._upsert(rest) if rest else {})}
         arrived = [(item, person) for item in batch if not isinstance(person := people[item.lead_id], DeliveryError)]
@@ -125,12 +123,20 @@ class Hubspot(Connector):
         read = {item.lead_id: self._api.contact(one, mapped=tuple(item.record)) for item, one in there}
         return {lead_id: contact for lead_id, contact in read.items() if contact}
 
-    def _update(self, item: Item, contact: Contact) -> None:
-        """Where the outbox knows the contact, it has settled what is to be written."""
-        if not item.remote_id:
-            self._adopt(item, contact)
-        else:
-            self._api.change(contact, item.record)
+    def _update(self, item: Item, contact: Contact) -> Item:
+        """Where the outbox knows the contact, it has settled what is to be written. Returns what the note tells."""
+        return self._write(item, contact, item.record if item.remote_id else _empty(item, contact))
+
+    def _write(self, item: Item, contact: Contact, record: Mapping[str, str]) -> Item:
+        """An e-mail address that another contact has stays there alone, and stands in the note. That contact is not
+        taken instead: what came before stands on this one, and would be missed here."""
+        answer = self._api.change(contact, record) if record else None
+        if answer is None or answer.status < 300:
+            return item
+        if shapes.existing_id(answer) is None or shapes.EMAIL not in record:
+            raise self._api.wrong(answer)
+        rest = {name: value for name, value in record.items() if name != shapes.EMAIL}
+        return self._write(with_left_out(item, "email", record[shapes.EMAIL]), contact, rest)
 
     def _upsert(self, batch: Sequence[Item]) -> People:
         """What the batch did not take is sent alone, so that its error is its own."""
@@ -160,17 +166,22 @@ class Hubspot(Connector):
         raise error
 
     def _adopt(self, item: Item, contact: Contact) -> Contact:
-        """Fill in what is empty, our key too. A contact that stands for another lead stays as it is."""
-        held = shapes.properties(contact)
-        empty = {name: value for name, value in {**item.record, shapes.KEY: item.lead_id}.items() if not held.get(name)}
-        if held.get(shapes.KEY) in (None, "", item.lead_id):
-            self._api.change(contact, empty)
+        """Fill in what is empty, our key too."""
+        self._write(item, contact, _empty(item, contact))
         return contact
 
     def _read(self, item: Item) -> Contact | None:
         """The contact that we know, else the one with our own id."""
         mapped = tuple(item.record)
         return self._api.contact(item.remote_id or item.lead_id, by_key=not item.remote_id, mapped=mapped)
+
+
+def _empty(item: Item, contact: Contact) -> dict[str, str]:
+    """What the contact lacks. One that stands for another lead stays as it is."""
+    held = shapes.properties(contact)
+    if held.get(shapes.KEY) not in (None, "", item.lead_id):
+        return {}
+    return {name: value for name, value in {**item.record, shapes.KEY: item.lead_id}.items() if not held.get(name)}
 
 
 def _held(contact: Contact, item: Item) -> dict[str, str]:

@@ -18,7 +18,7 @@ from integrations._zoho_api import LEADS, NOTES, Api
 from integrations.core.base import Allowance, Connector, Draft, Finding, Item, Pushed, RemoteField, Result, Seen
 from integrations.core.errors import DeliveryError
 from integrations.core.http import Answer, Http
-from integrations.core.notes import are_ours
+from integrations.core.notes import are_ours, with_left_out
 from integrations.core.oauth import OAuth
 
 Lead = Mapping[str, Any]
@@ -79,7 +79,7 @@ class Zoho(Connector):
         people |= self._insert([item for item in batch if item.lead_id not in held])
         arrived = [(item, home) for item in batch if isinstance(home := people[item.lead_id], Home)]
         there = {event for one in {home.id for _, home in arrived if not home.fresh} for event in self.api.events(one)}
-        people |= self._note([(item, home.id) for item, home in arrived if item.event_id not in there])
+        people |= self._note([(item, home) for item, home in arrived if item.event_id not in there])
         verdicts = [people[item.lead_id] for item in batch]
         return [Pushed(one.id, self.pages + one.id) if isinstance(one, Home) else one for one in verdicts]
 
@@ -146,11 +146,35 @@ class Zoho(Connector):
         first = {str(lead["id"]): (item, lead) for item, lead in reversed(pairs)}  # two may adopt the same one
         found = [(item, lead, changes(item, lead)) for item, lead in first.values()]
         new = {item.lead_id: {"id": lead["id"], **values} for item, lead, values in found if values}
-        written = zip(new, self.api.write("PUT", LEADS, list(new.values())), strict=True)
-        wrong = {lead_id: error for lead_id, error in written if isinstance(error, DeliveryError)}
-        return {item.lead_id: Home(str(lead["id"]), fresh=False) for item, lead in pairs} | wrong
+        return {item.lead_id: Home(str(lead["id"]), fresh=False) for item, lead in pairs} | self._put(new)
 
-    def _note(self, pairs: Sequence[tuple[Item, str]]) -> dict[str, DeliveryError]:
+    def _put(self, rows: Mapping[str, dict[str, str]]) -> dict[str, Home | DeliveryError]:
+        """Write what changed. Returns those, by our lead, of which not all was written."""
+        outcomes = self.api.write("PUT", LEADS, list(rows.values()))
+        found: dict[str, Home | DeliveryError] = {}
+        for (lead_id, row), outcome in zip(rows.items(), outcomes, strict=True):
+            if isinstance(outcome, Taken) and outcome.column in row and outcome.column != KEY:
+                found[lead_id] = self._put_without(outcome.column, lead_id, row)
+            elif isinstance(outcome, DeliveryError):
+                found[lead_id] = outcome
+        return found
+
+    def _put_without(self, column: str, lead_id: str, row: dict[str, str]) -> Home | DeliveryError:
+        """A value that another record has stays there alone, and stands in the note. That record is not taken instead:
+        what came before stands on this one, and would be missed here."""
+        rest = {name: value for name, value in row.items() if name != column}
+        home = self._put({lead_id: rest}).get(lead_id) if len(rest) > 1 else None  # the id is always there
+        if isinstance(home, DeliveryError):
+            return home
+        return Home(row["id"], fresh=False, left_out={column: row[column], **(home.left_out if home else {})})
+
+    def _note(self, pairs: Sequence[tuple[Item, Home]]) -> dict[str, DeliveryError]:
         """Write a note for each. Returns those that went wrong."""
-        sent = zip(pairs, self.api.write("POST", NOTES, [note_input(item, lead) for item, lead in pairs]), strict=True)
+        sent = zip(pairs, self.api.write("POST", NOTES, [_note_on(home, item) for item, home in pairs]), strict=True)
         return {item.lead_id: error for (item, _), error in sent if isinstance(error, DeliveryError)}
+
+
+def _note_on(home: Home, item: Item) -> dict[str, Any]:
+    for column, value in home.left_out.items():
+        item = with_left_out(item, OURS.get(column, column), value)
+    return note_input(item, home.id)

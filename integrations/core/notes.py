@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC
 
 from integrations.core.base import Item
@@ -17,6 +18,12 @@ _MARK = re.compile(r"Frontdesk event ([0-9a-f-]{36})")
 def details(item: Item) -> list[str]:
     """What is known of the event, a line for each: the name of our field, as people read it, and its value."""
     return [f"{name.replace('_', ' ').capitalize()}: {value}" for name, value in item.activity.items()]
+
+
+def with_left_out(item: Item, name: str, value: str) -> Item:
+    """The item, its event telling of a value that was not written to the person's record, since another record of the
+    CRM's has it and no two may. name: our field, or the CRM's."""
+    return replace(item, activity={**item.activity, name: f"{value} (another record has this already)"})
 
 
 def mark(item: Item) -> str:

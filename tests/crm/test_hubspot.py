@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from integrations._hubspot import KEY
 from integrations.core.base import Allowance, Item, Pushed
 from integrations.core.errors import Unknown
 from integrations.core.http import Answer
@@ -159,3 +160,28 @@ def _numbered(number: int, event: int) -> Item:
     event_id = f"{number:08d}-0000-4000-8000-{event:012d}"
     fill = record | (known if number % 4 != 1 else {})
     return replace(item("ann", Hubspot), lead_id=f"lead{number}", event_id=event_id, record={}, fill=fill)
+
+
+@pytest.mark.parametrize("known_by", ["the outbox", "our own number"])
+def test_an_address_that_another_contact_has_stands_in_the_note_and_all_else_is_written(known_by: str) -> None:
+    """A tap on “Call us” made a contact, then the form of somebody whom HubSpot knows came from the same browser."""
+    with (crm := PretendHubspot()):
+        connector = _connector(crm)
+        ann = item("ann", Hubspot)
+        crm.contacts["900"] = {"firstname": "Annabelle", "email": ann.record["email"]}
+        crm.contacts["901"] = {"firstname": "", "lastname": "", KEY: ann.lead_id}
+        asked = replace(ann, remote_id="901" if known_by == "the outbox" else None)
+        assert calls.push(connector, [asked], ()) == [Pushed("901", _page("901"))]
+        assert crm.contacts["901"]["firstname"] == ann.record["firstname"]
+        assert "email" not in crm.contacts["901"]
+        (note,) = crm.notes.values()
+        assert note["contacts"] == ["901"]
+        assert f"{ann.record['email']} (another record has this already)" in note["properties"]["hs_note_body"]
+        assert crm.contacts["900"] == {"firstname": "Annabelle", "email": ann.record["email"]}
+        seen = connector.find([replace(asked, remote_id="901")])[0]
+        assert seen is not None
+        assert seen.whole
+
+
+def _page(contact: str) -> str:
+    return f"https://app-eu1.hubspot.com/contacts/1/record/0-1/{contact}"

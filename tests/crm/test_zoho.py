@@ -73,6 +73,27 @@ def test_two_who_share_a_unique_number_get_one_lead_and_keep_its_first_owner() -
     assert len(crm.people()[0].events) == 2
 
 
+@pytest.mark.parametrize("unique", [("Email",), ("Email", "Phone")])
+def test_what_another_lead_has_stands_in_the_note_and_all_else_is_written(unique: tuple[str, ...]) -> None:
+    """A tap on “Call us” made a lead, then the form of somebody whom Zoho knows came from the same browser."""
+    crm = PretendZoho(unique=unique)
+    crm.leads["77"] = {"id": "77", "Last_Name": "Miller", "Email": "person1@clinic.example", "Phone": "+12015550001"}
+    theirs = dict(crm.leads["77"])
+    with connected(crm) as zoho:
+        call = enquiry(zoho, 1, 1, email="", phone="", first_name="Caller", last_name="K7Q-2MX")
+        (home,) = deliver(zoho, [call]).values()
+        form = replace(enquiry(zoho, 2, 1), remote_id=home, stopgaps=lambda: {"First_Name": {"Caller"}})
+        (result,) = calls.push(zoho, [form], ())
+        assert isinstance(result, Pushed)
+        assert result.remote_id == home
+        assert zoho.find([form])[0] is not None
+    assert crm.leads["77"] == theirs
+    assert (crm.leads[home]["First_Name"], crm.leads[home].get("Email")) == ("First1", None)
+    told = [note["Note_Content"] for note in crm.notes.values() if "already" in note["Note_Content"]]
+    assert [text.count("(another record has this already)") for text in told] == [len(unique)]
+    assert "Email: person1@clinic.example (another" in told[0]
+
+
 def test_a_duplicate_whose_record_is_not_named_needs_a_person(crm: PretendZoho, zoho: Zoho) -> None:
     crm.leads["77"] = {"id": "77", "Last_Name": "Miller", "Email": "o'brien@clinic.example"}
     owner = {"id": "88", "module": {"api_name": "Contacts"}}
