@@ -12,6 +12,7 @@ from integrations.core.base import Item, RemoteField, record_id
 from integrations.core.reading import objects_in, text
 
 KEY, KEY_LABEL = "Frontdesk_Lead_ID", "Frontdesk Lead ID"
+LEADS, CONTACTS = "Leads", "Contacts"
 MOST_PER_CALL = 100
 DOMAINS = {  # data centre → the domain that people use, and the one that programs use until a sign-in names another
     "com": ("zoho.com", "zohoapis.com"),
@@ -31,12 +32,30 @@ _TEXTS = ("text", "textarea", "email", "phone", "website", "picklist", "date", "
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Zoho's lead for a person. fresh: we have just made it, so that no note can stand on it yet. left_out: column →
-    value of what was not written to it, since another record has it and no two may."""
+    """Zoho's record for a person: a lead, or the contact that staff made of it. fresh: we have just made it, so that no
+    note can stand on it yet. left_out: column → value of what was not written to it, since another record has it and no
+    two may."""
 
     id: str
-    fresh: bool
+    fresh: bool = False
     left_out: Mapping[str, str] = field(default_factory=dict)
+    module: str = LEADS
+
+    @property
+    def place(self) -> str:
+        """What we know the record by: a lead goes by its id alone, a contact as `Contacts/…`."""
+        return self.id if self.module == LEADS else f"{self.module}/{self.id}"
+
+
+def home_at(place: str) -> Home:
+    """The inverse of `Home.place`."""
+    module, _, one = place.rpartition("/")
+    return Home(one, module=module or LEADS)
+
+
+def is_contact(place: str | None) -> bool:
+    """Whether a person's record is a contact."""
+    return (place or "").startswith(f"{CONTACTS}/")
 
 
 def lead_input(item: Item) -> dict[str, Any]:
@@ -44,11 +63,11 @@ def lead_input(item: Item) -> dict[str, Any]:
     return {**item.record, KEY: item.lead_id}
 
 
-def note_input(item: Item, lead_id: str) -> dict[str, Any]:
+def note_input(item: Item, home: Home) -> dict[str, Any]:
     """A note of the event. Its id stands in the text, by which it is found again."""
     lines = [f"Received: {notes.received(item)}", *notes.details(item), notes.mark(item)]
     return {
-        "Parent_Id": {"module": {"api_name": "Leads"}, "id": lead_id},
+        "Parent_Id": {"module": {"api_name": home.module}, "id": home.id},
         "Note_Title": item.title,
         "Note_Content": "\n".join(lines),
     }

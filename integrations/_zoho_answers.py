@@ -36,7 +36,13 @@ _MISCONFIGURED = {
 }
 _BUSY = ("RECORD_LOCKED", "ALREADY_MODIFIED", "INTERNAL_ERROR", "INTERNAL_SERVER_ERROR", "DEPENDENT_SERVICE_ERROR")
 _MISSING = ("MANDATORY_NOT_FOUND", "DEPENDENT_FIELD_MISSING")
+CONVERTED = "converted"
 _CONVERTED = ("CONVERTED_RECORD", "ID_ALREADY_CONVERTED")
+UNREAD = Refused(
+    CONVERTED,
+    "This lead has become a contact in Zoho, which the sign-in does not let Frontdesk write to. "
+    f"{_SIGN_IN}, and send it again.",
+)
 _FILL = "Map it, or give it a fixed value in the mapping."
 _BY_HAND = "Add the enquiry there, and press “I took care of it”."
 
@@ -135,7 +141,7 @@ def _known(code: str, row: Mapping[str, Any], status: int) -> DeliveryError | No
 def _refusal(code: str, row: Mapping[str, Any], status: int) -> Refused | None:
     field = OURS.get(_named(row))
     if code in _CONVERTED:
-        return Refused("converted", f"This lead has become a contact in Zoho. {_BY_HAND}", status=status)
+        return Refused(CONVERTED, f"This lead has become a contact in Zoho. {_BY_HAND}", status=status)
     if code in _MISSING:
         sentence = f"Zoho wants the field {_named(row)} filled in. {_FILL}"
         return Refused("required", sentence, status=status, field=field)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from integrations._zoho import KEY, KEY_LABEL, MOST_PER_CALL, key_query
+from integrations._zoho import KEY, KEY_LABEL, LEADS, MOST_PER_CALL, Home, key_query
 from integrations._zoho_answers import body, is_gone, records, results, rows
 from integrations.core.base import Item, parts, record_id
 from integrations.core.errors import DeliveryError
@@ -13,7 +13,8 @@ from integrations.core.http import Answer, Http
 from integrations.core.notes import events_in
 from integrations.core.reading import as_object
 
-LEADS, NOTES, FIELDS = "/crm/v8/Leads", "/crm/v8/Notes", "/crm/v8/settings/fields"
+ROOT = "/crm/v8"
+NOTES, FIELDS = f"{ROOT}/Notes", f"{ROOT}/settings/fields"
 _PAGES = 10  # of 200 notes each: as far as Zoho turns them by number
 
 Row = Mapping[str, Any]
@@ -44,32 +45,37 @@ class Api:
         self._query(f"select id from Leads where {KEY} = 'none' limit 1")  # noqa: S608 - a constant
         rows(self._call("GET", NOTES, params={"fields": "id", "per_page": "1"}))
 
-    def leads(self, ids: Collection[str], columns: Iterable[str]) -> list[dict[str, Any]]:
-        """Those of these leads that are there."""
+    def leads(self, ids: Collection[str], columns: Iterable[str], module: str = LEADS) -> list[dict[str, Any]]:
+        """Those of these leads, or contacts, that are there. Of leads that were converted Zoho shows none."""
         if not ids:
             return []
         params = {"ids": ",".join(sorted(ids)), "fields": ",".join(columns)}
-        return records(self._call("GET", LEADS, params=params))
+        return records(self._call("GET", f"{ROOT}/{module}", params=params))
 
     def contact_of(self, lead_id: str) -> str | None:
-        """The contact that a lead was converted to; None where it was not. Zoho shows such a lead only when asked."""
+        """The contact that a lead was converted to; None where it was not."""
         params = {"fields": "id,Converted_Contact", "converted": "true"}
-        answer = self._call("GET", f"{LEADS}/{lead_id}", params=params)
+        answer = self._call("GET", f"{ROOT}/{LEADS}/{lead_id}", params=params)
         found = [] if answer.status == 404 or is_gone(body(answer)) else rows(answer)
         contacts = [record_id(as_object(row.get("Converted_Contact")).get("id")) for row in found]
         return next(filter(None, contacts), None)
+
+    def may_read_notes_of(self, home: Home) -> bool:
+        """Whether the sign-in gives this right: one from before Frontdesk asked for contacts does not."""
+        answer = self._call("GET", _notes_of(home), params={"fields": "id", "per_page": "1"})
+        return body(answer).get("code") != "OAUTH_SCOPE_MISMATCH"
 
     def leads_of(self, items: Sequence[Item], columns: Sequence[str]) -> list[dict[str, Any]]:
         """The leads that hold our key or the e-mail address of one of these people, oldest first. This also finds out
         whether our field and all that are mapped are there: an insert leaves out unknown ones without a word."""
         return self._query(key_query(items, columns)) if items else []
 
-    def notes(self, lead_id: str) -> list[dict[str, Any]]:
-        """The notes on a lead; none when it is gone."""
+    def notes(self, home: Home) -> list[dict[str, Any]]:
+        """The notes on a record; none when it is gone."""
         found: list[dict[str, Any]] = []
         for page in range(1, _PAGES + 1):
             params = {"fields": "id,Note_Content", "per_page": "200", "page": str(page)}
-            answer = self._call("GET", f"{LEADS}/{lead_id}/Notes", params=params)
+            answer = self._call("GET", _notes_of(home), params=params)
             if is_gone(body(answer)):
                 return []
             found += records(answer)
@@ -77,9 +83,9 @@ class Api:
                 break
         return found
 
-    def events(self, lead_id: str) -> set[str]:
+    def events(self, home: Home) -> set[str]:
         """Our events that these notes tell of."""
-        return events_in(note.get("Note_Content") for note in self.notes(lead_id))
+        return events_in(note.get("Note_Content") for note in self.notes(home))
 
     def write(self, method: str, path: str, inputs: Sequence[Row]) -> list[str | DeliveryError]:
         """Insert (POST) or update (PUT) records. For each its id, or what was wrong with it."""
@@ -104,3 +110,7 @@ class Api:
         self, method: str, path: str, body: Any = None, params: Mapping[str, str] | None = None, *, reads: bool = False
     ) -> Answer:
         return self._http.request(method, self.address + path, json=body, params=params, reads=reads)
+
+
+def _notes_of(home: Home) -> str:
+    return f"{ROOT}/{home.module}/{home.id}/Notes"

@@ -13,7 +13,14 @@ from integrations.core import options
 from integrations.core.base import Finding, Options, RemoteField
 from integrations.core.oauth import OAuth
 
-SCOPES = ("ZohoCRM.modules.leads.ALL", "ZohoCRM.modules.notes.ALL", "ZohoCRM.settings.fields.ALL", "ZohoCRM.coql.READ")
+SCOPES = (
+    "ZohoCRM.modules.leads.ALL",
+    "ZohoCRM.modules.notes.ALL",
+    "ZohoCRM.modules.contacts.READ",  # what a lead was converted to gets the notes
+    "ZohoCRM.modules.contacts.DELETE",  # and goes when the person is erased
+    "ZohoCRM.settings.fields.ALL",
+    "ZohoCRM.coql.READ",
+)
 _BY_HAND = (
     f"In Zoho, Setup, Modules and Fields, Leads: add a single-line field “{KEY_LABEL}” with “Do not allow duplicate "
     f"values”. Its API name must be {KEY}."

@@ -12,16 +12,15 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from integrations import _zoho_setup as setup
-from integrations._zoho import DOMAINS, KEY, Home, changes, lead_input, note_input, of_person, values
-from integrations._zoho_answers import CREDITS, OURS, Taken
-from integrations._zoho_api import LEADS, NOTES, Api
+from integrations._zoho import DOMAINS, LEADS, Home, home_at, is_contact, lead_input, note_input, values
+from integrations._zoho_answers import CREDITS, OURS
+from integrations._zoho_api import NOTES, ROOT, Api
+from integrations._zoho_people import Lead, People, Place
 from integrations.core.base import Allowance, Connector, Draft, Finding, Item, Pushed, RemoteField, Result, Seen
 from integrations.core.errors import DeliveryError
 from integrations.core.http import Answer, Http
 from integrations.core.notes import are_ours, with_left_out
 from integrations.core.oauth import OAuth
-
-Lead = Mapping[str, Any]
 
 
 class Zoho(Connector):
@@ -41,7 +40,7 @@ class Zoho(Connector):
     def __init__(self, settings: Mapping[str, Any], http: Http) -> None:
         super().__init__(settings, http)
         domain, self._programs = DOMAINS[settings.get("data_centre", "com")]
-        self.pages = f"https://crm.{domain}/crm/EntityInfo.do?module=Leads&id="  # finds the account's number by itself
+        self.pages = f"https://crm.{domain}/crm/EntityInfo.do"  # finds the account's number by itself
 
     @classmethod
     def oauth(cls, settings: Mapping[str, Any]) -> OAuth:
@@ -60,6 +59,10 @@ class Zoho(Connector):
         home = self.settings.get("token", {}).get("api_domain") or f"https://www.{self._programs}"
         return Api(self.http, home)
 
+    @cached_property
+    def _people(self) -> People:
+        return People(self.api)
+
     def check(self) -> list[Finding]:
         """Whether leads, notes and queries may be used, and our field is there and unique."""
         return setup.check(self.api)
@@ -73,27 +76,29 @@ class Zoho(Connector):
         return setup.remote_fields(self.api)
 
     def push(self, batch: Sequence[Item]) -> list[Result]:
-        """People first, then a note for each event that has none yet."""
-        held = self._held(batch)
-        people = self._update([(item, lead) for item in batch if (lead := held.get(item.lead_id))])
-        people |= self._insert([item for item in batch if item.lead_id not in held])
-        arrived = [(item, home) for item in batch if isinstance(home := people[item.lead_id], Home)]
-        there = {event for one in {home.id for _, home in arrived if not home.fresh} for event in self.api.events(one)}
-        people |= self._note([(item, home) for item, home in arrived if item.event_id not in there])
+        """People first, then a note for each event that has none yet: on the contact, where a lead became one."""
+        people = self._people.places(batch)
+        wrong = self._note(batch, people)
+        # Some leads show that they were converted only when a note is put on them.
+        moved = self._people.moved(
+            wrong, {lead_id: home.id for lead_id, home in people.items() if isinstance(home, Home)}
+        )
+        people |= wrong | moved
+        people |= self._note([item for item in batch if item.lead_id in moved], people)
         verdicts = [people[item.lead_id] for item in batch]
-        return [Pushed(one.id, self.pages + one.id) if isinstance(one, Home) else one for one in verdicts]
+        return [Pushed(one.place, self._page(one)) if isinstance(one, Home) else one for one in verdicts]
 
     def draft(self, item: Item) -> list[Draft]:
         """A batch of one, and the note on it."""
         return [
-            Draft("POST", self.api.address + LEADS, {"data": [lead_input(item)]}),
-            Draft("POST", self.api.address + NOTES, {"data": [note_input(item, "{lead}")]}),
+            Draft("POST", f"{self.api.address}{ROOT}/{LEADS}", {"data": [lead_input(item)]}),
+            Draft("POST", self.api.address + NOTES, {"data": [note_input(item, Home("{lead}"))]}),
         ]
 
     def current(self, items: Sequence[Item]) -> list[Mapping[str, str] | None]:
-        """By the lead that we know, else by our own id, else by the e-mail address."""
+        """By the lead that we know, else by our own id, else by the e-mail address. A contact is never written to."""
         full = [item.in_full() for item in items]
-        held = self._held(full)
+        held = self._people.held([item for item in full if not is_contact(item.remote_id)])
         found = [(item, held.get(item.lead_id)) for item in full]
         return [lead and values(lead, item) for item, lead in found]
 
@@ -101,80 +106,46 @@ class Zoho(Connector):
         """It was converted, or notes on it are not ours."""
         return [self._is_worked_on(str(item.remote_id)) for item in items]
 
-    def _is_worked_on(self, lead_id: str) -> bool:
-        is_contact = self.api.contact_of(lead_id) is not None
-        return is_contact or not are_ours(note.get("Note_Content") for note in self.api.notes(lead_id))
+    def _is_worked_on(self, place: str) -> bool:
+        became_contact = is_contact(place) or self.api.contact_of(place) is not None
+        return became_contact or not are_ours(note.get("Note_Content") for note in self.api.notes(home_at(place)))
 
     def find(self, items: Sequence[Item]) -> list[Seen | None]:
-        """The lead with the note on it."""
-        held = self._held(items)
+        """The lead with the note on it, or the contact that it became, to which its notes went."""
+        held = self._people.held([item for item in items if not is_contact(item.remote_id)])
         return [self._seen(item, held.get(item.lead_id)) for item in items]
 
     def _seen(self, item: Item, lead: Lead | None) -> Seen | None:
-        if lead is None or item.event_id not in self.api.events(str(lead["id"])):
+        if lead and item.event_id in self.api.events(home := Home(str(lead["id"]))):
+            return Seen(home.place, self._page(home), values(lead, item))
+        known = str(lead["id"]) if lead else item.remote_id
+        contact = self._people.contact(known) if known else None
+        if contact is None or not self.api.may_read_notes_of(contact) or item.event_id not in self.api.events(contact):
             return None
-        return Seen(str(lead["id"]), self.pages + str(lead["id"]), values(lead, item))
+        return Seen(contact.place, self._page(contact))
 
     def erase(self, remote_ids: Sequence[str]) -> None:
-        """Into Zoho's recycle bin, which empties itself."""
+        """Into Zoho's recycle bin, which empties itself. A converted lead and its contact are one person."""
         for one in remote_ids:
-            self.api.delete(NOTES, [str(note["id"]) for note in self.api.notes(one)])
-            self.api.delete(LEADS, [one])
+            contact = None if is_contact(one) else self._people.contact(one)
+            for home in (*([contact] if contact else []), home_at(one)):
+                self.api.delete(NOTES, [str(note["id"]) for note in self.api.notes(home)])
+                self.api.delete(f"{ROOT}/{home.module}", [home.id])
 
-    def _held(self, items: Sequence[Item]) -> dict[str, Lead]:
-        """Our lead → Zoho's: by the id that we know, else by our own, else one of nobody's with the same e-mail."""
-        columns = list(dict.fromkeys(["id", KEY, "Email", *(name for item in items for name in item.record)]))
-        ids = {item.remote_id for item in items if item.remote_id}
-        known = {str(lead["id"]): lead for lead in self.api.leads(ids, columns)}
-        held = {item.lead_id: known[item.remote_id] for item in items if item.remote_id in known}
-        rest = [item for item in items if item.lead_id not in held]
-        found = self.api.leads_of(rest, columns)
-        return held | {item.lead_id: lead for item in rest if (lead := of_person(item, found))}
+    def _page(self, home: Home) -> str:
+        return f"{self.pages}?module={home.module}&id={home.id}"
 
-    def _insert(self, items: Sequence[Item]) -> dict[str, Home | DeliveryError]:
-        """Make new leads. One that Zoho refuses since the person is there already, is adopted."""
-        outcomes = self.api.write("POST", LEADS, [lead_input(item) for item in items])
-        sent = list(zip(items, outcomes, strict=True))
-        taken = [(item, one.owner) for item, one in sent if isinstance(one, Taken) and one.owner]
-        columns = dict.fromkeys(["id", KEY, *(name for item, _ in taken for name in item.record)])
-        there = {str(lead["id"]): lead for lead in self.api.leads({owner for _, owner in taken}, columns)}
-        people = {item.lead_id: Home(one, fresh=True) if isinstance(one, str) else one for item, one in sent}
-        return people | self._update([(item, there[owner]) for item, owner in taken if owner in there])
-
-    def _update(self, pairs: Sequence[tuple[Item, Lead]]) -> dict[str, Home | DeliveryError]:
-        """Write what is to be written to leads that are there; most often it is nothing."""
-        first = {str(lead["id"]): (item, lead) for item, lead in reversed(pairs)}  # two may adopt the same one
-        found = [(item, lead, changes(item, lead)) for item, lead in first.values()]
-        new = {item.lead_id: {"id": lead["id"], **values} for item, lead, values in found if values}
-        return {item.lead_id: Home(str(lead["id"]), fresh=False) for item, lead in pairs} | self._put(new)
-
-    def _put(self, rows: Mapping[str, dict[str, str]]) -> dict[str, Home | DeliveryError]:
-        """Write what changed. Returns those, by our lead, of which not all was written."""
-        outcomes = self.api.write("PUT", LEADS, list(rows.values()))
-        found: dict[str, Home | DeliveryError] = {}
-        for (lead_id, row), outcome in zip(rows.items(), outcomes, strict=True):
-            if isinstance(outcome, Taken) and outcome.column in row and outcome.column != KEY:
-                found[lead_id] = self._put_without(outcome.column, lead_id, row)
-            elif isinstance(outcome, DeliveryError):
-                found[lead_id] = outcome
-        return found
-
-    def _put_without(self, column: str, lead_id: str, row: dict[str, str]) -> Home | DeliveryError:
-        """A value that another record has stays there alone, and stands in the note. That record is not taken instead:
-        what came before stands on this one, and would be missed here."""
-        rest = {name: value for name, value in row.items() if name != column}
-        home = self._put({lead_id: rest}).get(lead_id) if len(rest) > 1 else None  # the id is always there
-        if isinstance(home, DeliveryError):
-            return home
-        return Home(row["id"], fresh=False, left_out={column: row[column], **(home.left_out if home else {})})
-
-    def _note(self, pairs: Sequence[tuple[Item, Home]]) -> dict[str, DeliveryError]:
-        """Write a note for each. Returns those that went wrong."""
-        sent = zip(pairs, self.api.write("POST", NOTES, [_note_on(home, item) for item, home in pairs]), strict=True)
+    def _note(self, items: Sequence[Item], people: Mapping[str, Place]) -> dict[str, DeliveryError]:
+        """Write a note for each who has a record and none yet. Returns those that went wrong."""
+        arrived = [(item, home) for item in items if isinstance(home := people[item.lead_id], Home)]
+        older = {home.place: home for _, home in arrived if not home.fresh}
+        there = {event for home in older.values() for event in self.api.events(home)}
+        new = [(item, home) for item, home in arrived if item.event_id not in there]
+        sent = zip(new, self.api.write("POST", NOTES, [_note_on(home, item) for item, home in new]), strict=True)
         return {item.lead_id: error for (item, _), error in sent if isinstance(error, DeliveryError)}
 
 
 def _note_on(home: Home, item: Item) -> dict[str, Any]:
     for column, value in home.left_out.items():
         item = with_left_out(item, OURS.get(column, column), value)
-    return note_input(item, home.id)
+    return note_input(item, home)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from integrations.core.oauth import authorization_url
 from integrations.zoho import Zoho
 from leads.sync import calls
 from tests.crm.loop import LATE, connected, deliver, enquiry
+from tests.pretend.server import Reply, Request
 from tests.pretend.zoho import KEY, PretendZoho
 
 
@@ -162,3 +164,48 @@ def test_the_sign_in_is_at_the_data_centre(centre: str, host: str) -> None:
 def test_credits_are_told_once_half_of_them_are_used() -> None:
     assert Zoho.allowance(Answer(200, {}, b"")) is None
     assert Zoho.allowance(Answer(200, {"X-API-CREDITS-REMAINING": "1200"}, b"")) == Allowance(left_today=1200)
+
+
+@pytest.mark.parametrize("changed", ["nothing", "the phone"])
+@pytest.mark.parametrize("shows", [False, True], ids=["hidden", "shown"])
+@pytest.mark.parametrize("known", [False, True], ids=["by our number", "by its id"])
+def test_who_became_a_contact_gets_the_enquiry_there(
+    crm: PretendZoho, zoho: Zoho, shows: bool, known: bool, changed: str
+) -> None:
+    crm.shows = shows
+    first = enquiry(zoho, 1, 1, phone="")
+    (lead,) = deliver(zoho, [first]).values()
+    contact = crm.convert(lead)
+    again = enquiry(zoho, 2, 1, **({"phone": ""} if changed == "nothing" else {}))
+    (result,) = calls.push(zoho, [replace(again, remote_id=lead if known else None)], ())
+    assert isinstance(result, Pushed)
+    assert result.remote_id == f"Contacts/{contact}"
+    assert result.url is not None
+    assert result.url.endswith(f"?module=Contacts&id={contact}")
+    third = replace(enquiry(zoho, 3, 1), remote_id=result.remote_id)
+    assert calls.push(zoho, [third, enquiry(zoho, 4, 2)], ())[0] == result
+    told = [re.findall("event ([0-9a-f-]{36})", note["Note_Content"])[0] for note in crm._on(contact)]
+    assert told == [first.event_id, again.event_id, third.event_id]
+    assert len(crm.leads) == 2, "the other person's beside it"
+    assert zoho.current([third]) == [None], "a contact is never written to"
+    seen = zoho.find([replace(first, remote_id=lead).in_full(), third.in_full()])
+    assert [one and (one.remote_id, one.record) for one in seen] == [(result.remote_id, None)] * 2
+    zoho.erase([result.remote_id])
+    assert (crm.contacts, len(crm.notes)) == ({}, 1)
+
+
+def test_a_sign_in_that_does_not_give_contacts_leaves_the_enquiry_to_a_person(crm: PretendZoho, zoho: Zoho) -> None:
+    (lead,) = deliver(zoho, [enquiry(zoho, 1, 1)]).values()
+    crm.convert(lead)
+    route = crm._route
+
+    def without_contacts(request: Request) -> Reply:
+        refused = Reply(401, {"code": "OAUTH_SCOPE_MISMATCH", "details": {}, "message": "", "status": "error"})
+        return refused if "/Contacts" in request.path else route(request)
+
+    crm._route = without_contacts  # type: ignore[method-assign]
+    (result,) = calls.push(zoho, [replace(enquiry(zoho, 2, 1), remote_id=lead)], ())
+    assert isinstance(result, Refused)
+    assert "Sign in again" in result.sentence
+    assert zoho.find([replace(enquiry(zoho, 1, 1), remote_id=lead)]) == [None]
+    assert isinstance(calls.push(zoho, [enquiry(zoho, 3, 3)], ())[0], Pushed), "nobody else waits"

@@ -65,7 +65,7 @@ CONVERTED: dict[str, Callable[[Any, str], Any]] = {
     ),
     "espocrm": lambda crm, one: crm.leads[one].update(status="Converted"),
     "salesforce": lambda crm, one: crm.convert(one),
-    "zoho": lambda crm, one: crm.convert(one, "5725767000000000042"),
+    "zoho": lambda crm, one: crm.convert(one),
 }
 
 

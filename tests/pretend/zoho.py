@@ -17,7 +17,9 @@ Row = dict[str, Any]
 
 
 class PretendZoho(PretendCrm):
-    """unique: the fields that may hold no value twice, besides our own. key: whether our own field is there."""
+    """unique: the fields that may hold no value twice, besides our own. key: whether our own field is there. shows: a
+    converted lead stands among the others, and refuses what is written to it; else it stands there only on request.
+    contacts: what leads were converted to."""
 
     kind: ClassVar[str] = "zoho"
 
@@ -29,6 +31,8 @@ class PretendZoho(PretendCrm):
         self.columns = [*_FIELDS, *([KEY] if key else [])]
         self.leads: dict[str, Row] = {}
         self.notes: dict[str, Row] = {}
+        self.contacts: dict[str, Row] = {}
+        self.shows = False
         self.tokens = {"first-access": _CALLS_OF_A_TOKEN}
         self.credits, self.last_id = 100_000, 5_725_767_000_000_000_000
         self.token = {
@@ -83,26 +87,35 @@ class PretendZoho(PretendCrm):
             return self._settings(request)
         if path == "coql":
             return self._query(request.body["select_query"])
-        if found := re.fullmatch(r"Leads/(\d+)(/Notes)?", path):
-            lead = [self.leads[one] for one in [found[1]] if self._shows(one, request)]
-            return _listed(self._on(found[1]) if found[2] else lead)
+        if found := re.fullmatch(r"(Leads|Contacts)/(\d+)(/Notes)?", path):
+            lead = [self.leads[one] for one in [found[2]] if self._is_shown(one, request)]
+            return _listed(self._on(found[2]) if found[3] else lead)
         if path == "Leads" and request.method in ("POST", "PUT"):
             write = self._insert if request.method == "POST" else self._update
             return _results([write(row) for row in request.body["data"]])
         if path == "Notes" and request.method == "POST":
             return _results([self._note(row) for row in request.body["data"]])
-        if path in ("Leads", "Notes") and request.method == "DELETE":
+        if path in ("Leads", "Notes", "Contacts") and request.method == "DELETE":
             return _results([self._delete(path, one) for one in request.query["ids"].split(",")])
-        if path == "Leads":
-            return _listed([self.leads[one] for one in request.query["ids"].split(",") if one in self.leads])
+        if path in ("Leads", "Contacts"):
+            held = self.contacts if path == "Contacts" else self._standing()
+            return _listed([held[one] for one in request.query["ids"].split(",") if one in held])
         return _listed([]) if path == "Notes" else Reply(404, _error("INVALID_URL_PATTERN"))
 
-    def convert(self, lead_id: str, contact_id: str) -> None:
-        """What staff do with a lead that becomes a patient."""
-        self.leads[lead_id] |= {"Converted_Contact": {"id": contact_id, "name": "A patient"}}
+    def convert(self, lead_id: str) -> str:
+        """What staff do with a lead that becomes a patient. Its notes go with them."""
+        one = self._new_id()
+        self.contacts[one] = {"id": one, "Email": self.leads[lead_id].get("Email")}
+        self.leads[lead_id] |= {"Converted_Contact": {"id": one, "name": "A patient"}}
+        for note in self._on(lead_id):
+            note["Parent_Id"] = {"id": one}
+        return one
 
-    def _shows(self, lead_id: str, request: Request) -> bool:
-        """A converted lead is shown to who asks for those."""
+    def _standing(self) -> dict[str, Row]:
+        """The leads that Zoho shows who does not ask for converted ones."""
+        return {one: lead for one, lead in self.leads.items() if self.shows or "Converted_Contact" not in lead}
+
+    def _is_shown(self, lead_id: str, request: Request) -> bool:
         is_converted = "Converted_Contact" in self.leads.get(lead_id, {})
         return lead_id in self.leads and is_converted == (request.query.get("converted") == "true")
 
@@ -144,7 +157,7 @@ class PretendZoho(PretendCrm):
         ]
         found = [
             lead
-            for lead in self.leads.values()
+            for lead in self._standing().values()
             if any((lead.get(name) or "").casefold() in values for name, values in wanted)
         ]
         return _listed([{name: lead.get(name) for name in columns} for lead in found])
@@ -162,6 +175,8 @@ class PretendZoho(PretendCrm):
         one = row["id"]
         if one not in self.leads:
             return _error("INVALID_DATA", api_name="id")
+        if "Converted_Contact" in self.leads[one]:
+            return _error("CONVERTED_RECORD")
         if taken := self._taken(row, one):
             return taken
         self.leads[one] |= {name: value for name, value in row.items() if name in self.columns}
@@ -176,14 +191,17 @@ class PretendZoho(PretendCrm):
         return None
 
     def _note(self, row: Row) -> Row:
-        if row["Parent_Id"]["id"] not in self.leads:
+        module, parent = row["Parent_Id"]["module"]["api_name"], row["Parent_Id"]["id"]
+        if parent not in (self.leads if module == "Leads" else self.contacts):
             return _error("INVALID_DATA", api_name="Parent_Id")
+        if "Converted_Contact" in self.leads.get(parent, {}):
+            return _error("ID_ALREADY_CONVERTED")
         one = self._new_id()
         self.notes[one] = {"id": one, **row}
         return _done(one, "record added")
 
     def _delete(self, module: str, one: str) -> Row:
-        held = self.leads if module == "Leads" else self.notes
+        held = {"Leads": self.leads, "Notes": self.notes, "Contacts": self.contacts}[module]
         if held.pop(one, None) is None:
             return _error("INVALID_DATA", api_name="id")
         return _done(one, "record deleted")
