@@ -18,7 +18,7 @@ from leads.commands.office import WRONG, Office, as_json, as_table, fail, json_o
 from leads.store.models import Connection, Site
 from leads.store.queries.lists import connections_in_use
 from leads.sync import sign_in
-from leads.sync.setup import SetupError
+from leads.sync.setup import CALLERS, SetupError
 
 _KIND = click.Choice(sorted(kinds()))
 _set = click.option("--set", "typed", multiple=True, metavar="NAME=VALUE", help="An option that is no secret.")
@@ -39,16 +39,24 @@ def connection() -> None:
 )
 @click.option(
     "--unknown-callers",
-    type=click.Choice(["record", "wait"]),
+    type=click.Choice(list(CALLERS)),
     default="record",
     show_default=True,
     help="What becomes of a call click by someone not yet known.",
 )
+@click.option("--pace", default="", help="Calls a second at most. Left out: what the CRM allows every account.")
 @_set
 @_file
 @_anyway
 def add(
-    kind: str, site_key: str, name: str, unknown_callers: str, typed: list[str], files: list[str], anyway: bool
+    kind: str,
+    site_key: str,
+    name: str,
+    unknown_callers: str,
+    pace: str,
+    typed: list[str],
+    files: list[str],
+    anyway: bool,
 ) -> None:
     """Connect a CRM. Asks for what it needs; secrets are never taken from the command line."""
     office = Office()
@@ -56,7 +64,7 @@ def add(
         office.setup.require_free(name)
         options = _ask(kind, _given(kind, typed, files), required=True)
         wrong = must_be_well(office.setup.try_out(kind, options), anyway)
-        made = office.setup.create(site_key, kind, name, options, unknown_callers, wrong)
+        made = office.setup.create(site_key, kind, name, options, unknown_callers, wrong, pace)
     except SetupError as error:
         fail(str(error))
     click.echo(f"Stored as {made.id}. Enquiries of {site_key} now go to {made.name}.")
@@ -137,6 +145,26 @@ def rotate(name: str, typed: list[str], files: list[str], anyway: bool) -> None:
         fail(str(error))
     if not _say_where_to_sign_in(office, found):
         click.echo("Replaced. What waited is sent now.")
+
+
+@connection.command("change")
+@click.argument("name")
+@click.option(
+    "--unknown-callers",
+    type=click.Choice(list(CALLERS)),
+    help="What becomes of a call click by someone not yet known; with record, what was held for that is sent too.",
+)
+@click.option("--pace", help="Calls a second at most; '' for what the CRM allows every account.")
+def change(name: str, unknown_callers: str | None, pace: str | None) -> None:
+    """Change what is given of how it is used, and nothing else."""
+    if unknown_callers is None and pace is None:
+        raise click.UsageError("Say what to change, such as --pace.")
+    office = Office()
+    try:
+        changed = office.setup.change(find_connection(office, name).id, unknown_callers, pace)
+    except SetupError as error:
+        fail(str(error))
+    click.echo(changed or "It was so already.")
 
 
 @connection.command("remove")
@@ -242,6 +270,8 @@ def _shown(row: Connection, site_key: str) -> dict[str, Any]:
         "signed_in": row.tokens_sealed is not None,
         "ends": row.sign_in_ends_at,
         "sentence": row.sentence,
+        "unknown_callers": row.unknown_callers,
+        "pace": row.pace,
         "quota_left": row.quota_left,
         "quota_of": row.quota_of,
         "quota_at": row.quota_at,

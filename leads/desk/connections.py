@@ -21,7 +21,7 @@ from leads.store.queries.places import connection_counts
 from leads.sync import sign_in
 from leads.sync.mapping import label_of
 from leads.sync.plan import plan_of, told
-from leads.sync.setup import SetupError
+from leads.sync.setup import CALLERS, SetupError
 
 _ALL_WELL = "Tested: everything is as it should be."
 
@@ -146,6 +146,7 @@ def _render(room: Room, template: str, row: Connection, **more: Any) -> str:
             rules=[told(rule) for rule in plan_of(row).rules] if ability else [],
             shared=[label_of(name) for name in row.share],
             note_of=lambda action: room.vault.open(action.note_sealed, "action", "note", action.id),
+            callers=CALLERS[row.unknown_callers],
             oauth=sign_in.sign_in_of(room.setup(), row),
             callback=room.callback,
             **more,
@@ -180,7 +181,7 @@ def _form(room: Room, kind: str, row: Connection | None = None, **more: Any) -> 
         options=options,
         sites=known,
         typed=request.form,
-        labels={"name": "Name"} | {option.name: option.label for option in options},
+        labels={"name": "Name", "pace": "Pace"} | {option.name: option.label for option in options},
         callback=room.callback if connector(kind).people_sign_in else None,
         **context,
     )
@@ -188,13 +189,18 @@ def _form(room: Room, kind: str, row: Connection | None = None, **more: Any) -> 
 
 def _create(room: Room, kind: str) -> ResponseReturnValue:
     setup, typed = room.setup(), forms.typed(kind, request.form)
-    callers = "wait" if request.form.get("unknown_callers") == "wait" else "record"
     try:
         setup.require_free(request.form.get("name", ""))
         if (findings := _wrong(setup.try_out(kind, typed))) and "anyway" not in request.form:
             return _form(room, kind, findings=findings), 422
         created = setup.create(
-            request.form.get("site", ""), kind, request.form.get("name", ""), typed, callers, findings
+            request.form.get("site", ""),
+            kind,
+            request.form.get("name", ""),
+            typed,
+            _callers() or "record",
+            findings,
+            request.form.get("pace", ""),
         )
     except SetupError as error:
         return _form(room, kind, trouble=_told(error), errors=error.errors), 422
@@ -212,13 +218,20 @@ def _replace(room: Room, row: Connection) -> ResponseReturnValue:
             findings := _wrong(setup.try_out(row.kind, setup.merged(row, typed), row))
         ) and "anyway" not in request.form:
             return _form(room, row.kind, row, findings=findings), 422
-        changed = setup.replace(row.id, typed, findings, request.form.get("name", ""))
+        name, pace = request.form.get("name", ""), request.form.get("pace")
+        changed = setup.replace(row.id, typed, findings, name, _callers(), pace)
     except SetupError as error:
         return _form(room, row.kind, row, trouble=_told(error), errors=error.errors), 422
     if changed.tokens_sealed is None and sign_in.sign_in_of(setup, changed):
         flash(f"“{changed.name}” is saved. One step is left: somebody has to sign in at the CRM.")
         return redirect(url_for("desk.connection", connection_id=row.id), 303)
     return _saved(changed, findings)
+
+
+def _callers() -> str | None:
+    """What was chosen for unknown callers; None where that was not asked."""
+    chosen = request.form.get("unknown_callers")
+    return chosen if chosen in CALLERS else None
 
 
 def _told(error: SetupError) -> str:

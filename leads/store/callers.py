@@ -17,7 +17,16 @@ _PAUSED = "This connection was paused by staff."
 
 def release(session: Session, lead_id: UUID, now: datetime) -> None:
     """Calls that waited for their caller to be known may go, where the connection may be used."""
-    waiting_for_name = (Delivery.lead_id == lead_id, Delivery.state == "held", Delivery.code == "unknown_caller")
+    _release(session, Delivery.lead_id == lead_id, now)
+
+
+def release_all(session: Session, connection_id: UUID, now: datetime) -> None:
+    """A connection that waited for callers to be known does so no more: what it held for that may go."""
+    _release(session, Delivery.connection_id == connection_id, now)
+
+
+def _release(session: Session, which: ColumnElement[bool], now: datetime) -> None:
+    waiting_for_name = (which, Delivery.state == "held", Delivery.code == "unknown_caller")
     session.execute(_go(now).where(*waiting_for_name, ~_at_a_paused_connection()))
     session.execute(update(Delivery).where(*waiting_for_name).values(code="paused", sentence=_PAUSED))
 

@@ -16,7 +16,7 @@ from integrations.core.base import Connector, Finding
 from integrations.core.errors import DeliveryError, Misconfigured
 from integrations.core.registry import UnknownKindError, kinds
 from integrations.core.registry import connector as connector_class
-from leads.store import outbox, tokens
+from leads.store import callers, outbox, tokens
 from leads.store.models import Connection, Site, new_id
 from leads.store.queries.lists import connections_in_use
 from leads.store.session import Database
@@ -30,6 +30,8 @@ from leads.sync.tokens import ends
 
 _IN_FLIGHT = timedelta(minutes=1)  # longer than an enquiry can take to be stored
 _LONGEST_NAME = 100
+_SLOWEST, _FASTEST = 0.1, 1000.0  # calls a second
+CALLERS = {"record": "get a record with their code", "wait": "wait until they are known"}
 _PLAINER = {
     "Missing data for required field.": "Please fill this in.",
     "Not a valid URL.": "Write the whole address, such as https://crm.example.com.",
@@ -41,7 +43,7 @@ _PLAINER = {
 
 
 class SetupError(ValueError):
-    """A connection cannot be made like this. errors: `name` or an option → sentences; the text is one sentence."""
+    """A connection cannot be made like this. errors: `name`, `pace` or an option → sentences; the text is one."""
 
     def __init__(self, sentence: str, errors: Mapping[str, list[str]] | None = None) -> None:
         super().__init__(sentence)
@@ -92,11 +94,12 @@ class Setup:
         typed: Mapping[str, Any],
         unknown_callers: str = "record",
         wrong: Sequence[Finding] = (),
+        pace: str = "",
     ) -> Connection:
         """Store a connection; a site's first one also gets what came before it. Raises SetupError.
 
         name: empty for the CRM's own, with the site's if it is taken. wrong: what its test found, in spite of which it
-        is stored.
+        is stored. pace: calls a second, as typed; empty for the CRM's own.
         """
         connector, options, plan = _class_of(kind), load_options(kind, typed), default_plan(kind)
         with self.database.write() as session:
@@ -113,7 +116,7 @@ class Setup:
                 mapping=plan.rules,
                 share=plan.share,
                 unknown_callers=unknown_callers,
-                pace=connector.pace,
+                pace=_pace(connector, pace),
                 state="working",
                 state_since=now,
                 failures=0,
@@ -154,11 +157,18 @@ class Setup:
         return self._options(connection) | given
 
     def replace(
-        self, connection_id: UUID, typed: Mapping[str, Any], wrong: Sequence[Finding] = (), name: str = ""
+        self,
+        connection_id: UUID,
+        typed: Mapping[str, Any],
+        wrong: Sequence[Finding] = (),
+        name: str = "",
+        unknown_callers: str | None = None,
+        pace: str | None = None,
     ) -> Connection:
         """Store new options and start the connection again, unless staff paused it. Raises SetupError.
 
         wrong: what the test of these options found, in spite of which they are stored. name: empty to keep the old one.
+        unknown_callers, pace: as for `change`.
         """
         with self.database.write() as session:
             connection = session.get_one(Connection, connection_id, with_for_update=True)
@@ -176,9 +186,35 @@ class Setup:
                 outbox.resume(session, connection, now)
                 if wrong:
                     outbox.start_failing(connection, wrong[0].sentence, now)
-            self._record(session, connection, "connection_replaced")
+            changed = self._change(session, connection, unknown_callers, pace)
+            self._record(session, connection, "connection_replaced", changed)
             self.database.nudge(session)
         return connection
+
+    def change(self, connection_id: UUID, unknown_callers: str | None = None, pace: str | None = None) -> str:
+        """Change how it is used, without asking the CRM. Returns what changed, in sentences. Raises SetupError.
+
+        unknown_callers: `record`, which also sends what was held for its caller to be known, or `wait`, for calls from
+        now on. pace: calls a second, as typed; empty for the CRM's own. None keeps what is.
+        """
+        with self.database.write() as session:
+            connection = session.get_one(Connection, connection_id, with_for_update=True)
+            if changed := self._change(session, connection, unknown_callers, pace):
+                self._record(session, connection, "connection_changed", changed)
+                self.database.nudge(session)
+        return changed
+
+    def _change(self, session: Session, connection: Connection, unknown_callers: str | None, pace: str | None) -> str:
+        told = []
+        if unknown_callers not in (None, connection.unknown_callers):
+            connection.unknown_callers = unknown_callers
+            if unknown_callers == "record":
+                callers.release_all(session, connection.id, self.database.now(session))
+            told.append(f"Unknown callers now {CALLERS[unknown_callers]}.")
+        if pace is not None and (wanted := _pace(_class_of(connection.kind), pace)) != connection.pace:
+            connection.pace = wanted
+            told.append(f"The pace is now {f'at most {wanted:g} calls a second' if wanted else 'without a limit'}.")
+        return " ".join(told)
 
     def remap(self, connection_id: UUID, plan: Plan, seen: str | None = None) -> None:
         """Write by this plan from now on, and try it at once unless staff paused the connection.
@@ -271,6 +307,20 @@ def _as_typed(name: str, others: set[str]) -> str:
         sentence = f"Another connection is called “{name}” already. Choose another name."
         raise SetupError(sentence, {"name": [sentence]})
     return name
+
+
+def _pace(connector: type[Connector], typed: str) -> float | None:
+    """Calls a second; empty for the CRM's own. Raises SetupError."""
+    if not typed.strip():
+        return connector.pace
+    try:
+        pace = float(typed)
+    except ValueError:
+        pace = 0.0
+    if not _SLOWEST <= pace <= _FASTEST:  # nor what is no number
+        sentence = f"Write a number of calls a second from {_SLOWEST:g} to {_FASTEST:g}, such as 5, or leave it empty."
+        raise SetupError(sentence, {"pace": [sentence]})
+    return pace
 
 
 def _usual_name(label: str, site: Site, others: set[str]) -> str:

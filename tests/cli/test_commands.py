@@ -183,6 +183,27 @@ def test_a_name_tells_one_connection(frontdesk: Frontdesk, database: Database, v
     frontdesk("connection", "pause", str(second.id))
 
 
+def test_unknown_callers_and_the_pace_of_a_connection_are_changed(frontdesk: Frontdesk, site: Site) -> None:
+    add = ("connection", "add", "sandbox", "--site", "demo", "--set", "url=http://127.0.0.1:9", "--file", "key=-")
+    frontdesk(*add, "--anyway", "--pace", "3", stdin="k")
+    change = ("connection", "change", "Sandbox CRM")
+
+    def shown() -> tuple[str, float | None]:
+        (row,) = as_json(frontdesk("connection", "list", "--json"))
+        return row["unknown_callers"], row["pace"]
+
+    assert shown() == ("record", 3)
+    assert "at most 0.5 calls" in frontdesk(*change, "--pace", "0.5").stdout
+    assert shown() == ("record", 0.5)
+    assert "wait until they are known" in frontdesk(*change, "--unknown-callers", "wait").stdout
+    assert shown() == ("wait", 0.5)
+    assert "so already" in frontdesk(*change, "--unknown-callers", "wait").stdout
+    assert "calls a second" in frontdesk(*change, "--pace", "quick", code=1).stderr
+    assert "Say what to change" in frontdesk(*change, code=2).stderr
+    frontdesk(*change, "--pace", "")
+    assert shown() == ("wait", None)
+
+
 def test_what_is_left_of_the_days_calls_is_told(
     frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
 ) -> None:

@@ -9,6 +9,8 @@ from leads.store import outbox
 from leads.store.models import Connection, Delivery, Lead, RemoteRecord, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
+from leads.sync.connect import Limits
+from leads.sync.setup import Setup
 from tests.database.lanes import Clock, delivered, delivery_of, finished, leased
 from tests.factory import make_connection, send
 
@@ -43,6 +45,39 @@ def test_a_connection_that_waits_gets_the_call_once_the_caller_is_known(
     assert delivered(timed, connection) == []
     form = send(timed, vault, site, visitor_id="v1", **JANE).event_id
     assert [item.event.id for item in delivered(timed, connection)] == [click, form]
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_connection_that_waits_no_more_gets_the_calls_that_it_had_held(
+    timed: Database, vault: Vault, site: Site, paused: bool
+) -> None:
+    connection = make_connection(timed, vault, site, unknown_callers="wait")
+    other = make_connection(timed, vault, site, unknown_callers="wait", name="Other CRM")
+    click = send(timed, vault, site, "call_click", visitor_id="v1").event_id
+    setup = Setup(timed, vault, Limits(60, 5), "anna")
+    if paused:
+        setup.pause(connection.id)
+    assert "get a record" in setup.change(connection.id, unknown_callers="record")
+    assert setup.change(connection.id, unknown_callers="record") == ""
+    with timed.read() as session:
+        states = {row.connection_id: (row.state, row.code) for row in session.scalars(select(Delivery))}
+    assert states == {
+        connection.id: ("held", "paused") if paused else ("waiting", None),
+        other.id: ("held", "unknown_caller"),
+    }
+    if paused:
+        setup.resume(connection.id)
+    assert [item.event.id for item in delivered(timed, connection)] == [click]
+
+
+def test_a_connection_may_wait_for_callers_from_now_on(
+    timed: Database, vault: Vault, site: Site, connection: Connection
+) -> None:
+    before = send(timed, vault, site, "call_click", visitor_id="v1").event_id
+    Setup(timed, vault, Limits(60, 5), "anna").change(connection.id, unknown_callers="wait")
+    after = send(timed, vault, site, "call_click", visitor_id="v2").event_id
+    assert delivery_of(timed, before).state == "waiting"
+    assert (delivery_of(timed, after).state, delivery_of(timed, after).code) == ("held", "unknown_caller")
 
 
 def test_a_known_caller_waits_for_nothing(timed: Database, vault: Vault, site: Site) -> None:

@@ -237,6 +237,33 @@ def test_an_option_that_is_no_secret_can_be_emptied(anna: Person, database: Data
     assert _options(database, vault, "Main CRM")["key"] == KEY
 
 
+def test_unknown_callers_and_the_pace_can_be_changed(anna: Person, database: Database, crm: str) -> None:
+    anna.post("/desk/connections/new/sandbox", **_typed(crm, pace="2.5"))
+    row = _connection(database, "Main CRM")
+    assert (row.unknown_callers, row.pace) == ("record", 2.5)
+    path = f"/desk/connections/{row.id}"
+    same = {"option-url": crm, "option-key": ""}
+    for typed in ("0", "quick", "nan", "1e9"):
+        page = anna.post(f"{path}/options", 422, **same, pace=typed, unknown_callers="wait").text
+        assert f'value="{typed}"' in page
+        assert 'href="#pace"' in page
+        assert "Write a number of calls a second" in plain(page)
+    assert _connection(database, "Main CRM").unknown_callers == "record"
+    assert 'value="2.5"' in anna.get(f"{path}/options")
+    anna.post(f"{path}/options", **same, pace="4", unknown_callers="wait")
+    row = _connection(database, "Main CRM")
+    assert (row.unknown_callers, row.pace) == ("wait", 4)
+    page = plain(anna.get(path))
+    assert "Unknown callers wait until they are known" in page
+    told = "Unknown callers now wait until they are known. The pace is now at most 4 calls a second."
+    assert f"anna changed its name, key or options. {told}" in page
+    anna.post(f"{path}/options", **same)
+    row = _connection(database, "Main CRM")
+    assert (row.unknown_callers, row.pace) == ("wait", 4), "what a form does not ask stays"
+    anna.post(f"{path}/options", **same, pace="")
+    assert _connection(database, "Main CRM").pace is None, "the sandbox has no pace of its own"
+
+
 def test_test_a_connection(anna: Person, database: Database, crm: str) -> None:
     anna.post("/desk/connections/new/sandbox", **_typed(crm))
     path = f"/desk/connections/{_connection(database, 'Main CRM').id}"
