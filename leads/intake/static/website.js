@@ -40,6 +40,7 @@
       const answer = await fetch(new URL("../../api/v1/call-clicks", src), {
         method: "POST", body: JSON.stringify(tap), keepalive: true, credentials: "omit",
       });
+      await answer.text(); // unread, the request never ends
       if (answer.status >= 500) return; // not stored: it waits, as when nobody answered
     } catch { return; }
     wait(waiting().filter((one) => one.tap.id !== tap.id));
