@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, DateTime, and_, delete, func, select, true, type_coerce, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from leads.store.models import Connection, Delivery, Meta, RemoteRecord, Task, UTCDateTime, Worker
+from leads.store.models import Connection, Delivery, Erasure, Meta, RemoteRecord, Task, UTCDateTime, Worker
 from leads.store.session import Database
 
 TOLERANCE = timedelta(seconds=30)  # a smaller step is none: answers may take that long
@@ -62,6 +62,8 @@ def _set_back(session: Session, database: Database, now: datetime, jump: timedel
         (Connection.pace_at, true()),
         (Connection.quota_at, true()),
         (RemoteRecord.retire_at, true()),
+        (Erasure.due_at, Erasure.ended_at.is_(None)),
+        (Erasure.tries_from, Erasure.ended_at.is_(None)),
         (Delivery.due_at, _ON_ITS_WAY),
         (Delivery.check_at, true()),
         (Delivery.tries_from, _ON_ITS_WAY),

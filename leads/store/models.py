@@ -74,6 +74,7 @@ DELIVERY_STATES = (
 CONNECTION_STATES = ("working", "failing", "paused")
 ROLES = ("admin", "staff")
 DRIFT_KINDS = ("deleted", "changed", "duplicated", "never_stored")
+ERASURE_STATES = ("waiting", "done", "needs_you", "handled")
 
 
 class Base(DeclarativeBase):
@@ -134,6 +135,7 @@ class Lead(Base):
 
     known: there is an e-mail or a phone. shareable: an event with consent, not suspected, stands behind the
     details. merged_into: the lead that this one turned out to be. is_test: made by the canary, never counted.
+    erased_at, erased_by: when and by whom all that could tell who it was was erased on request.
     """
 
     __tablename__ = "lead"
@@ -147,6 +149,8 @@ class Lead(Base):
     is_test: Mapped[bool] = mapped_column(default=False, server_default=false())
     created_at: Mapped[datetime]
     last_event_at: Mapped[datetime]
+    erased_at: Mapped[datetime | None]
+    erased_by: Mapped[str | None]
     __table_args__ = (
         Index("ix_lead_recent", "last_event_at", "id"),
         Index("ix_lead_site_recent", "site_id", "last_event_at", "id"),
@@ -156,6 +160,14 @@ class Lead(Base):
             "merged_into",
             sqlite_where=text("merged_into IS NOT NULL"),
             postgresql_where=text("merged_into IS NOT NULL"),
+        ),
+        # Few are, and the balance asks for those of them that no connection was there for.
+        Index(
+            "ix_lead_erased",
+            "site_id",
+            "id",
+            sqlite_where=text("erased_at IS NOT NULL"),
+            postgresql_where=text("erased_at IS NOT NULL"),
         ),
     )
 
@@ -369,6 +381,40 @@ class RemoteRecord(Base):
             "connection_id",
             sqlite_where=text("retire IS 1"),
             postgresql_where=text("retire IS true"),
+        ),
+    )
+
+
+class Erasure(Base):
+    """What is to be erased at one connection of a person who was erased here.
+
+    remote_ids: the records that are to go there; empty once they are gone. copies: more records of the person, which
+    are not ours to erase. state: waiting (for the worker, due at `due_at`), done, needs_you (cannot be erased there by
+    us: `sentence` says why), handled (a person did it there).
+    tries_from: nothing is written there later than this, as far as we know. attempts: tries that counted.
+    """
+
+    __tablename__ = "erasure"
+    lead_id: Mapped[UUID] = mapped_column(ForeignKey("lead.id"), primary_key=True)
+    connection_id: Mapped[UUID] = mapped_column(ForeignKey("connection.id"), primary_key=True)
+    remote_ids: Mapped[list[str]]
+    copies: Mapped[list[str]]
+    url: Mapped[str | None] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(_words(*ERASURE_STATES))
+    due_at: Mapped[datetime]
+    tries_from: Mapped[datetime]
+    attempts: Mapped[int]
+    code: Mapped[str | None]
+    sentence: Mapped[str | None] = mapped_column(Text)
+    ended_at: Mapped[datetime | None]
+    __table_args__ = (
+        # Few are open at any time. In the words of the query, as for those that retire.
+        Index(
+            "ix_erasure_open",
+            "connection_id",
+            "due_at",
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
         ),
     )
 

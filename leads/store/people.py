@@ -188,11 +188,21 @@ def person_behind(session: Session, lead: Lead) -> Lead:
     return lead
 
 
+def with_callers(session: Session, lead_id: UUID) -> list[UUID]:
+    """A lead, and those of callers who turned out to be this person."""
+    found, last = [lead_id], [lead_id]
+    while last:
+        last = list(session.scalars(select(Lead.id).where(Lead.merged_into.in_(last))))
+        found += last
+    return found
+
+
 _COLUMNS = tuple(column.name for column in fields(Found))
 _BY_DIGEST = (
     select(Identity.digest, Identity.kind, Identity.seen_at, *(getattr(Lead, name) for name in _COLUMNS))
     .join(Lead, Lead.id == Identity.lead_id)
-    .where(among(Identity.digest, "digests"))
+    # Erased while this waited for the row: whoever it was is somebody new.
+    .where(among(Identity.digest, "digests"), Lead.erased_at.is_(None))
     .order_by(Lead.id)  # one order for all, so that two requests never wait for each other
     .with_for_update(of=Lead, key_share=True)
 )

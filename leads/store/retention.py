@@ -20,6 +20,7 @@ from leads.store.models import (
     Attempt,
     Delivery,
     Drift,
+    Erasure,
     Event,
     Identity,
     Lead,
@@ -88,7 +89,7 @@ def delete_leads(session: Session, lead_ids: Collection[UUID]) -> None:
     session.execute(delete(Delivery).where(Delivery.lead_id.in_(lead_ids)))
     events = select(Event.id).where(Event.lead_id.in_(lead_ids))
     session.execute(delete(Resubmission).where(Resubmission.event_id.in_(events)))
-    for child in (Event, RemoteRecord, Identity):
+    for child in (Event, RemoteRecord, Identity, Erasure):
         session.execute(delete(child).where(child.lead_id.in_(lead_ids)))
     session.execute(delete(Lead).where(Lead.id.in_(lead_ids)))
 
@@ -114,7 +115,9 @@ def _nothing_left(before: datetime) -> ColumnElement[bool]:
     merged, known = aliased(Lead), aliased(Lead)
     of_event = Resubmission.event_id == Event.id
     kept_for = (
-        exists().where(Event.lead_id == Lead.id, ~exists().where(Delivery.event_id == Event.id)),
+        Lead.erased_at.is_(None)
+        & exists().where(Event.lead_id == Lead.id, ~exists().where(Delivery.event_id == Event.id)),
+        exists().where(Erasure.lead_id == Lead.id, Erasure.ended_at.is_(None)),
         exists().where(Delivery.lead_id == Lead.id, or_(Delivery.state.not_in(_DONE), Delivery.check_at.is_not(None))),
         exists().where(Delivery.lead_id == Lead.id, Drift.delivery_id == Delivery.id, Drift.settled_at.is_(None)),
         exists().where(Event.lead_id == Lead.id, of_event, Resubmission.seen_at.is_(None)),

@@ -22,6 +22,7 @@ from leads.store.session import once_more
 from leads.sync import callers, calls, canary, confirm, doubt, retry
 from leads.sync.batches import Batches, Done
 from leads.sync.connect import Context, open_connector
+from leads.sync.erasing import erase_people
 from leads.sync.pushes import Sender, Sent
 
 log = structlog.get_logger()
@@ -72,6 +73,7 @@ def _serve(context: Context, lane: Lane) -> None:
     if health.takes_more(context.now):
         callers.retire_callers(context, connection, lane, connector)
         canary.clean_up(context, lane, connector)
+        erase_people(context, lane, connector)
 
 
 def _health_of(connection: Connection) -> Health:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from datetime import timedelta
 
-from leads.plain import days_until, enquiries, span
+from leads.plain import days_until, enquiries, number_of, span
 from leads.store.alerts import Condition
 from leads.store.queries.overview import SILENT_AFTER
 from leads.store.queries.places import Need
@@ -38,6 +38,7 @@ def conditions(signs: Signs, after: timedelta) -> list[Condition]:
         *_canary(signs),
         *(condition for rhythm in signs.rhythms for condition in _silence(rhythm, signs)),
         *_balance(signs),
+        *_to_erase(signs),
     ]
 
 
@@ -136,6 +137,13 @@ def _balance(signs: Signs) -> Iterator[Condition]:
             date = f"{day.day.day} {day.day:%B %Y}"
             sentence = f"The balance of {day.site.name} on {date} does not close: {lost} not accounted for."
             yield Condition("balance", subject_of(day), sentence)
+
+
+def _to_erase(signs: Signs) -> Iterator[Condition]:
+    if number := signs.to_erase:
+        some, verb = number_of(number, "record"), "stands" if number == 1 else "stand"
+        sentence = f"{some} of people who were erased on request still {verb} in a CRM. The desk tells why."
+        yield Condition("needs_you", "erasure", sentence)
 
 
 def _name(of: Load | Need) -> str:

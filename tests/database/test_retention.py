@@ -19,6 +19,7 @@ from leads.store.models import (
     Connection,
     Delivery,
     Drift,
+    Erasure,
     Event,
     Identity,
     Lead,
@@ -36,7 +37,7 @@ from tests.database.lanes import Clock, delivered
 from tests.factory import send
 
 YEAR = timedelta(days=365)
-_PERSONAL = (Lead, Identity, Event, Resubmission, Delivery, Attempt, Drift, RemoteRecord)
+_PERSONAL = (Lead, Identity, Event, Resubmission, Delivery, Attempt, Drift, RemoteRecord, Erasure)
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from leads.store.outbox.decisions import (
     wait_for_sign_in,
 )
 from leads.store.outbox.drift import settle
+from leads.store.outbox.erasing import also_of, end, erased, not_erased, to_erase, try_again
+from leads.store.outbox.erasure import erase
 from leads.store.outbox.lanes import Lane, claim, holds, lease, ready, release
 from leads.store.outbox.outcomes import (
     Health,
@@ -56,12 +58,16 @@ __all__ = [
     "Retiring",
     "SiteRow",
     "accept",
+    "also_of",
     "backfill",
     "bring_forward",
     "check_all",
     "checked",
     "claim",
     "client_digest",
+    "end",
+    "erase",
+    "erased",
     "finish",
     "finish_and_claim",
     "give_back",
@@ -70,6 +76,7 @@ __all__ = [
     "last_in_doubt",
     "lease",
     "left_to_staff",
+    "not_erased",
     "not_retired",
     "pause",
     "ready",
@@ -83,7 +90,9 @@ __all__ = [
     "settle",
     "start_failing",
     "to_check",
+    "to_erase",
     "to_retire",
+    "try_again",
     "try_now",
     "wait_for_sign_in",
 ]

@@ -321,9 +321,11 @@ def backfill(session: Session, connection: Connection, now: datetime, since: dat
             Event.site_id == connection.site_id,
             *in_time,
             Event.is_test.is_(False),
+            Lead.erased_at.is_(None),
             ~exists().where(Delivery.event_id == Event.id, not_(left_by_removed)),
         )
         .order_by(Event.received_at)
+        .with_for_update(of=Lead, read=True, key_share=True)  # one that is being erased just now is seen to be
     ).all()
     for event, lead in orphans:
         session.execute(

@@ -9,8 +9,9 @@ from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from leads.store.failpoint import reach
-from leads.store.models import Connection, Delivery, Event, Lead
+from leads.store.models import Connection, Delivery, Erasure, Event, Lead
 from leads.store.outbox.arrivals import HELD_BY_REMOVAL, HOLD_SENTENCES, hold_reason, way_to
+from leads.store.outbox.erasure import out_of_reach
 from leads.store.outbox.outcomes import bring_forward
 
 # It may have arrived, and its CRM cannot tell: somebody has to look there before it is sent again.
@@ -117,6 +118,7 @@ def remove(session: Session, connection: Connection, now: datetime) -> int:
     be seen. What may have arrived is for a person, and no other connection gets it; it keeps its token, so that whoever
     is sending it can still tell what became of it."""
     connection.removed_at = now
+    _erase_no_more(session, connection)
     here = update(Delivery).where(Delivery.connection_id == connection.id).returning(Delivery.id)
     may_have_arrived = or_(Delivery.state == "sending", Delivery.unknown.is_(True), Delivery.code == LOOK_FIRST)
     in_doubt = here.where(Delivery.state.in_(_NOT_ARRIVED), may_have_arrived)
@@ -129,6 +131,13 @@ def remove(session: Session, connection: Connection, now: datetime) -> int:
     left = here.where(Delivery.state.in_(_NOT_ARRIVED), clear, ~_HELD_FOR_ITSELF)
     not_sent = left.values(**HELD_BY_REMOVAL)
     return count + len(session.scalars(not_sent).all())
+
+
+def _erase_no_more(session: Session, connection: Connection) -> None:
+    """Whoever was to be erased there has to be erased by a person."""
+    to_erase = select(Erasure).where(Erasure.connection_id == connection.id, Erasure.ended_at.is_(None))
+    for erasure in session.scalars(to_erase.order_by(Erasure.lead_id).with_for_update()).all():
+        out_of_reach(erasure)
 
 
 def handled(delivery: Delivery) -> None:

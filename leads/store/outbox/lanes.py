@@ -33,7 +33,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 from leads.store import unindexed
 from leads.store.among import among
 from leads.store.failpoint import reach
-from leads.store.models import CanaryRun, Connection, Delivery, Lead, RemoteRecord, UTCDateTime, new_id
+from leads.store.models import CanaryRun, Connection, Delivery, Erasure, Lead, RemoteRecord, UTCDateTime, new_id
 from leads.store.outbox.claimed import Claimed, as_claimed, with_details
 from leads.store.quota import ALL_ELSE, LOOKS, affords, oldest
 from leads.store.session import Database
@@ -83,7 +83,8 @@ def _ready() -> Select[UUID]:
     ]
     retiring = exists().where(RemoteRecord.connection_id == Connection.id, may_retire(NOW))
     tests = Connection.id.in_(to_remove_now(NOW).with_only_columns(Delivery.connection_id))
-    work = or_(*due, *looks, retiring, tests, Connection.state == "failing")
+    erasing = exists().where(Erasure.connection_id == Connection.id, may_erase(NOW))
+    work = or_(*due, *looks, retiring, tests, erasing, Connection.state == "failing")
     return select(Connection.id).where(usable(NOW), _free(NOW), work)
 
 
@@ -190,6 +191,17 @@ def may_retire(now: Moment) -> ColumnElement[bool]:
     )
     due = or_(RemoteRecord.retire_at.is_(None), RemoteRecord.retire_at <= now)
     return and_(RemoteRecord.retire.is_(True), due, ~moving)
+
+
+def may_erase(now: Moment) -> ColumnElement[bool]:
+    """What is to be erased goes once none of it is in a worker's hands any more: what that one writes has to go too."""
+    in_hand = exists().where(
+        Delivery.lead_id == Erasure.lead_id,
+        unindexed.same(Delivery.connection_id, Erasure.connection_id),
+        Delivery.token.is_not(None),
+        Delivery.lease_until > now,
+    )
+    return and_(Erasure.ended_at.is_(None), Erasure.due_at <= now, Erasure.state == "waiting", ~in_hand)
 
 
 def to_remove_now(now: Moment) -> Select[UUID]:

@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 from leads.store.among import among
 from leads.store.callers import MOVED
 from leads.store.failpoint import reach
-from leads.store.models import Attempt, Connection, Delivery, Lead, RemoteRecord, new_id
+from leads.store.models import Attempt, Connection, Delivery, Erasure, Lead, RemoteRecord, new_id
 from leads.store.outbox.arrivals import HELD_BY_REMOVAL
 from leads.store.outbox.claimed import Claimed
+from leads.store.outbox.erasing import arrived_after_all
 from leads.store.outbox.lanes import Lane, claim
 from leads.store.past_orm import insert_all, update_all, upsert
 from leads.store.session import Database, once_more
@@ -24,6 +25,7 @@ from leads.store.session import Database, once_more
 # As in `unindexed`: they are found by their ids, and not among all that are being sent.
 _IN_HAND, _LET_GO = "coalesce(delivery.state, '') = 'sending'", "token = NULL, lease_until = NULL"
 _IN_DOUBT = "coalesce(delivery.state, '') = 'refused'"
+_ERASED = "coalesce(delivery.state, '') = 'erased'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ def _write_down(session: Session, lane: Lane, outcomes: Sequence[Outcome], healt
         some = [row for row in rows if ("lead_id" in row) is moves]
         ours |= update_all(session, Delivery, ("id", "token"), some, _LET_GO, where=_IN_HAND)
     ours |= _known_after_removal(session, [row for row in rows if row["id"] not in ours])
+    _known_after_erasure(session, lane, [one for one in outcomes if one.claimed.delivery.id not in ours], now)
     written = [outcome for outcome in outcomes if outcome.claimed.delivery.id in ours]
     upsert(session, RemoteRecord, _records(lane, written, people), ["remote_id", "url", "retire"])
     insert_all(session, Attempt, [attempt_of(outcome) for outcome in written])
@@ -114,6 +117,21 @@ def _known_after_removal(session: Session, rows: Sequence[dict[str, Any]]) -> se
     known = [row if row["state"] == "sent" else row | HELD_BY_REMOVAL for row in rows if not row["unknown"]]
     stays = [{name: row[name] for name in row if name != "lead_id"} | {"check_at": None} for row in known]
     return update_all(session, Delivery, ("id", "token"), stays, _LET_GO, where=_IN_DOUBT)
+
+
+def _known_after_erasure(session: Session, lane: Lane, outcomes: Sequence[Outcome], now: datetime) -> None:
+    """The person was erased while this was in hand: what was written in the CRM has to go there as well."""
+    known = [_let_go(one.claimed, one.unknown) for one in outcomes]
+    ids = update_all(session, Delivery, ("id", "token"), known, _LET_GO, where=_ERASED)
+    late = [one for one in outcomes if one.claimed.delivery.id in ids]
+    insert_all(session, Attempt, [attempt_of(one) for one in late])
+    for one in late:
+        if one.remote_id is not None:
+            arrived_after_all(session, lane, one.claimed.lead.id, one.remote_id, one.remote_url, now)
+
+
+def _let_go(claimed: Claimed, unknown: bool) -> dict[str, Any]:
+    return {"id": claimed.delivery.id, "token": claimed.token, "unknown": unknown}
 
 
 def _turned_out_to_be(session: Session, lead_ids: Sequence[UUID]) -> dict[UUID, UUID]:
@@ -214,6 +232,8 @@ def bring_forward(session: Session, connection_id: UUID, now: datetime) -> None:
         .where(Delivery.connection_id == connection_id, Delivery.state == "waiting", Delivery.due_at > now)
         .values(due_at=now)
     )
+    to_erase = (Erasure.connection_id == connection_id, Erasure.ended_at.is_(None), Erasure.due_at > now)
+    session.execute(update(Erasure).where(*to_erase).values(due_at=now))
 
 
 def give_back(database: Database, claimed: Sequence[Claimed], due_at: datetime | None = None) -> None:
@@ -230,7 +250,12 @@ def give_back(database: Database, claimed: Sequence[Claimed], due_at: datetime |
     ]
     with database.write() as session:
         found = update_all(session, Delivery, ("id", "token"), rows, _LET_GO, where=_IN_HAND)
-        _known_after_removal(session, [row for row in rows if row["id"] not in found])
+        rest = [row for row in rows if row["id"] not in found]
+        found |= _known_after_removal(session, rest)
+        erased = [
+            _let_go(one, one.left_behind or one.delivery.unknown) for one in claimed if one.delivery.id not in found
+        ]
+        update_all(session, Delivery, ("id", "token"), erased, _LET_GO, where=_ERASED)
         reach("returned.written")
     reach("returned.committed")
 

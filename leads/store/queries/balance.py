@@ -13,10 +13,11 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, false, func, literal, or_, select
+from sqlalchemy import ColumnElement, CompoundSelect, and_, case, exists, false, func, literal, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Event, Site
+from leads.store.queries.erasures import erased_alone
 from leads.store.queries.leads import URGENCY
 
 STATES = ("confirmed", "sent", "waiting", "held", "refused", "expired", "handled", "erased")
@@ -88,7 +89,8 @@ def _lived(site: Site, days: Sequence[date]) -> Sequence[date]:
 
 def lost_leads(session: Session, site: Site, days: Sequence[date], now: datetime) -> list[UUID]:
     """Whose enquiries of these days have no delivery for a connection that was there; at most _MOST_LOST."""
-    found = select(Event.lead_id).where(*_Days(site, days).events, _lost(session, site, now)).distinct()
+    counted = (*_Days(site, days).events, Event.id.not_in(erased_alone(site)))
+    found = select(Event.lead_id).where(*counted, _lost(session, site, now)).distinct()
     return list(session.scalars(found.limit(_MOST_LOST)))
 
 
@@ -109,6 +111,7 @@ class _Days:
         zone = ZoneInfo(site.time_zone)
         ends = [datetime.combine(day + timedelta(days=1), time(), zone) for day in days]
         start = datetime.combine(days[0], time(), zone)
+        self._site = site
         self._number = case(*((Event.received_at < end, n) for n, end in enumerate(ends)))
         self.events = (
             Event.site_id == site.id,
@@ -117,7 +120,7 @@ class _Days:
             Event.is_test.is_(False),
         )
 
-    def counted(self, connections: Sequence[Connection], now: datetime) -> Select[Any]:
+    def counted(self, connections: Sequence[Connection], now: datetime) -> CompoundSelect[Any]:
         """Day, urgency of the most urgent delivery (None: there is none), whether one is missing, and how many are so:
         each enquiry is looked at once, and its deliveries with it."""
         rank = case({state: n for n, state in enumerate(URGENCY)}, value=Delivery.state)
@@ -135,14 +138,16 @@ class _Days:
                 func.sum(found).label("found"),
             )
             .outerjoin_from(Event, Delivery, Delivery.event_id == Event.id)
-            .where(*self.events)
+            .where(*self.events, Event.id.not_in(erased_alone(self._site)))
             .group_by(Event.id)
             .subquery()
         ).c
         nowhere = each.rank.is_(None) if _is_served(connections, now) else false()
         lost = or_(each.found < each.expected, nowhere)
         columns = (each.day, each.rank, lost.label("lost"))
-        return select(*columns, func.count()).group_by(*columns)
+        alone = (self._number.label("day"), literal(URGENCY.index("erased")), false())
+        erased = select(*alone, func.count()).where(*self.events, Event.id.in_(erased_alone(self._site)))
+        return union_all(select(*columns, func.count()).group_by(*columns), erased.group_by(self._number))
 
 
 def _connections(session: Session, site: Site) -> Sequence[Connection]:

@@ -36,6 +36,9 @@ class Standing(NamedTuple):
     to_check: bool
 
 
+_ERASED = Standing("erased", None, False)  # also of those that no connection was there for
+
+
 @dataclass(frozen=True, slots=True)
 class LeadFilter:
     """Which leads to list. place: where at least one delivery is, a word of PLACES or `spam`. state: one is in it.
@@ -166,7 +169,7 @@ def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[LeadRow
             name_of(person_of(vault, lead)),
             by_site[lead.site_id],
             last_event.get(lead.id),
-            most_urgent(standings.get(lead.id, ())),
+            most_urgent(standings.get(lead.id, [_ERASED] if lead.erased_at else [])),
             drifts.get(lead.id, ()),
         )
         for lead in found

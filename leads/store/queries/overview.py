@@ -15,6 +15,7 @@ from leads.store.alerts import open_alerts
 from leads.store.models import Alert, Connection, Delivery, Event, Resubmission, Site, Unreadable
 from leads.store.queries.balance import DayBalance, recent_balances
 from leads.store.queries.drift import drift_counts
+from leads.store.queries.erasures import Leftover, erased_alone, erasures_that_need_you, open_erasures
 from leads.store.queries.lists import connections_in_use, count, is_real, sites, start_of_day, worker_seen_at
 from leads.store.queries.places import PLACES, by_place, number_at
 
@@ -56,6 +57,7 @@ class Overview:
     checking: sent, and not read back from the CRM yet. unreadable: not yet seen by a person.
     resubmitted: leads who sent other answers under the same browser id, not yet seen; at most _MOST_RESUBMITTED.
     drift: kind → how many records the CRM no longer holds as they were confirmed, and nobody has seen to.
+    erasures: what is still to be erased in a CRM and was tried in vain; to_erase: how many of them need a person.
     balances: of yesterday and today. alerts: what is wrong and does not show otherwise.
     """
 
@@ -71,6 +73,8 @@ class Overview:
     unreadable: int
     resubmitted: Sequence[UUID]
     drift: Mapping[str, int]
+    erasures: Sequence[Leftover]
+    to_erase: int
     balances: Sequence[DayBalance]
     alerts: Sequence[Alert]
 
@@ -99,6 +103,8 @@ def overview(session: Session, now: datetime) -> Overview:
         unreadable=count(session, Unreadable.id, Unreadable.seen_at.is_(None)),
         resubmitted=_resubmitted(session),
         drift=drift_counts(session),
+        erasures=open_erasures(session),
+        to_erase=erasures_that_need_you(session),
         balances=recent_balances(session, known, now),
         alerts=open_alerts(session, _ONLY_AS_ALERTS),
     )
@@ -164,7 +170,7 @@ def without_connection(session: Session, connections: Iterable[Connection]) -> l
     waits = []
     for site in unserved:
         here = (Event.site_id == site.id, Event.received_at >= _unserved_since(session, site), Event.is_test.is_(False))
-        alone = (*here, ~exists().where(Delivery.event_id == Event.id))
+        alone = (*here, ~exists().where(Delivery.event_id == Event.id), Event.id.not_in(erased_alone(site)))
         count, oldest = session.execute(select(func.count(), func.min(Event.received_at)).where(*alone)).one()
         if count:
             sentence = f"The site {site.name} has no connection to a CRM."

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from leads.store.alerts import open_alerts
 from leads.store.models import EVENT_KINDS, CanaryRun, Connection, Delivery, Event, Site, Worker
 from leads.store.queries.balance import DayBalance, balance, last_days
+from leads.store.queries.erasures import erasures_that_need_you
 from leads.store.queries.lists import connections_in_use, count, sites, worker_seen_at
 from leads.store.queries.overview import SILENT_AFTER, Wait, without_connection
 from leads.store.queries.places import PLACES, Need, needs
@@ -54,7 +55,8 @@ class Rhythm(NamedTuple):
 class Signs:
     """All of it at one moment. worker_since: when the longest-running worker that lives was started, None without one.
 
-    canaries: the last test enquiry of each site that came to an end.
+    canaries: the last test enquiry of each site that came to an end. to_erase: how many records of
+    erased people a person has to see to.
     """
 
     now: datetime
@@ -66,6 +68,7 @@ class Signs:
     canaries: Sequence[tuple[CanaryRun, Site]]
     rhythms: Sequence[Rhythm]
     balances: Sequence[DayBalance]
+    to_erase: int = 0
 
 
 def signs(session: Session, now: datetime) -> Signs:
@@ -82,6 +85,7 @@ def signs(session: Session, now: datetime) -> Signs:
         canaries=_canaries(session, known),
         rhythms=[_rhythm(session, site, kind, now) for site in known for kind in EVENT_KINDS],
         balances=_balances(session, known, now),
+        to_erase=erasures_that_need_you(session),
     )
 
 

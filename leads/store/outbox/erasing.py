@@ -1,0 +1,135 @@
+"""What a lane is to erase in its CRM of people who were erased here, and what became of that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import exists, select, update
+from sqlalchemy.orm import Session
+
+from leads.store.models import Attempt, Delivery, Erasure, Event, Lead, RemoteRecord
+from leads.store.outbox.lanes import Lane, may_erase, mine
+from leads.store.session import Database
+
+_AT_ONCE = 20  # people in one pass of a lane
+_COPIES = "The CRM has more records of this person, which Frontdesk did not make. Look at them there:"
+
+
+class Doubt(NamedTuple):
+    """An enquiry that may stand in the CRM. broken_off: nobody heard what became of it."""
+
+    event_id: UUID
+    kind: str
+    received_at: datetime
+    broken_off: bool
+
+
+class Leaving(NamedTuple):
+    """Somebody to be erased. remote_ids: their records. doubts: what may stand there besides, to be looked for.
+
+    tries_from: nothing is written there later than this. attempts: tries that counted.
+    """
+
+    lead_id: UUID
+    remote_ids: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
+    tries_from: datetime
+    attempts: int
+
+
+def to_erase(database: Database, lane: Lane) -> list[Leaving]:
+    """Whom the lane is to erase in its CRM now."""
+    with database.read() as session:
+        now = database.now(session)
+        due = select(Erasure).where(Erasure.connection_id == lane.connection_id, may_erase(now), mine(lane, now))
+        rows = session.scalars(due.order_by(Erasure.due_at).limit(_AT_ONCE)).all()
+        return [
+            Leaving(row.lead_id, tuple(row.remote_ids), _doubts(session, row), row.tries_from, row.attempts)
+            for row in rows
+        ]
+
+
+def _doubts(session: Session, row: Erasure) -> tuple[Doubt, ...]:
+    tried = exists().where(Attempt.delivery_id == Delivery.id)
+    told = select(Event.id, Event.kind, Event.received_at, Delivery.unknown)
+    here = (Delivery.lead_id == row.lead_id, Delivery.connection_id == row.connection_id)
+    unclear = Delivery.unknown | (Delivery.sent_at.is_(None) & tried)
+    rows = session.execute(told.join(Delivery, Delivery.event_id == Event.id).where(*here, unclear))
+    return tuple(Doubt(*one) for one in rows.all())
+
+
+def also_of(database: Database, lane: Lane, remote_ids: Sequence[str]) -> str | None:
+    """The reference code of somebody else for whom one of these records stands too; None when there is nobody."""
+    with database.read() as session:
+        others = select(Lead.code).join(RemoteRecord, RemoteRecord.lead_id == Lead.id)
+        here = (RemoteRecord.connection_id == lane.connection_id, RemoteRecord.remote_id.in_(remote_ids))
+        return session.scalar(others.where(*here).limit(1))
+
+
+def erased(database: Database, lane: Lane, lead_id: UUID, remote_ids: Iterable[str]) -> None:
+    """These records are gone from the lane's CRM. What was learned of meanwhile goes next."""
+    gone = set(remote_ids)
+    with database.write() as session:
+        now = database.now(session)
+        row = session.get_one(Erasure, (lead_id, lane.connection_id), with_for_update=True)
+        row.remote_ids = [one for one in row.remote_ids if one not in gone]
+        if not row.remote_ids and row.state == "waiting":
+            end(session, row, "done", now)
+            if row.copies:
+                row.state, row.ended_at = "needs_you", None
+                row.code, row.sentence = "copies", f"{_COPIES} {', '.join(row.copies)}."
+
+
+def not_erased(
+    database: Database,
+    lane: Lane,
+    lead_id: UUID,
+    *,
+    state: str,
+    due_at: datetime,
+    counts: bool = False,
+    code: str | None = None,
+    sentence: str | None = None,
+    found: Iterable[str] = (),
+) -> None:
+    """It did not work now, or has to wait (`waiting`), or a person has to see to it (`needs_you`). found: records that
+    were looked for and found meanwhile."""
+    with database.write() as session:
+        row = session.get_one(Erasure, (lead_id, lane.connection_id), with_for_update=True)
+        if row.state == "waiting":
+            row.state, row.due_at, row.code, row.sentence = state, due_at, code, sentence
+            row.attempts += counts
+            row.remote_ids = list(dict.fromkeys([*row.remote_ids, *found]))
+
+
+def end(session: Session, row: Erasure, state: str, now: datetime) -> None:
+    """Nothing is left to do: `done` by us, or `handled` by a person. Nothing leads to the CRM's records any more."""
+    row.state, row.ended_at, row.remote_ids, row.url = state, now, [], None
+    row.code = row.sentence = None
+    # Whether it had arrived matters no more.
+    here = (Delivery.lead_id == row.lead_id, Delivery.connection_id == row.connection_id)
+    session.execute(update(Delivery).where(*here, Delivery.state == "erased").values(unknown=False))
+
+
+def arrived_after_all(
+    session: Session, lane: Lane, lead_id: UUID, remote_id: str, url: str | None, now: datetime
+) -> None:
+    """What was in a worker's hands while the person was erased has been written: that record has to go too."""
+    row = session.get(Erasure, (lead_id, lane.connection_id), with_for_update=True)
+    if row is None:  # it was the first that this lead sent there, and was in nobody's hands as far as we knew
+        row = Erasure(lead_id=lead_id, connection_id=lane.connection_id, remote_ids=[], copies=[], attempts=0)
+        row.state = "waiting"
+        session.add(row)
+    row.remote_ids, row.url = list(dict.fromkeys([*row.remote_ids, remote_id])), url or row.url
+    row.tries_from = row.due_at = now
+    if row.state in ("done", "handled"):
+        row.state, row.ended_at, row.attempts = "waiting", None, 0
+
+
+def try_again(row: Erasure, now: datetime) -> None:
+    """Staff want another try."""
+    row.state, row.due_at, row.tries_from, row.attempts = "waiting", now, now, 0
+    row.code = row.sentence = row.ended_at = None
