@@ -130,6 +130,10 @@ def _told_by_waits(state: Overview) -> Headline:
 def _needs_you(state: Overview) -> Headline | None:
     if some := _who_need_you(state):
         return Headline("bad", f"{some}.", _below(state))
+    if number := state.to_erase:
+        verb = "stands" if number == 1 else "stand"
+        told = f"{words.number_of(number, 'record')} of erased people still {verb} in a CRM."
+        return Headline("bad", told, "Below you see why, and what helps.")
     told = words.drifted(state.drift)
     return Headline("bad", told, "Below you see whose they are, and what helps.") if told else None
 

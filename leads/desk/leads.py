@@ -16,6 +16,7 @@ from leads.desk.actions import CAN_BE_HANDLED, CAN_SEND_AGAIN
 from leads.desk.correction import correction_of
 from leads.desk.room import Room
 from leads.store.models import Action, Attempt, Site, Unreadable
+from leads.store.queries.erasures import erasures_of
 from leads.store.queries.journey import DeliveryStory, journey
 from leads.store.queries.leads import (
     MOST_FOUND,
@@ -181,10 +182,12 @@ def lead_context(room: Room, lead_id: UUID) -> dict[str, Any]:
     with room.database.read() as session:
         now = room.database.now(session)
         found = journey(session, room.vault, lead_id) or abort(404)
+        erasures = erasures_of(session, found.lead.id) if found.lead.erased_at else []
     return {
         "now": now,
         "journey": found,
         "timeline": _timeline,
+        "erasures": erasures,
         "correction": correction_of(found),
         "note_of": lambda action: room.vault.open(action.note_sealed, "action", "note", action.id),
         "can_send_again": CAN_SEND_AGAIN,

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from leads import plain
 from leads.fields import e164
-from leads.store.models import Attempt, Connection, Delivery, Drift
+from leads.store.models import Attempt, Connection, Delivery, Drift, Erasure
 from leads.store.queries.journey import Again, EventStory
 from leads.store.queries.leads import Standing
 from leads.store.queries.places import MOST_COUNTED
@@ -109,7 +109,17 @@ ACTIONS = {
     "connection_check_all": "had everything checked",
     "mapping_changed": "changed what goes into it.",
     "details_revealed": "looked at the details of",
+    "erased": "erased the personal data on request",
+    "erase_again": "wanted it to be erased in the CRM again",
+    "erase_by_hand": "erased it in the CRM by hand",
     "drift_right": "said that it is right so in the CRM",
+}
+
+_ERASURES = {
+    "waiting": Pill("…", "Waiting to be erased there", "busy"),
+    "done": Pill("✓", "Erased there", "good"),
+    "needs_you": Pill("!", "Needs you: not erased there", "bad"),
+    "handled": Pill("✓", "Erased there by hand", "good"),
 }
 
 REPLAYS = {"running": "On its way", "finished": "Finished", "stopped": "Stopped"}
@@ -271,6 +281,21 @@ def drift_line(drift: Drift) -> str:
 def problem(connection: Connection) -> str:
     """What is wrong with a connection, as the end of a sentence."""
     return f"the CRM “{connection.name}” {_PROBLEMS.get(connection.code or '', 'has a problem')}"
+
+
+def erasure(found: Erasure) -> Pill:
+    """How far an erasure is in one CRM."""
+    return _ERASURES[found.state]
+
+
+def erased_when(found: Erasure, connection: Connection, now: datetime) -> str:
+    """When one that waits is tried, as a sentence."""
+    if connection.state == "paused":
+        return "It waits until the connection is started again."
+    if connection.state == "failing":
+        return "It waits until the connection works again."
+    times = [moment for moment in (found.due_at, connection.wait_until) if moment and moment > now]
+    return f"It is tried again in {span(max(times) - now)}." if times else "It is tried in a moment."
 
 
 def connection_state(connection: Connection, now: datetime) -> Pill:

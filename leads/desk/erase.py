@@ -1,0 +1,78 @@
+"""Erasure on request: a button that asks first and says what happens, and what staff do about a CRM that will not."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from flask import Blueprint, abort, flash, redirect, render_template, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from leads.desk.auth import admin_only
+from leads.desk.room import Room
+from leads.store import outbox
+from leads.store.models import Connection, Delivery, Erasure, Lead
+from leads.store.people import person_behind
+from leads.store.queries.erasures import holding
+from leads.store.queries.journey import journey
+from leads.store.staff import record
+
+_DONE = "Erased here. What a CRM holds is erased there by the sync; below you see how far it is."
+_TOO_LATE = "Nothing was done: it has moved on meanwhile. Below is how it stands now."
+
+
+def add_routes(desk: Blueprint, room: Room) -> None:
+    """The page that asks, and the buttons for what cannot be erased by us."""
+
+    @desk.get("/leads/<uuid:lead_id>/erase")
+    @admin_only
+    def lead_erase(lead_id: UUID) -> ResponseReturnValue:
+        return _ask(room, lead_id)
+
+    @desk.post("/leads/<uuid:lead_id>/erase")
+    @admin_only
+    def lead_erase_now(lead_id: UUID) -> ResponseReturnValue:
+        with room.database.read() as session:
+            person = person_behind(session, session.get(Lead, lead_id) or abort(404))
+        # No CRM is called from here: it may be down, and somebody would wait for it.
+        flash(_DONE if outbox.erase(room.database, room.vault, person.id, current_user.name) else _TOO_LATE)
+        return redirect(url_for("desk.lead", lead_id=person.id), 303)
+
+    @desk.post("/erasures/<uuid:lead_id>/<uuid:connection_id>/<any(again, by_hand):what>")
+    def erasure_decide(lead_id: UUID, connection_id: UUID, what: str) -> ResponseReturnValue:
+        with room.database.write() as session:
+            flash(_decide(session, room, lead_id, connection_id, what))
+            person = person_behind(session, session.get_one(Lead, lead_id))
+        return redirect(url_for("desk.lead", lead_id=person.id), 303)
+
+
+def _ask(room: Room, lead_id: UUID) -> ResponseReturnValue:
+    with room.database.read() as session:
+        found = journey(session, room.vault, lead_id) or abort(404)
+        there = holding(session, found.lead.id)
+    if found.lead.erased_at is not None or found.lead.is_test:
+        return redirect(url_for("desk.lead", lead_id=found.lead.id), 303)
+    ways = [way.delivery for story in found.events for way in story.deliveries]
+    waiting = sum(row.state in ("waiting", "held", "refused", "expired") for row in ways)
+    under_way = any(row.state == "sending" for row in ways)
+    return render_template("desk/erase.html", journey=found, holding=there, waiting=waiting, under_way=under_way)
+
+
+def _decide(session: Session, room: Room, lead_id: UUID, connection_id: UUID, what: str) -> str:
+    """Returns what to tell."""
+    row = session.get(Erasure, (lead_id, connection_id), with_for_update=True) or abort(404)
+    in_use = session.get_one(Connection, connection_id).removed_at is None
+    if row.ended_at is not None or (what == "again" and not in_use):
+        return _TOO_LATE
+    now = room.database.now(session)
+    if what == "again":
+        outbox.try_again(row, now)
+        room.database.nudge(session)
+    else:
+        outbox.end(session, row, "handled", now)
+    here = (Delivery.lead_id == lead_id, Delivery.connection_id == connection_id)
+    delivery_id = session.scalar(select(Delivery.id).where(*here).order_by(Delivery.id.desc()).limit(1))
+    record(session, current_user.name, f"erase_{what}", now, delivery_id=delivery_id)
+    return "It is tried again now." if what == "again" else "Noted: you erased it there."

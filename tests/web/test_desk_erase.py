@@ -1,0 +1,136 @@
+"""“Erase personal data”: who may, what is said before, and what the pages tell afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from flask import Flask
+from sqlalchemy import select, update
+
+from leads.store import outbox
+from leads.store.models import Action, Connection, Delivery, Erasure, RemoteRecord, Site
+from leads.store.session import Database
+from leads.store.vault import Vault
+from tests.factory import send
+from tests.web.desk import Person, beat, lead_of, plain, set_state, signed_in
+
+JANE = {"first_name": "Jane", "last_name": "Quorbleton", "email": "jane@example.com", "phone": "+12015550199"}
+URL = "https://crm.example/r1"
+
+
+@pytest.fixture
+def anna(app: Flask, database: Database) -> Person:
+    beat(database)
+    return signed_in(app, database)
+
+
+@pytest.fixture
+def jane(database: Database, vault: Vault, site: Site) -> UUID:
+    """Her lead. One enquiry is in the CRM, another one waits."""
+    event_id = send(database, vault, site, message="My tooth hurts", **JANE).event_id
+    with database.write() as session:
+        connection_id = session.scalars(select(Connection.id)).one()
+        lead_id = lead_of(database, event_id)
+        values: dict[str, Any] = {"remote_id": "r1", "url": URL, "retire": False}
+        session.add(RemoteRecord(lead_id=lead_id, connection_id=connection_id, **values))
+        now = database.now(session)
+    set_state(database, event_id, "confirmed", remote_id="r1", remote_url=URL, sent_at=now, confirmed_at=now)
+    send(database, vault, site, message="It still hurts", **JANE)
+    return lead_id
+
+
+def _set(database: Database, **values: Any) -> None:
+    with database.write() as session:
+        session.execute(update(Erasure).values(**values))
+
+
+def test_it_asks_first_and_says_what_happens(anna: Person, database: Database, jane: UUID) -> None:
+    assert f"/desk/leads/{jane}/erase" in anna.get(f"/desk/leads/{jane}")
+    page = anna.get(f"/desk/leads/{jane}/erase")
+    told = plain(page)
+    for said in (
+        "Erase the personal data of Jane Quorbleton?",
+        "1 enquiry that has not arrived is not sent any more.",
+        "In Sandbox CRM: the record and all that stands on it",
+        "your backups",
+    ):
+        assert said in told
+    assert URL in page
+    with database.read() as session:
+        assert session.scalars(select(Erasure)).all() == [], "nothing yet"
+
+
+def test_nobody_but_an_admin_may(app: Flask, database: Database, jane: UUID) -> None:
+    sam = signed_in(app, database, "sam", "staff")
+    assert "Erase personal data" not in sam.get(f"/desk/leads/{jane}")
+    sam.get(f"/desk/leads/{jane}/erase", 403)
+    sam.post(f"/desk/leads/{jane}/erase", 403)
+    assert "Quorbleton" in sam.get(f"/desk/leads/{jane}")
+
+
+def test_the_pages_tell_that_it_is_done_and_by_whom(anna: Person, database: Database, jane: UUID) -> None:
+    answer = anna.post(f"/desk/leads/{jane}/erase")
+    assert answer.location == f"/desk/leads/{jane}"
+    shown = anna.get(f"/desk/leads/{jane}")
+    told = plain(shown)
+    for said in ("Erased here.", "anna erased the personal data", "Sandbox CRM: … Waiting to be erased there"):
+        assert said in told
+    for gone in ("Jane", "Quorbleton", "jane@example.com", "5550199", "tooth", "Erase personal data", "Send again"):
+        assert gone not in told
+    assert URL not in shown, "only where somebody has to look"
+    for page in ("/desk/leads", "/desk/"):
+        assert "Quorbleton" not in anna.get(page)
+        assert "Erased" in anna.get(page)
+    with database.read() as session:
+        actions = session.scalars(select(Action)).all()
+    assert {(one.user_name, one.what, one.note_sealed) for one in actions} == {("anna", "erased", None)}
+    assert anna.client.get(f"/desk/leads/{jane}/erase").status_code == 303
+    anna.post(f"/desk/leads/{jane}/erase")
+    assert "moved on meanwhile" in anna.get(f"/desk/leads/{jane}")
+    anna.get(f"/desk/leads/{UUID(int=7)}/erase", 404)
+    anna.post(f"/desk/leads/{UUID(int=7)}/erase", 404)
+
+
+def test_what_a_crm_refuses_is_told_first_with_what_helps(anna: Person, database: Database, jane: UUID) -> None:
+    anna.post(f"/desk/leads/{jane}/erase")
+    _set(database, state="needs_you", code="in_use", sentence="Cases hang on it. Delete it by hand.")
+    home = plain(anna.get("/desk/"))
+    assert "1 record of erased people still stands in a CRM." in home
+    assert "Cases hang on it." in home
+    page = anna.get(f"/desk/leads/{jane}")
+    assert URL in page
+    with database.read() as session:
+        row = session.scalars(select(Erasure)).one()
+    action = f"/desk/erasures/{row.lead_id}/{row.connection_id}"
+    anna.post(f"{action}/again")
+    assert "Waiting to be erased there" in plain(anna.get(f"/desk/leads/{jane}"))
+    assert "To be erased in a CRM" not in plain(anna.get("/desk/"))
+    _set(database, state="needs_you", sentence="Cases hang on it.")
+    anna.post(f"{action}/by_hand")
+    told = plain(anna.get(f"/desk/leads/{jane}"))
+    assert "Erased there by hand" in told
+    assert "anna erased it in the CRM by hand" in told
+    with database.read() as session:
+        row = session.scalars(select(Erasure)).one()
+    assert (row.state, row.remote_ids, row.url) == ("handled", [], None)
+    anna.post(f"{action}/again")
+    assert "moved on meanwhile" in anna.get(f"/desk/leads/{jane}")
+    anna.post(f"/desk/erasures/{jane}/{UUID(int=7)}/again", 404)
+
+
+def test_a_removed_connection_cannot_be_tried_again(anna: Person, database: Database, jane: UUID) -> None:
+    with database.write() as session:
+        connection = session.scalars(select(Connection)).one()
+        outbox.remove(session, connection, database.now(session))
+    assert "that connection was removed: delete it there by hand" in plain(anna.get(f"/desk/leads/{jane}/erase"))
+    anna.post(f"/desk/leads/{jane}/erase")
+    page = anna.get(f"/desk/leads/{jane}")
+    assert "The connection was removed" in plain(page)
+    assert URL in page
+    assert "Try again" not in page
+    anna.post(f"/desk/erasures/{jane}/{connection.id}/again")
+    with database.read() as session:
+        assert session.scalars(select(Erasure.state)).one() == "needs_you"
+        assert set(session.scalars(select(Delivery.state))) == {"erased"}
