@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from leads.store import outbox
 from leads.store.models import DELIVERY_STATES, Connection, Delivery, Replay
 from leads.store.outbox.replays import REPLAYABLE, Chosen, ReplayError, replay_slice, start_replay, stop_replay
 from leads.store.people import name_of
+from leads.store.queries.erasures import Leftover, erasures_of, holding
 from leads.store.queries.journey import DeliveryStory, Journey, journey
 from leads.store.queries.leads import LeadFilter, lead_by_code, leads
 from leads.store.queries.replays import reasons
@@ -23,6 +25,12 @@ from leads.store.staff import record
 
 _RETRIABLE = ("waiting", "refused", "expired", "sent", "confirmed")
 _ME = "command line"
+_ERASURES = {
+    "waiting": "to be erased there",
+    "done": "erased there",
+    "needs_you": "not erased there: needs a person",
+    "handled": "erased there by hand",
+}
 
 
 @click.group()
@@ -43,7 +51,7 @@ def list_leads(state: str | None, limit: int, json_: bool) -> None:
     rows = [
         {
             "code": row.lead.code,
-            "name": row.name or "unknown caller",
+            "name": "erased" if row.lead.erased_at else row.name or "unknown caller",
             "site": row.site.key,
             "last_event": row.last_event.kind if row.last_event else None,
             "at": row.lead.last_event_at,
@@ -66,12 +74,16 @@ def show(code: str, json_: bool) -> None:
     with office.database.read() as session:
         found = lead_by_code(session, code)
         way_of = journey(session, office.vault, found.id) if found else None
+        erasures = erasures_of(session, found.id) if found else []
     if way_of is None:
         fail(f"There is no lead with the code {code}.")
     if json_:
-        as_json(_as_dict(way_of))
+        as_json(_as_dict(way_of, erasures))
         return
-    click.echo(f"{way_of.lead.code}  {name_of(way_of.person) or 'unknown caller'}  ({way_of.site.name})")
+    name = "erased" if way_of.lead.erased_at else name_of(way_of.person) or "unknown caller"
+    click.echo(f"{way_of.lead.code}  {name}  ({way_of.site.name})")
+    for left in erasures:
+        click.echo(f"  {left.connection.name}: {_ERASURES[left.erasure.state]}  {left.erasure.sentence or ''}".rstrip())
     for story in way_of.events:
         click.echo(f"\n{story.event.received_at:%Y-%m-%d %H:%M:%S} UTC  {story.event.kind}")
         for way in story.deliveries:
@@ -103,6 +115,33 @@ def retry(code: str | None, state: str | None, connection: str | None, reason: s
         _show_reasons(office, chosen)
     else:
         click.echo(_replay(office, chosen))
+
+
+@lead.command("erase")
+@click.argument("code")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def erase(code: str, yes: bool) -> None:
+    """Erase a person's data on request, here and in every CRM. CODE: the reference code.
+
+    Here it is gone at once, and what still waited is not sent any more; the worker erases the records in the CRMs.
+    `frontdesk lead show CODE` tells how far that is. The code, the times and what became of each enquiry stay.
+    """
+    office = Office()
+    with office.database.read() as session:
+        found = lead_by_code(session, code)
+        there = holding(session, found.id) if found else []
+    if found is None:
+        fail(f"There is no lead with the code {code}.")
+    if found.erased_at is not None:
+        fail(f"{found.code} was erased before, by {found.erased_by}. See: frontdesk lead show {found.code}")
+    for place in there:
+        far = " (removed: delete it there by hand)" if place.connection.removed_at else ""
+        click.echo(f"There is a record in {place.connection.name}{far}. {place.url or ''}".rstrip())
+    if not yes:
+        click.confirm(f"Erase {found.code} for good, here and with all that stands on the record in a CRM?", abort=True)
+    if not outbox.erase(office.database, office.vault, found.id, _ME):
+        fail("Nothing was done: somebody was quicker.")
+    click.echo(f"Erased here. For the CRMs see: frontdesk lead show {found.code}")
 
 
 def _retry_one(office: Office, code: str) -> int:
@@ -181,12 +220,23 @@ def _replay_row(office: Office, replay_id: UUID) -> Replay:
         return session.get_one(Replay, replay_id)
 
 
-def _as_dict(journey: Journey) -> dict[str, Any]:
+def _as_dict(journey: Journey, erasures: Sequence[Leftover]) -> dict[str, Any]:
     return {
         "id": journey.lead.id,
         "code": journey.lead.code,
         "site": journey.site.key,
         "person": dict(journey.person),
+        "erased_at": journey.lead.erased_at,
+        "erasures": [
+            {
+                "connection": left.connection.name,
+                "state": left.erasure.state,
+                "code": left.erasure.code,
+                "sentence": left.erasure.sentence,
+                "records": left.erasure.remote_ids,
+            }
+            for left in erasures
+        ],
         "events": [
             {
                 "id": story.event.id,

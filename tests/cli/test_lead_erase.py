@@ -1,0 +1,50 @@
+"""`frontdesk lead erase`: asks first, erases here at once, and tells of the CRMs."""
+
+from __future__ import annotations
+
+from sqlalchemy import select, update
+
+from leads.store.models import Action, Lead
+from leads.store.session import Database
+from leads.store.vault import Vault
+from tests.cli.conftest import Frontdesk, as_json
+from tests.database.lanes import delivered
+from tests.factory import make_connection, make_site, send
+
+
+def test_a_person_is_erased_by_the_code(frontdesk: Frontdesk, database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    connection = make_connection(database, vault, site)
+    code = send(database, vault, site, first_name="Zyxwina", email="zyx@example.com").reference
+    delivered(database, connection)
+    asked = frontdesk("lead", "erase", code, stdin="n\n", code=1).stdout
+    assert "There is a record in Sandbox CRM." in asked
+    assert f"Erase {code} for good" in asked
+    assert as_json(frontdesk("lead", "show", code, "--json"))["person"] != {}
+    assert f"frontdesk lead show {code}" in frontdesk("lead", "erase", code.lower(), "--yes").stdout
+    shown = as_json(frontdesk("lead", "show", code, "--json"))
+    assert (shown["person"], shown["events"][0]["answers"]) == ({}, {})
+    assert shown["erasures"] == [
+        {
+            "connection": "Sandbox CRM",
+            "state": "waiting",
+            "code": None,
+            "sentence": None,
+            "records": [f"r-{code}"],
+        }
+    ]
+    told = frontdesk("lead", "show", code).stdout
+    assert f"{code}  erased" in told
+    assert "Sandbox CRM: to be erased there" in told
+    assert "Zyxwina" not in told + frontdesk("lead", "list").stdout
+    assert "erased before, by command line" in frontdesk("lead", "erase", code, "--yes", code=1).stderr
+    with database.read() as session:
+        assert session.scalars(select(Action.user_name)).all() == ["command line"]
+
+
+def test_who_is_not_there_is_told(frontdesk: Frontdesk, database: Database, vault: Vault) -> None:
+    assert "no lead with the code AAA-AAA" in frontdesk("lead", "erase", "AAA-AAA", "--yes", code=1).stderr
+    code = send(database, vault, make_site(database), email="zyx@example.com").reference
+    with database.write() as session:
+        session.execute(update(Lead).values(is_test=True))
+    assert "no lead with the code" in frontdesk("lead", "erase", code, "--yes", code=1).stderr
