@@ -6,8 +6,8 @@ The version before this one must go on working on the new schema: expand first, 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
