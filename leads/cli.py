@@ -17,6 +17,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.settings import PREFIX, shown
+from leads.commands.actions import actions
 from leads.commands.alerts import alerts, start_watchman
 from leads.commands.balance import balance
 from leads.commands.canary import canary
@@ -58,7 +59,7 @@ def main() -> None:
     """Frontdesk takes a clinic's website enquiries, keeps them safe and brings them into the CRM, with proof."""
 
 
-for group in (site, connection, lead, user, alerts, balance, canary, purge, demo_data):
+for group in (site, connection, lead, user, actions, alerts, balance, canary, purge, demo_data):
     main.add_command(group)
 connection.add_command(mapping)
 connection.add_command(try_dry)

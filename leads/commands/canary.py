@@ -8,7 +8,7 @@ from uuid import UUID
 
 import click
 
-from leads.commands.office import Office, as_json, as_table, fail, json_option
+from leads.commands.office import ME, Office, as_json, as_table, fail, json_option
 from leads.store import canary as store
 from leads.store.models import CanaryRun, Site
 from leads.store.queries.canary import recent_runs
@@ -32,7 +32,7 @@ def run(site_key: str, wait: bool) -> None:
         site = find_site(session, site_key)
         if site is None:
             fail(f"There is no site with the key {site_key}.")
-        begun = store.start(session, site, "command line", office.database.now(session))
+        begun = store.start(session, site, ME, office.database.now(session))
     if not wait:
         click.echo("It is on its way. See: frontdesk canary list")
         return

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from sqlalchemy import select
 
 from leads.commands.connection import find_connection
-from leads.commands.office import Office, as_json, as_table, fail, json_option
+from leads.commands.office import ME, Office, as_json, as_table, fail, json_option
 from leads.store import outbox
 from leads.store.models import DELIVERY_STATES, Connection, Delivery, Replay
 from leads.store.outbox.replays import REPLAYABLE, Chosen, ReplayError, replay_slice, start_replay, stop_replay
@@ -21,10 +21,9 @@ from leads.store.queries.erasures import Leftover, erasures_of, holding
 from leads.store.queries.journey import DeliveryStory, Journey, journey
 from leads.store.queries.leads import LeadFilter, lead_by_code, leads
 from leads.store.queries.replays import reasons
-from leads.store.staff import record
+from leads.store.staff import note_view, record
 
 _RETRIABLE = ("waiting", "refused", "expired", "sent", "confirmed")
-_ME = "command line"
 _ERASURES = {
     "waiting": "to be erased there",
     "done": "erased there",
@@ -77,6 +76,7 @@ def show(code: str, json_: bool) -> None:
         erasures = erasures_of(session, found.id) if found else []
     if way_of is None:
         fail(f"There is no lead with the code {code}.")
+    note_view(office.database, ME, way_of.lead.id, office.database.time())
     if json_:
         as_json(_as_dict(way_of, erasures))
         return
@@ -139,7 +139,7 @@ def erase(code: str, yes: bool) -> None:
         click.echo(f"There is a record in {place.connection.name}{far}. {place.url or ''}".rstrip())
     if not yes:
         click.confirm(f"Erase {found.code} for good, here and with all that stands on the record in a CRM?", abort=True)
-    if not outbox.erase(office.database, office.vault, found.id, _ME):
+    if not outbox.erase(office.database, office.vault, found.id, ME):
         fail("Nothing was done: somebody was quicker.")
     click.echo(f"Erased here. For the CRMs see: frontdesk lead show {found.code}")
 
@@ -155,7 +155,7 @@ def _retry_one(office: Office, code: str) -> int:
         now = office.database.now(session)
         for row in rows:
             outbox.requeue(row, now)
-            record(session, _ME, "send_again", now, delivery_id=row.id)
+            record(session, ME, "send_again", now, delivery_id=row.id)
         office.database.nudge(session)
     return len(rows)
 
@@ -199,7 +199,8 @@ def _replay(office: Office, chosen: Chosen) -> str:
     """
     with office.database.write() as session:
         try:
-            replay = start_replay(session, chosen, _ME, office.database.now(session))
+            replay = start_replay(session, chosen, ME, office.database.now(session))
+            office.record(session, "replay_started")
         except ReplayError:
             return "Nothing fits, so nothing was sent again."
     try:
@@ -210,6 +211,7 @@ def _replay(office: Office, chosen: Chosen) -> str:
     except KeyboardInterrupt:
         with office.database.write() as session:
             stop_replay(session, replay.id, office.database.now(session))
+            office.record(session, "replay_stopped")
     ended = _replay_row(office, replay.id)
     passed_over = f". Left alone, since it had moved on meanwhile: {ended.skipped}" if ended.skipped else ""
     return f"Sent again: {ended.done}{passed_over}"

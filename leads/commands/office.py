@@ -9,12 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, NoReturn
+from uuid import UUID
 
 import click
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy.orm import Session
 
 from config.settings import Settings, SettingsError, load_settings
+from leads.store import staff
 from leads.store.schema import SchemaError, open_vault, require_current, upgrade
 from leads.store.session import Database, sqlite_file
 from leads.store.soundness import DamagedError, require_sound
@@ -22,6 +25,7 @@ from leads.store.vault import Vault, VaultError
 from leads.sync.connect import Limits
 from leads.sync.setup import Setup
 
+ME = "command line"  # who did it, in the record of actions
 WRONG, CANNOT_OPEN = 1, 3  # exit codes; 2 is click's own, for a wrong command line
 
 
@@ -78,7 +82,12 @@ class Office:
     @cached_property
     def setup(self) -> Setup:
         """Makes and changes connections, in the name of the command line."""
-        return Setup(self.database, self.vault, self.limits, by="command line")
+        return Setup(self.database, self.vault, self.limits, by=ME)
+
+    def record(self, session: Session, what: str, note: str = "", lead_id: UUID | None = None) -> None:
+        """Write down that it was done by a command."""
+        now = self.database.now(session)
+        staff.record(session, ME, what, now, lead_id=lead_id, vault=self.vault, note=note)
 
 
 def _prepare_folder(settings: Settings, *, make: bool) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import click
 
 from leads.commands.office import Office, fail
+from leads.plain import number_of
 from leads.store.retention import count_old
 from leads.upkeep.retention import slices
 
@@ -40,4 +41,6 @@ def purge(days: int | None, dry_run: bool, yes: bool) -> None:
             bar.update(slice_.looked_at)
     if not forgotten:
         fail("Nobody was forgotten: the server's clock has jumped within the last hour, so no date can be trusted yet.")
+    with office.database.write() as session:
+        office.record(session, "purged", f"{number_of(forgotten, 'person', 'people')}, after {keep} days")
     click.echo(f"People forgotten: {forgotten}.")

@@ -57,6 +57,7 @@ def add(
                 thank_you_urls=list(thank_you_urls),
                 consent=consent,
             )
+            office.record(session, "site_added", key)
     except SiteError as error:
         fail(str(error))
     click.echo(f"Added. Next: frontdesk site snippet {key}, and frontdesk connection add KIND --site {key}")
@@ -83,6 +84,7 @@ def change(key: str, **options: Any) -> None:
     try:
         with office.database.write() as session:
             change_site(session, _named(session, key), cast(Details, given), office.database.now(session))
+            office.record(session, "site_changed", key)
     except SiteError as error:
         fail(str(error))
     click.echo("Changed.")

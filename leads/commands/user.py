@@ -22,7 +22,8 @@ def add(name: str, role: str) -> None:
     office = Office()
     try:
         with office.database.write() as session:
-            _, password = add_user(session, name, role, office.database.now(session))
+            added, password = add_user(session, name, role, office.database.now(session))
+            office.record(session, "user_added", added.name)
     except StaffError as error:
         fail(str(error))
     _show(password)
@@ -38,6 +39,7 @@ def password(name: str) -> None:
         if found is None:
             fail(f"There is no user called {name}.")
         one_time = reset_password(found)
+        office.record(session, "password_reset", found.name)
     _show(one_time)
 
 

@@ -6,7 +6,7 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from leads.desk.auth import Throttle, end_session, safe_next, start_session
+from leads.desk.auth import FailureNotes, Throttle, end_session, safe_next, start_session
 from leads.desk.hashing import BusyError
 from leads.desk.room import Room
 from leads.store.models import User, new_id
@@ -19,13 +19,13 @@ _BUSY = "Many people are signing in just now. Please try again in a moment."
 
 def add_routes(desk: Blueprint, room: Room) -> None:
     """What everybody may do, whatever their role."""
-    throttle = Throttle()
+    throttle, notes = Throttle(), FailureNotes()
 
     @desk.route("/sign-in", methods=["GET", "POST"])
     def sign_in() -> ResponseReturnValue:
         if request.method == "GET":
             return render_template("desk/sign_in.html", wanted=request.args.get("next", ""), name="", trouble="")
-        return _sign_in(room, throttle)
+        return _sign_in(room, throttle, notes)
 
     @desk.post("/sign-out")
     def sign_out() -> ResponseReturnValue:
@@ -33,6 +33,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
         if current_user.is_authenticated:
             with room.database.write() as session:
                 session.get_one(User, current_user.id).session = new_id()
+                record(session, current_user.name, "signed_out", room.database.now(session))
         end_session()
         flash("You are signed out, here and in every other browser.")
         return redirect(url_for("desk.sign_in"), 303)
@@ -45,7 +46,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
             return _change_password(room)
 
 
-def _sign_in(room: Room, throttle: Throttle) -> ResponseReturnValue:
+def _sign_in(room: Room, throttle: Throttle, notes: FailureNotes) -> ResponseReturnValue:
     name, password = request.form.get("name", ""), request.form.get("password", "")
     address = request.remote_addr or ""
     # Asked and counted before the password is looked at: hashing it is what costs.
@@ -60,12 +61,23 @@ def _sign_in(room: Room, throttle: Throttle) -> ResponseReturnValue:
         throttle.untried(name, address)
         return _sign_in_page(name, _BUSY, 429)
     if not is_right or user is None:
+        if notes.is_news(user.name if user else "", address):
+            _note_failure(room, user, address)
         return _sign_in_page(name, _WRONG, 401)
     throttle.succeeded(name, address)
     with room.database.write() as session:
-        session.get_one(User, user.id).signed_in_at = room.database.now(session)
+        now = room.database.now(session)
+        session.get_one(User, user.id).signed_in_at = now
+        record(session, user.name, "signed_in", now)
     start_session(user)
     return redirect(safe_next(request.form.get("next")), 303)
+
+
+def _note_failure(room: Room, user: User | None, address: str) -> None:
+    """What was typed as a name that nobody has is not kept: it may be a password."""
+    who, what = (user.name, "sign_in_failed") if user else ("somebody", "sign_in_unknown")
+    with room.database.write() as session:
+        record(session, who, what, room.database.now(session), vault=room.vault, note=address or "unknown")
 
 
 def _sign_in_page(name: str, trouble: str, status: int) -> ResponseReturnValue:

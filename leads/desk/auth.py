@@ -96,6 +96,18 @@ class Throttle:
         return zip(self._windows, ((name, network), (network,), (name,)), strict=True)
 
 
+class FailureNotes:
+    """Which wrong passwords are written down: not each guess, or whoever guesses would fill the database."""
+
+    def __init__(self, most: int = 100) -> None:
+        """most: in an hour, whoever it is and from wherever."""
+        self._each, self._all = Window(1, 3600.0), Window(most, 3600.0)
+
+    def is_news(self, name: str, address: str) -> bool:
+        """Whether this one is written down: the first of a name from an address within the hour."""
+        return self._each.hit((name, _network_of(address))) and self._all.hit("all")
+
+
 def _network_of(address: str) -> str:
     try:
         return counted_as(ip_address(address))

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 
 from leads.desk import words
 from leads.desk.actions import CAN_BE_HANDLED, CAN_SEND_AGAIN
@@ -28,6 +29,7 @@ from leads.store.queries.leads import (
     search,
 )
 from leads.store.queries.lists import count, sites, start_of_day, unreadable
+from leads.store.staff import note_view
 
 STATES = {
     "needs_you": "Needs you",
@@ -70,7 +72,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
     @desk.get("/leads/<uuid:lead_id>")
     def lead(lead_id: UUID) -> ResponseReturnValue:
-        return _lead(room, lead_id, "desk/lead.html")
+        return _lead(room, lead_id, "desk/lead.html", is_opened=True)
 
     @desk.get("/leads/<uuid:lead_id>/live")
     def lead_live(lead_id: UUID) -> ResponseReturnValue:
@@ -89,8 +91,8 @@ def _list(room: Room) -> ResponseReturnValue:
             session,
             room.vault,
             _filter(choice, known, now),
-            older_than=_cursor(request.args.get("older")),
-            newer_than=_cursor(request.args.get("newer")),
+            older_than=cursor(request.args.get("older")),
+            newer_than=cursor(request.args.get("newer")),
         )
     return _render_list(known, choice, now, page=page, rows=page.rows)
 
@@ -119,7 +121,7 @@ def _render_list(known: Sequence[Site], choice: Choice, now: datetime, **more: A
         periods=PERIODS,
         most_searched=MOST_SEARCHED,
         most_found=MOST_FOUND,
-        mark=_mark,
+        mark=mark,
         site_names=[(site.key, site.name) for site in known],
         **context,
     )
@@ -157,23 +159,27 @@ def _list_url(choice: Choice) -> str:
     return url_for("desk.lead_list", **values)
 
 
-def _mark(cursor: Cursor) -> str:
+def mark(cursor: Cursor) -> str:
+    """A place in a list, as it stands in an address."""
     return f"{cursor.at.isoformat()}~{cursor.id.hex}"
 
 
-def _cursor(mark: str | None) -> Cursor | None:
+def cursor(mark: str | None) -> Cursor | None:
+    """The place in a list that an address names; None where it names none."""
     at, _, identifier = (mark or "").partition("~")
     try:
-        cursor = Cursor(datetime.fromisoformat(at), UUID(identifier))
+        place = Cursor(datetime.fromisoformat(at), UUID(identifier))
     except ValueError:
         return None
-    return cursor if cursor.at.tzinfo else None
+    return place if place.at.tzinfo else None
 
 
-def _lead(room: Room, lead_id: UUID, template: str) -> ResponseReturnValue:
+def _lead(room: Room, lead_id: UUID, template: str, *, is_opened: bool = False) -> ResponseReturnValue:
     context = lead_context(room, lead_id)
     if (found := context["journey"].lead.id) != lead_id:
         return redirect(url_for("desk.lead", lead_id=found), 303)
+    if is_opened:
+        note_view(room.database, current_user.name, lead_id, context["now"])
     return render_template(template, **context)
 
 

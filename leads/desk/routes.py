@@ -19,6 +19,7 @@ from leads.desk import (
     connections,
     correct,
     crm_sign_in,
+    deeds,
     dry_run,
     erase,
     home,
@@ -52,7 +53,7 @@ def create_desk(database: Database, vault: Vault, limits: Limits, public_url: st
     room = Room(database, vault, limits, public_url + CALLBACK)
     desk.before_request(auth.require_sign_in)
     parts = (account, home, leads, actions, balance, canary, connections, correct, crm_sign_in, dry_run, erase)
-    for part in (*parts, mapping, replay, users):
+    for part in (*parts, mapping, replay, users, deeds):
         part.add_routes(desk, room)
     integrity = {file["file"]: file["integrity"] for file in json.loads(_VENDORED.read_text(encoding="utf-8"))}
 

@@ -73,6 +73,15 @@ DELIVERY_STATES = (
 )
 CONNECTION_STATES = ("working", "failing", "paused")
 ROLES = ("admin", "staff")
+ACTION_KINDS = (
+    *("send_again", "corrected", "handled", "not_spam", "consent_given", "drift_right"),
+    *("resubmission_seen", "unreadable_seen", "replay_started", "replay_stopped", "purged"),
+    *("viewed", "details_revealed"),
+    *("connection_added", "connection_replaced", "connection_paused", "connection_resumed", "connection_removed"),
+    *("connection_signed_in", "connection_check_all", "mapping_changed"),
+    *("signed_in", "signed_out", "password_changed", "sign_in_failed", "sign_in_unknown"),
+    *("user_added", "user_removed", "password_reset", "site_added", "site_changed", "site_removed"),
+)
 DRIFT_KINDS = ("deleted", "changed", "duplicated", "never_stored")
 ERASURE_STATES = ("waiting", "done", "needs_you", "handled")
 
@@ -544,7 +553,7 @@ class User(Base):
 
 
 class Action(Base):
-    """Who pressed what and when. `what` is a short code such as `send_again`."""
+    """Who did what and when. what: one of ACTION_KINDS. lead_id: whose page was looked at."""
 
     __tablename__ = "action"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -553,4 +562,6 @@ class Action(Base):
     what: Mapped[str]
     delivery_id: Mapped[UUID | None] = mapped_column(ForeignKey("delivery.id"), index=True)
     connection_id: Mapped[UUID | None] = mapped_column(ForeignKey("connection.id"), index=True)
+    lead_id: Mapped[UUID | None] = mapped_column(ForeignKey("lead.id", ondelete="CASCADE"), index=True)
     note_sealed: Mapped[bytes | None]
+    __table_args__ = (Index("ix_action_recent", "at", "id"), Index("ix_action_what", "what", "at", "id"))

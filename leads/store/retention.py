@@ -31,6 +31,7 @@ from leads.store.models import (
 from leads.store.session import Database
 
 SLICE = 100  # people in one transaction
+_ROUTINE = ("viewed", "signed_in", "signed_out", "sign_in_failed", "sign_in_unknown")  # what comes each day
 _DONE = ("sent", "confirmed", "handled", "erased")  # `sent` is the end where a CRM cannot be read back
 
 
@@ -75,6 +76,17 @@ def forget_unreadable(database: Database, before: datetime, most: int = SLICE) -
     return len(gone)
 
 
+def forget_routine(database: Database, before: datetime, most: int = 1000) -> int:
+    """Delete who signed in and who looked at what before `before`. Returns how many; fewer than `most` at the end."""
+    with database.write() as session:
+        if not purging_allowed(session, database.now(session)):
+            return 0
+        old = select(Action.id).where(Action.what.in_(_ROUTINE), Action.at < before)
+        gone = session.scalars(old.limit(most)).all()
+        session.execute(delete(Action).where(Action.id.in_(gone)))
+    return len(gone)
+
+
 def count_old(session: Session, before: datetime) -> tuple[int, int]:
     """How many people sent nothing since `before`, and how many of them are done with."""
     old = select(func.count()).where(Lead.last_event_at < before, ~Lead.is_test)
@@ -82,7 +94,7 @@ def count_old(session: Session, before: datetime) -> tuple[int, int]:
 
 
 def delete_leads(session: Session, lead_ids: Collection[UUID]) -> None:
-    """Delete these people and all that was kept of them."""
+    """Delete these people and all that was kept of them. Who looked at them goes with them, by the foreign key."""
     theirs = select(Delivery.id).where(Delivery.lead_id.in_(lead_ids))
     for model in (Attempt, Action, Drift):
         session.execute(delete(model).where(model.delivery_id.in_(theirs)))

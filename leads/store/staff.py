@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import re
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
+import structlog
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from leads.store.models import ROLES, Action, User, new_id
+from leads.store.models import ACTION_KINDS, ROLES, Action, User, new_id
+from leads.store.session import NO_DATABASE, Database
 from leads.store.vault import Vault
+
+log = structlog.get_logger()
 
 SHORTEST_PASSWORD = 12  # characters (NIST SP 800-63B asks for length, not for special signs)
 _LONGEST_PASSWORD = 200
+_VIEWED_ANEW = timedelta(hours=1)
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _hasher = PasswordHasher()
 _NOBODY = _hasher.hash(secrets.token_hex(16))
@@ -81,13 +86,39 @@ def record(
     *,
     delivery_id: UUID | None = None,
     connection_id: UUID | None = None,
+    lead_id: UUID | None = None,
     vault: Vault | None = None,
     note: str | None = None,
 ) -> None:
-    """Write down who did what. note: free text, kept encrypted; it needs the vault."""
+    """Write down who did what, one of ACTION_KINDS. note: free text, kept encrypted; it needs the vault."""
+    if what not in ACTION_KINDS:
+        raise ValueError(f"no such kind of action: {what}")
     action = Action(
-        id=new_id(), at=now, user_name=user_name, what=what, delivery_id=delivery_id, connection_id=connection_id
+        id=new_id(),
+        at=now,
+        user_name=user_name,
+        what=what,
+        delivery_id=delivery_id,
+        connection_id=connection_id,
+        lead_id=lead_id,
     )
     if vault and note:
         action.note_sealed = vault.seal(note, "action", "note", action.id)
     session.add(action)
+
+
+def note_view(database: Database, user_name: str, lead_id: UUID, now: datetime) -> None:
+    """Write down that somebody looks at a lead, once an hour.
+
+    When it cannot be written, the page is shown all the same: a full disk must not keep staff from an enquiry.
+    """
+    lately = (Action.lead_id == lead_id, Action.at > now - _VIEWED_ANEW)
+    mine = exists().where(*lately, Action.what == "viewed", Action.user_name == user_name)
+    try:
+        with database.glance() as connection:
+            if connection.scalar(select(mine)):
+                return
+        with database.write() as session:
+            record(session, user_name, "viewed", now, lead_id=lead_id)
+    except NO_DATABASE as error:
+        log.warning("who looked at a lead could not be written down", error=type(error).__name__)

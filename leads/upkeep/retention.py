@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 import structlog
 
 from leads.store import tasks
-from leads.store.retention import Place, Slice, forget_slice, forget_unreadable
+from leads.store.retention import Place, Slice, forget_routine, forget_slice, forget_unreadable
 from leads.store.session import Database
 
 log = structlog.get_logger()
 
 EVERY = timedelta(hours=1)
+KEEP_ROUTINE = timedelta(days=365)  # who signed in, and who looked at what
 _BREATH = 0.05  # seconds between slices in which others write
 
 
@@ -29,20 +30,21 @@ class Retention:
 
     def round(self) -> None:
         """Forget what has become old, if this process is the one to do it."""
-        if not self.keep or not self._is_mine():
-            return
-        forgotten = sum(done.forgotten for done in slices(self.database, self._before(), self.stop))
-        if forgotten:
-            log.info("old enquiries were forgotten", people=forgotten)
+        if self.keep and self._is_mine("retention"):
+            forgotten = sum(done.forgotten for done in slices(self.database, self._before(self.keep), self.stop))
+            if forgotten:
+                log.info("old enquiries were forgotten", people=forgotten)
+        if self._is_mine("routine"):
+            while not self.stop.is_set() and forget_routine(self.database, self._before(KEEP_ROUTINE)):
+                self.stop.wait(_BREATH)
 
-    def _is_mine(self) -> bool:
+    def _is_mine(self, duty: str) -> bool:
         with self.database.write() as session:
             # A little less, so that the ticks of one process alone do not miss every other round.
-            return tasks.claim(session, "retention", self.database.now(session), EVERY * 0.9)
+            return tasks.claim(session, duty, self.database.now(session), EVERY * 0.9)
 
-    def _before(self) -> datetime:
-        with self.database.read() as session:
-            return self.database.now(session) - self.keep
+    def _before(self, keep: timedelta) -> datetime:
+        return self.database.time() - keep
 
 
 def slices(database: Database, before: datetime, stop: threading.Event) -> Iterator[Slice]:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from leads.store import outbox
 from leads.store.clock import heartbeat, note_jump
 from leads.store.models import (
+    Action,
     Attempt,
     Base,
     Connection,
@@ -29,8 +30,9 @@ from leads.store.models import (
     Unreadable,
     new_id,
 )
-from leads.store.retention import count_old, forget_slice, forget_unreadable
+from leads.store.retention import count_old, forget_routine, forget_slice, forget_unreadable
 from leads.store.session import Database
+from leads.store.staff import record
 from leads.store.vault import Vault
 from leads.upkeep.retention import Retention, slices
 from tests.database.lanes import Clock, delivered
@@ -248,6 +250,23 @@ def test_one_worker_does_the_round_and_only_if_told_how_long(timed: Database, cl
     clock.forward(hours=1)
     second.round()
     assert _left(timed) == {}
+
+
+def test_who_signed_in_and_looked_is_kept_for_a_year_and_who_decided_for_good(timed: Database, clock: Clock) -> None:
+    def left() -> list[str]:
+        with timed.read() as session:
+            return list(session.scalars(select(Action.what)))
+
+    with timed.write() as session:
+        for what in ("viewed", "signed_in", "signed_out", "sign_in_failed", "sign_in_unknown", "user_added"):
+            record(session, "anna", what, clock())
+    clock.forward(days=364)
+    Retention(timed, timedelta(), threading.Event()).round()
+    assert len(left()) == 6
+    clock.forward(days=2)
+    assert forget_routine(timed, clock() - YEAR, most=2) == 2
+    Retention(timed, timedelta(), threading.Event()).round()
+    assert left() == ["user_added"]
 
 
 def test_what_could_not_be_read_is_forgotten_once_staff_have_seen_it(timed: Database, site: Site, clock: Clock) -> None:

@@ -11,10 +11,10 @@ from uuid import UUID
 
 from argon2 import PasswordHasher
 from flask import Flask
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 from werkzeug.test import TestResponse
 
-from leads.store.models import Delivery, Event, User, Worker
+from leads.store.models import Action, Delivery, Event, User, Worker
 from leads.store.session import Database
 
 PASSWORD = "correct horse battery"
@@ -53,6 +53,11 @@ def lead_of(database: Database, event_id: UUID) -> UUID:
     """The lead behind an event."""
     with database.read() as session:
         return session.get_one(Event, event_id).lead_id
+
+
+def decisions() -> Select[Action]:
+    """All that people did, in order, but for signing in and looking."""
+    return select(Action).where(Action.what.not_in(("signed_in", "viewed"))).order_by(Action.at, Action.id)
 
 
 def plain(page: str) -> str:

@@ -11,11 +11,11 @@ from flask import Flask
 from sqlalchemy import select
 
 from leads.store import outbox
-from leads.store.models import Action, Connection, Delivery, Event, Site, new_id
+from leads.store.models import Connection, Delivery, Event, Site, new_id
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.factory import send
-from tests.web.desk import Person, lead_of, plain, set_state, signed_in
+from tests.web.desk import Person, decisions, lead_of, plain, set_state, signed_in
 
 JANE = {"first_name": "Jane", "last_name": "Doe", "email": "jane@example.com"}
 
@@ -32,7 +32,7 @@ def _delivery(database: Database, delivery_id: UUID) -> Delivery:
 
 def _done(database: Database) -> list[tuple[str, str]]:
     with database.read() as session:
-        return [(action.user_name, action.what) for action in session.scalars(select(Action))]
+        return [(action.user_name, action.what) for action in session.scalars(decisions())]
 
 
 @pytest.mark.parametrize("state", ["waiting", "refused", "expired", "sent", "confirmed"])

@@ -22,7 +22,7 @@ from leads.store.models import Action, Connection, Delivery, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.factory import make_connection, make_site, send
-from tests.web.desk import Person, plain, set_state, signed_in
+from tests.web.desk import Person, decisions, plain, set_state, signed_in
 
 KEY = "sandbox-key-that-is-right"
 WRONG = "sandbox-key-that-is-wrong"
@@ -300,7 +300,7 @@ def test_remove_a_connection(anna: Person, database: Database, vault: Vault, sit
     assert _state_of(database, event.event_id) == "held"
     assert "No CRM is connected yet" in anna.get("/desk/connections")
     with database.read() as session:
-        assert [action.what for action in session.scalars(select(Action))] == ["connection_removed"]
+        assert [action.what for action in session.scalars(decisions())] == ["connection_removed"]
 
 
 def test_an_old_link_to_a_removed_connection_tells_what_became_of_it_and_leads_to_the_present_one(

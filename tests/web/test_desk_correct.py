@@ -9,12 +9,12 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from leads.store.models import Action, Delivery, Identity, Lead, Site
+from leads.store.models import Delivery, Identity, Lead, Site
 from leads.store.people import person_of
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.factory import make_connection, send
-from tests.web.desk import Person, lead_of, plain, set_state, signed_in
+from tests.web.desk import Person, decisions, lead_of, plain, set_state, signed_in
 from tests.web.pages import Page
 
 JANE = {"first_name": "Jane", "last_name": "Doe", "email": "jane@example.com", "phone": "+12015550199"}
@@ -61,7 +61,7 @@ def test_the_refused_phone_is_corrected_and_sent_again(
     assert person == JANE | {"phone": "+12015550123", "phone_typed": "(201) 555-0123"}
     with database.read() as session:
         row = session.get_one(Delivery, delivery_id)
-        action = session.scalars(select(Action)).one()
+        action = session.scalars(decisions()).one()
     assert (row.state, row.attempts, row.code, row.field) == ("waiting", 0, None, None)
     assert (action.user_name, action.what, action.delivery_id) == ("sam", "corrected", delivery_id)
     assert action.note_sealed is not None

@@ -18,7 +18,7 @@ from sqlalchemy import select, update
 
 from config.settings import Settings, load_settings
 from integrations.core.registry import kinds
-from leads.store.models import Action, Connection, Delivery, Site
+from leads.store.models import Connection, Delivery, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.connect import Limits
@@ -27,7 +27,7 @@ from tests.contract.connection import FIXTURES, connection_of, signs_in
 from tests.factory import send
 from tests.pretend.oauth import CLIENT_ID, CLIENT_SECRET, PretendSignIn, register
 from tests.pretend.server import Reply
-from tests.web.desk import Person, beat, make_user, plain, signed_in
+from tests.web.desk import Person, beat, decisions, make_user, plain, signed_in
 
 PUBLIC = "https://frontdesk.clinic.example"
 BACK = f"{PUBLIC}/desk/oauth/callback"
@@ -258,7 +258,7 @@ def test_one_button_signs_in_again(
     with database.read() as session:
         here = (Delivery.event_id == event, Delivery.connection_id == _row(database).id)
         assert session.scalars(select(Delivery.state).where(*here)).one() == "waiting"
-        done = list(session.scalars(select(Action.what).order_by(Action.at, Action.id)))
+        done = [action.what for action in session.scalars(decisions())]
     assert done == ["connection_added", "connection_signed_in", "connection_signed_in"]
 
 

@@ -15,13 +15,13 @@ from markupsafe import escape
 from sqlalchemy import select, update
 
 from config.settings import Settings, load_settings
-from leads.store.models import Action, Connection, Site
+from leads.store.models import Connection, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.plan import default_plan
 from tests.factory import make_connection, make_site, send
 from tests.sandbox import Sandbox, sandbox
-from tests.web.desk import Person, plain, signed_in
+from tests.web.desk import Person, decisions, plain, signed_in
 
 JANE = {"first_name": "Jane", "last_name": "Doe", "email": "jane@example.com", "phone": "+12015550123"}
 SECRETS = ("Jane", "Doe", "jane@example.com", "+12015550123", "My tooth")
@@ -67,7 +67,7 @@ def _row(database: Database) -> Connection:
 
 def _actions(database: Database) -> list[str]:
     with database.read() as session:
-        return list(session.scalars(select(Action.what).order_by(Action.at, Action.id)))
+        return [action.what for action in session.scalars(decisions())]
 
 
 def _fields(page: str) -> dict[str, Any]:

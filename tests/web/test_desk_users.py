@@ -9,10 +9,10 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from leads.store.models import Action, User, new_id
+from leads.store.models import User, new_id
 from leads.store.session import Database
 from leads.store.vault import Vault
-from tests.web.desk import Person, make_user, signed_in
+from tests.web.desk import Person, decisions, make_user, signed_in
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_a_new_user_gets_a_password_that_is_shown_once(
     assert "one-time password" in page
     assert Person(app).sign_in("nora", password).location == "/desk/"
     with database.read() as session:
-        done = session.scalars(select(Action)).one()
+        done = session.scalars(decisions()).one()
     assert (done.user_name, done.what) == ("anna", "user_added")
     assert done.note_sealed is not None
     assert vault.open(done.note_sealed, "action", "note", done.id) == "nora"

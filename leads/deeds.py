@@ -1,0 +1,87 @@
+"""What people did, a sentence for each kind, for the page and the command that show all of it. Nobody's details."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from leads.store.queries.actions import Deed
+
+
+class Group(NamedTuple):
+    """What belongs together in the filter. sentences: by the kind, as `Action.what` names it."""
+
+    name: str
+    sentences: Mapping[str, str]
+
+
+GROUPS = {
+    "enquiries": Group(
+        "Decisions about enquiries",
+        {
+            "send_again": "{who} sent {lead} to {connection} again.",
+            "corrected": "{who} corrected {lead} and sent it to {connection} again.",
+            "handled": "{who} took care of {lead}.",
+            "not_spam": "{who} said of {lead} that it is not spam.",
+            "consent_given": "{who} said of {lead} that consent was given.",
+            "drift_right": "{who} said of {lead} that it is right as it is in {connection}.",
+            "resubmission_seen": "{who} looked at what was sent again with other answers.",
+            "unreadable_seen": "{who} looked at what could not be read.",
+            "replay_started": "{who} had many enquiries sent again.",
+            "replay_stopped": "{who} stopped the sending again of many enquiries.",
+            "purged": "{who} had old enquiries forgotten: {note}.",
+        },
+    ),
+    "views": Group(
+        "Looks at enquiries",
+        {
+            "viewed": "{who} looked at {lead}.",
+            "details_revealed": "{who} looked at what goes into {connection}, with the details of {note}.",
+        },
+    ),
+    "connections": Group(
+        "Connections",
+        {
+            "connection_added": "{who} added {connection}.",
+            "connection_replaced": "{who} changed the name, key or options of {connection}.",
+            "connection_paused": "{who} paused {connection}.",
+            "connection_resumed": "{who} started {connection} again.",
+            "connection_removed": "{who} removed {connection}.",
+            "connection_signed_in": "{who} signed in at the CRM for {connection}.",
+            "connection_check_all": "{who} had everything in {connection} checked.",
+            "mapping_changed": "{who} changed what goes into {connection}.",
+        },
+    ),
+    "sign_ins": Group(
+        "Sign-ins",
+        {
+            "signed_in": "{who} signed in.",
+            "signed_out": "{who} signed out.",
+            "password_changed": "{who} chose a new password.",
+            "sign_in_failed": "A wrong password was given for {who}, from {note}.",
+            "sign_in_unknown": "Somebody tried to sign in with a name that nobody here has, from {note}.",
+        },
+    ),
+    "setup": Group(
+        "Users and websites",
+        {
+            "user_added": "{who} added the user {note}.",
+            "user_removed": "{who} removed the user {note}.",
+            "password_reset": "{who} gave {note} a new one-time password.",
+            "site_added": "{who} added the website {note}.",
+            "site_changed": "{who} changed the website {note}.",
+            "site_removed": "{who} removed the website {note}.",
+        },
+    ),
+}
+_SENTENCES = {what: sentence for group in GROUPS.values() for what, sentence in group.sentences.items()}
+
+
+def told(deed: Deed) -> str:
+    """What was done, in a sentence. A lead is named by its reference code alone."""
+    return _SENTENCES[deed.action.what].format(
+        who=deed.action.user_name,
+        lead=f"the enquiry {deed.lead.code}" if deed.lead else "an enquiry",
+        connection=deed.connection.name if deed.connection else "a connection",
+        note=deed.note or "—",
+    )

@@ -1,0 +1,52 @@
+"""Who did what: for admins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from leads.deeds import GROUPS, told
+from leads.desk.auth import admin_only
+from leads.desk.leads import cursor, mark
+from leads.desk.room import Room
+from leads.store.queries.actions import deeds
+from leads.store.queries.lists import sites, users
+
+
+def add_routes(desk: Blueprint, room: Room) -> None:
+    """The list of all that people did, newest first."""
+
+    @desk.get("/actions", endpoint="deeds")
+    @admin_only
+    def deed_list() -> ResponseReturnValue:
+        return _page(room)
+
+
+def _page(room: Room) -> str:
+    who, group = request.args.get("who", "").strip().lower()[:100], request.args.get("group", "")
+    chosen = GROUPS.get(group)
+    with room.database.read() as session:
+        now, known = room.database.now(session), sites(session)
+        names = [user.name for user in users(session)]
+        page = deeds(
+            session,
+            room.vault,
+            who=who,
+            kinds=chosen.sentences if chosen else (),
+            older_than=cursor(request.args.get("older")),
+        )
+    given: dict[str, Any] = {"who": who, "group": group if chosen else ""}
+    return render_template(
+        "desk/deeds.html",
+        now=now,
+        zone=known[0].time_zone if known else "UTC",
+        names=[*names, "command line"],
+        groups=GROUPS,
+        given=given,
+        page=page,
+        told=told,
+        older=url_for("desk.deeds", older=mark(page.older), **given) if page.older else "",
+        is_first="older" not in request.args,
+    )
