@@ -9,8 +9,15 @@ from datetime import timedelta
 from typing import Any
 
 from marshmallow import ValidationError, fields
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+\Z")
+_DATABASE = (
+    "cannot be read: it must be postgresql://user:password@host:5432/name, the port a number, and each @ : / of the "
+    "password written as %40 %3A %2F"
+)
+_FAILPOINT = re.compile(r"[a-z.]+:(kill|term|raise|pause)(:[1-9]\d{0,8})?")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -59,8 +66,24 @@ class Words(fields.Field[frozenset[str]]):
 
 def known_database(url: str) -> None:
     """Raises ValidationError unless it is the URL of a database that Frontdesk knows."""
-    if url and not re.match(r"(sqlite|postgres(ql)?(\+psycopg)?)://", url):
+    if not url:
+        return
+    if not re.match(r"(sqlite|postgres(ql)?(\+psycopg)?)://", url):
         raise ValidationError("must begin with postgresql:// or sqlite://")
+    try:
+        parts = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValidationError(_DATABASE) from None
+    if parts.get_backend_name() == "sqlite" and parts.database in (None, "", ":memory:"):
+        raise ValidationError("must name a file, such as sqlite:////var/lib/frontdesk/frontdesk.sqlite3")
+
+
+def failpoints(spec: str) -> None:
+    """Raises ValidationError unless it has the form of failpoints. Whether there are such points, the program knows."""
+    if spec and not all(_FAILPOINT.fullmatch(one) for one in spec.split(",")):
+        raise ValidationError(
+            "must be POINT:ACTION or POINT:ACTION:N, several with commas; leave it empty in production"
+        )
 
 
 def redis_address(url: str) -> None:

@@ -7,6 +7,7 @@ A variable is `FRONTDESK_` and the field's name in capitals; `..._FILE` names a 
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
+from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate, validates_schema
 
 from config.fields import (
     ADDRESS,
@@ -24,6 +25,7 @@ from config.fields import (
     HourOrOff,
     Words,
     addresses,
+    failpoints,
     hosts,
     known_database,
     networks,
@@ -217,6 +219,7 @@ class SettingsSchema(Schema):
     )
     fail_at = fields.String(
         load_default="",
+        validate=failpoints,
         metadata={
             "help": "For tests only: POINT:ACTION (kill, term, raise, pause) at a named point; :N, its N-th passage."
         },
@@ -263,25 +266,30 @@ class SettingsSchema(Schema):
         metadata={"help": "Who sends this as a Bearer token may read /metrics; empty: nobody."},
     )
 
+    # Also where other fields are wrong, so that all is told at once; what is wrong itself is not in `data`.
+    @validates_schema(skip_on_field_errors=False)
+    def _lease_outlasts_call(self, data: dict[str, Any], **kwargs: Any) -> None:
+        if data.get("lease_seconds", math.inf) <= data.get("crm_timeout", 0):
+            raise ValidationError("must be longer than FRONTDESK_CRM_TIMEOUT", "lease_seconds")
+
+    @validates_schema(skip_on_field_errors=False)
+    def _mail_can_be_sent(self, data: dict[str, Any], **kwargs: Any) -> None:
+        sender = data.get("smtp_from", "-") or ADDRESS.fullmatch(data.get("smtp_user", ""))
+        given = {"smtp_host": data.get("smtp_host", "-"), "smtp_from": sender}
+        missing = [name for name in given if data.get("alert_emails") and not given[name]]
+        if missing:
+            raise ValidationError({name: ["is needed to send to FRONTDESK_ALERT_EMAILS"] for name in missing})
+
     @post_load
     def _build(self, data: dict[str, Any], **kwargs: Any) -> Settings:
         data["data_dir"] = Path(data["data_dir"]).expanduser()
         data["keys_file"] = Path(data["keys_file"] or data["data_dir"] / "keys.json")
         data["database_url"] = _database_url(data["database_url"], data["data_dir"])
-        if data["lease_seconds"] <= data["crm_timeout"]:
-            raise ValidationError("must be longer than FRONTDESK_CRM_TIMEOUT", "lease_seconds")
-        _mail(data)
+        data["smtp_port"] = data["smtp_port"] or {"starttls": 587, "tls": 465, "none": 25}[data["smtp_security"]]
+        if not data["smtp_from"] and ADDRESS.fullmatch(data["smtp_user"]):
+            data["smtp_from"] = data["smtp_user"]
         data["public_url"] = (data["public_url"] or f"http://{data['host']}:{data['port']}").rstrip("/")
         return Settings(**data)
-
-
-def _mail(data: dict[str, Any]) -> None:
-    data["smtp_port"] = data["smtp_port"] or {"starttls": 587, "tls": 465, "none": 25}[data["smtp_security"]]
-    if not data["smtp_from"] and ADDRESS.fullmatch(data["smtp_user"]):
-        data["smtp_from"] = data["smtp_user"]
-    missing = [name for name in ("smtp_host", "smtp_from") if data["alert_emails"] and not data[name]]
-    if missing:
-        raise ValidationError({name: ["is needed to send to FRONTDESK_ALERT_EMAILS"] for name in missing})
 
 
 def _database_url(url: str, data_dir: Path) -> str:

@@ -17,7 +17,7 @@ from rich.table import Table
 from sqlalchemy.orm import Session
 
 from config.settings import Settings, SettingsError, load_settings
-from leads.store import staff
+from leads.store import failpoint, staff
 from leads.store.schema import SchemaError, open_vault, require_current, upgrade
 from leads.store.session import Database, sqlite_file
 from leads.store.soundness import DamagedError, require_sound
@@ -40,9 +40,13 @@ class Office:
     def settings(self) -> Settings:
         """The settings. Ends the program with a sentence when they are wrong."""
         try:
-            return load_settings()
+            settings = load_settings()
+            failpoint.parse(settings.fail_at)
         except SettingsError as error:
             fail(f"The configuration is wrong.\n{error}", CANNOT_OPEN)
+        except ValueError as error:
+            fail(f"The configuration is wrong.\nFRONTDESK_FAIL_AT: {error}", CANNOT_OPEN)
+        return settings
 
     @cached_property
     def database(self) -> Database:

@@ -45,12 +45,20 @@ def arm(spec: str) -> None:
 
     Raises ValueError when one is unknown.
     """
+    armed = parse(spec)
     _armed.clear()
+    _armed.update(armed)
+
+
+def parse(spec: str) -> dict[str, tuple[str, int]]:
+    """Point → action and passage. Raises ValueError when one is unknown."""
+    found = {}
     for one in spec.split(",") if spec else ():
         point, action, passage = (*one.split(":"), "1")[:3] if ":" in one else (one, "", "1")
         if point not in POINTS or action not in ACTIONS:
             raise ValueError(f"no such failpoint: {one}")
-        _armed[point] = action, int(passage)
+        found[point] = action, int(passage)
+    return found
 
 
 def reach(point: str) -> None:

@@ -134,6 +134,12 @@ def test_the_demo_signs_what_it_does_as_staff_read_it(
     assert done == [("the demo", "connection_added")]
 
 
+@pytest.mark.parametrize("command", ["web", "worker", "serve", "doctor"])
+def test_an_unknown_failpoint_is_told_in_a_sentence(frontdesk: Frontdesk, command: str) -> None:
+    told = frontdesk(command, code=3, fail_at="nowhere.written:kill").stderr
+    assert told == "The configuration is wrong.\nFRONTDESK_FAIL_AT: no such failpoint: nowhere.written:kill\n"
+
+
 def test_a_user_gets_a_one_time_password(frontdesk: Frontdesk, database: Database) -> None:
     passwords = []
     for command in (("user", "add", "Anna", "--role", "admin"), ("user", "password", "anna")):

@@ -176,3 +176,54 @@ def test_an_address_of_the_wrong_form_is_told_at_the_start(variable: str, value:
     [told] = mistakes(**{variable: value})
     assert told.startswith(f"FRONTDESK_{variable}: must be")
     assert "hidden" not in told
+
+
+def test_what_does_not_fit_together_is_told_beside_what_is_wrong_by_itself() -> None:
+    told = mistakes(
+        PORT="x",
+        LEASE_SECONDS="5",
+        CRM_TIMEOUT="20",
+        ALERT_EMAILS="ops@clinic.example",
+        DATABASE_URL="postgres://h:x/d",
+    )
+    assert {line.split(":")[0] for line in told} == {
+        "FRONTDESK_PORT",
+        "FRONTDESK_LEASE_SECONDS",
+        "FRONTDESK_SMTP_HOST",
+        "FRONTDESK_SMTP_FROM",
+        "FRONTDESK_DATABASE_URL",
+    }
+
+
+def test_what_hangs_on_a_wrong_setting_is_not_held_against_the_others() -> None:
+    told = mistakes(CRM_TIMEOUT="900", ALERT_EMAILS="nobody", SMTP_FROM="nobody")
+    assert {line.split(":")[0] for line in told} == {
+        "FRONTDESK_CRM_TIMEOUT",
+        "FRONTDESK_ALERT_EMAILS",
+        "FRONTDESK_SMTP_FROM",
+    }
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:s3cret@h:port/d",
+        "postgresql://u:s3cret@h:54x32/d",
+        "postgres://u:s3:cret@h@x:y/d",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "mysql://u:s3cret@h/d",
+    ],
+)
+def test_the_address_of_a_database_that_cannot_be_read_is_told_without_it(url: str) -> None:
+    (told,) = mistakes(DATABASE_URL=url)
+    assert told.startswith("FRONTDESK_DATABASE_URL: ")
+    assert "s3" not in told
+
+
+@pytest.mark.parametrize(
+    "spec", ["claim.written", "claim.written:explode", "claim.written:kill:x", "a:kill:0", "a:kill,"]
+)
+def test_failpoints_that_cannot_be_are_told_in_a_sentence(spec: str) -> None:
+    assert mistakes(FAIL_AT=spec)[0].startswith("FRONTDESK_FAIL_AT: must be POINT:ACTION")
+    assert load_settings({"FRONTDESK_FAIL_AT": "claim.written:kill:2,finish.written:raise"}).fail_at
