@@ -11,25 +11,35 @@ import phonenumbers
 from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 from marshmallow import Schema, ValidationError, fields, validates_schema
 
+MOST_CHOICES = 20  # of a list that is taken for one text
 _LONGEST = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 # RFC 5322's dot-atom, of at most 64 characters (RFC 5321, section 4.5.3.1.1): nothing about it is to be made usual.
 _PLAIN_LOCAL_PART = re.compile(r"(?=.{1,64}$)[a-z0-9_+-]+(\.[a-z0-9_+-]+)*", re.IGNORECASE | re.ASCII)
 
 
 class LooseString(fields.Field[str]):
-    """Text as people and plugins send it: trimmed, a number is fine, empty is missing."""
+    """Text as people and plugins send it: trimmed, a number or a short list is fine, empty is missing."""
 
     def __init__(self, limit: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.limit = limit
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ValidationError("This must be text.")
-        text = str(value).strip()
+        text = as_typed(value)
         if len(text) > self.limit:
             raise ValidationError(f"Please keep this under {self.limit} characters.")
         return text
+
+
+def as_typed(value: Any) -> str:
+    """The text that was sent; several choices in one line, as a form sends them. Raises ValidationError."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, list) and len(value) <= MOST_CHOICES and all(isinstance(one, str) for one in value):
+        return ", ".join(filter(None, map(str.strip, value)))
+    raise ValidationError("This must be text.")
 
 
 def text_field(limit: int, help_text: str) -> LooseString:

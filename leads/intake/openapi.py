@@ -8,7 +8,7 @@ from typing import Any
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
-from leads.fields import LooseString
+from leads.fields import MOST_CHOICES, LooseString
 from leads.intake.schemas import CallClickSchema, ConsultationSchema
 
 _EXAMPLES = {
@@ -80,7 +80,8 @@ def document() -> dict[str, Any]:
         plugins=[plugin],
         info={
             "description": "Takes what a visitor of a clinic's website does to be contacted. Stored before it is "
-            "answered; the same id again gives the same answer and counts once."
+            "answered; the same id again gives the same answer and counts once. Where a text is asked for, a list of "
+            f"up to {MOST_CHOICES} texts may stand as well: they are joined by commas."
         },
     )
     assert plugin.converter is not None  # noqa: S101 - APISpec has just set it

@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import INCLUDE, Schema, ValidationError, fields, post_load, pre_load, validate
 
-from leads.fields import LooseString, PersonSchema, text_field
+from leads.fields import LooseString, PersonSchema, as_typed, text_field
 from leads.intake.attribution import ATTRIBUTION, is_click_id, path_only, without_clicks
 from leads.intake.decode import MAX_TEXT
 
@@ -70,7 +70,7 @@ class _Intake(Schema):
         if extra:
             _sort_out(data, extra)
         if data.get("phone"):  # a call click has none
-            data["phone_typed"] = str(sent["phone"]).strip()
+            data["phone_typed"] = as_typed(sent["phone"])
         return data
 
 

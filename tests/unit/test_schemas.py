@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
-from leads.fields import address, e164
+from leads.fields import MOST_CHOICES, address, e164
 from leads.intake.schemas import CallClickSchema, ConsultationSchema
 
 LEAST = {"site": "demo", "id": "1", "email": "jane@example.com"}
@@ -63,6 +63,31 @@ def test_the_phone_is_kept_as_typed_beside_the_number() -> None:
     assert "extra" not in data
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (["Botox", "Filler"], "Botox, Filler"),
+        ([" Botox ", ""], "Botox"),
+        ([], ""),
+        (["x"] * MOST_CHOICES, ", ".join("x" * MOST_CHOICES)),
+    ],
+)
+def test_several_choices_are_one_text(sent: list[str], kept: str) -> None:
+    assert loaded(service=sent)["service"] == kept
+    assert "extra" not in loaded(service=sent)
+
+
+@pytest.mark.parametrize("sent", [["x"] * (MOST_CHOICES + 1), ["x" * 199, "y"], ["x", 1], [["x"]], [{"a": 1}], True])
+def test_what_is_no_short_list_of_texts_is_told(sent: Any) -> None:
+    assert list(mistakes(service=sent)) == ["service"]
+
+
+def test_a_phone_in_a_list_is_one_that_was_typed() -> None:
+    data = loaded(phone=["(201) 555-0123"])
+    assert (data["phone"], data["phone_typed"]) == ("+12015550123", "(201) 555-0123")
+    assert list(mistakes(email=[], phone=[])) == ["email"]
+
+
 def test_a_phone_may_come_as_a_number() -> None:
     assert loaded(phone=12015550123)["phone"] == "+12015550123"
 
@@ -95,7 +120,7 @@ def test_an_email_or_a_phone_is_needed() -> None:
 
 def test_all_mistakes_are_told_at_once() -> None:
     assert set(mistakes(email="jane", phone="12")) == {"email", "phone"}
-    assert set(mistakes(first_name="x" * 101, message=["a"], consent="perhaps", id="")) == {
+    assert set(mistakes(first_name="x" * 101, message={"a": 1}, consent="perhaps", id="")) == {
         "first_name",
         "message",
         "consent",
@@ -105,7 +130,7 @@ def test_all_mistakes_are_told_at_once() -> None:
     assert set(mistakes(email="", id="")) == {"email", "id"}
 
 
-@pytest.mark.parametrize("wrong", ["jane", "x" * 255, ["jane@example.com"], False])
+@pytest.mark.parametrize("wrong", ["jane", "x" * 255, ["jane"], [7], False])
 def test_a_wrong_address_is_told_once_and_not_as_missing(wrong: Any) -> None:
     assert [len(sentences) for sentences in mistakes(email=wrong).values()] == [1]
 
