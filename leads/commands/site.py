@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from html import escape
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import click
@@ -25,6 +25,15 @@ from leads.store.sites import (
     origin_of,
 )
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _token_option(*, default: bool | None) -> Callable[[Command], Command]:
+    help_text = (
+        "Hold as spam what comes without our form's hidden fields; only where all of the website's forms have them."
+    )
+    return click.option("--require-token/--no-require-token", default=default, help=help_text)
+
 
 @click.group()
 def site() -> None:
@@ -39,9 +48,8 @@ def site() -> None:
 @click.option("--origin", "origins", multiple=True, help="Address of the website; may be given again.")
 @click.option("--thank-you", "thank_you_urls", multiple=True, help="Page shown after the form; may be given again.")
 @click.option("--consent", default=DEFAULT_CONSENT, help="What visitors are asked to agree to.")
-def add(
-    key: str, name: str, region: str, time_zone: str, origins: list[str], thank_you_urls: list[str], consent: str
-) -> None:
+@_token_option(default=False)
+def add(key: str, region: str, origins: list[str], thank_you_urls: list[str], **options: Any) -> None:
     """Add a website. KEY stands in its pages: small letters, digits and hyphens."""
     office = Office()
     try:
@@ -49,13 +57,11 @@ def add(
             add_site(
                 session,
                 key=key,
-                name=name,
                 region=region.upper(),
-                time_zone=time_zone,
                 now=office.database.now(session),
                 origins=list(origins),
                 thank_you_urls=list(thank_you_urls),
-                consent=consent,
+                **options,
             )
             office.record(session, "site_added", key)
     except SiteError as error:
@@ -72,6 +78,7 @@ def add(
 @click.option("--origin", "origins", multiple=True, help="Address of the website, in place of all before; '' for none.")
 @click.option("--thank-you", "thank_you_urls", multiple=True, help="Page shown after the form; as --origin.")
 @click.option("--consent", help="What visitors are asked to agree to from now on.")
+@_token_option(default=None)
 def change(key: str, **options: Any) -> None:
     """Change what is given of a website, and nothing else. It holds within a second, without a restart."""
     given = {name: value for name, value in options.items() if value not in (None, ())}
@@ -101,13 +108,17 @@ def show(key: str, json_: bool) -> None:
     office = Office()
     with office.database.read() as session:
         found = _named(session, key)
-        facts = _facts(found) | {"thank_you_urls": list(found.thank_you_urls), "consent": consent_text(session, found)}
+        facts = _facts(found) | {
+            "thank_you_urls": list(found.thank_you_urls),
+            "consent": consent_text(session, found),
+            "require_token": found.require_token,
+        }
     facts["form_plugins"] = f"{office.settings.public_url}/hooks/{found.key}/{hook_token(office.vault, found)}"
     if json_:
         as_json(facts)
         return
     for name, value in facts.items():
-        click.echo(f"{name.replace('_', ' ').capitalize()}: {', '.join(value) if isinstance(value, list) else value}")
+        click.echo(f"{name.replace('_', ' ').capitalize()}: {_in_words(value)}")
 
 
 @site.command("list")
@@ -136,6 +147,12 @@ def snippet(key: str) -> None:
     # Not among what is put into pages: whoever reads it there can send whatever they like.
     click.echo(f"Does a form plugin send your form? Its address: frontdesk site show {key}", err=True)
     click.echo(_SNIPPET.format(base=office.settings.public_url, key=key, consent=consent))
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def _say_what_is_kept(origins: Iterable[str]) -> None:

@@ -157,6 +157,7 @@ def signals(site: Site, raw: Mapping[str, Any], kind: str) -> Signals:
         token=str(token) if token else None,
         trap=str(raw.get(HONEYPOT) or ""),
         foreign_origin=not is_allowed_origin(request, site),
+        token_needed=site.require_token and kind == "consultation_request",  # a tap has none
     )
 
 

@@ -18,13 +18,14 @@ HONEYPOT = "website"  # a field that people do not see and scripts fill in
 @dataclass(frozen=True, slots=True)
 class Signals:
     """What a request shows besides its answers. kind: of event. token: from our own form, or None. trap: what stood
-    in HONEYPOT."""
+    in HONEYPOT. token_needed: the site's forms all carry one."""
 
     kind: str
     address: str
     token: str | None
     trap: str
     foreign_origin: bool
+    token_needed: bool = False
 
 
 class SpamCheck:
@@ -46,6 +47,8 @@ class SpamCheck:
         """Why this may be spam, in words for staff; None when nothing speaks for it."""
         if signals.trap:
             return "A field that people cannot see was filled in."
+        if signals.token is None and signals.token_needed:
+            return "It came without the hidden field `token`, which all forms of this website carry."
         if signals.token is not None and (reason := self._token_trouble(site_key, signals.token)):
             return reason
         if signals.foreign_origin:

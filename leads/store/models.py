@@ -115,7 +115,8 @@ class Meta(Base):
 
 
 class Site(Base):
-    """One website of a clinic. `key` is public: it stands in the page."""
+    """One website of a clinic. `key` is public: it stands in the page. require_token: an enquiry without what our form
+    carries is held."""
 
     __tablename__ = "site"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -125,6 +126,7 @@ class Site(Base):
     region: Mapped[str] = mapped_column(String(2))
     origins: Mapped[list[str]]
     thank_you_urls: Mapped[list[str]]
+    require_token: Mapped[bool] = mapped_column(default=False, server_default=false())
     consent_version: Mapped[str]
     created_at: Mapped[datetime]
 

@@ -33,6 +33,7 @@ class Details(TypedDict, total=False):
     time_zone: str
     origins: list[str]
     thank_you_urls: list[str]
+    require_token: bool
     consent: str
 
 
@@ -61,6 +62,7 @@ def add_site(
     now: datetime,
     origins: list[str] | None = None,
     thank_you_urls: list[str] | None = None,
+    require_token: bool = False,
     consent: str = DEFAULT_CONSENT,
 ) -> Site:
     """Store a new site. Raises SiteError when something about it cannot be."""
@@ -70,6 +72,7 @@ def add_site(
         time_zone=time_zone,
         origins=origins or [],
         thank_you_urls=thank_you_urls or [],
+        require_token=require_token,
         consent=consent,
     )
     _refuse(*_mistakes_of_key(session, key), *_mistakes(details))
@@ -109,7 +112,7 @@ def _word_anew(session: Session, site: Site, consent: str, now: datetime) -> Non
 
 
 def _assign(site: Site, given: Details) -> None:
-    for detail in ("name", "region", "time_zone", "thank_you_urls"):
+    for detail in ("name", "region", "time_zone", "thank_you_urls", "require_token"):
         if detail in given:
             setattr(site, detail, given[detail])
     if "origins" in given:

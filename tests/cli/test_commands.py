@@ -92,6 +92,17 @@ def test_a_site_is_changed_in_what_is_given_alone(frontdesk: Frontdesk, site: Si
         assert line in shown
 
 
+def test_a_site_may_require_the_token_of_its_forms(frontdesk: Frontdesk, site: Site) -> None:
+    add = ("site", "add", "lakeside", "--name", "Lakeside", "--region", "us", "--time-zone", "America/New_York")
+    frontdesk(*add, "--require-token")
+    for key, given, told in (("lakeside", "--no-require-token", "no"), ("demo", "--require-token", "yes")):
+        assert as_json(frontdesk("site", "show", key, "--json"))["require_token"] is (told == "no")
+        frontdesk("site", "change", key, given)
+        assert f"Require token: {told}\n" in frontdesk("site", "show", key).stdout
+    frontdesk("site", "change", "demo", "--name", "Sunset")
+    assert as_json(frontdesk("site", "show", "demo", "--json"))["require_token"] is True
+
+
 @pytest.mark.parametrize(
     "command",
     [

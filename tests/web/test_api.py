@@ -321,6 +321,15 @@ def test_an_enquiry_from_a_foreign_page_is_held_and_not_told(client: FlaskClient
     assert "origins" in stored.answers()["suspicion"]
 
 
+def test_without_the_token_it_is_held_where_all_forms_carry_one_and_a_tap_is_not(
+    client: FlaskClient, stored: Stored
+) -> None:
+    make_site(stored.database, key="strict", require_token=True)
+    assert post(client, JANE | {"site": "strict"}).status_code == 201
+    assert post(client, CLICK | {"site": "strict"}, CALL_CLICKS).status_code == 201
+    assert [event.hold_code for event in stored.events()] == ["spam", None]
+
+
 def test_an_enquiry_without_consent_is_held(client: FlaskClient, stored: Stored) -> None:
     assert post(client, JANE | {"consent": False}).status_code == 201
     assert stored.events()[0].consent_given is False

@@ -238,6 +238,20 @@ def test_faster_than_a_person_is_held(client: FlaskClient, stored: Stored) -> No
     assert "faster" in stored.answers()["suspicion"]
 
 
+def test_without_the_token_it_is_held_where_all_forms_carry_one(client: FlaskClient, stored: Stored) -> None:
+    set_site(stored, require_token=True)
+    assert client.post(FORM, data=filled(client)).status_code == 303
+    for token in ({}, {"token": ""}):
+        response = client.post(FORM, data=JANE | {"message": str(token)} | token)
+        assert "/f/demo/thanks?reference=" in response.location
+        assert "hidden field" in stored.answers()["suspicion"]
+    assert [event.hold_code for event in stored.events()] == [None, "spam", "spam"]
+    mistaken = page_of(client.post(FORM, data=JANE | {"email": "jane@"})).values
+    time.sleep(0.06)
+    assert client.post(FORM, data=mistaken | {"email": JANE["email"]}).status_code == 303
+    assert stored.events()[-1].hold_code is None, "the page with the mistake is a form of ours"
+
+
 def test_from_a_foreign_page_it_is_held(client: FlaskClient, stored: Stored) -> None:
     for number, origin in enumerate([ORIGIN, "http://localhost", "null", "https://evil.example"]):
         client.post(FORM, data=filled(client, email=f"p{number}@example.com", phone=""), headers={"Origin": origin})
