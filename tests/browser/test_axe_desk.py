@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 from werkzeug.serving import make_server
 
 from config.settings import load_settings
@@ -258,6 +258,76 @@ def test_a_page_that_cannot_refresh_says_so(browser: Browser, address: str) -> N
     expect(page.get_by_text("could not be refreshed")).to_be_visible()
     page.unroute("**/desk/live")
     expect(page.get_by_text("could not be refreshed")).to_be_hidden()
+    page.context.close()
+
+
+_MOVE_TIME = (
+    "const real = performance.now.bind(performance); let skipped = 0;"
+    "performance.now = () => real() + skipped; window.skip = (seconds) => { skipped += seconds * 1000 }"
+)
+
+
+def _refreshes(page: Page, milliseconds: int) -> int:
+    """How often the page asks anew within this time."""
+    asked: list[str] = []
+
+    def note(request: Request) -> None:
+        asked.append(request.url) if request.url.endswith("/live") else None
+
+    page.on("request", note)
+    page.wait_for_timeout(milliseconds)
+    page.remove_listener("request", note)
+    return len(asked)
+
+
+def test_updates_are_paused_and_go_on_by_the_keyboard(
+    browser: Browser, address: str, database: Database, vault: Vault, site: Site
+) -> None:
+    make_connection(database, vault, site)
+    event = send(database, vault, site, **JANE)
+    page = _page(browser, address)
+    for path in ("/desk/", f"/desk/leads/{lead_of(database, event.event_id)}"):
+        page.goto(path)
+        page.get_by_role("button", name="Pause updates").focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("Updates are paused")).to_be_visible()
+        page.wait_for_timeout(300)  # for one that was under way
+        assert _refreshes(page, 2500) == 0, path
+        assert _examine(page, path) == []
+        page.get_by_role("button", name="Go on with updates").press("Enter")
+        expect(page.get_by_text("Updates are paused")).to_be_hidden()
+        assert _refreshes(page, 4000) > 0, path
+    page.context.close()
+
+
+def test_a_page_rests_while_nobody_looks_and_when_nothing_changes(
+    browser: Browser, address: str, database: Database, vault: Vault, site: Site
+) -> None:
+    make_connection(database, vault, site)
+    beat(database, -600)  # that it stops would be news
+    page = _page(browser, address)
+    page.context.add_init_script(_MOVE_TIME)
+    page.goto("/desk/")
+    assert _refreshes(page, 3000) > 0
+    page.evaluate("Object.defineProperty(document, 'hidden', {configurable: true, value: true})")
+    page.wait_for_timeout(300)
+    assert _refreshes(page, 2500) == 0, "nobody looks"
+    page.evaluate("Object.defineProperty(document, 'hidden', {configurable: true, value: false})")
+    assert _refreshes(page, 3000) > 0
+
+    page.evaluate("skip(20 * 60)")
+    page.wait_for_timeout(1500)
+    assert _refreshes(page, 4000) == 0, "nothing has changed for a while; that the worker was seen anew is no change"
+    page.keyboard.press("Shift")
+    page.wait_for_timeout(300)
+    assert _refreshes(page, 4000) > 1, "somebody is there"
+
+    page.evaluate("skip(20 * 60)")
+    page.wait_for_timeout(1500)
+    send(database, vault, site, **JANE)
+    page.evaluate("skip(16)")
+    expect(page.get_by_role("status")).to_have_text("1 enquiry is on its way.")
+    assert _refreshes(page, 4000) > 1, "something has changed"
     page.context.close()
 
 
