@@ -29,6 +29,7 @@ class _Call(NamedTuple):
     lead: Lead
     site: Site
     remote_id: str | None
+    consent: None = None
 
 
 def retire_callers(context: Context, connection: Connection, lane: Lane, connector: Connector) -> None:

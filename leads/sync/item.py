@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from typing import Any, Protocol, cast
+from zoneinfo import ZoneInfo
 
 from integrations.core.base import EventKind, Item
 from integrations.core.errors import DeliveryError, Refused
+from leads.store.consents import Noted
 from leads.store.models import Connection, Event, Lead, Site
 from leads.store.outbox import Claimed, EventRow, LeadRow, SiteRow
 from leads.store.people import PERSON_FIELDS, person_of
@@ -19,7 +22,8 @@ TITLES = {"consultation_request": "Consultation request", "call_click": "Tapped 
 
 
 class Enquiry(Protocol):
-    """What is to be told to a CRM, claimed or only looked at. remote_id: the person's record there, if it is known."""
+    """What is to be told to a CRM, claimed or only looked at. remote_id: the person's record there, if it is known.
+    consent: who of the clinic said that it was given, where the visitor had not."""
 
     @property
     def event(self) -> Event | EventRow: ...
@@ -29,6 +33,8 @@ class Enquiry(Protocol):
     def site(self) -> Site | SiteRow: ...
     @property
     def remote_id(self) -> str | None: ...
+    @property
+    def consent(self) -> Noted | None: ...
 
 
 def translate(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item:
@@ -96,12 +102,20 @@ def _facts(enquiry: Enquiry) -> dict[str, str]:
         "reference": enquiry.lead.code,
         "site": enquiry.site.name,
         "source": event.source,
-        "consent": _consent(event),
+        "consent": _consent(enquiry),
     }
 
 
-def _consent(event: Event | EventRow) -> str:
+def _consent(enquiry: Enquiry) -> str:
+    event, zone = enquiry.event, enquiry.site.time_zone
     if event.consent_given is None and event.kind == "call_click":
         return ""
+    if event.consent_given:
+        return f"given {_when(event.received_at, zone)}, wording {event.consent_version}"
     # One that was not given on the form, or not asked for, goes out only after a person of the clinic has said it was.
-    return f"given, wording {event.consent_version}" if event.consent_given else "given later, to the clinic"
+    noted = enquiry.consent
+    return "given later, to the clinic" + (f"; noted {_when(noted.at, zone)} by {noted.by}" if noted else "")
+
+
+def _when(moment: datetime, zone: str) -> str:
+    return f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M} ({zone})"

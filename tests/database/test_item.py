@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import select
+
 from integrations.core.base import Item
-from leads.store.models import Connection, Event, Lead
+from leads.store.models import Connection, Delivery, Event, Lead
 from leads.store.outbox import release_hold
+from leads.store.queries.enquiries import latest_enquiry
 from leads.store.session import Database
+from leads.store.staff import record
 from leads.store.vault import Vault
 from leads.sync.item import translate
 from leads.sync.plan import plan_of
 from tests.database.lanes import delivered
 from tests.factory import make_connection, make_site, send
+
+_AFTERNOON = datetime(2026, 6, 1, 18, 5, tzinfo=UTC)
 
 
 def _items(database: Database, vault: Vault, connection: Connection) -> list[Item]:
@@ -55,13 +63,29 @@ def test_a_question_of_the_clinics_own_is_told_only_where_it_is_mapped(database:
 def test_consent_is_told_as_it_was_given(database: Database, vault: Vault) -> None:
     site = make_site(database)
     connection = make_connection(database, vault, site, share=["consent"])
-    send(database, vault, site, first_name="Ann", email="ann@example.com")
+    examples: list[str] = []
+    ann = send(database, vault, site, first_name="Ann", email="ann@example.com")
     later = send(database, vault, site, consent=False, first_name="Nora", email="nora@example.com")
     unasked = send(database, vault, site, consent=None, first_name="Uma", email="uma@example.com")
     send(database, vault, site, "call_click", tel="+12015550100")
     with database.write() as session:
         for one in (later, unasked):
             event = session.get_one(Event, one.event_id)
+            event.received_at = _AFTERNOON
             release_hold(session, event, session.get_one(Lead, event.lead_id), database.now(session))
+        session.get_one(Event, ann.event_id).received_at = _AFTERNOON
+        at_nora = session.scalars(select(Delivery.id).where(Delivery.event_id == later.event_id)).one()
+        record(session, "sam", "not_spam", _AFTERNOON, delivery_id=at_nora)
+        record(session, "sue", "consent_given", _AFTERNOON + timedelta(days=1), delivery_id=at_nora)
+        for event_id in (ann.event_id, later.event_id):
+            example = latest_enquiry(session, session.get_one(Lead, session.get_one(Event, event_id).lead_id))
+            assert example is not None
+            examples.append(translate(vault, plan_of(connection), example).activity["consent"])
     told = sorted(item.activity.get("consent", "") for item in _items(database, vault, connection))
-    assert told == ["", "given later, to the clinic", "given later, to the clinic", "given, wording 1"]
+    assert told == [
+        "",
+        "given 2026-06-01 14:05 (America/New_York), wording 1",
+        "given later, to the clinic",
+        "given later, to the clinic; noted 2026-06-02 14:05 (America/New_York) by sue",
+    ]
+    assert examples == [told[1], told[3]], "a dry run shows the same"

@@ -14,6 +14,7 @@ from sqlalchemy import Row, Select, and_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from leads.store import unindexed
+from leads.store.consents import Noted, noted_columns
 from leads.store.models import Base, Delivery, Event, Lead, RemoteRecord, Site
 
 
@@ -67,7 +68,7 @@ class SiteRow(NamedTuple):
 
 class Claimed(NamedTuple):
     """One delivery. remote_id: the person's record in this CRM. token: whoever holds it may write what became of it.
-    left_behind: another worker died over it."""
+    left_behind: another worker died over it. consent: who of the clinic said that it was given."""
 
     delivery: DeliveryRow
     event: EventRow
@@ -76,6 +77,7 @@ class Claimed(NamedTuple):
     remote_id: str | None
     token: UUID
     left_behind: bool
+    consent: Noted | None
 
 
 def with_details() -> Select[*tuple[Any, ...]]:
@@ -83,7 +85,7 @@ def with_details() -> Select[*tuple[Any, ...]]:
     here = unindexed.same(RemoteRecord.connection_id, Delivery.connection_id)
     record = and_(RemoteRecord.lead_id == Delivery.lead_id, here)
     return (
-        select(*_COLUMNS, RemoteRecord.remote_id)
+        select(*_COLUMNS, *noted_columns(), RemoteRecord.remote_id)
         .join(Event, Event.id == Delivery.event_id)
         .join(Lead, Lead.id == Delivery.lead_id)
         .join(Site, Site.id == Event.site_id)
@@ -95,7 +97,9 @@ def as_claimed(row: Row[*tuple[Any, ...]], token: UUID) -> Claimed:
     """A row of `with_details`."""
     delivery = DeliveryRow(*row[_DELIVERY])
     event, lead, site = EventRow(*row[_EVENT]), LeadRow(*row[_LEAD]), SiteRow(*row[_SITE])
-    return Claimed(delivery, event, lead, site, row[-1], token, left_behind=delivery.state == "sending")
+    by, at, remote_id = row[-3:]
+    consent = Noted(by, at) if by else None
+    return Claimed(delivery, event, lead, site, remote_id, token, delivery.state == "sending", consent)
 
 
 def _columns(table: type[Base], names: tuple[str, ...]) -> list[InstrumentedAttribute[Any]]:

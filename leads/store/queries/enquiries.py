@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from leads.store.consents import Noted, noted
 from leads.store.models import Event, Lead, Site
 
 
@@ -17,6 +18,7 @@ class Stored(NamedTuple):
     event: Event
     lead: Lead
     site: Site
+    consent: Noted | None
     remote_id: str | None = None
 
 
@@ -24,7 +26,7 @@ def latest_enquiry(session: Session, lead: Lead) -> Stored | None:
     """What a lead asked last."""
     newest = select(Event).where(Event.lead_id == lead.id).order_by(Event.received_at.desc(), Event.id.desc())
     event = session.scalars(newest.limit(1)).first()
-    return Stored(event, lead, session.get_one(Site, lead.site_id)) if event else None
+    return Stored(event, lead, session.get_one(Site, lead.site_id), noted(session, event)) if event else None
 
 
 def latest_enquiries(session: Session, site_id: UUID, limit: int = 5) -> list[Stored]:

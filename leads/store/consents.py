@@ -1,0 +1,43 @@
+"""Who of the clinic has said that consent was given, where the visitor had not said so on the form."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, case, select
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+
+from leads.store.models import Action, Delivery, Event
+
+
+class Noted(NamedTuple):
+    """That consent was given. by: the user's name."""
+
+    by: str
+    at: datetime
+
+
+def noted_columns() -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """`by` and `at` of an Event that is selected. Nothing is looked for where the visitor gave it, as most do."""
+    return _first(Action.user_name), _first(Action.at)
+
+
+def noted(session: Session, event: Event) -> Noted | None:
+    """Who said it of this event; None where nobody had to, or nobody is known."""
+    by, at = session.execute(select(*noted_columns()).where(Event.id == event.id)).one()
+    return Noted(by, at) if by else None
+
+
+def _first(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+    told = aliased(Delivery)
+    first = (
+        select(column)
+        .join(told, told.id == Action.delivery_id)
+        .where(told.event_id == Event.id, Action.what == "consent_given")
+        .order_by(Action.id)
+        .limit(1)
+        .correlate(Event)
+        .scalar_subquery()
+    )
+    return case((Event.consent_given.is_not(True) & (Event.kind == "consultation_request"), first))
