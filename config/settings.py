@@ -65,6 +65,8 @@ class Settings:
     allowed_private_hosts: frozenset[str]
     canary_every: timedelta
     canary_patience: timedelta
+    session_idle: timedelta
+    session_longest: timedelta
     sandbox_port: int
     fail_at: str
     alert_emails: frozenset[str]
@@ -84,6 +86,7 @@ class Settings:
 
 
 _PORT = validate.Range(0, 65535, error="must be a port, 0 to 65535")
+_SESSION = validate.Range(timedelta(minutes=5), timedelta(days=30), error="must be 5m to 30d")
 
 
 class SettingsSchema(Schema):
@@ -213,6 +216,19 @@ class SettingsSchema(Schema):
     canary_patience = Duration(
         load_default=timedelta(minutes=10),
         metadata={"help": "A test enquiry that no CRM shows after this time has failed."},
+    )
+    session_idle = Duration(
+        load_default=timedelta(minutes=30),
+        validate=_SESSION,
+        metadata={
+            "help": "After this time without a click one has to sign in to the desk again, such as 15m; a page that "
+            "refreshes itself is no click."
+        },
+    )
+    session_longest = Duration(
+        load_default=timedelta(hours=12),
+        validate=_SESSION,
+        metadata={"help": "After this time one has to sign in to the desk again, whatever was clicked."},
     )
     sandbox_port = fields.Integer(
         load_default=8001, validate=_PORT, metadata={"help": "Port of the sandbox CRM that the demo starts."}

@@ -104,7 +104,8 @@ def create_app(settings: Settings) -> Flask:
     for blueprint in public:
         app.register_blueprint(blueprint)
         app.extensions["csrf"].exempt(blueprint)  # no cookie is read there, so there is nothing to forge
-    app.register_blueprint(create_desk(database, vault, limits, settings.public_url))
+    ends = auth.Ends(settings.session_idle, settings.session_longest)
+    app.register_blueprint(create_desk(database, vault, limits, settings.public_url, ends))
     app.add_url_rule("/", "home", lambda: redirect(url_for("desk.home")))
     _handle_errors(app)
     return app

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import wraps
 from ipaddress import ip_address
 from threading import Lock
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 from flask import (
@@ -29,15 +30,24 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from flask_wtf.csrf import CSRFError, CSRFProtect
+from werkzeug.exceptions import HTTPException
 
+from leads.plain import span
 from leads.store.models import User
 from leads.store.session import Database
 from leads.window import Window, counted_as
 
-IDLE = 8 * 3600  # seconds without a click after which one has to sign in again
 _NOTE_EVERY = 60  # seconds between two notes of the last click, so that not every answer sets a cookie
 _OPEN = {"desk.sign_in", "desk.static"}
 _WITH_ONE_TIME_PASSWORD = {"desk.account", "desk.sign_out"}
+_ENDED_ELSEWHERE = "You were signed out here: somebody signed out elsewhere, or the password or the user was changed."
+
+
+class Ends(NamedTuple):
+    """When a session ends by itself: so long after the last click, and so long after the password was typed."""
+
+    idle: timedelta
+    longest: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +168,7 @@ def start_session(user: User) -> None:
     """Sign this user in: a fresh session, so that nothing from before the password was typed is carried over."""
     session.clear()
     login_user(_signed_in(user))
-    session["seen"] = int(time.time())
+    session["began"] = session["seen"] = int(time.time())
 
 
 def end_session() -> None:
@@ -167,25 +177,32 @@ def end_session() -> None:
     session.clear()
 
 
-def require_sign_in() -> ResponseReturnValue | None:
+def require_sign_in(ends: Ends) -> ResponseReturnValue | None:
     """Before every request to the desk: only those who are signed in may pass, but for the sign-in page itself."""
     if request.endpoint in _OPEN:
         return None
-    if not current_user.is_authenticated or _is_idle():
-        end_session()
-        return _send_to_sign_in()
+    why = _why_not_let_in(ends)
+    if why is not None:
+        if why:
+            end_session()
+        return _send_to_sign_in(why)
     if current_user.one_time and request.endpoint not in _WITH_ONE_TIME_PASSWORD:
         return redirect(_url("desk.account"), 303)
     return None
 
 
-def _is_idle() -> bool:
-    now, seen = int(time.time()), int(session.get("seen", 0))
-    if now - seen > IDLE:
-        return True
-    if not refreshes_itself() and now - seen > _NOTE_EVERY:
+def _why_not_let_in(ends: Ends) -> str | None:
+    """A sentence on how the session ended, empty for whoever has none; None: come in."""
+    if not current_user.is_authenticated:
+        return _ENDED_ELSEWHERE if "began" in session else ""
+    now = int(time.time())
+    if now - session.get("began", 0) > ends.longest.total_seconds():
+        return f"You were signed out, since you signed in more than {span(ends.longest)} ago."
+    if now - session.get("seen", 0) > ends.idle.total_seconds():
+        return f"You were signed out, since nothing was pressed here for {span(ends.idle)}."
+    if not refreshes_itself() and now - session["seen"] > _NOTE_EVERY:
         session["seen"] = now
-    return False
+    return None
 
 
 def refreshes_itself() -> bool:
@@ -193,13 +210,25 @@ def refreshes_itself() -> bool:
     return request.headers.get("HX-Request") == "true"
 
 
-def _send_to_sign_in() -> ResponseReturnValue:
+def _send_to_sign_in(why: str) -> ResponseReturnValue:
+    if why:
+        flash(why)  # also for a page that refreshes itself: it is loaded anew, and then nobody knows any more
     if refreshes_itself():
         return Response(status=401, headers={"HX-Refresh": "true"})
-    if request.method != "GET":
-        flash("You were signed out meanwhile, so nothing was done. Please sign in and try again.")
-        return redirect(_url("desk.sign_in"), 303)
-    return redirect(_url("desk.sign_in", next=request.full_path.rstrip("?")), 303)
+    if request.method == "GET":
+        return redirect(_url("desk.sign_in", next=request.full_path.rstrip("?")), 303)
+    flash("Nothing was done of what you pressed. Please sign in and press it once more.")
+    return redirect(_url("desk.sign_in", next=_page_before()), 303)
+
+
+def _page_before() -> str | None:
+    """The page on which a button was pressed, if it can be opened again."""
+    parts = urlsplit(request.referrer or "")
+    try:
+        current_app.url_map.bind(request.host).match(parts.path, "GET")
+    except HTTPException:
+        return None
+    return urlunsplit(("", "", parts.path, parts.query, "")) if parts.netloc == request.host else None
 
 
 def safe_next(wanted: str | None) -> str:

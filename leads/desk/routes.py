@@ -40,8 +40,11 @@ from leads.sync.sign_in import CALLBACK
 _VENDORED = Path(__file__).parent / "static" / "vendor" / "vendor.json"
 
 
-def create_desk(database: Database, vault: Vault, limits: Limits, public_url: str) -> Blueprint:
-    """All pages for staff. limits: what a call may cost when somebody tests a connection. public_url: of Frontdesk."""
+def create_desk(database: Database, vault: Vault, limits: Limits, public_url: str, ends: auth.Ends) -> Blueprint:
+    """All pages for staff. limits: what a call may cost when somebody tests a connection. public_url: of Frontdesk.
+
+    ends: when one has to sign in again.
+    """
     desk = Blueprint(
         "desk",
         __name__,
@@ -51,7 +54,7 @@ def create_desk(database: Database, vault: Vault, limits: Limits, public_url: st
         static_url_path="/static",
     )
     room = Room(database, vault, limits, public_url + CALLBACK)
-    desk.before_request(auth.require_sign_in)
+    desk.before_request(lambda: auth.require_sign_in(ends))
     parts = (account, home, leads, actions, balance, canary, connections, correct, crm_sign_in, dry_run, erase)
     for part in (*parts, mapping, replay, users, deeds):
         part.add_routes(desk, room)

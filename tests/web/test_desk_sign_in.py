@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
@@ -13,9 +14,11 @@ import time_machine
 from flask import Flask
 from sqlalchemy import select
 
+from config.settings import Settings
+from leads.app import create_app
 from leads.desk.auth import Throttle
 from leads.desk.hashing import BusyError, Hashing
-from leads.store.models import User, new_id
+from leads.store.models import Site, User, new_id
 from leads.store.session import Database
 from leads.store.staff import add_user
 from tests.web.desk import PASSWORD, Person, make_user, plain, signed_in
@@ -223,21 +226,71 @@ def test_signing_out(app: Flask, database: Database) -> None:
     anna.get("/desk/", 303)
 
 
-def test_a_session_ends_after_eight_idle_hours_even_if_a_page_stays_open(app: Flask, database: Database) -> None:
+def test_a_session_ends_after_half_an_idle_hour_even_if_a_page_stays_open(app: Flask, database: Database) -> None:
     anna = signed_in(app, database)
-    with time_machine.travel(datetime.now(UTC) + timedelta(hours=7), tick=False):
+    with _later(minutes=29):
         assert anna.client.get("/desk/live", headers={"HX-Request": "true"}).status_code == 200
-    with time_machine.travel(datetime.now(UTC) + timedelta(hours=9), tick=False):
+    with _later(minutes=31):
         late = anna.client.get("/desk/live", headers={"HX-Request": "true"})
         assert (late.status_code, late.headers["HX-Refresh"]) == (401, "true")
         anna.get("/desk/", 303)
+        assert "since nothing was pressed here for 30 minutes." in anna.get("/desk/sign-in")
 
 
-def test_a_click_keeps_the_session_alive(app: Flask, database: Database) -> None:
+def test_a_click_keeps_the_session_alive_until_it_is_twelve_hours_old(app: Flask, database: Database) -> None:
     anna = signed_in(app, database)
-    for hours in (7, 14, 21):
-        with time_machine.travel(datetime.now(UTC) + timedelta(hours=hours), tick=False):
-            anna.get("/desk/leads")
+    for minutes in range(29, 12 * 60, 29):
+        with _later(minutes=minutes):
+            anna.get("/desk/account")
+    with _later(hours=12, minutes=1):
+        assert anna.client.get("/desk/leads?state=held").location.endswith("next=/desk/leads?state%3Dheld")
+        assert "since you signed in more than 12 hours ago." in anna.get("/desk/sign-in")
+        assert anna.sign_in(next="/desk/leads?state=held").location == "/desk/leads?state=held"
+        anna.get("/desk/leads")
+
+
+def test_the_ends_of_a_session_can_be_set(settings: Settings, database: Database, site: Site) -> None:
+    soon = create_app(replace(settings, session_idle=timedelta(minutes=5), session_longest=timedelta(minutes=7)))
+    anna = signed_in(soon, database)
+    with _later(minutes=4):
+        anna.get("/desk/account")
+    with _later(minutes=8):
+        anna.get("/desk/account", 303)
+        assert "more than 7 minutes ago" in anna.get("/desk/sign-in")
+
+
+@pytest.mark.parametrize(
+    ("page", "back"),
+    [
+        ("http://localhost/desk/leads?state=held", "/desk/sign-in?next=/desk/leads?state%3Dheld"),
+        ("http://localhost/desk/sign-out", "/desk/sign-in"),  # can only be pressed
+        ("http://evil.example/desk/leads", "/desk/sign-in"),
+    ],
+)
+def test_who_pressed_a_button_too_late_is_told_and_comes_back_to_its_page(
+    app: Flask, database: Database, page: str, back: str
+) -> None:
+    anna = signed_in(app, database)
+    with _later(minutes=31):
+        form = {"csrf_token": anna.token(), "name": "tom"}
+        assert anna.client.post("/desk/users", data=form, headers={"Referer": page}).location == back
+        told = plain(anna.get("/desk/sign-in"))
+    assert "nothing was pressed here for 30 minutes. Nothing was done of what you pressed." in told
+
+
+def test_a_session_that_was_ended_elsewhere_says_so_and_a_stranger_reads_nothing(
+    app: Flask, database: Database
+) -> None:
+    anna, elsewhere, stranger = signed_in(app, database), Person(app), Person(app)
+    elsewhere.sign_in()
+    elsewhere.post("/desk/sign-out")
+    for person, is_told in ((anna, True), (stranger, False)):
+        person.get("/desk/leads", 303)
+        assert ("You were signed out here" in person.get("/desk/sign-in")) is is_told
+
+
+def _later(**time: int) -> time_machine.travel:
+    return time_machine.travel(datetime.now(UTC) + timedelta(**time), tick=False)
 
 
 def test_staff_may_not_do_what_is_for_admins(app: Flask, database: Database) -> None:
