@@ -29,8 +29,7 @@ from leads.commands.office import CANNOT_OPEN, WRONG, Office, as_json, fail, jso
 from leads.commands.purge import purge
 from leads.commands.site import site
 from leads.commands.user import user
-from leads.store import failpoint
-from leads.store.backup import back_up
+from leads.store import backup, failpoint, tasks
 from leads.store.models import Site
 from leads.store.queries.lists import connections_in_use
 from leads.store.schema import current
@@ -110,9 +109,10 @@ def db() -> None:
 
 @db.command("upgrade")
 @click.option("--new", is_flag=True, help="Make a new database although its key file is there already.")
-def db_upgrade(new: bool) -> None:
+@click.option("--no-copy", is_flag=True, help="Do not copy an SQLite file to the data folder first.")
+def db_upgrade(new: bool, no_copy: bool) -> None:
     """Bring the tables up to date; make them, and the keys, in an empty database."""
-    office = Office(migrate=True, new=new)
+    office = Office(migrate=True, new=new, copy=not no_copy)
     _ = office.vault
     click.echo(f"The database is up to date (migration {current(office.database)}).")
 
@@ -127,11 +127,13 @@ def db_backup(file: Path) -> None:
         fail("This is for SQLite. PostgreSQL has tools of its own: pg_dump, or a base backup with its log.")
     _ = office.database  # says what is wrong with it in a sentence
     try:
-        back_up(source, file)
+        backup.back_up(source, file)
     except FileExistsError:
         fail(f"{file} is there already, and nothing is written over. Choose another name.")
     except (OSError, sqlite.Error) as error:
         fail(f"The copy could not be made: {getattr(error, 'strerror', None) or error}.")
+    with office.database.write() as session:
+        tasks.done(session, backup.TASK, office.database.now(session))
     click.echo(f"Copied to {file}. Without the key file ({office.settings.keys_file}) nobody can read it.")
 
 

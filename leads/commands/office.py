@@ -12,13 +12,15 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 import click
+from pysqlite3 import dbapi2 as sqlite
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy.orm import Session
 
 from config.settings import Settings, SettingsError, load_settings
 from leads.store import failpoint, staff
-from leads.store.schema import SchemaError, open_vault, require_current, upgrade
+from leads.store.backup import NoSpaceError, copy_before_upgrade
+from leads.store.schema import SchemaError, open_vault, require_current, upgrade, upgrades_from
 from leads.store.session import Database, sqlite_file
 from leads.store.soundness import DamagedError, require_sound
 from leads.store.vault import Vault, VaultError
@@ -32,9 +34,10 @@ WRONG, CANNOT_OPEN = 1, 3  # exit codes; 2 is click's own, for a wrong command l
 class Office:
     """Opened once per command."""
 
-    def __init__(self, *, migrate: bool = False, new: bool = False) -> None:
-        """migrate: bring the tables up to date. new: make a database although its key is there already."""
-        self._migrate, self._new = migrate, new
+    def __init__(self, *, migrate: bool = False, new: bool = False, copy: bool = True) -> None:
+        """migrate: bring the tables up to date. new: make a database although its key is there already. copy: copy an
+        SQLite file first."""
+        self._migrate, self._new, self._copy = migrate, new, copy
 
     @cached_property
     def settings(self) -> Settings:
@@ -58,6 +61,8 @@ class Office:
             if not self._new:
                 require_sound(database, self.settings.keys_file, make=self._migrate)
             if self._migrate:
+                if self._copy:
+                    _copy_first(self.settings, upgrades_from(database))
                 upgrade(database)
             else:
                 require_current(database)
@@ -110,6 +115,29 @@ def _prepare_folder(settings: Settings, *, make: bool) -> None:
     for place in {folder, file.parent} if file else {folder}:
         if not os.access(place, os.W_OK | os.X_OK):
             fail(f"The data folder {place} cannot be written to. Set FRONTDESK_DATA_DIR to one that can.", CANNOT_OPEN)
+
+
+def _copy_first(settings: Settings, revision: str | None) -> None:
+    """Before the tables change: whoever upgrades may have forgotten the backup. revision: of the tables now."""
+    file = sqlite_file(settings.database_url)
+    if file is None or revision is None:
+        return
+    try:
+        copy = copy_before_upgrade(file, settings.data_dir, revision, settings.min_free_mb * 2**20)
+    except NoSpaceError as error:
+        fail(
+            f"The tables have to change, and {settings.data_dir} has no room to copy the database first: "
+            f"{error.needed // 2**20:,} MiB are needed, {error.free // 2**20:,} MiB are free. Make room, or copy it "
+            "elsewhere and run: frontdesk db upgrade --no-copy",
+            CANNOT_OPEN,
+        )
+    except (OSError, sqlite.Error) as error:
+        fail(
+            f"The tables have to change, and the database could not be copied to {settings.data_dir} first: "
+            f"{getattr(error, 'strerror', None) or error}. Nothing was changed.",
+            CANNOT_OPEN,
+        )
+    click.echo(f"The tables are brought up to date. How the database was before is kept in {copy}")
 
 
 def fail(sentence: str, code: int = WRONG) -> NoReturn:

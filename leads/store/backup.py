@@ -1,12 +1,25 @@
-"""A copy of the SQLite file, made while it is in use."""
+"""A copy of the SQLite file, made while it is in use: for a backup, and before the tables change."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pysqlite3 import dbapi2 as sqlite
+
+TASK = "backup"  # under this name it stands when the last one was made
+_KEPT = 3  # copies from before a change of the tables
+
+
+class NoSpaceError(OSError):
+    """There is no room for a copy. needed, free: in bytes."""
+
+    def __init__(self, needed: int, free: int) -> None:
+        super().__init__("no room for a copy")
+        self.needed, self.free = needed, free
 
 
 def back_up(source: Path, target: Path) -> None:
@@ -21,3 +34,20 @@ def back_up(source: Path, target: Path) -> None:
     except BaseException:
         target.unlink(missing_ok=True)
         raise
+
+
+def copy_before_upgrade(source: Path, folder: Path, revision: str, spare: int) -> Path:
+    """Copy the database into `folder` and remove all copies of this kind but the latest three. Returns the copy.
+
+    revision: what the tables are before they change. spare: bytes that must stay free. Raises NoSpaceError; also
+    OSError and sqlite3.Error as `back_up` does.
+    """
+    needed = sum(file.stat().st_size for file in (source, source.with_name(source.name + "-wal")) if file.is_file())
+    free = shutil.disk_usage(folder).free
+    if free < needed + spare:
+        raise NoSpaceError(needed + spare, free)
+    copy = folder / f"before-upgrade-{revision}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.sqlite3"
+    back_up(source, copy)
+    for old in sorted(folder.glob("before-upgrade-*.sqlite3"))[:-_KEPT]:
+        old.unlink()
+    return copy

@@ -55,6 +55,18 @@ def upgrade(database: Database) -> None:
         command.upgrade(_config(connection), "head")
 
 
+def upgrades_from(database: Database) -> str | None:
+    """The last migration of a database that others are missing in; None: there is no data, or none is missing.
+
+    Raises SchemaError for a newer schema.
+    """
+    now = current(database)
+    if now is None or now == head():
+        return None
+    _known(now)
+    return now
+
+
 def _known(revision: str) -> None:
     if revision not in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}:
         raise SchemaError("The database was made by a newer Frontdesk. Install that version or restore a backup.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import stat
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -11,8 +12,10 @@ import pysqlite3.dbapi2
 from sqlalchemy import func, select
 
 from integrations.core.base import Finding
+from leads.plain import span
+from leads.store import backup, tasks
 from leads.store.alerts import open_alerts
-from leads.store.models import Connection, User
+from leads.store.models import Connection, Site, User
 from leads.store.queries.balance import recent_balances
 from leads.store.queries.lists import connections_in_use
 from leads.store.queries.lists import sites as all_sites
@@ -28,6 +31,7 @@ _OTHER_SETTINGS = (
     "The service itself has not met this: perhaps it has other settings than this shell, such as "
     "FRONTDESK_ALLOWED_PRIVATE_HOSTS. See: frontdesk config show"
 )
+_OLD = timedelta(days=2)  # of a copy that is made each night one may fail
 _SAFE_SQLITE = (3, 51, 3)  # older ones can corrupt a file that two processes write (sqlite.org/wal.html#walresetbug)
 
 
@@ -85,7 +89,22 @@ def _machine(database: Database, data_dir: Path, keys_file: Path) -> list[Line]:
         )
         version = pysqlite3.dbapi2.sqlite_version
         lines.append(line(pysqlite3.dbapi2.sqlite_version_info >= _SAFE_SQLITE, f"SQLite {version}."))
+        lines += _copies(database)
     return lines
+
+
+def _copies(database: Database) -> list[Line]:
+    """How old the last copy is. Of PostgreSQL's backups nothing is known here, so nothing is said."""
+    with database.read() as session:
+        now, last = database.now(session), tasks.ran_at(session, backup.TASK)
+        begun = session.scalar(select(func.min(Site.created_at)))
+    if last is None:
+        told = "The database was never copied by: frontdesk db backup FILE. See that something else does it."
+        return [] if begun is None or now - begun < _OLD else [Line("look", told)]
+    told = f"The last copy of the database is {span(now - last)} old."
+    if now - last > _OLD:
+        return [Line("look", f"{told} Make one each night: frontdesk db backup FILE")]
+    return [line(True, told)]
 
 
 def _keys(database: Database, keys_file: Path) -> Line:

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
+import pytest
+from alembic import command
+from sqlalchemy import update
+
+from leads.store import schema, tasks
+from leads.store.backup import TASK, back_up
+from leads.store.models import Site
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.cli.conftest import Frontdesk, as_json
@@ -19,7 +27,7 @@ def test_a_copy_made_while_somebody_writes_can_be_restored(
     site, copy, elsewhere = make_site(database), tmp_path / "copy.sqlite3", tmp_path / "elsewhere"
     send(database, vault, site)
     with database.write():
-        frontdesk("db", "backup", str(copy))
+        back_up(tmp_path / "frontdesk.sqlite3", copy)
     send(database, vault, site, email="later@example.com")
     elsewhere.mkdir(mode=0o700)
     shutil.copy(tmp_path / "keys.json", elsewhere)
@@ -46,3 +54,81 @@ def test_a_copy_that_cannot_be_made_is_told_and_leaves_nothing(frontdesk: Frontd
 @only_postgres
 def test_postgres_has_tools_of_its_own(frontdesk: Frontdesk, tmp_path: Path) -> None:
     assert "pg_dump" in frontdesk("db", "backup", str(tmp_path / "copy"), code=1).stderr
+
+
+@only_sqlite
+def test_doctor_tells_how_old_the_last_copy_is(frontdesk: Frontdesk, database: Database, tmp_path: Path) -> None:
+    assert "copied" not in frontdesk("doctor", code=1).stdout
+    make_site(database)
+    assert "copied" not in frontdesk("doctor", code=1).stdout
+    with database.write() as session:
+        long_ago = database.now(session) - timedelta(days=3)
+        session.execute(update(Site).values(created_at=long_ago))
+    assert "look  The database was never copied by: frontdesk db backup" in frontdesk("doctor", code=1).stdout
+    frontdesk("db", "backup", str(tmp_path / "copy.sqlite3"))
+    assert "ok    The last copy of the database is 0 " in frontdesk("doctor", code=1).stdout
+    with database.write() as session:
+        tasks.done(session, TASK, long_ago)
+    assert "look  The last copy of the database is 3 days old." in frontdesk("doctor", code=1).stdout
+
+
+@only_postgres
+def test_of_copies_of_postgres_doctor_says_nothing(frontdesk: Frontdesk, database: Database) -> None:
+    make_site(database)
+    with database.write() as session:
+        session.execute(update(Site).values(created_at=database.now(session) - timedelta(days=3)))
+    assert "cop" not in frontdesk("doctor", code=1).stdout
+
+
+@pytest.fixture
+def older(database: Database) -> Database:
+    """A database as the version before left it."""
+    with database.engine.connect().execution_options(write=True) as connection, connection.begin():
+        command.downgrade(schema._config(connection), "-1")
+    return database
+
+
+def _copies(tmp_path: Path) -> list[Path]:
+    return sorted(tmp_path.glob("before-upgrade-*"))
+
+
+@only_sqlite
+def test_before_the_tables_change_they_are_copied(frontdesk: Frontdesk, older: Database, tmp_path: Path) -> None:
+    before = schema.current(older)
+    for number in range(3):
+        (tmp_path / f"before-upgrade-0001-{number}.sqlite3").touch()
+    told = frontdesk("db", "upgrade").stdout
+    *kept, copy = _copies(tmp_path)
+    assert f"How the database was before is kept in {copy}\n" in told
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert [path.name[15:21] for path in kept] == ["0001-1", "0001-2"], "the latest three"
+    opened = Database(f"sqlite:///{copy}")
+    assert (schema.current(opened), schema.current(older)) == (before, schema.head())
+    opened.close()
+    assert "kept" not in frontdesk("db", "upgrade").stdout, "nothing was left to change"
+    assert len(_copies(tmp_path)) == 3
+
+
+@only_sqlite
+def test_without_room_for_a_copy_nothing_changes_unless_told_so(
+    frontdesk: Frontdesk, older: Database, tmp_path: Path
+) -> None:
+    before = schema.current(older)
+    told = frontdesk("db", "upgrade", code=3, min_free_mb=str(10**9)).stderr
+    assert f"{tmp_path} has no room to copy the database first" in told
+    assert (schema.current(older), _copies(tmp_path)) == (before, [])
+    frontdesk("db", "upgrade", "--no-copy", min_free_mb=str(10**9))
+    assert (schema.current(older), _copies(tmp_path)) == (schema.head(), [])
+
+
+@only_sqlite
+def test_a_new_database_is_not_copied(frontdesk: Frontdesk, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    frontdesk("db", "upgrade", data_dir=str(new), database_url=f"sqlite:///{new / 'frontdesk.sqlite3'}")
+    assert _copies(new) == []
+
+
+@only_postgres
+def test_postgres_is_upgraded_without_a_copy(frontdesk: Frontdesk, older: Database, tmp_path: Path) -> None:
+    frontdesk("db", "upgrade")
+    assert (schema.current(older), _copies(tmp_path)) == (schema.head(), [])
