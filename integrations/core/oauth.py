@@ -49,8 +49,8 @@ _PRIVATE_KEY = (
     "The private key cannot be read. It must be an RSA key in PEM form, without password.",
 )
 
-# RFC 6749 5.2; `invalid_code` is Zoho's, `interaction_required` Microsoft's.
-_DEAD = ("invalid_grant", "invalid_code", "interaction_required")
+# RFC 6749 5.2; `invalid_code` is Zoho's, `interaction_required` Microsoft's, `BAD_REFRESH_TOKEN` HubSpot's.
+_DEAD = ("invalid_grant", "invalid_code", "interaction_required", "BAD_REFRESH_TOKEN")
 _ERRORS: Mapping[str, Told] = {
     "invalid_client": _BAD_CLIENT,
     "invalid_client_id": _BAD_CLIENT,  # Salesforce
@@ -230,7 +230,7 @@ def _granted(answer: Answer, refused: Told) -> dict[str, Any]:
     refused: what to say when it does not accept what we came with.
     """
     body, status = _object(answer), answer.status
-    token, error = body.get("access_token"), str(body.get("error", ""))
+    token, error = body.get("access_token"), str(body.get("error") or body.get("status") or "")  # as HubSpot calls it
     if status < 300 and token and isinstance(token, str):
         return body
     if error in _DEAD:

@@ -191,6 +191,7 @@ OLD_HABITS = "You have made too many requests continuously. Please try again aft
         (400, {"error": "invalid_grant", "error_description": "canary-refresh is dead"}, Misconfigured, "signed_out"),
         (200, {"error": "invalid_code"}, Misconfigured, "signed_out"),  # Zoho
         (400, {"error": "interaction_required"}, Misconfigured, "signed_out"),  # Microsoft
+        (400, {"status": "BAD_REFRESH_TOKEN", "message": "canary-refresh"}, Misconfigured, "signed_out"),  # HubSpot
         (401, {"error": "invalid_client"}, Misconfigured, "bad_client"),
         (400, {"error": "invalid_client"}, Misconfigured, "bad_client"),
         (200, {"error": "invalid_client_secret"}, Misconfigured, "bad_client"),  # Zoho
