@@ -82,7 +82,7 @@ def written_event(item: Item) -> str:
 def activity(item: Item, place: str) -> Row:
     """The event, as a task or as an incoming call. place: the person's record."""
     told = "\n".join([notes.received(item), *notes.details(item)])
-    row: Row = {"subject": item.title, "description": told, "scheduledstart": item.occurred_at.isoformat()}
+    row: Row = {"subject": item.title, "description": told, "scheduledstart": item.instant()}
     row |= {"directioncode": False} if item.kind == "call_click" else {}
     return row | {f"{_link(item, 'contact' if is_contact(place) else 'lead')}@odata.bind": f"/{lead_path(place)}"}
 

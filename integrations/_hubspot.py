@@ -42,7 +42,7 @@ def note_input(item: Item, contact_id: str) -> dict[str, Any]:
     lines.append(f"<small>{notes.mark(item)}</small>")
     association = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": _NOTE_TO_CONTACT}
     return {
-        "properties": {"hs_timestamp": item.occurred_at.isoformat(), "hs_note_body": "<br>".join(lines)},
+        "properties": {"hs_timestamp": item.instant(), "hs_note_body": "<br>".join(lines)},
         "associations": [{"to": {"id": contact_id}, "types": [association]}],
     }
 

@@ -230,7 +230,7 @@ def _activity(item: Item, contact_id: str) -> dict[str, Any]:
         "external_id": item.event_id,
         "contact_id": contact_id,
         "kind": item.kind,
-        "occurred_at": item.occurred_at.isoformat(),
+        "occurred_at": item.instant(),
         "title": item.title,
         "properties": dict(item.activity),
     }

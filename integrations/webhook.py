@@ -119,7 +119,7 @@ class Webhook(Connector):
 
 
 def _data(item: Item) -> dict[str, Any]:
-    event = {"id": item.event_id, "occurred_at": item.occurred_at.isoformat(), "title": item.title, **item.activity}
+    event = {"id": item.event_id, "occurred_at": item.instant(), "title": item.title, **item.activity}
     return {"lead": {"id": item.lead_id, **item.record}, "event": event}
 
 

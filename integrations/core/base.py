@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, ClassVar, Literal, TypeVar
 
 from marshmallow import RAISE, Schema
@@ -27,12 +27,13 @@ T = TypeVar("T")
 class Item:
     """One event to be written: the person's record, and the event as an activity on it.
 
-    lead_id, event_id: our external ids (UUID text), stable for ever. record: the CRM's field → value, as the
-    connection's mapping says. fill: the same for fields that are written only where the CRM's record has nothing yet;
-    whoever calls `push` has moved into `record` what is to be written, so a connector need not look at it. stopgaps:
-    tells, of the CRM's fields, texts that we put there for want of better ones; they count as empty. activity: our
-    canonical field → value, likewise only what is mapped. remote_id: the CRM's record for this person, when one is
-    already known (it may have been adopted).
+    lead_id, event_id: our external ids (UUID text), stable for ever. occurred_at: in the website's time zone, so that
+    its date is the clinic's day; see `instant`. record: the CRM's field → value, as the connection's mapping says.
+    fill: the same for fields that are written only where the CRM's record has nothing yet; whoever calls `push` has
+    moved into `record` what is to be written, so a connector need not look at it. stopgaps: tells, of the CRM's fields,
+    texts that we put there for want of better ones; they count as empty. activity: our canonical field → value,
+    likewise only what is mapped. remote_id: the CRM's record for this person, when one is already known (it may have
+    been adopted).
     """
 
     lead_id: str
@@ -46,6 +47,10 @@ class Item:
     fill: Mapping[str, str] = field(default_factory=dict)
     # Worked out only where the CRM holds something: most records are new.
     stopgaps: Callable[[], Mapping[str, Collection[str]]] = field(default=dict, compare=False, repr=False)
+
+    def instant(self) -> str:
+        """When it occurred, by ISO 8601 and in UTC."""
+        return self.occurred_at.astimezone(UTC).isoformat()
 
     def in_full(self) -> Item:
         """With every mapped field in `record`: what a new record gets, and what is looked for."""

@@ -50,7 +50,7 @@ def translate(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item:
         lead_id=str(lead.id),
         event_id=str(event.id),
         kind=cast(EventKind, event.kind),
-        occurred_at=event.received_at,
+        occurred_at=event.received_at.astimezone(ZoneInfo(enquiry.site.time_zone)),
         title=TITLES[event.kind],
         record=always,
         fill=when_empty,

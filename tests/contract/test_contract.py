@@ -6,10 +6,11 @@ import json
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, replace
 from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import parse_qsl
+from zoneinfo import ZoneInfo
 
 import pytest
 import requests
@@ -24,7 +25,7 @@ from integrations.core.oauth import Token
 from integrations.core.registry import kinds
 from leads.sync.tokens import Extra
 from tests.contract.connection import FIXTURES, Noting, connect, connection_of, secrets_of, signs_in
-from tests.contract.people import CANARIES, item, placeholders
+from tests.contract.people import AT, CANARIES, item, placeholders
 
 _FAULTS = {"timeout": requests.ReadTimeout, "no_connection": requests.ConnectionError}
 ANYTHING = "{…}"
@@ -124,6 +125,19 @@ def test_a_draft_shows_what_is_written(kind: str) -> None:
     assert len(drafts) == len(connected.http.writes)
     for draft, written in zip(drafts, connected.http.writes, strict=True):
         assert _fits(draft, written), f"the draft shows {draft}, but {written} is sent"
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_a_moment_is_the_same_in_every_time_zone(kind: str) -> None:
+    """A day alone may be the clinic's."""
+    afternoon = AT.replace(hour=14)  # in Auckland it is half past three the next morning
+    told = [
+        json.dumps(
+            [astuple(draft) for draft in connect(kind, {}).draft(replace(item("ann", kinds()[kind]), occurred_at=at))]
+        )
+        for at in (afternoon, afternoon.astimezone(ZoneInfo("Pacific/Auckland")))
+    ]
+    assert told[0] == told[1].replace("2026-03-03", "2026-03-02")
 
 
 def _fits(draft: Any, written: Any) -> bool:

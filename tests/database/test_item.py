@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from integrations._odoo import activity_row
+from integrations._salesforce import task_row
 from integrations.core.base import Item
-from leads.store.models import Connection, Delivery, Event, Lead
+from leads.store.models import Connection, Delivery, Event, Lead, Site
 from leads.store.outbox import release_hold
 from leads.store.queries.enquiries import latest_enquiry
 from leads.store.session import Database
@@ -15,7 +17,7 @@ from leads.store.staff import record
 from leads.store.vault import Vault
 from leads.sync.item import translate
 from leads.sync.plan import plan_of
-from tests.database.lanes import delivered
+from tests.database.lanes import Clock, delivered
 from tests.factory import make_connection, make_site, send
 
 _AFTERNOON = datetime(2026, 6, 1, 18, 5, tzinfo=UTC)
@@ -89,3 +91,19 @@ def test_consent_is_told_as_it_was_given(database: Database, vault: Vault) -> No
         "given later, to the clinic; noted 2026-06-02 14:05 (America/New_York) by sue",
     ]
     assert examples == [told[1], told[3]], "a dry run shows the same"
+
+
+def test_the_day_of_an_event_is_the_clinics(timed: Database, vault: Vault, clock: Clock) -> None:
+    """An enquiry of the evening is dated that day, not the next one, which is when it is night in Greenwich."""
+    site = make_site(timed)
+    with timed.write() as session:
+        session.execute(update(Site).values(time_zone="America/New_York"))
+    connection = make_connection(timed, vault, site)
+    clock.time = datetime(2026, 3, 3, 1, 30, tzinfo=UTC)
+    send(timed, vault, site, first_name="Cora", email="cora@example.com")
+    (item,) = _items(timed, vault, connection)
+    assert item.occurred_at.date() == date(2026, 3, 2)
+    assert item.occurred_at == clock.time
+    assert item.instant() == "2026-03-03T01:30:00+00:00"
+    assert task_row(item, "00Q")["ActivityDate"] == "2026-03-02"
+    assert activity_row(item, "7")[1][-1] == "2026-03-02"
