@@ -23,6 +23,7 @@ from leads.commands.balance import balance
 from leads.commands.canary import canary
 from leads.commands.connection import connection
 from leads.commands.demo_data import demo_data
+from leads.commands.export import export
 from leads.commands.lead import lead
 from leads.commands.mapping import mapping, try_dry
 from leads.commands.office import CANNOT_OPEN, WRONG, Office, as_json, fail, json_option
@@ -61,6 +62,7 @@ def main() -> None:
 for group in (site, connection, lead, user, actions, alerts, balance, canary, purge, demo_data):
     main.add_command(group)
 connection.add_command(mapping)
+lead.add_command(export)
 connection.add_command(try_dry)
 
 

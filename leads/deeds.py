@@ -40,6 +40,7 @@ GROUPS = {
         {
             "viewed": "{who} looked at {lead}.",
             "details_revealed": "{who} looked at what goes into {connection}, with the details of {note}.",
+            "exported": "{who} wrote the enquiries {note} into a file.",
         },
     ),
     "connections": Group(

@@ -77,7 +77,7 @@ ACTION_KINDS = (
     *("send_again", "corrected", "handled", "not_spam", "consent_given", "drift_right"),
     *("erased", "erase_again", "erase_by_hand"),
     *("resubmission_seen", "unreadable_seen", "replay_started", "replay_stopped", "purged"),
-    *("viewed", "details_revealed"),
+    *("viewed", "details_revealed", "exported"),
     *("connection_added", "connection_replaced", "connection_paused", "connection_resumed", "connection_removed"),
     *("connection_signed_in", "connection_check_all", "connection_changed", "mapping_changed"),
     *("signed_in", "signed_out", "password_changed", "sign_in_failed", "sign_in_unknown"),

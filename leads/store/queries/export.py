@@ -1,0 +1,72 @@
+"""Every enquiry with its person and where it stands, a slice at a time, for a file."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from leads.store.models import Connection, Delivery, Event, Lead, Site
+from leads.store.people import person_of
+from leads.store.session import Database
+from leads.store.vault import Vault
+
+
+class Exported(NamedTuple):
+    """One enquiry. standings: where it stands, each `connection: state`."""
+
+    event: Event
+    lead: Lead
+    site: Site
+    person: Mapping[str, str]
+    answers: Mapping[str, Any]
+    standings: Sequence[str]
+
+
+def exported(database: Database, vault: Vault, site_id: UUID | None = None, size: int = 500) -> Iterator[Exported]:
+    """All enquiries, or those of a site, oldest first. No slice holds the database while it is written away."""
+    last: UUID | None = None
+    while True:
+        with database.read() as session:
+            rows = _slice(session, vault, site_id, last, size)
+        yield from rows
+        if len(rows) < size:
+            return
+        last = rows[-1].event.id
+
+
+def _slice(session: Session, vault: Vault, site_id: UUID | None, last: UUID | None, size: int) -> list[Exported]:
+    real = select(Event, Lead, Site).join(Lead, Lead.id == Event.lead_id).join(Site, Site.id == Event.site_id)
+    real = real.where(Event.is_test.is_(False))
+    if site_id:
+        real = real.where(Event.site_id == site_id)
+    if last:
+        real = real.where(Event.id > last)
+    found = session.execute(real.order_by(Event.id).limit(size)).all()
+    standings = _standings(session, [event.id for event, _, _ in found])
+    return [
+        Exported(event, lead, site, person_of(vault, lead), _answers(vault, event), standings[event.id])
+        for event, lead, site in found
+    ]
+
+
+def _answers(vault: Vault, event: Event) -> Mapping[str, Any]:
+    answers: Mapping[str, Any] = vault.open(event.answers_sealed, "event", "answers", event.id)
+    return answers
+
+
+def _standings(session: Session, ids: Sequence[UUID]) -> Mapping[UUID, Sequence[str]]:
+    ways = (
+        select(Delivery.event_id, Connection.name, Delivery.state)
+        .join(Connection, Connection.id == Delivery.connection_id)
+        .where(Delivery.event_id.in_(ids))
+        .order_by(Connection.created_at, Connection.id)
+    )
+    found = defaultdict(list)
+    for event_id, name, state in session.execute(ways):
+        found[event_id].append(f"{name}: {state}")
+    return found

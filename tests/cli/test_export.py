@@ -1,0 +1,84 @@
+"""`frontdesk lead export`: what stands in the file, and what a spreadsheet cannot be made to run."""
+
+from __future__ import annotations
+
+import csv
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from leads.store.models import Action, Site
+from leads.store.queries.export import exported
+from leads.store.session import Database
+from leads.store.vault import Vault
+from tests.cli.conftest import Frontdesk
+from tests.factory import make_connection, make_site, send
+
+
+@pytest.fixture
+def site(database: Database, vault: Vault) -> Site:
+    site = make_site(database)
+    make_connection(database, vault, site)
+    return site
+
+
+def _rows(text: str) -> list[dict[str, str]]:
+    assert text.startswith("\ufeff")
+    return list(csv.DictReader(StringIO(text[1:], newline="")))
+
+
+def test_all_enquiries_stand_in_the_file_and_only_its_owner_may_read_it(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site, tmp_path: Path
+) -> None:
+    other = make_site(database, "other")
+    jane = send(database, vault, site, first_name="Jane", email="jane@example.com", message='It, "hurts"\nhere')
+    send(database, vault, site, "call_click", tel="12015550100", label="Call Us")
+    send(database, vault, other, first_name="Zoë", email="z@example.com", consent=False, extra={"insurer": "Acme"})
+    file = tmp_path / "all.csv"
+    told = frontdesk("lead", "export", "--csv", str(file)).stderr
+    assert "Enquiries written: 3." in told
+    assert "health" in told
+    assert file.stat().st_mode & 0o777 == 0o600
+    first, click, last = _rows(file.read_bytes().decode())
+    shown = {
+        name: first[name] for name in ("reference", "site", "kind", "first_name", "message", "consent", "standing")
+    }
+    assert shown == {
+        "reference": jane.reference,
+        "site": "demo",
+        "kind": "consultation_request",
+        "first_name": "Jane",
+        "message": 'It, "hurts"\nhere',
+        "consent": "given",
+        "standing": "Sandbox CRM: waiting",
+    }
+    assert (click["kind"], click["tel"], click["consent"]) == ("call_click", "12015550100", "")
+    assert (last["first_name"], last["consent"], last["standing"]) == ("Zoë", "not given on the form", "no connection")
+    assert last["other_answers"] == "insurer: Acme"
+    assert "already" in frontdesk("lead", "export", "--csv", str(file), code=1).stderr
+    [row] = _rows(frontdesk("lead", "export", "--csv", "-", "--site", "other").stdout)
+    assert row == last
+    assert "no site" in frontdesk("lead", "export", "--csv", "-", "--site", "nowhere", code=1).stderr
+
+
+@pytest.mark.parametrize("typed", ["=1+1", "+12015550100", "-2", "@SUM(A1)", "\t=1", "\r=1", "\n=1"])
+def test_no_cell_is_a_formula(frontdesk: Frontdesk, database: Database, vault: Vault, site: Site, typed: str) -> None:
+    send(database, vault, site, first_name="Jane", message=typed, extra={typed: "x"})
+    [row] = _rows(frontdesk("lead", "export", "--csv", "-").stdout)
+    assert row["message"].replace("\r\n", "\n") == f"'{typed}"
+    assert row["other_answers"].startswith("'")
+
+
+def test_that_it_was_done_is_written_down(frontdesk: Frontdesk, database: Database, site: Site) -> None:
+    frontdesk("lead", "export", "--csv", "-", "--site", "demo")
+    with database.read() as session:
+        assert session.scalars(select(Action.what)).all() == ["exported"]
+    assert "command line wrote the enquiries of demo into a file." in frontdesk("actions").stdout.replace("\n", " ")
+
+
+def test_a_store_is_read_in_slices_and_each_enquiry_once(database: Database, vault: Vault, site: Site) -> None:
+    sent = [send(database, vault, site, email=f"p{number}@example.com").event_id for number in range(5)]
+    for size in (2, 5, 500):
+        assert [row.event.id for row in exported(database, vault, size=size)] == sent
