@@ -39,7 +39,7 @@ def test_a_person_is_erased_by_the_code(frontdesk: Frontdesk, database: Database
     assert "Zyxwina" not in told + frontdesk("lead", "list").stdout
     assert "erased before, by command line" in frontdesk("lead", "erase", code, "--yes", code=1).stderr
     with database.read() as session:
-        assert session.scalars(select(Action.user_name)).all() == ["command line"]
+        assert session.scalars(select(Action.user_name).where(Action.what == "erased")).all() == ["command line"]
 
 
 def test_who_is_not_there_is_told(frontdesk: Frontdesk, database: Database, vault: Vault) -> None:

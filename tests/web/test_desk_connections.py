@@ -18,7 +18,7 @@ from sqlalchemy import select, update
 from config.settings import Settings, load_settings
 from leads.desk import forms
 from leads.store import outbox
-from leads.store.models import Action, Connection, Delivery, Site
+from leads.store.models import Connection, Delivery, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.factory import make_connection, make_site, send
@@ -339,7 +339,7 @@ def test_what_was_removed_meanwhile_is_said_whatever_was_to_be_done_with_it(anna
     for button in ("pause", "resume", "test", "check-all", "remove", "options"):
         assert anna.post(f"{path}/{button}").location == path
     with database.read() as session:
-        assert [action.what for action in session.scalars(select(Action))] == ["connection_removed"]
+        assert [action.what for action in session.scalars(decisions())] == ["connection_removed"]
 
 
 def test_staff_see_how_connections_are_and_nothing_to_press(
