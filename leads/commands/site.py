@@ -23,6 +23,7 @@ from leads.store.sites import (
     find_site,
     hook_token,
     origin_of,
+    remove_site,
 )
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -98,6 +99,20 @@ def change(key: str, **options: Any) -> None:
     _say_what_is_kept(given.get("origins", ()))
     if "consent" in given:
         click.echo(f"A form on the website's own pages needs the new wording too: frontdesk site snippet {key}")
+
+
+@site.command("remove")
+@click.argument("key")
+def remove(key: str) -> None:
+    """Remove a website that has no enquiries, such as one with a mistake in its key."""
+    office = Office()
+    try:
+        with office.database.write() as session:
+            remove_site(session, _named(session, key))
+            office.record(session, "site_removed", key)
+    except SiteError as error:
+        fail(str(error))
+    click.echo(f"Removed. Take its forms and scripts off the website's pages: {key} is not known here any more.")
 
 
 @site.command("show")

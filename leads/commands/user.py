@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from leads.commands.office import Office, fail
+from leads.commands.office import Office, as_json, as_table, fail, json_option
 from leads.store.models import ROLES
-from leads.store.staff import StaffError, add_user, find_user, reset_password
+from leads.store.queries.lists import users
+from leads.store.staff import StaffError, add_user, find_user, remove_user, reset_password
 
 
 @click.group()
@@ -41,6 +42,40 @@ def password(name: str) -> None:
         one_time = reset_password(found)
         office.record(session, "password_reset", found.name)
     _show(one_time)
+
+
+@user.command("list")
+@json_option
+def list_users(json_: bool) -> None:
+    """Show who may sign in."""
+    with Office().database.read() as session:
+        rows = [
+            {"name": row.name, "role": row.role, "last_sign_in": row.signed_in_at, "one_time_password": row.one_time}
+            for row in users(session)
+        ]
+    if json_:
+        as_json(rows)
+    else:
+        empty = "Nobody can sign in yet. Run: frontdesk user add NAME --role admin"
+        as_table(["name", "role", "last_sign_in", "one_time_password"], rows, empty)
+
+
+@user.command("remove")
+@click.argument("name")
+def remove(name: str) -> None:
+    """Let someone sign in no more, and end their sessions. The last admin stays."""
+    office = Office()
+    try:
+        with office.database.write() as session:
+            office.database.lock(session, [office.vault.digest("admins")])
+            found = find_user(session, name)
+            if found is None:
+                fail(f"There is no user called {name}.")
+            remove_user(session, found)
+            office.record(session, "user_removed", found.name)
+    except StaffError as error:
+        fail(str(error))
+    click.echo(f"{found.name} can no longer sign in. What they did stays written down under their name.")
 
 
 def _show(one_time: str) -> None:

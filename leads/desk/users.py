@@ -12,7 +12,7 @@ from leads.desk.auth import admin_only
 from leads.desk.room import Room
 from leads.store.models import ROLES, User
 from leads.store.queries.lists import users
-from leads.store.staff import StaffError, add_user, record, reset_password
+from leads.store.staff import StaffError, add_user, record, remove_user, reset_password
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
@@ -82,14 +82,13 @@ def _remove(room: Room, user_id: UUID) -> ResponseReturnValue:
         user = session.get(User, user_id) or abort(404)
         # Two admins who remove each other at the same moment have to queue.
         room.database.lock(session, [room.vault.digest("admins")])
-        if user.role == "admin" and sum(other.role == "admin" for other in users(session)) == 1:
-            flash(
-                f"{user.name} is the last admin, so nobody could add users or connections any more. Nothing was done."
-            )
-            return redirect(url_for("desk.users"), 303)
         if request.method == "GET":
             return render_template("desk/user_remove.html", user=user)
-        session.delete(user)
+        try:
+            remove_user(session, user)
+        except StaffError as error:
+            flash(str(error))
+            return redirect(url_for("desk.users"), 303)
         now = room.database.now(session)
         record(session, current_user.name, "user_removed", now, vault=room.vault, note=user.name)
     flash(f"{user.name} can no longer sign in.")

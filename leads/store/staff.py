@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import ACTION_KINDS, ROLES, Action, User, new_id
@@ -51,6 +51,16 @@ def add_user(session: Session, name: str, role: str, now: datetime) -> tuple[Use
 def find_user(session: Session, name: str) -> User | None:
     """The user of this name."""
     return session.scalar(select(User).where(User.name == name.strip().lower()))
+
+
+def remove_user(session: Session, user: User) -> None:
+    """Let a user sign in no more. Raises StaffError for the last admin. Who can do so at once has to queue before."""
+    admins = select(func.count()).select_from(User).where(User.role == "admin")
+    if user.role == "admin" and session.scalar(admins) == 1:
+        raise StaffError(
+            f"{user.name} is the last admin, so nobody could add users or connections any more. Nothing was done."
+        )
+    session.delete(user)
 
 
 def reset_password(user: User) -> str:

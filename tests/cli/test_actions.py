@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from leads.store.models import Unreadable, new_id
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.cli.conftest import Frontdesk, as_json
@@ -45,3 +46,49 @@ def test_looking_at_a_lead_and_sending_again_is_written_down(
     rows = as_json(frontdesk("actions", "--json"))
     assert sorted(row["what"] for row in rows) == ["replay_started", "send_again", "viewed"]
     assert {row["lead"] for row in rows} == {code, None}
+
+
+def test_users_are_listed_and_removed_but_never_the_last_admin(frontdesk: Frontdesk) -> None:
+    assert "frontdesk user add NAME --role admin" in frontdesk("user", "list").stdout
+    frontdesk("user", "add", "anna", "--role", "admin")
+    frontdesk("user", "add", "sam")
+    listed = as_json(frontdesk("user", "list", "--json"))
+    assert [(row["name"], row["role"], row["last_sign_in"], row["one_time_password"]) for row in listed] == [
+        ("anna", "admin", None, True),
+        ("sam", "staff", None, True),
+    ]
+    assert "anna is the last admin" in frontdesk("user", "remove", "anna", code=1).stderr
+    assert "sam can no longer sign in." in frontdesk("user", "remove", "Sam").stdout
+    assert "no user called sam" in frontdesk("user", "remove", "sam", code=1).stderr
+    frontdesk("user", "add", "bert", "--role", "admin")
+    frontdesk("user", "remove", "anna")
+    assert [row["name"] for row in as_json(frontdesk("user", "list", "--json"))] == ["bert"]
+    assert as_json(frontdesk("actions", "--json"))[0]["sentence"] == "command line removed the user anna."
+
+
+def test_a_website_without_enquiries_is_removed(frontdesk: Frontdesk, database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    make_connection(database, vault, site)
+    frontdesk("site", "change", "demo", "--consent", "Call me.")
+    assert "has a connection" in frontdesk("site", "remove", "demo", code=1).stderr
+    frontdesk("connection", "remove", "Sandbox CRM", "--yes")
+    frontdesk("site", "remove", "demo")
+    assert as_json(frontdesk("site", "list", "--json")) == []
+    assert "no site" in frontdesk("site", "remove", "demo", code=1).stderr
+    told = [row["sentence"] for row in as_json(frontdesk("actions", "--json"))]
+    assert told[:2] == ["command line removed the website demo.", "command line removed a connection."]
+
+
+def test_a_website_with_enquiries_stays(frontdesk: Frontdesk, database: Database, vault: Vault) -> None:
+    send(database, vault, make_site(database))
+    assert "has enquiries" in frontdesk("site", "remove", "demo", code=1).stderr
+    assert [row["key"] for row in as_json(frontdesk("site", "list", "--json"))] == ["demo"]
+    assert len(as_json(frontdesk("lead", "list", "--json"))) == 1
+
+
+def test_a_website_to_which_something_unreadable_came_stays(frontdesk: Frontdesk, database: Database) -> None:
+    site = make_site(database)
+    with database.write() as session:
+        kept = {"body_digest": bytes(16), "body_sealed": b"x", "reason": "not_json"}
+        session.add(Unreadable(id=new_id(), site_id=site.id, received_at=database.now(session), **kept))
+    assert "has enquiries" in frontdesk("site", "remove", "demo", code=1).stderr
