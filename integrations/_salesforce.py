@@ -19,6 +19,7 @@ KEYS = {"Lead": LEAD_KEY, "Task": EVENT_KEY}
 HOMES = {"Lead": "Lead", "Task": "Activity"}  # the object that Setup shows the custom fields of each under
 PHONES = ("Phone", "MobilePhone")
 OURS = {"FirstName": "first_name", "LastName": "last_name", "Email": "email", "Phone": "phone"}
+_WHOLE_PHONE = 8  # digits: one that is shorter may be many people's
 _PER_QUERY = 100  # ids: the address of a query may be 16 thousand characters long
 _NAME = re.compile(r"[A-Za-z]\w{0,80}")
 _ID = re.compile(r"[A-Za-z0-9-]{1,40}")
@@ -88,16 +89,22 @@ def rows_in(answer: Answer, name: str = "rows") -> list[dict[str, Any]]:
 def is_same_person(item: Item, row: Mapping[str, Any]) -> bool:
     """Whether a record has this person's e-mail or phone: Salesforce's own rules are content with a name."""
     given = {value.strip().casefold() for value in item.record.values()}
-    numbers = {_digits(value) for value in given} - {""}
     if (email := text(row.get("Email")).casefold()) and email in given:
         return True
-    return any(_digits(text(row.get(name))) in numbers for name in PHONES)
+    theirs = [phone for name in PHONES if (phone := text(row.get(name)))]
+    return any(_is_same_phone(one, phone) for one in given for phone in theirs)
 
 
-def _digits(number: str) -> str:
-    """The end of a phone number, which is the same with and without the country; "" when it is none."""
-    digits = re.sub(r"\D", "", number) if re.fullmatch(r"[+(\d][\d\s().-]*", number) else ""
-    return digits[-8:] if len(digits) >= 8 else ""
+def _is_same_phone(one: str, other: str) -> bool:
+    """Whether one number, without the zeros that stand for a country or an area, ends the other. Two that both name
+    their country must agree from there on."""
+    phones = [re.sub(r"\s|\(0\)", "", phone) for phone in (one, other)]
+    if not all(re.fullmatch(r"[+(\d][\d().-]*", phone) for phone in phones):
+        return False
+    short, long = sorted((re.sub(r"\D", "", phone).lstrip("0") for phone in phones), key=len)
+    if all(phone.startswith(("+", "00")) for phone in phones):
+        return short == long
+    return len(short) >= _WHOLE_PHONE and long.endswith(short)
 
 
 def matches(errors: Iterable[Mapping[str, Any]]) -> list[str]:

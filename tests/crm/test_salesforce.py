@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+from integrations._salesforce import is_same_person
 from integrations.core.base import Item, Pushed, Result
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled
 from integrations.core.http import Answer, Http
@@ -110,6 +111,31 @@ def test_where_the_rule_forbids_a_second_record_a_person_looks(crm: PretendSales
     crm.rule = "blocks"
     (refused,) = _connector(crm).push([_item(1)])
     assert (type(refused), refused.code) == (Refused, "duplicate")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "is_same"),
+    [
+        ("+1 201 555 0111", True),
+        ("001 201-555-0111", True),
+        ("1 (201) 555-0111", True),
+        ("201.555.0111", True),
+        ("0201 5550111", True),
+        ("+1 612 555 0111", False),
+        ("612 555 0111", False),
+        ("+44 201 555 0111", False),
+        ("555 0111", False),
+        ("ext. 2015550111", False),
+    ],
+)
+def test_a_phone_is_compared_as_far_as_both_tell_it(theirs: str, is_same: bool) -> None:
+    assert is_same_person(_item(1, Phone="+12015550111"), {"Phone": theirs}) is is_same
+
+
+def test_a_number_may_be_written_with_the_zero_that_its_country_drops() -> None:
+    item = _item(1, Phone="+442079460000")
+    assert is_same_person(item, {"MobilePhone": "+44 (0)20 7946 0000"})
+    assert is_same_person(item, {"MobilePhone": "020 7946 0000"})
 
 
 def test_the_same_phone_is_the_same_person_however_it_is_written(crm: PretendSalesforce) -> None:
