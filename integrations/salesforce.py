@@ -33,7 +33,7 @@ class Salesforce(Connector):
     tier = "A"
     options = SalesforceOptions
     people_sign_in: ClassVar[bool] = True
-    batch_size = 200
+    batch_size = 25  # of the 200 that it takes: flows and triggers run for each, and a call's time has to do for all
     fields: ClassVar[Mapping[str, str]] = {
         "first_name": "FirstName",
         "last_name": "LastName",

@@ -18,6 +18,7 @@ from integrations.core.http import Answer, Http
 from integrations.core.oauth import Token
 from integrations.salesforce import Salesforce
 from tests.contract.connection import build
+from tests.crm.loop import connected, deliver
 from tests.pretend.salesforce import PretendSalesforce
 
 
@@ -305,3 +306,17 @@ def test_a_sandbox_signs_for_another_audience(address: str, audience: str) -> No
     how = Salesforce.oauth(settings)
     assert how.claims == {"iss": "consumer", "sub": "a@b.example", "aud": audience}
     assert how.token_url == f"{address}/services/oauth2/token"
+
+
+def test_a_backlog_gets_in_though_flows_take_their_time_for_each_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call for all of them would end long after the deadline, and so would the next one: it would be the same."""
+    crm, upsert = PretendSalesforce(), PretendSalesforce._upsert_all
+
+    def slow(crm: PretendSalesforce, table: str, key: str, body: dict[str, Any]) -> Any:
+        time.sleep(len(body["records"]) * 0.015)
+        return upsert(crm, table, key, body)
+
+    monkeypatch.setattr(PretendSalesforce, "_upsert_all", slow)
+    with connected(crm) as connector:
+        deliver(connector, [_item(number) for number in range(1, 101)], tries=5)
+    assert len(crm.people()) == 100
