@@ -28,9 +28,9 @@ class Api:
         """Upsert a row: its number, the column of this name, or why it has none."""
         return key_in(self.call("PATCH", path, dict(body), SHOWN | dict(headers or {})), key)
 
-    def ask(self, path: str, params: Mapping[str, str] | None = None) -> Row:
+    def ask(self, path: str, params: Mapping[str, str] | None = None, **more: Any) -> Row:
         """A look-up that must succeed. Raises what Dynamics says went wrong."""
-        answer = self.call("GET", path, params=params)
+        answer = self.call("GET", path, params=params, **more)
         if answer.status != 200:
             raise verdict(answer)
         return row_in(answer)
@@ -49,11 +49,11 @@ class Api:
         path: str,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
-        params: Mapping[str, str] | None = None,
+        **more: Any,
     ) -> Answer:
-        """One request, signed by `http`."""
+        """One request, signed by `http`. more: as it takes it."""
         url, all_headers = f"{self.root}/{path}", {**_ODATA, **(headers or {})}
-        return self._http.request(method, url, json=body, headers=all_headers, params=params)
+        return self._http.request(method, url, json=body, headers=all_headers, **more)
 
 
 def key_in(answer: Answer, key: str) -> str | DeliveryError:

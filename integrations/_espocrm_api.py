@@ -62,7 +62,8 @@ class Api:
             raise verdict(answer, self.key)
         return answer
 
-    def call(self, method: str, path: str, body: Any = None, *, params: Any = None, unchecked: bool = False) -> Answer:
-        """A call whose answer is judged elsewhere. unchecked: EspoCRM shall not look for duplicates."""
+    def call(self, method: str, path: str, body: Any = None, *, unchecked: bool = False, **more: Any) -> Answer:
+        """A call whose answer is judged elsewhere. unchecked: EspoCRM shall not look for duplicates. more: as `http`
+        takes it."""
         headers = {"X-Api-Key": self._api_key} | ({"X-Skip-Duplicate-Check": "true"} if unchecked else {})
-        return self._http.request(method, self.address + path, json=body, headers=headers, params=params)
+        return self._http.request(method, self.address + path, json=body, headers=headers, **more)

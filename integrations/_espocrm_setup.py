@@ -54,4 +54,4 @@ def _rights(answer: Answer) -> list[Finding]:
 
 def remote_fields(api: Api) -> list[RemoteField]:
     """From EspoCRM's description of leads. Before version 8.2 it is not told apart from that of everything."""
-    return fields_in(api.ask("GET", "/Metadata", params={"key": FIELDS_PATH}))
+    return fields_in(api.ask("GET", "/Metadata", params={"key": FIELDS_PATH}, describes=True))

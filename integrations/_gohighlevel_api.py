@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +22,7 @@ class Api:
     def fields(self) -> list[dict[str, Any]]:
         """The custom fields of a contact."""
         path = f"/locations/{self.location}/customFields"
-        return rows(self.call("GET", path, params={"model": "contact"}), "customFields")
+        return rows(self.call("GET", path, params={"model": "contact"}, describes=True), "customFields")
 
     def has_key(self) -> bool:
         """Whether our field is there."""
@@ -71,9 +70,6 @@ class Api:
         if not is_missing(answer) and not is_good(answer):
             raise verdict(answer)
 
-    def call(
-        self, method: str, path: str, body: Any = None, *, params: Mapping[str, str] | None = None, reads: bool = False
-    ) -> Answer:
-        """A call whose answer is judged elsewhere."""
-        url = self.address + path
-        return self._http.request(method, url, json=body, headers=self._headers, params=params, reads=reads)
+    def call(self, method: str, path: str, body: Any = None, **more: Any) -> Answer:
+        """A call whose answer is judged elsewhere. more: as `Http.request` takes it."""
+        return self._http.request(method, self.address + path, json=body, headers=self._headers, **more)

@@ -104,19 +104,16 @@ class Api:
         for part in parts(ids, MOST_PER_CALL):
             self.ask("POST", f"{path}/batch/archive", {"inputs": [{"id": one} for one in part]})
 
-    def ask(self, method: str, path: str, body: Any = None, *, reads: bool = False) -> Answer:
-        """A call that must succeed as a whole."""
-        answer = self.call(method, path, body, reads=reads)
+    def ask(self, method: str, path: str, body: Any = None, **more: Any) -> Answer:
+        """A call that must succeed as a whole. more: as `call` takes it."""
+        answer = self.call(method, path, body, **more)
         if answer.status not in (200, 201, 204):
             raise self.wrong(answer)
         return answer
 
-    def call(
-        self, method: str, path: str, body: Any = None, *, params: Mapping[str, str] | None = None, reads: bool = False
-    ) -> Answer:
-        """A call whose answer is judged elsewhere."""
-        url = self.address + path
-        return self._http.request(method, url, json=body, headers=self._headers, params=params, reads=reads)
+    def call(self, method: str, path: str, body: Any = None, **more: Any) -> Answer:
+        """A call whose answer is judged elsewhere. more: as `Http.request` takes it."""
+        return self._http.request(method, self.address + path, json=body, headers=self._headers, **more)
 
     def wrong(self, answer: Answer) -> DeliveryError:
         """What HubSpot says went wrong."""

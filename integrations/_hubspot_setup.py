@@ -80,5 +80,7 @@ def prepare(api: Api) -> list[Finding]:
 
 def remote_fields(api: Api) -> list[RemoteField]:
     """All properties of a contact that can be written to."""
-    found = [remote_field(row) for row in objects_in(record_in(api.ask("GET", PROPERTIES)).get("results"))]
+    found = [
+        remote_field(row) for row in objects_in(record_in(api.ask("GET", PROPERTIES, describes=True)).get("results"))
+    ]
     return [one for one in found if one and one.name != KEY]

@@ -62,22 +62,23 @@ class Rpc:
         self.address = str(settings["url"]).rstrip("/")
         self._settings, self._http = settings, http
 
-    def call(self, model: str, method: str, *, reads: bool = False, **arguments: Any) -> Any:
+    def call(self, model: str, method: str, *, reads: bool = False, describes: bool = False, **arguments: Any) -> Any:
         """The result of a method. ids: the records it is called on. Raises what Odoo says went wrong."""
-        reply = self.ask(model, method, reads=reads, **arguments)
+        reply = self.ask(model, method, reads=reads, describes=describes, **arguments)
         if not reply.ok:
             raise reply.error()
         return reply.result
 
-    def ask(self, model: str, method: str, *, reads: bool = False, **arguments: Any) -> Reply:
+    def ask(self, model: str, method: str, *, reads: bool = False, describes: bool = False, **arguments: Any) -> Reply:
         """The same for who wants to look at the fault."""
         named = {"context": ARCHIVED_TOO if reads else ENGLISH} | arguments
+        how: dict[str, Any] = {"reads": reads, "describes": describes}
         if self._by_json2:
             address = self._json2(model, method)
-            return _reply2(self._http.request("POST", address, json=named, headers=self._headers(), reads=reads))
+            return _reply2(self._http.request("POST", address, json=named, headers=self._headers(), **how))
         whose = [self._settings.get("database", ""), self._user, self._settings["key"]]
         body = _execute(whose, model, method, named)
-        return _reply1(self._http.request("POST", f"{self.address}/jsonrpc", json=body, reads=reads))
+        return _reply1(self._http.request("POST", f"{self.address}/jsonrpc", json=body, **how))
 
     def draft(self, model: str, method: str, **arguments: Any) -> Draft:
         """What `ask` would send, without the key. Where the API is not known yet: as the newer one would have it."""

@@ -30,7 +30,7 @@ class Api:
 
     def fields(self) -> list[Row]:
         """How Pipedrive describes the fields of a person."""
-        return [row for _, page in self._pages(FIELDS, {}) for row in objects_in(page)]
+        return [row for _, page in self._pages(FIELDS, {}, describes=True) for row in objects_in(page)]
 
     @cached_property
     def own(self) -> dict[str, RemoteField]:
@@ -111,11 +111,11 @@ class Api:
         if answer.status != 404:
             data(answer)
 
-    def _pages(self, path: str, params: Mapping[str, str]) -> list[tuple[Answer, Any]]:
+    def _pages(self, path: str, params: Mapping[str, str], **how: Any) -> list[tuple[Answer, Any]]:
         pages: list[tuple[Answer, Any]] = []
         more: dict[str, str] = {}
         while len(pages) < _PAGES:
-            answer = self._call("GET", path, params={**params, "limit": "500", **more})
+            answer = self._call("GET", path, params={**params, "limit": "500", **more}, **how)
             pages.append((answer, data(answer)))
             cursor = next_page(answer)
             if cursor is None:
@@ -123,5 +123,5 @@ class Api:
             more = {"cursor": cursor}
         return pages
 
-    def _call(self, method: str, path: str, body: Any = None, params: Mapping[str, str] | None = None) -> Answer:
-        return self._http.request(method, self.address + path, json=body, params=params, headers=self._headers)
+    def _call(self, method: str, path: str, body: Any = None, **more: Any) -> Answer:
+        return self._http.request(method, self.address + path, json=body, headers=self._headers, **more)

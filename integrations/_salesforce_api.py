@@ -52,7 +52,7 @@ class Api:
 
     def described(self, table: str) -> Row:
         """What Salesforce tells of an object; nothing when our user may not see it."""
-        answer = self.call("GET", f"{API}/sobjects/{table}/describe")
+        answer = self.call("GET", f"{API}/sobjects/{table}/describe", describes=True)
         if answer.status == 404:
             return {}
         if answer.status != 200:
@@ -77,7 +77,7 @@ class Api:
         path: str,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
-        params: Mapping[str, str] | None = None,
+        **more: Any,
     ) -> Answer:
-        """One request, signed by `http`."""
-        return self._http.request(method, self.home + path, json=body, headers=headers, params=params)
+        """One request, signed by `http`. more: as it takes it."""
+        return self._http.request(method, self.home + path, json=body, headers=headers, **more)

@@ -26,14 +26,14 @@ class Rest:
         """The whole address of a path."""
         return f"{self._address}/rest/{path}"
 
-    def call(self, method: str, path: str, body: Any = None, *, reads: bool = False) -> Answer:
-        """A call that may fail."""
+    def call(self, method: str, path: str, body: Any = None, **more: Any) -> Answer:
+        """A call that may fail. more: as `Http.request` takes it."""
         headers = {"Authorization": f"Bearer {self._key}"}
-        return self._http.request(method, self.address(path), json=body, headers=headers, reads=reads)
+        return self._http.request(method, self.address(path), json=body, headers=headers, **more)
 
-    def ask(self, method: str, path: str, body: Any = None, *, reads: bool = False) -> Answer:
+    def ask(self, method: str, path: str, body: Any = None, **more: Any) -> Answer:
         """A call that must succeed. Raises what Twenty says went wrong."""
-        answer = self.call(method, path, body, reads=reads)
+        answer = self.call(method, path, body, **more)
         if answer.status not in (200, 201):
             raise verdict(answer)
         return answer

@@ -28,7 +28,7 @@ class Api:
 
     def fields(self) -> list[dict[str, Any]]:
         """How Zoho describes the fields of a lead."""
-        return rows(self._call("GET", FIELDS, params={"module": "Leads"}), "fields")
+        return rows(self._call("GET", FIELDS, params={"module": "Leads"}, describes=True), "fields")
 
     def key(self) -> dict[str, Any] | None:
         """How it describes our own."""
@@ -107,9 +107,9 @@ class Api:
         return records(self._call("POST", "/crm/v8/coql", {"select_query": query}, reads=True))
 
     def _call(
-        self, method: str, path: str, body: Any = None, params: Mapping[str, str] | None = None, *, reads: bool = False
+        self, method: str, path: str, body: Any = None, params: Mapping[str, str] | None = None, **more: Any
     ) -> Answer:
-        return self._http.request(method, self.address + path, json=body, params=params, reads=reads)
+        return self._http.request(method, self.address + path, json=body, params=params, **more)
 
 
 def _notes_of(home: Home) -> str:

@@ -90,7 +90,9 @@ class Dynamics(Connector):
     def remote_fields(self) -> list[RemoteField]:
         """The columns of a lead that take text."""
         names = "LogicalName,AttributeType,DisplayName,IsValidForUpdate"
-        described = self._api.ask("EntityDefinitions(LogicalName='lead')/Attributes", {"$select": names})
+        described = self._api.ask(
+            "EntityDefinitions(LogicalName='lead')/Attributes", {"$select": names}, describes=True
+        )
         return remote_fields(objects_at(described, "value"))
 
     def push(self, batch: Sequence[Item]) -> list[Result]:

@@ -121,7 +121,7 @@ class Odoo(Connector):
     def remote_fields(self) -> list[RemoteField]:
         """What a lead has and may be written."""
         attributes = ["string", "type", "selection", "required", "readonly"]
-        described = self._rpc.call(LEAD, "fields_get", attributes=attributes, reads=True)
+        described = self._rpc.call(LEAD, "fields_get", attributes=attributes, reads=True, describes=True)
         found = [remote_field(name, about) for name, about in sorted(described.items())]
         return [one for one in found if one]
 

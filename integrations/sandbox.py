@@ -115,7 +115,7 @@ class Sandbox(Connector):
 
     def remote_fields(self) -> list[RemoteField]:
         """Of a contact."""
-        answer = self._call("GET", "/v1/fields")
+        answer = self._call("GET", "/v1/fields", describes=True)
         raise_for_status(answer)
         return [_field(row) for row in _rows(answer, "fields", "name", "label", "type", "required", "choices")]
 
@@ -161,9 +161,9 @@ class Sandbox(Connector):
         }
         return verdicts | {row["external_id"]: _error(row) for row in _rows(answer, "errors", "external_id")}
 
-    def _call(self, method: str, path: str, body: Any = None, *, reads: bool = False) -> Answer:
+    def _call(self, method: str, path: str, body: Any = None, **more: Any) -> Answer:
         headers = {"Authorization": f"Bearer {self.settings['key']}"}
-        return self.http.request(method, self._address() + path, json=body, headers=headers, reads=reads)
+        return self.http.request(method, self._address() + path, json=body, headers=headers, **more)
 
     def _address(self) -> str:
         return str(self.settings["url"]).rstrip("/")

@@ -110,7 +110,7 @@ class Twenty(Connector):
 
     def remote_fields(self) -> list[RemoteField]:
         """From the workspace's description of its own API."""
-        return remote_fields_in(self._rest.ask("GET", "open-api/core").json())
+        return remote_fields_in(self._rest.ask("GET", "open-api/core", describes=True).json())
 
     def erase(self, remote_ids: Sequence[str]) -> None:
         """Delete the people for good, and before them the notes on them, which Twenty would keep."""

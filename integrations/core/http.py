@@ -21,6 +21,7 @@ from integrations.core.errors import DeliveryError, Misconfigured, Refused, Thro
 from integrations.core.sockets import Call, GuardedAdapter
 
 LARGEST_ANSWER = 1024 * 1024  # bytes, after decompression
+LARGEST_DESCRIPTION = 8 * LARGEST_ANSWER  # what a CRM tells of its own fields grows with all that a clinic added
 
 _UNREADABLE = "The CRM sent an answer that cannot be read."
 _NOTHING_THERE = ("not_found", "There is nothing at this address of the CRM. Check the address.")
@@ -122,13 +123,16 @@ class Http:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         reads: bool = False,
+        describes: bool = False,
     ) -> Answer:
         """Send one request and read the whole answer, whatever its status; see `raise_for_status`.
 
-        reads: this POST only looks something up, so a broken one is no unknown outcome. Raises TryLater when nothing
-        was sent or written, Unknown when it may have been, Misconfigured when the address itself is wrong.
+        reads: this POST only looks something up, so a broken one is no unknown outcome. describes: the CRM is asked
+        which fields it has, and the answer may be long. Raises TryLater when nothing was sent or written, Unknown when
+        it may have been, Misconfigured when the address itself is wrong.
         """
         content = {"json": json, "data": data, "params": params}
+        content["most"] = LARGEST_DESCRIPTION if describes else LARGEST_ANSWER
         wrote = method.upper() not in ("GET", "HEAD") and not reads
         if self._credentials is None:
             return self._request(method, url, wrote, headers=headers, **content)
@@ -159,17 +163,16 @@ class Http:
             )
         return answer
 
-    def _send(self, method: str, url: str, wrote: bool, **content: Any) -> Answer:
+    def _send(self, method: str, url: str, wrote: bool, most: int, **content: Any) -> Answer:
         with self._session.request(
             method, url, stream=True, allow_redirects=False, timeout=self._timeout, **content
         ) as response:
             body = bytearray()
             for chunk in response.iter_content(64 * 1024):
                 body += chunk
-                if len(body) > LARGEST_ANSWER:
-                    raise _doubt(wrote)(
-                        "too_big", "The CRM sent an answer of more than 1 MiB.", status=response.status_code
-                    )
+                if len(body) > most:
+                    sentence = f"The CRM sent an answer of more than {most // LARGEST_ANSWER} MiB."
+                    raise _doubt(wrote)("too_big", sentence, status=response.status_code)
             return Answer(response.status_code, response.headers, bytes(body), wrote)
 
     def _refuse_bad_url(self, url: str) -> None:

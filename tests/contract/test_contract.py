@@ -20,7 +20,7 @@ from responses.registries import OrderedRegistry
 
 from integrations.core.base import Connector, Finding, Pushed, RemoteField, Seen
 from integrations.core.errors import DeliveryError, Misconfigured, Throttled
-from integrations.core.http import Http
+from integrations.core.http import LARGEST_ANSWER, Http
 from integrations.core.oauth import Token
 from integrations.core.registry import kinds
 from leads.sync.tokens import Extra
@@ -125,6 +125,22 @@ def test_a_draft_shows_what_is_written(kind: str) -> None:
     assert len(drafts) == len(connected.http.writes)
     for draft, written in zip(drafts, connected.http.writes, strict=True):
         assert _fits(draft, written), f"the draft shows {draft}, but {written} is sent"
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind, one in kinds().items() if one.remote_fields != Connector.remote_fields]
+)
+def test_what_a_crm_tells_of_its_fields_may_be_long(kind: str) -> None:
+    """A clinic that added many fields could map none of them."""
+    connector = kinds()[kind]
+    scenario = _filled(json.loads((FIXTURES / kind / "fields.json").read_text()), placeholders(connector))
+    answer = scenario["exchanges"][-1]["answer"]
+    answer["body"] = json.dumps(answer.pop("json")) + " " * LARGEST_ANSWER
+    with responses.RequestsMock(registry=OrderedRegistry) as world:
+        for exchange in scenario["exchanges"]:
+            _expect(world, exchange)
+        told, _ = _told(_run(connect(kind, scenario.get("settings", {})), scenario))
+    assert told == scenario["expect"]
 
 
 @pytest.mark.parametrize("kind", kinds())

@@ -24,7 +24,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, Unknown
-from integrations.core.http import LARGEST_ANSWER, Answer, Http, parse_retry_after, raise_for_status
+from integrations.core.http import (
+    LARGEST_ANSWER,
+    LARGEST_DESCRIPTION,
+    Answer,
+    Http,
+    parse_retry_after,
+    raise_for_status,
+)
 from integrations.core.sockets import is_public
 
 Script = Callable[[socket.socket], None]
@@ -191,6 +198,14 @@ def test_a_broken_answer(raw: bytes, code: str, method: str, verdict: type) -> N
 def test_an_answer_of_exactly_the_limit_is_taken() -> None:
     with server(lambda to: to.sendall(reply(body=b"x" * LARGEST_ANSWER))) as url:
         assert len(client().request("GET", url).body) == LARGEST_ANSWER
+
+
+def test_what_a_crm_tells_of_its_fields_may_be_longer() -> None:
+    with server(lambda to: to.sendall(reply(body=b"x" * LARGEST_DESCRIPTION))) as url:
+        assert len(client().request("GET", url, describes=True).body) == LARGEST_DESCRIPTION
+    longer = reply(body=b"x" * (LARGEST_DESCRIPTION + 1))
+    with server(lambda to: to.sendall(longer)) as url, pytest.raises(TryLater, match="more than 8 MiB"):
+        client().request("GET", url, describes=True)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[" * 100_000, b"\xff\xfe"])
