@@ -75,7 +75,7 @@ def test_nothing_is_sent_again_through_a_connection_that_is_gone(
         outbox.remove(session, session.scalars(select(Connection)).one(), database.now(session))
     page = sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
     assert "Send again" not in page
-    assert "This connection was removed" in page
+    assert "This connection was removed" in plain(page)
     sam.post(f"/desk/deliveries/{delivery_id}/send-again")
     assert _delivery(database, delivery_id).state == "confirmed"
 
