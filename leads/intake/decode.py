@@ -50,8 +50,8 @@ class Form(NamedTuple):
     files: list[str]
 
 
-def decode_form(body: bytes, kind: str, options: Mapping[str, str]) -> Form:
-    """A form in whatever charset its page has. kind, options: the content type. Raises Undecodable.
+def decode_form(body: bytes, kind: str, options: Mapping[str, str], most: int = MAX_PARTS) -> Form:
+    """A form in whatever charset its page has. kind, options: the content type. most: parts. Raises Undecodable.
 
     Empty for another type, and where a form with files is cut off or has no boundary.
     """
@@ -59,16 +59,16 @@ def decode_form(body: bytes, kind: str, options: Mapping[str, str]) -> Form:
     if kind == "application/x-www-form-urlencoded":
         pairs, files = parse_qsl(whole, keep_blank_values=True, encoding="latin-1"), list[str]()
     else:
-        pairs, files = _parts(whole.encode(), kind, options)
+        pairs, files = _parts(whole.encode(), kind, options, most)
     fields: defaultdict[str, list[str]] = defaultdict(list)
     for name, value in pairs:
         fields[_in_its_charset(name)].append(_in_its_charset(value))
     return Form(fields, [_in_its_charset(name) for name in files])
 
 
-def _parts(whole: bytes, kind: str, options: Mapping[str, str]) -> tuple[list[tuple[str, str]], list[str]]:
+def _parts(whole: bytes, kind: str, options: Mapping[str, str], most: int) -> tuple[list[tuple[str, str]], list[str]]:
     try:
-        parser = FormDataParser(lambda *_, **__: BytesIO(), max_form_parts=MAX_PARTS)  # no file on a disk
+        parser = FormDataParser(lambda *_, **__: BytesIO(), max_form_parts=most)  # no file on a disk
         _, fields, files = parser.parse(BytesIO(whole), kind, len(whole), dict(options))
     except RequestEntityTooLarge as error:
         raise Undecodable("There are too many fields.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -60,6 +61,16 @@ def test_multipart_is_understood_too(client: FlaskClient, stored: Stored, hook: 
     data = {f"fields[f{number}][value]": str(number) for number in range(150)}
     assert client.post(hook, data=ADA | data, content_type="multipart/form-data").get_json()["ok"]
     assert (stored.answers()["email"], stored.answers()["extra"]["fields f149"]) == ("ada@example.org", "149")
+
+
+def test_a_form_in_an_older_charset_and_with_a_file_is_understood(
+    client: FlaskClient, stored: Stored, hook: str
+) -> None:
+    client.post(hook, data=b"Vorname=J%F6rg&email=joerg@example.org", content_type="application/x-www-form-urlencoded")
+    assert stored.answers()["first_name"] == "Jörg"
+    data = ADA | {"scan": (io.BytesIO(b"x" * 1000), "scan.png")}
+    client.post(hook, data=data, content_type="multipart/form-data")
+    assert stored.answers()["extra"] == {"consent": "yes", "files_left_out": "scan.png"}
 
 
 def test_without_a_consent_box_it_is_held_with_the_reason(client: FlaskClient, stored: Stored, hook: str) -> None:

@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from werkzeug.datastructures import MultiDict
-from werkzeug.exceptions import RequestEntityTooLarge
-
-from leads.intake.decode import Undecodable, any_json, clean
+from leads.intake.decode import Form, Undecodable, any_json, clean, decode_form
 from leads.intake.hooks.shapes import REPEATS, WRAPPED
 
-_FIELDS, _DEPTH, _NAME = 400, 12, 300  # a plugin tells more of each answer than a browser, and asks whole questions
+_FIELDS, _PARTS, _DEPTH, _NAME = (
+    400,
+    1000,
+    12,
+    300,
+)  # a plugin tells more of each answer than a browser, and asks whole questions
 _BRACKETS = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){1,6})")
 
 
-def read_body(body: bytes, form: Callable[[], MultiDict[str, str]]) -> dict[str, Any]:
-    """The tree. form: the body read as a form, where it is none of JSON. Raises Undecodable."""
+def read_body(body: bytes, kind: str, options: Mapping[str, str]) -> dict[str, Any]:
+    """The tree. kind, options: the content type, by which it is a form where it is no JSON. Raises Undecodable."""
     if body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
         found = _only_one(any_json(body))
     else:
-        found = _unwrapped(_unfolded(_fields(form)))
+        found = _unwrapped(_unfolded(_fields(decode_form(body, kind, options, _PARTS))))
     return clean(found, fields=_FIELDS, depth=_DEPTH, name=_NAME)
 
 
-def _fields(form: Callable[[], MultiDict[str, str]]) -> dict[str, Any]:
-    try:
-        given = form()
-    except RequestEntityTooLarge as error:  # the body as a whole was small enough, so these are its parts
-        raise Undecodable("There are too many fields.") from error
-    if not given:
+def _fields(form: Form) -> dict[str, Any]:
+    """A list where a name stands twice. Of files only the names: they are not taken."""
+    if not form.fields:
         raise Undecodable("There were no form fields in it, and it is not JSON.")
-    return {name: values if len(values) > 1 else values[0] for name, values in given.lists()}
+    fields: dict[str, Any] = {name: values if len(values) > 1 else values[0] for name, values in form.fields.items()}
+    return fields | ({"files_left_out": form.files} if form.files else {})
 
 
 def _only_one(value: Any) -> dict[str, Any]:

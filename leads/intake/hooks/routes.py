@@ -49,8 +49,7 @@ def _receive(intake: Intake, site: Site, *, within: bool) -> Response:
     """within: no more than usual came lately."""
     body = request.get_data(cache=True)
     try:
-        request.max_form_parts = 1000  # bounded by the size of the whole; a plugin tells six things of each answer
-        tree = read_body(body, lambda: request.form)
+        tree = read_body(body, request.mimetype, request.mimetype_params)
         submission = read_shape(tree, request.headers)
         found = understand(submission, site.region, intake.consent_text(site))
         data = _load(schema_of(_KIND, site.region), site, found)
