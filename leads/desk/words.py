@@ -109,7 +109,6 @@ ACTIONS = {
     "connection_check_all": "had everything checked",
     "mapping_changed": "changed what goes into it.",
     "details_revealed": "looked at the details of",
-    "erased": "erased the personal data on request",
     "erase_again": "wanted it to be erased in the CRM again",
     "erase_by_hand": "erased it in the CRM by hand",
     "drift_right": "said that it is right so in the CRM",

@@ -556,7 +556,7 @@ class User(Base):
 
 
 class Action(Base):
-    """Who did what and when. what: one of ACTION_KINDS. lead_id: whose page was looked at."""
+    """Who did what and when. what: one of ACTION_KINDS. lead_id: whose page was looked at, or who was erased."""
 
     __tablename__ = "action"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)

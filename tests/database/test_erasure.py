@@ -97,7 +97,8 @@ def test_nothing_tells_who_it_was_any_more(timed: Database, vault: Vault, site: 
     assert {(row.state, row.remote_id, row.remote_url, row.check_at) for row in rows} == {("erased", None, None, None)}
     assert all(row.sent_at for row in rows), "the times stay"
     assert [number(timed, model) for model in (Identity, Resubmission, RemoteRecord)] == [0, 0, 0]
-    assert {(one.user_name, one.what, one.note_sealed) for one in actions} == {("anna", "erased", None)}
+    told = [(one.user_name, one.what, one.lead_id, one.note_sealed) for one in actions]
+    assert told == [("anna", "erased", lead_id, None)]
     assert not outbox.erase(timed, vault, lead_id, "sam"), "once is enough"
 
 

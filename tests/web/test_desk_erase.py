@@ -84,8 +84,9 @@ def test_the_pages_tell_that_it_is_done_and_by_whom(anna: Person, database: Data
         assert "Quorbleton" not in anna.get(page)
         assert "Erased" in anna.get(page)
     with database.read() as session:
-        actions = session.scalars(decisions()).all()
-    assert {(one.user_name, one.what, one.note_sealed) for one in actions} == {("anna", "erased", None)}
+        [action] = session.scalars(select(Action).where(Action.what == "erased")).all()
+    assert (action.user_name, action.lead_id, action.note_sealed) == ("anna", jane, None)
+    assert "anna erased the personal data of the enquiry" in plain(anna.get("/desk/actions"))
     assert anna.client.get(f"/desk/leads/{jane}/erase").status_code == 303
     anna.post(f"/desk/leads/{jane}/erase")
     assert "moved on meanwhile" in anna.get(f"/desk/leads/{jane}")

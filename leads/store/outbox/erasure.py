@@ -59,7 +59,9 @@ def _erase(database: Database, vault: Vault, lead_id: UUID, by: str) -> bool:
         person = _locked(session, lead)
         if person.erased_at is not None or person.is_test:
             return False
-        _forget(session, vault, with_callers(session, person.id), by, database.now(session))
+        now = database.now(session)
+        _forget(session, vault, with_callers(session, person.id), by, now)
+        record(session, by, "erased", now, lead_id=person.id)
         database.nudge(session)
     return True
 
@@ -89,9 +91,6 @@ def _forget(session: Session, vault: Vault, ids: Sequence[UUID], by: str, now: d
     _ask_crms(session, connections, deliveries, records, now)
     for row in deliveries:
         _stop(row)
-        record(session, by, "erased", now, delivery_id=row.id)
-    if not deliveries:
-        record(session, by, "erased", now)
     for lead in leads:
         lead.person_sealed = vault.seal({}, "lead", "person", lead.id)
         lead.known = lead.shareable = False
