@@ -67,7 +67,13 @@ class Seen:
 
 
 # Partial indexes: the rows in them are few.
-FEW = {"ix_event_is_test", "ix_resubmission_unseen", "ix_remote_record_retiring", "ix_lead_merged_into"}
+FEW = {
+    "ix_event_is_test",
+    "ix_resubmission_unseen",
+    "ix_remote_record_retiring",
+    "ix_lead_merged_into",
+    "ix_lead_erased",
+}
 
 
 def _table(name: str, sql: str) -> str:

@@ -14,8 +14,8 @@ from sqlalchemy import select, text
 from config.settings import load_settings
 from leads.app import create_app
 from leads.store.clock import heartbeat
-from leads.store.models import Delivery, Lead
-from leads.store.outbox import check_all
+from leads.store.models import Delivery, Event, Lead
+from leads.store.outbox import check_all, erase
 from leads.store.outbox.trial import forget
 from leads.store.queries.signs import signs
 from leads.store.retention import forget_slice, forget_unreadable
@@ -46,11 +46,18 @@ def test_the_loop_goes_by_indexes(loop: Loop, seen: Seen) -> None:
         loop.send("Joe", kind="call_click", visitor_id="v2")
         loop.send("Jane", phone="+12015550123")
         loop.send("Spam", suspicion="it looks so")
+        loop.tick()
+        gone = loop.send("Gone")
+        loop.tick()
+        with loop.database.read() as session:
+            lead_id = session.get_one(Event, gone).lead_id
+        assert erase(loop.database, loop.vault, lead_id, "anna")
         for _ in range(4):
             loop.tick(minutes=1)
         loop.night()
         check_all(loop.database, loop.connection_id, 30)
         loop.tick(minutes=1)
+        assert loop.crm.erased
         heartbeat(loop.database, "w1")
         with loop.database.read() as session:
             conditions(signs(session, loop.clock()), timedelta(minutes=5))

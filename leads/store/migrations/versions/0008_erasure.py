@@ -46,6 +46,6 @@ def downgrade() -> None:
     op.drop_index("ix_erasure_open", table_name="erasure")
     op.drop_table("erasure")
     op.drop_index("ix_lead_erased", table_name="lead")
-    with op.batch_alter_table("lead", schema=None) as batch_op:
-        batch_op.drop_column("erased_by")
-        batch_op.drop_column("erased_at")
+    # Not by a batch, which would make the table anew under all that refers to it.
+    op.drop_column("lead", "erased_by")
+    op.drop_column("lead", "erased_at")
