@@ -12,14 +12,14 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from integrations.core.base import Connector, EventKind, Item, Seen
-from integrations.core.errors import Misconfigured, Throttled
+from integrations.core.errors import DeliveryError, Misconfigured, Throttled
 from leads.store import outbox
 from leads.store.outbox import Lane
 from leads.store.outbox.erasing import Doubt, Leaving
 from leads.sync import calls, retry
 from leads.sync.connect import Context
 from leads.sync.item import TITLES
-from leads.sync.removal import remove
+from leads.sync.removal import heed
 
 _RIGHTS_AGAIN = timedelta(minutes=5)  # a wrong key that is tried every minute may lock the account
 _BY_HAND = "Delete the record in the CRM by hand; then press “I erased it there”."
@@ -83,8 +83,8 @@ class _Erasing:
         ids = list(dict.fromkeys([*self.person.remote_ids, *self.found]))
         if ids and (other := outbox.also_of(self.context.database, self.lane, ids)):
             raise _AskAPerson("shared", _shared(other))
-        if ids and (error := remove(self.context, self.lane, self.connector, ids)):
-            raise error
+        if ids:
+            self.connector.erase(ids)
         if nameless:
             raise nameless
         outbox.erased(self.context.database, self.lane, self.person.lead_id, ids)
@@ -108,6 +108,9 @@ class _Erasing:
         return broken_off  # it may stand on a record that was there before, which has none of our numbers
 
     def _went_wrong(self, error: Exception, now: datetime) -> None:
+        heed(self.context, self.lane, error)
+        if not isinstance(error, DeliveryError):
+            calls.log_bug(error)
         decision = retry.decide(
             error,
             attempts=self.person.attempts,

@@ -13,7 +13,7 @@ from sqlalchemy import func, select, update
 from integrations.core.base import Item, Pushed, Result, Seen
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, Unknown
 from leads.store import outbox
-from leads.store.clock import mend
+from leads.store.clock import heartbeat, mend
 from leads.store.models import (
     Action,
     Attempt,
@@ -31,6 +31,7 @@ from leads.store.models import (
 from leads.store.outbox.replays import Chosen, ReplayError, start_replay
 from leads.store.people import person_of
 from leads.store.queries.balance import balance, last_days, lost_leads
+from leads.store.queries.enquiries import latest_enquiries
 from leads.store.queries.overview import without_connection
 from leads.store.queries.signs import signs
 from leads.store.retention import forget_slice
@@ -238,6 +239,59 @@ def test_what_broke_off_and_cannot_be_found_is_for_a_person(loop: Loop) -> None:
     told = erasure(loop.database)
     assert (told.state, told.code) == ("needs_you", "unknown_outcome")
     assert "reference code" in str(told.sentence)
+
+
+@pytest.mark.parametrize("then", ["refused", "handled"])
+def test_what_broke_off_at_a_crm_that_cannot_be_asked_is_for_a_person(loop: Loop, then: str) -> None:
+    loop.use(FakeCrm("C", readable=False))
+    loop.crm.answers = [Unknown("timeout", "It did not answer.")]
+    event_id = loop.send()
+    loop.tick()
+    assert loop.row().code == "unknown_outcome"
+    with loop.database.write() as session:
+        if then == "handled":
+            outbox.handled(session.scalars(select(Delivery)).one())
+    assert erase(loop, event_id)
+    loop.tick(seconds=1)
+    assert (loop.crm.erased, erasure(loop.database).state) == ([], "needs_you")
+
+
+def test_what_was_in_hand_when_its_connection_went_is_for_a_person(loop: Loop) -> None:
+    event_id = loop.send()
+    lane = leased(loop.database, loop.connection())
+    claimed = outbox.claim(loop.database, lane, 10, 60)
+    with loop.database.write() as session:
+        outbox.remove(session, session.get_one(Connection, loop.connection_id), loop.clock())
+    assert erase(loop, event_id)
+    told = erasure(loop.database)
+    assert (told.state, told.remote_ids, "It may have arrived" in str(told.sentence)) == ("needs_you", [], True)
+    finished(loop.database, lane, claimed)
+    told = erasure(loop.database)
+    assert (told.state, len(told.remote_ids)) == ("needs_you", 1), "now there is a number to look for"
+
+
+def test_quiet_that_a_look_is_asked_for_holds_for_all(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop.crm.answers = [DOWN]
+    event_id = loop.send()
+    loop.tick()
+    assert erase(loop, event_id)
+
+    def busy(_: object) -> list[Seen | None]:
+        raise Throttled("too_many_requests", "Slow down.", retry_after=600)
+
+    with monkeypatch.context() as asking:
+        asking.setattr(loop.crm, "find", busy)
+        loop.tick(seconds=1)
+    assert loop.connection().wait_until is not None
+    loop.tick(seconds=601)
+    assert erasure(loop.database).state == "done"
+
+
+def test_no_example_is_made_of_somebody_erased(loop: Loop) -> None:
+    jane, joe = loop.send("Jane"), loop.send("Joe")
+    assert erase(loop, jane)
+    with loop.database.read() as session:
+        assert [one.event.id for one in latest_enquiries(session, loop.site.id)] == [joe]
 
 
 def test_a_person_written_before_the_call_that_failed_is_not_left_behind(
@@ -483,8 +537,9 @@ def test_people_are_told_that_a_crm_will_not(loop: Loop) -> None:
 def test_a_clock_that_is_set_back_does_not_put_it_off(loop: Loop) -> None:
     loop.crm.erasing = [DOWN]
     loop.tick(seconds=1)
+    heartbeat(loop.database, "w1")
     loop.clock.forward(hours=-5)
-    mend(loop.database, timedelta(hours=-5), 60)
+    assert mend(loop.database, timedelta(hours=-5), 60)
     loop.tick(seconds=10)
     assert erasure(loop.database).state == "done"
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from leads.store.failpoint import reach
 from leads.store.models import Connection, Delivery, Erasure, Event, Lead
 from leads.store.outbox.arrivals import HELD_BY_REMOVAL, HOLD_SENTENCES, hold_reason, way_to
-from leads.store.outbox.erasure import out_of_reach
+from leads.store.outbox.erasing import out_of_reach
 from leads.store.outbox.outcomes import bring_forward
 
 # It may have arrived, and its CRM cannot tell: somebody has to look there before it is sent again.
@@ -135,7 +135,8 @@ def remove(session: Session, connection: Connection, now: datetime) -> int:
 
 def _erase_no_more(session: Session, connection: Connection) -> None:
     """Whoever was to be erased there has to be erased by a person."""
-    to_erase = select(Erasure).where(Erasure.connection_id == connection.id, Erasure.ended_at.is_(None))
+    waiting = (Erasure.ended_at.is_(None), Erasure.state == "waiting")
+    to_erase = select(Erasure).where(Erasure.connection_id == connection.id, *waiting)
     for erasure in session.scalars(to_erase.order_by(Erasure.lead_id).with_for_update()).all():
         out_of_reach(erasure)
 

@@ -15,6 +15,9 @@ from leads.store.outbox.lanes import Lane, may_erase, mine
 from leads.store.session import Database
 
 _AT_ONCE = 20  # people in one pass of a lane
+_OUT_OF_REACH = "The connection was removed, so Frontdesk can erase nothing there any more."
+_BY_HAND = "Delete the record in the CRM by hand; then press “I erased it there”."
+_MAYBE = "It may have arrived: look for the reference code in the CRM, and delete what you find."
 _COPIES = "The CRM has more records of this person, which Frontdesk did not make. Look at them there:"
 
 
@@ -119,7 +122,7 @@ def arrived_after_all(
 ) -> None:
     """What was in a worker's hands while the person was erased has been written: that record has to go too."""
     row = session.get(Erasure, (lead_id, lane.connection_id), with_for_update=True)
-    if row is None:  # it was the first that this lead sent there, and was in nobody's hands as far as we knew
+    if row is None:
         row = Erasure(lead_id=lead_id, connection_id=lane.connection_id, remote_ids=[], copies=[], attempts=0)
         row.state = "waiting"
         session.add(row)
@@ -127,6 +130,12 @@ def arrived_after_all(
     row.tries_from = row.due_at = now
     if row.state in ("done", "handled"):
         row.state, row.ended_at, row.attempts = "waiting", None, 0
+
+
+def out_of_reach(row: Erasure) -> None:
+    """Its connection was removed: a person has to erase it there."""
+    row.state, row.code = "needs_you", "removed"
+    row.sentence = f"{_OUT_OF_REACH} {_BY_HAND if row.remote_ids else _MAYBE}"
 
 
 def try_again(row: Erasure, now: datetime) -> None:

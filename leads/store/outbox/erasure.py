@@ -29,15 +29,15 @@ from leads.store.models import (
     RemoteRecord,
     Resubmission,
 )
+from leads.store.outbox.decisions import LOOK_FIRST
+from leads.store.outbox.erasing import out_of_reach
 from leads.store.people import person_behind, with_callers
 from leads.store.session import Database, once_more
 from leads.store.staff import record
 from leads.store.vault import Vault
 
 ERASED = "It was erased on request."
-_OUT_OF_REACH = "The connection was removed, so Frontdesk can erase nothing there any more."
-_BY_HAND = "Delete the record in the CRM by hand; then press “I erased it there”."
-_MAYBE = "It may have arrived: look for the reference code in the CRM, and delete what you find."
+_NOBODY_KNOWS = ("Unknown", "Bug")  # verdicts of tries that may have been written
 
 
 def erase(database: Database, vault: Vault, lead_id: UUID, by: str) -> bool:
@@ -108,11 +108,7 @@ def _connections(session: Session, ids: Sequence[UUID]) -> dict[UUID, Connection
 
 
 def _stop(row: Delivery) -> None:
-    """It is not sent any more. Whoever is sending it keeps the token, to tell what became of it."""
-    if row.state == "sending":
-        row.unknown = True  # until its outcome comes
-    else:
-        row.token = row.lease_until = None
+    """It is not sent any more. Whoever is sending it has the token, and will tell what became of it."""
     row.state, row.sentence, row.field = "erased", ERASED, None
     row.code = row.code if row.code == "replaced" else None
     row.remote_id = row.remote_url = row.check_at = None
@@ -165,11 +161,13 @@ def _ask_crms(
         there.setdefault((row.lead_id, row.connection_id), _There([])).deliveries.append(row)
     for one in records:
         there.setdefault((one.lead_id, one.connection_id), _There([])).record = one
-    tried = _tried(session, [row.id for some in there.values() for row in some.deliveries])
-    copies = _copies(session, [row.id for some in there.values() for row in some.deliveries])
+    rows = [row.id for some in there.values() for row in some.deliveries]
+    tries, copies = _tries(session, rows), _copies(session, rows)
     for (lead_id, connection_id), some in there.items():
+        for row in some.deliveries:
+            row.unknown = _may_be_there(row, tries.get(row.id, set()))
         ids = some.remote_ids()
-        if not (ids or any(row.id in tried or row.state == "sending" or row.unknown for row in some.deliveries)):
+        if not (ids or any(row.unknown or row.id in tries for row in some.deliveries)):
             continue  # nothing was ever sent there
         in_hand = [row.lease_until for row in some.deliveries if row.state == "sending" and row.lease_until]
         erasure = Erasure(
@@ -188,15 +186,19 @@ def _ask_crms(
         session.add(erasure)
 
 
-def out_of_reach(erasure: Erasure) -> None:
-    """Its connection was removed: a person has to erase it there."""
-    erasure.state, erasure.code = "needs_you", "removed"
-    erasure.sentence = f"{_OUT_OF_REACH} {_BY_HAND if erasure.remote_ids else _MAYBE}"
+def _may_be_there(row: Delivery, verdicts: Collection[str]) -> bool:
+    """Whether nobody knows if it is in the CRM: it is on its way there, or a try of it broke off."""
+    never_heard = row.sent_at is None and any(verdict in _NOBODY_KNOWS for verdict in verdicts)
+    return row.unknown or row.state == "sending" or row.code == LOOK_FIRST or never_heard
 
 
-def _tried(session: Session, delivery_ids: Sequence[UUID]) -> set[UUID]:
-    """Something of these may stand in the CRM: even a try that failed may have written the person first."""
-    return set(session.scalars(select(Attempt.delivery_id).where(Attempt.delivery_id.in_(delivery_ids)).distinct()))
+def _tries(session: Session, delivery_ids: Sequence[UUID]) -> dict[UUID, set[str]]:
+    """Delivery → the verdicts of its tries. Even one that failed may have written the person first."""
+    found: dict[UUID, set[str]] = {}
+    tries = select(Attempt.delivery_id, Attempt.verdict).where(Attempt.delivery_id.in_(delivery_ids))
+    for delivery_id, verdict in session.execute(tries):
+        found.setdefault(delivery_id, set()).add(verdict)
+    return found
 
 
 def _copies(session: Session, delivery_ids: Sequence[UUID]) -> dict[UUID, list[str]]:

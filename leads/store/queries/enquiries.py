@@ -30,8 +30,13 @@ def latest_enquiry(session: Session, lead: Lead) -> Stored | None:
 
 
 def latest_enquiries(session: Session, site_id: UUID, limit: int = 5) -> list[Stored]:
-    """The latest enquiry of each of the leads of a site that were heard of last, newest first."""
+    """The latest enquiry of each of the leads of a site that were heard of last, newest first; none of erased ones."""
     real = (Lead.site_id == site_id, Lead.merged_into.is_(None), Lead.is_test.is_(False))
-    newest = select(Lead).where(*real).order_by(Lead.last_event_at.desc(), Lead.id.desc()).limit(limit)
+    newest = (
+        select(Lead)
+        .where(*real, Lead.erased_at.is_(None))
+        .order_by(Lead.last_event_at.desc(), Lead.id.desc())
+        .limit(limit)
+    )
     found = [latest_enquiry(session, lead) for lead in session.scalars(newest).all()]
     return [one for one in found if one]
