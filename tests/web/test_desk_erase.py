@@ -10,11 +10,11 @@ from flask import Flask
 from sqlalchemy import select, update
 
 from leads.store import outbox
-from leads.store.models import Connection, Delivery, Erasure, RemoteRecord, Site
+from leads.store.models import Action, Connection, Delivery, Erasure, RemoteRecord, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.factory import send
-from tests.web.desk import Person, beat, decisions, lead_of, plain, set_state, signed_in
+from tests.web.desk import Person, beat, lead_of, plain, set_state, signed_in
 
 JANE = {"first_name": "Jane", "last_name": "Quorbleton", "email": "jane@example.com", "phone": "+12015550199"}
 URL = "https://crm.example/r1"
