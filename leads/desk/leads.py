@@ -36,7 +36,7 @@ STATES = {
     "on_the_way": "On the way",
     "in_the_crm": "In the CRM",
     "held": "Held",
-    "spam": "Looks like spam",
+    "spam": "Maybe spam",
     "handled": "Taken care of",
 }
 _DAYS = {"7": 7, "30": 30}

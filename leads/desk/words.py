@@ -151,7 +151,7 @@ NUMBERS = {
     "Taken care of": "handled",
 }
 # What became of what was a removed connection's: the same words, and those that it alone has.
-BECAME = {text: place for text, place in NUMBERS.items() if place != "on_the_way"} | {"Sent another way": "elsewhere"}
+BECAME = {text: place for text, place in NUMBERS.items() if place != "on_the_way"} | {"Handed over": "elsewhere"}
 NOT_ARRIVED = ("on_the_way", "held", "needs_you")
 
 ANSWERS = {

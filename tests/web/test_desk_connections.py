@@ -325,7 +325,7 @@ def test_an_old_link_to_a_removed_connection_tells_what_became_of_it_and_leads_t
         outbox.backfill(session, session.get_one(Connection, new.id), database.now(session))
     sam = signed_in(app, database, "sam", "staff")
     page = sam.get(path)
-    assert "In the CRM 2 Need you 1 Taken care of 1 Sent another way 2" in plain(page)
+    assert "In the CRM 2 Need you 1 Taken care of 1 Handed over 2" in plain(page)
     assert f'<a href="/desk/connections/{new.id}">New CRM</a>' in page
     assert "Of another website" not in page
     assert ("sandbox-key" in page, "http://127.0.0.1:1" in page) == (False, False)
