@@ -10,15 +10,17 @@ from flask_login import current_user
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from leads.desk.room import Room
+from leads.desk.room import Room, existing
 from leads.store import outbox
 from leads.store.models import Connection, Delivery, Drift, Event, Lead, Resubmission, Unreadable
 from leads.store.queries.lists import deliveries_of
+from leads.store.session import ONLY_STAYS
 from leads.store.staff import record
 
 # What is being sent just now has its outcome decided elsewhere.
 CAN_SEND_AGAIN = ("waiting", "refused", "expired", "sent", "confirmed")
 CAN_BE_HANDLED = ("waiting", "refused", "expired", "held")
+_NOTHING_DONE = "Nothing was done: it has moved on meanwhile. Below is how it stands now."
 _RELEASES = {"spam": "not_spam", "no_consent": "consent_given"}
 
 
@@ -28,6 +30,10 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     @desk.post("/deliveries/<uuid:delivery_id>/send-again")
     def send_again(delivery_id: UUID) -> ResponseReturnValue:
         return _decide(room, delivery_id, "send_again")
+
+    @desk.post("/deliveries/<uuid:delivery_id>/send-to/<uuid:connection_id>")
+    def send_elsewhere(delivery_id: UUID, connection_id: UUID) -> ResponseReturnValue:
+        return _send_elsewhere(room, delivery_id, existing(room, connection_id))
 
     @desk.post("/deliveries/<uuid:delivery_id>/handled")
     def handled(delivery_id: UUID) -> ResponseReturnValue:
@@ -92,8 +98,33 @@ def _decide(room: Room, delivery_id: UUID, what: str) -> ResponseReturnValue:
             record(session, current_user.name, what, now, delivery_id=delivery.id)
             flash("It is on its way again." if what == "send_again" else "Noted: you took care of it.")
         else:
-            flash("Nothing was done: it has moved on meanwhile. Below is how it stands now.")
+            flash(_NOTHING_DONE)
     return redirect(url_for("desk.lead", lead_id=delivery.lead_id), 303)
+
+
+def _send_elsewhere(room: Room, delivery_id: UUID, chosen: Connection) -> ResponseReturnValue:
+    ability = room.setup().ability(chosen)
+    looks_first = ability is not None and ability.tier != "C"
+    with room.database.write() as session:
+        delivery = session.get(Delivery, delivery_id) or abort(404)
+        lead = _locked(session, session.get_one(Event, delivery.event_id))
+        to = session.get_one(Connection, chosen.id, with_for_update=ONLY_STAYS)
+        session.refresh(delivery, with_for_update=True)
+        now, by = room.database.now(session), current_user.name
+        if outbox.send_elsewhere(session, delivery, to, now, looks_first):
+            record(session, by, "sent_elsewhere", now, delivery_id=delivery.id, vault=room.vault, note=to.name)
+            room.database.nudge(session)
+            flash(f"Handed over to “{to.name}”. Below is how it stands there.")
+        else:
+            flash(_NOTHING_DONE)
+    return redirect(url_for("desk.lead", lead_id=lead.id), 303)
+
+
+def _locked(session: Session, event: Event) -> Lead:
+    """Nobody else decides about this event before the commit. The lead first, as the intake does."""
+    lead = session.get_one(Lead, event.lead_id, with_for_update=True)
+    session.refresh(event, with_for_update=True)
+    return lead
 
 
 def _in_use(session: Session, delivery: Delivery, what: str) -> bool:
@@ -104,8 +135,7 @@ def _in_use(session: Session, delivery: Delivery, what: str) -> bool:
 def _release(room: Room, event_id: UUID) -> ResponseReturnValue:
     with room.database.write() as session:
         event = session.get(Event, event_id) or abort(404)
-        lead = session.get_one(Lead, event.lead_id, with_for_update=True)
-        session.refresh(event, with_for_update=True)
+        lead = _locked(session, event)
         if event.hold_code in _RELEASES:
             now, what = room.database.now(session), _RELEASES[event.hold_code]
             held = [row.id for row in deliveries_of(session, event.id) if row.state == "held"]

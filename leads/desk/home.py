@@ -31,6 +31,7 @@ _BY_A_PERSON = {
 _SEE_THE_BALANCE = "The balance of the day shows whose. Please tell whoever looks after Frontdesk."
 _ASK_FIRST = "Ask the visitor before you say that consent was given."
 _LEFT_BEHIND = "The next CRM that an admin connects takes over what waits; or take care of it yourself."
+_LEFT_BESIDE = "Open each one: a button sends it another way where one is open; else take care of it yourself."
 _LATEST = 8
 # Where the leads of a reason are listed; those not named here are among the ones that need a person.
 _LISTS = {"on_the_way": "on_the_way", "problem": "on_the_way", "unknown_caller": "held", "spam": "spam"}
@@ -77,7 +78,7 @@ def _render(room: Room, template: str) -> str:
         overview=state,
         headline=full_disk(room.database.space) or headline(state),
         list_of=_LISTS,
-        waits=[wait_line(wait, now) for wait in sorted(state.waits, key=lambda wait: _ORDER.index(wait.reason))],
+        waits=[wait_line(wait, state) for wait in sorted(state.waits, key=lambda wait: _ORDER.index(wait.reason))],
         latest=latest,
         drifted=drifted,
         canaries=canaries,
@@ -227,9 +228,9 @@ def _checking(state: Overview) -> str:
     return " ".join(notes)
 
 
-def wait_line(wait: Wait, now: datetime) -> WaitLine:
+def wait_line(wait: Wait, state: Overview) -> WaitLine:
     """Why these wait and what happens next."""
-    name, told = _named(wait.connection), wait.sentence or ""
+    now, name, told = state.now, _named(wait.connection), wait.sentence or ""
     why, help_text = {
         "problem": (f"waiting for {name}, which has a problem", _next_try(wait, None, now)),
         "paused": (f"waiting for {name}, which staff paused", "They go as soon as it is started again."),
@@ -237,7 +238,7 @@ def wait_line(wait: Wait, now: datetime) -> WaitLine:
         "unknown_caller": ("waiting for the caller to be known", f"{name} was set up so; a form may tell who it was."),
         "spam": (f"held before {name}: looks like spam", "Open each one and say whether it is real."),
         "no_consent": (f"held before {name}: no consent to share", _ASK_FIRST),
-        "removed": (f"not sent to {name}", _LEFT_BEHIND),
+        "removed": (f"not sent to {name}", _LEFT_BESIDE if _has_another(wait, state) else _LEFT_BEHIND),
         "refused": (f"refused by {name}", told),
         "unknown_outcome": (f"may or may not have arrived at {name}", told),
         "missing": (f"not kept by {name}", told),
@@ -252,6 +253,11 @@ def _named(connection: Connection | None) -> str:
     if connection is None:
         return ""
     return f"“{connection.name}”{', which was removed' if connection.removed_at else ''}"
+
+
+def _has_another(wait: Wait, state: Overview) -> bool:
+    """Whether a connection of the same website is in use."""
+    return wait.connection is not None and wait.connection.site_id in {row.site_id for row in state.connections}
 
 
 def _next_try(wait: Wait, due: datetime | None, now: datetime) -> str:

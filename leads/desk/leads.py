@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,9 +16,10 @@ from leads.desk import words
 from leads.desk.actions import CAN_BE_HANDLED, CAN_SEND_AGAIN
 from leads.desk.correction import correction_of
 from leads.desk.room import Room
-from leads.store.models import Action, Attempt, Site, Unreadable
+from leads.store import outbox
+from leads.store.models import Action, Attempt, Connection, Site, Unreadable
 from leads.store.queries.erasures import erasures_of
-from leads.store.queries.journey import DeliveryStory, journey
+from leads.store.queries.journey import DeliveryStory, Journey, journey
 from leads.store.queries.leads import (
     MOST_FOUND,
     MOST_SEARCHED,
@@ -28,7 +29,7 @@ from leads.store.queries.leads import (
     leads,
     search,
 )
-from leads.store.queries.lists import count, sites, start_of_day, unreadable
+from leads.store.queries.lists import connections_in_use, count, sites, start_of_day, unreadable
 from leads.store.staff import note_view
 
 STATES = {
@@ -189,6 +190,7 @@ def lead_context(room: Room, lead_id: UUID) -> dict[str, Any]:
         now = room.database.now(session)
         found = journey(session, room.vault, lead_id) or abort(404)
         erasures = erasures_of(session, found.lead.id) if found.lead.erased_at else []
+        in_use = connections_in_use(session)
     return {
         "now": now,
         "journey": found,
@@ -198,6 +200,18 @@ def lead_context(room: Room, lead_id: UUID) -> dict[str, Any]:
         "note_of": lambda action: room.vault.open(action.note_sealed, "action", "note", action.id),
         "can_send_again": CAN_SEND_AGAIN,
         "can_be_handled": CAN_BE_HANDLED,
+        "elsewhere": {} if found.lead.is_test else _elsewhere(found, in_use),
+    }
+
+
+def _elsewhere(found: Journey, in_use: Iterable[Connection]) -> dict[UUID, list[Connection]]:
+    """Delivery that a removed connection left → the connections of its website that do not have the enquiry."""
+    others = [row for row in in_use if row.site_id == found.site.id]
+    return {
+        way.delivery.id: [row for row in others if row.id not in {one.connection.id for one in story.deliveries}]
+        for story in found.events
+        for way in story.deliveries
+        if outbox.is_left(way.delivery, way.connection)
     }
 
 

@@ -97,6 +97,7 @@ ACTIONS = {
     "send_again": "sent it again",
     "not_spam": "said it is not spam",
     "consent_given": "said that consent was given",
+    "sent_elsewhere": "sent it through another connection",
     "handled": "took care of it",
     "corrected": "corrected it and sent it again",
     "connection_added": "added it",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,8 @@ from leads.store import outbox
 from leads.store.models import Connection, Delivery, Event, Site, new_id
 from leads.store.session import Database
 from leads.store.vault import Vault
-from tests.factory import send
+from tests.conftest import only_postgres
+from tests.factory import make_connection, send
 from tests.web.desk import Person, decisions, lead_of, plain, set_state, signed_in
 
 JANE = {"first_name": "Jane", "last_name": "Doe", "email": "jane@example.com"}
@@ -212,7 +214,107 @@ def test_what_arrived_needs_nobody(sam: Person, database: Database, vault: Vault
     assert _delivery(database, delivery_id).state == state
 
 
+@pytest.fixture
+def left(database: Database, vault: Vault, site: Site) -> Delivery:
+    """An enquiry that was being sent when its connection was removed. Another connection came since."""
+    event = send(database, vault, site, **JANE)
+    delivery_id = set_state(database, event.event_id, "sending")
+    with database.write() as session:
+        outbox.remove(session, session.scalars(select(Connection)).one(), database.now(session))
+    make_connection(database, vault, site, name="New CRM")
+    return _delivery(database, delivery_id)
+
+
+def _button(page: str, text: str) -> str:
+    """Where a button leads."""
+    found = re.search(
+        rf'<form method="post" action="([^"]+)"(?:(?!</form>).)*<button[^>]*>{text}</button>', page, re.DOTALL
+    )
+    assert found is not None
+    return found[1]
+
+
+AS_WELL = "You can also send it through another connection. It may then stand in “Sandbox CRM” as well."
+
+
+def test_what_nobody_knows_of_can_be_sent_through_another_connection_once(
+    sam: Person, database: Database, left: Delivery
+) -> None:
+    lead = f"/desk/leads/{left.lead_id}"
+    page = sam.get(lead)
+    assert AS_WELL in plain(page)
+    assert "I took care of it" in page
+    button = _button(page, "Send it to New CRM")
+    assert sam.post(button).location == lead
+    page = plain(sam.get(lead))
+    assert "Handed over to “New CRM”." in page
+    assert "To Sandbox CRM – Goes another way" in page
+    assert "To New CRM … Waiting to be sent" in page
+    assert "sam sent it through another connection (New CRM)" in page
+    assert "Send it to" not in page
+    sam.post(button)
+    assert "Nothing was done" in sam.get(lead)
+    assert sorted(_states(database, left.event_id)) == ["handled", "waiting"]
+    assert _done(database) == [("sam", "sent_elsewhere")]
+
+
+@only_postgres
+def test_two_who_press_at_once_send_it_once(
+    app: Flask, sam: Person, database: Database, left: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    button = _button(sam.get(f"/desk/leads/{left.lead_id}"), "Send it to New CRM")
+    anna = signed_in(app, database)
+
+    def meanwhile(*given: Any) -> bool:
+        monkeypatch.undo()
+        second.append(pool.submit(anna.post, button))
+        with pytest.raises(TimeoutError):
+            second[0].result(0.5)
+        return sends(*given)
+
+    second: list[Future[Any]] = []
+    sends = outbox.send_elsewhere
+    with ThreadPoolExecutor() as pool:
+        monkeypatch.setattr(outbox, "send_elsewhere", meanwhile)
+        sam.post(button)
+        second[0].result(10)
+    assert sorted(_states(database, left.event_id)) == ["handled", "waiting"]
+    assert _done(database) == [("sam", "sent_elsewhere")]
+
+
+def test_what_was_surely_not_sent_can_go_through_another_connection_as_well(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event = send(database, vault, site, **JANE)
+    make_connection(database, vault, site, name="New CRM", state="paused")
+    with database.write() as session:
+        old = session.scalars(select(Connection).where(Connection.name == "Sandbox CRM")).one()
+        outbox.remove(session, old, database.now(session))
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    page = sam.get(lead)
+    assert AS_WELL not in plain(page)
+    told = "1 not sent to “Sandbox CRM”, which was removed Open each one: a button sends it another way"
+    assert told in plain(sam.get("/desk/"))
+    sam.post(_button(page, "Send it to New CRM"))
+    assert "To New CRM ‖ Held: connection paused" in plain(sam.get(lead))
+
+
+def test_what_another_connection_has_already_is_not_offered_to_it(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    second = make_connection(database, vault, site, name="Second")
+    event = send(database, vault, site, **JANE)
+    delivery_id = set_state(database, event.event_id, "sending")
+    with database.write() as session:
+        old = session.scalars(select(Connection).where(Connection.name == "Sandbox CRM")).one()
+        outbox.remove(session, old, database.now(session))
+    assert "Send it to" not in sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
+    sam.post(f"/desk/deliveries/{delivery_id}/send-to/{second.id}")
+    assert sorted(_states(database, event.event_id)) == ["refused", "sending"]
+
+
 def test_buttons_for_what_does_not_exist(sam: Person) -> None:
+    sam.post(f"/desk/deliveries/{new_id()}/send-to/{new_id()}", 404)
     for path in ("deliveries/{}/send-again", "deliveries/{}/handled", "events/{}/release", "resubmissions/{}/seen"):
         sam.post("/desk/" + path.format(new_id()), 404)
 

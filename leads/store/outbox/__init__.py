@@ -5,7 +5,7 @@ deliveries with a token, and `finish` writes down what became of them, for the h
 (`leads/store/callers.py` moves the deliveries of a caller who became known.)
 """
 
-from leads.store.outbox.arrivals import HOLD_SENTENCES, Accepted, NewEvent, accept, backfill, client_digest
+from leads.store.outbox.arrivals import HOLD_SENTENCES, Accepted, NewEvent, accept, client_digest
 from leads.store.outbox.claimed import Claimed, EventRow, LeadRow, SiteRow
 from leads.store.outbox.decisions import (
     handled,
@@ -43,6 +43,7 @@ from leads.store.outbox.proof import (
     to_check,
     to_retire,
 )
+from leads.store.outbox.takeover import backfill, is_left, send_elsewhere
 
 __all__ = [
     "HOLD_SENTENCES",
@@ -73,6 +74,7 @@ __all__ = [
     "give_back",
     "handled",
     "holds",
+    "is_left",
     "last_in_doubt",
     "lease",
     "left_to_staff",
@@ -87,6 +89,7 @@ __all__ = [
     "requeue_all_of",
     "resume",
     "retired",
+    "send_elsewhere",
     "settle",
     "start_failing",
     "to_check",

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, and_, exists, func, not_, or_, select, update
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from leads.store import canary
@@ -265,12 +265,14 @@ def _deliveries(event: Mapping[str, Any], lead: Found, ways: Mapping[UUID, list[
         # A test that waits until staff start a connection again tells nothing.
         if not (event["is_test"] and way.state == "paused"):
             hold = hold_reason(event["hold_code"], event["kind"], lead.known, way)
-            yield _delivery(event["id"], lead.id, way.connection_id, hold, event["received_at"], event["received_at"])
+            at = event["received_at"]
+            yield delivery_row(event["id"], lead.id, way.connection_id, hold, received_at=at, now=at)
 
 
-def _delivery(
+def delivery_row(
     event_id: UUID, lead_id: UUID, connection_id: UUID, hold: str | None, received_at: datetime, now: datetime
 ) -> dict[str, Any]:
+    """A delivery that nobody has tried. hold: why it may not go yet, see `hold_reason`."""
     return {
         "id": new_id(),
         "event_id": event_id,
@@ -302,37 +304,3 @@ def way_to(connection: Connection) -> Way:
     """The way to a connection that is loaded."""
     state = connection.state if connection.removed_at is None else "removed"
     return Way(connection.id, state, connection.unknown_callers)
-
-
-def backfill(session: Session, connection: Connection, now: datetime, since: datetime | None = None) -> int:
-    """Give a new connection what no other one has or will get. since: received not earlier; None: at any time.
-
-    Returns how many events.
-    """
-    gone = Delivery.connection_id.in_(select(Connection.id).where(Connection.removed_at.is_not(None)))
-    # What one connection took over from another, and had not brought to its CRM when it was removed itself, as well.
-    handed_on = and_(Delivery.state == "handled", func.coalesce(Delivery.code, "") == "replaced")
-    left_by_removed = and_(gone, or_(Delivery.state.in_(("held", "waiting")), handed_on))
-    in_time = [Event.received_at >= since] if since else []
-    orphans = session.execute(
-        select(Event, Lead)
-        .join(Lead, Lead.id == Event.lead_id)
-        .where(
-            Event.site_id == connection.site_id,
-            *in_time,
-            Event.is_test.is_(False),
-            Lead.erased_at.is_(None),
-            ~exists().where(Delivery.event_id == Event.id, not_(left_by_removed)),
-        )
-        .order_by(Event.received_at)
-        .with_for_update(of=Lead, read=True, key_share=True)  # one that is being erased just now is seen to be
-    ).all()
-    for event, lead in orphans:
-        session.execute(
-            update(Delivery)
-            .where(Delivery.event_id == event.id)
-            .values(state="handled", code="replaced", sentence="It goes through another connection instead.")
-        )
-        hold = hold_reason(event.hold_code, event.kind, lead.known, way_to(connection))
-        insert_all(session, Delivery, [_delivery(event.id, lead.id, connection.id, hold, event.received_at, now)])
-    return len(orphans)

@@ -1,0 +1,111 @@
+"""A person sends what a removed connection left through another one: once, and never twice into one CRM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select
+
+from integrations.core.base import Item, Result, Tier
+from integrations.core.errors import Unknown
+from leads.store import outbox
+from leads.store.models import Connection, Delivery, Site
+from tests.database.loop import Loop
+from tests.factory import make_connection, make_site
+
+
+def _broken_off(loop: Loop) -> UUID:
+    """An enquiry that its CRM took, though nobody knows: its answer never came, and its connection was removed."""
+
+    def takes_it_in_silence(batch: Sequence[Item]) -> list[Result]:
+        for item in batch:
+            loop.crm.keep(item)
+        raise Unknown("no_answer", "The CRM did not answer.")
+
+    loop.crm.answers = [takes_it_in_silence]
+    event_id = loop.send("Jane")
+    loop.tick()
+    with loop.database.write() as session:
+        outbox.remove(session, session.get_one(Connection, loop.connection_id), loop.clock())
+    return event_id
+
+
+def _other(loop: Loop, site: Site | None = None) -> UUID:
+    return make_connection(loop.database, loop.vault, site or loop.site, name="Other").id
+
+
+def _sent_to(loop: Loop, other: UUID, looks_first: bool = True) -> bool:
+    with loop.database.write() as session:
+        left = session.scalars(select(Delivery).where(Delivery.connection_id == loop.connection_id)).one()
+        to = session.get_one(Connection, other)
+        return outbox.send_elsewhere(session, left, to, loop.clock(), looks_first)
+
+
+def _rows(loop: Loop) -> dict[UUID, Delivery]:
+    with loop.database.read() as session:
+        return {row.connection_id: row for row in session.scalars(select(Delivery))}
+
+
+@pytest.mark.parametrize("tier", ["A", "B"])
+def test_it_is_looked_for_first_should_the_other_connection_lead_to_the_same_crm(loop: Loop, tier: Tier) -> None:
+    loop.crm.tier = tier
+    event_id = _broken_off(loop)
+    other = _other(loop)
+    assert _sent_to(loop, other)
+    left = loop.connection_id
+    loop.connection_id = other
+    loop.tick(minutes=1)
+    loop.tick(minutes=1)
+    assert loop.crm.written == [str(event_id)]
+    rows = _rows(loop)
+    assert rows[other].state == "confirmed"
+    assert (rows[left].state, rows[left].code) == ("handled", "replaced")
+    assert "Nobody knows whether it arrived." in str(rows[left].sentence)
+
+
+def test_where_no_crm_can_be_asked_it_is_sent_at_once(loop: Loop) -> None:
+    _broken_off(loop)
+    other = _other(loop)
+    assert _sent_to(loop, other, looks_first=False)
+    assert (_rows(loop)[other].state, _rows(loop)[other].unknown) == ("waiting", False)
+
+
+def test_it_goes_once_and_only_to_a_connection_in_use_of_its_own_website(loop: Loop) -> None:
+    _broken_off(loop)
+    assert not _sent_to(loop, _other(loop, make_site(loop.database, "other")))
+    gone = _other(loop)
+    with loop.database.write() as session:
+        outbox.remove(session, session.get_one(Connection, gone), loop.clock())
+    assert not _sent_to(loop, gone)
+    assert [row.code for row in _rows(loop).values()] == ["unknown_outcome"]
+    first, second = _other(loop), _other(loop)
+    assert [_sent_to(loop, to) for to in (first, first, second)] == [True, False, False]
+    assert set(_rows(loop)) == {loop.connection_id, first}
+
+
+def test_a_connection_that_has_it_does_not_get_it_again(loop: Loop) -> None:
+    other = _other(loop)
+    _broken_off(loop)
+    assert not _sent_to(loop, other)
+
+
+def test_whoever_was_still_sending_it_changes_nothing_any_more(loop: Loop) -> None:
+    loop.send("Jane")
+    lane = outbox.lease(loop.database, loop.connection_id, "w2", 60)
+    assert lane is not None
+    claimed = outbox.claim(loop.database, lane, 10, 60)
+    with loop.database.write() as session:
+        outbox.remove(session, session.get_one(Connection, loop.connection_id), loop.clock())
+    assert _sent_to(loop, _other(loop))
+    outbox.give_back(loop.database, claimed)
+    assert _rows(loop)[loop.connection_id].code == "replaced"
+
+
+def test_what_was_sent_through_another_connection_is_not_taken_over_by_a_new_one(loop: Loop) -> None:
+    _broken_off(loop)
+    assert _sent_to(loop, _other(loop))
+    new = _other(loop)
+    with loop.database.write() as session:
+        assert outbox.backfill(session, session.get_one(Connection, new), loop.clock()) == 0
