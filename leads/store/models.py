@@ -74,7 +74,7 @@ DELIVERY_STATES = (
 CONNECTION_STATES = ("working", "failing", "paused")
 ROLES = ("admin", "staff")
 ACTION_KINDS = (
-    *("send_again", "corrected", "handled", "not_spam", "consent_given", "drift_right"),
+    *("send_again", "sent_elsewhere", "corrected", "handled", "not_spam", "consent_given", "drift_right"),
     *("erased", "erase_again", "erase_by_hand"),
     *("resubmission_seen", "unreadable_seen", "replay_started", "replay_stopped", "purged"),
     *("viewed", "details_revealed", "exported"),
