@@ -135,6 +135,7 @@ def test_axe_finds_nothing(
         "connections",
         "connections/new",
         "users",
+        "actions",
         "account",
     ]
     paths = [f"/desk/{path}" for path in (*desk, "connections/new/sandbox", "unreadable")]
