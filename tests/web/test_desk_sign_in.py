@@ -30,11 +30,12 @@ OPEN = {"desk.sign_in", "desk.static"}
 
 def _paths(app: Flask, method: str) -> dict[str, str]:
     """Endpoint → a path of it, for every page of the desk that takes this method."""
-    values = {"kind": "sandbox", "what": "pause"}
     paths = {}
     with app.test_request_context():
         for rule in app.url_map.iter_rules():
             if rule.endpoint.startswith("desk.") and method in (rule.methods or ()) and rule.endpoint not in OPEN:
+                what = "again" if "/erasures/" in rule.rule else "pause"
+                values = {"kind": "sandbox", "what": what}
                 given = {name: values.get(name, new_id()) for name in rule.arguments}
                 paths[rule.endpoint] = app.url_for(rule.endpoint, **given)
     return paths
