@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import requests
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.conftest import Demo, accessibility_troubles, overflow
 from tests.programs import wait_for
@@ -66,6 +66,25 @@ def test_pages_that_have_something_to_tell(demo: Demo, signed_in: BrowserContext
     _look_at(page, page.url + "/options")
     _look_at(page, page.url.removesuffix("/options") + "/remove")
     demo.faults()
+    page.close()
+
+
+def test_on_a_phone_the_rest_of_a_long_list_opens_by_a_press_and_stays_open(
+    demo: Demo, signed_in: BrowserContext
+) -> None:
+    for number in range(6):
+        for message in ("Monday?", "Tuesday?"):
+            _post(demo, f"Twice{number}", message=message)
+    page = signed_in.new_page()
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{demo.url}/desk/")
+    last = page.get_by_role("button", name="Compare 6")
+    expect(last).to_be_hidden()
+    page.get_by_text("Show 2 more").click()
+    with page.expect_response("**/desk/live"), page.expect_response("**/desk/live"):
+        page.wait_for_timeout(2500)
+    expect(last).to_be_visible()
+    _look_at(page, f"{demo.url}/desk/")
     page.close()
 
 

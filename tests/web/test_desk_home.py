@@ -175,6 +175,18 @@ def _listed(person: Person, place: str) -> set[str]:
     return set(re.findall(r'rowheader"><a[^>]*>(\w+)</a>', person.get(f"/desk/leads?state={place}")))
 
 
+@pytest.mark.parametrize(("reasons", "first"), [(5, 5), (6, 4), (9, 4)])
+def test_of_many_reasons_the_first_are_shown_and_the_rest_behind_one_press(
+    anna: Person, database: Database, vault: Vault, site: Site, reasons: int, first: int
+) -> None:
+    for number in range(reasons):
+        event = send(database, vault, site, email=f"jane{number}@example.com")
+        set_state(database, event.event_id, "refused", sentence=f"No. {number}")
+    shown, _, rest = anna.get("/desk/live").partition('<details id="more-waits"')
+    assert [len(re.findall(r'<li id="wait-\d+">', part)) for part in (shown, rest)] == [first, reasons - first]
+    assert (f"Show {reasons - first} more" in rest) == (reasons > first)
+
+
 def test_no_consent_needs_a_person(sentence: Sentence, database: Database, vault: Vault, site: Site) -> None:
     send(database, vault, site, consent=False, **JANE)
     assert sentence() == ("1 enquiry needs you.", "bad")
