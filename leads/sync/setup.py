@@ -32,6 +32,7 @@ _IN_FLIGHT = timedelta(minutes=1)  # longer than an enquiry can take to be store
 _LONGEST_NAME = 100
 _SLOWEST, _FASTEST = 0.1, 1000.0  # calls a second
 CALLERS = {"record": "get a record with their code", "wait": "wait until they are known"}
+_NAMES = frozenset({b"the names of connections"})  # whoever gives one holds it, so that nobody gives the same at once
 _PLAINER = {
     "Missing data for required field.": "Please fill this in.",
     "Not a valid URL.": "Write the whole address, such as https://crm.example.com.",
@@ -103,6 +104,7 @@ class Setup:
         """
         connector, options, plan = _class_of(kind), load_options(kind, typed), default_plan(kind)
         with self.database.write() as session:
+            self.database.lock(session, _NAMES)
             site, now = find_site(session, site_key), self.database.now(session)
             if site is None:
                 raise SetupError(f"There is no site with the key {site_key}.")
@@ -171,6 +173,7 @@ class Setup:
         unknown_callers, pace: as for `change`.
         """
         with self.database.write() as session:
+            self.database.lock(session, _NAMES)
             connection = session.get_one(Connection, connection_id, with_for_update=True)
             options = load_options(connection.kind, self.merged(connection, typed))
             now = self.database.now(session)

@@ -1,9 +1,10 @@
-"""An enquiry comes in while something happens to the connection that it is for. (SQLite has one writer at a time.)"""
+"""Two things happen to a connection at once, mostly an enquiry that comes in. (SQLite has one writer at a time.)"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -15,14 +16,17 @@ from leads.store.outbox import Health, lanes, outcomes
 from leads.store.outbox.outcomes import report
 from leads.store.session import Database
 from leads.store.vault import Vault
+from leads.sync import setup as naming
 from leads.sync.connect import Limits
-from leads.sync.setup import Setup
+from leads.sync.setup import Setup, SetupError
 from tests.conftest import only_postgres
 from tests.database.lanes import delivery_of, leased, outcome
 from tests.factory import send
 
 pytestmark = only_postgres
 Answer = TypeVar("Answer")
+Named = Callable[..., tuple[Connection, list[Future[Connection]]]]
+OPTIONS = {"url": "https://crm.example.com", "key": "k"}
 
 
 @pytest.fixture
@@ -72,8 +76,7 @@ def test_it_goes_to_the_first_connection_that_is_made_meanwhile(
     timed: Database, vault: Vault, site: Site, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def staff() -> Connection:
-        options = {"url": "https://crm.example.com", "key": "k"}
-        return Setup(timed, vault, Limits(60, 20), "anna").create(site.key, "sandbox", "", options)
+        return Setup(timed, vault, Limits(60, 20), "anna").create(site.key, "sandbox", "", OPTIONS)
 
     def meanwhile(*given: Any) -> Any:
         seen = ways(*given)
@@ -86,6 +89,50 @@ def test_it_goes_to_the_first_connection_that_is_made_meanwhile(
     event_id = send(timed, vault, site).event_id
     connection = made[0].result(10)
     assert delivery_of(timed, event_id).connection_id == connection.id
+
+
+@pytest.fixture
+def named_at_once(
+    timed: Database, vault: Vault, site: Site, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> Named:
+    """Makes a connection of this name, and does the others while that is not committed."""
+
+    def make(name: str, *others: Callable[[Setup], Connection]) -> tuple[Connection, list[Future[Connection]]]:
+        def meanwhile(*given: Any) -> str:
+            monkeypatch.undo()
+            at_once.extend([waits(pool, partial(does, setup)) for does in others])
+            return typed(*given)
+
+        setup, typed = Setup(timed, vault, Limits(60, 20), "anna"), naming._as_typed
+        at_once: list[Future[Connection]] = []
+        monkeypatch.setattr(naming, "_as_typed", meanwhile)
+        return setup.create(site.key, "sandbox", name, OPTIONS), at_once
+
+    return make
+
+
+def test_no_two_who_name_a_connection_at_once_give_the_same_name(
+    site: Site, connection: Connection, named_at_once: Named
+) -> None:
+    def make(setup: Setup) -> Connection:
+        return setup.create(site.key, "sandbox", "main CRM", OPTIONS)
+
+    def rename(setup: Setup) -> Connection:
+        return setup.replace(connection.id, OPTIONS, name="main CRM")
+
+    first, others = named_at_once("Main CRM", make, rename)
+    assert first.name == "Main CRM"
+    for other in others:
+        with pytest.raises(SetupError, match="Another connection is called “main CRM” already"):
+            other.result(10)
+
+
+def test_two_connections_without_a_name_that_are_made_at_once_are_called_otherwise(
+    site: Site, connection: Connection, named_at_once: Named
+) -> None:
+    first, [second] = named_at_once("", lambda setup: setup.create(site.key, "sandbox", "", OPTIONS))
+    names = [connection.name, first.name, second.result(10).name]
+    assert names == ["Sandbox CRM", "Sandbox CRM of Sunrise", "Sandbox CRM of Sunrise (2)"]
 
 
 def test_it_need_not_wait_for_a_lane_that_tells_how_the_connection_is(
