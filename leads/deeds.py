@@ -20,8 +20,8 @@ GROUPS = {
         "Decisions about enquiries",
         {
             "send_again": "{who} sent {lead} to {connection} again.",
+            "sent_elsewhere": "{who} sent {lead} to {note} instead of {connection}.",
             "corrected": "{who} corrected {lead} and sent it to {connection} again.",
-            "sent_elsewhere": "{who} sent {lead} through “{note}”, since {connection} was removed.",
             "handled": "{who} took care of {lead}.",
             "not_spam": "{who} said of {lead} that it is not spam.",
             "consent_given": "{who} said of {lead} that consent was given.",

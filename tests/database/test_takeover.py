@@ -11,7 +11,7 @@ from sqlalchemy import select
 from integrations.core.base import Item, Result, Tier
 from integrations.core.errors import Unknown
 from leads.store import outbox
-from leads.store.models import Connection, Delivery, Site
+from leads.store.models import Connection, Delivery, Erasure, Site
 from tests.database.loop import Loop
 from tests.factory import make_connection, make_site
 
@@ -109,3 +109,18 @@ def test_what_was_sent_through_another_connection_is_not_taken_over_by_a_new_one
     new = _other(loop)
     with loop.database.write() as session:
         assert outbox.backfill(session, session.get_one(Connection, new), loop.clock()) == 0
+
+
+def test_whoever_is_erased_may_stand_in_the_old_crm_as_well(loop: Loop) -> None:
+    loop.send("Jane")
+    lane = outbox.lease(loop.database, loop.connection_id, "w2", 60)
+    assert lane is not None
+    outbox.claim(loop.database, lane, 10, 60)  # and then the worker dies
+    with loop.database.write() as session:
+        outbox.remove(session, session.get_one(Connection, loop.connection_id), loop.clock())
+    assert _sent_to(loop, _other(loop))
+    assert outbox.erase(loop.database, loop.vault, _rows(loop)[loop.connection_id].lead_id, "anna")
+    with loop.database.read() as session:
+        left = session.scalars(select(Erasure).where(Erasure.connection_id == loop.connection_id)).one()
+    assert left.state == "needs_you"
+    assert "It may have arrived" in str(left.sentence)

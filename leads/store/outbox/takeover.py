@@ -68,7 +68,8 @@ def send_elsewhere(session: Session, delivery: Delivery, to: Connection, now: da
     if not (left and may_have_it) or session.scalar(has_it) is not None:
         return False
     in_doubt = delivery.code == LOOK_FIRST
-    delivery.state, delivery.code, delivery.field, delivery.token = "handled", "replaced", None, None
+    delivery.state, delivery.code, delivery.field = "handled", "replaced", None
+    delivery.unknown = in_doubt  # whoever erases the person has to know
     delivery.sentence = _SENT_IN_DOUBT if in_doubt else _SENT
     lead = session.get_one(Lead, event.lead_id)
     _give(session, event, lead, to, now, unknown=in_doubt and looks_first)
