@@ -49,7 +49,7 @@ def test_no_person_and_no_secret_stands_in_the_database(timed: Database, vault: 
     send(timed, vault, site, suspicion="trap", **PERSON)
     delivered(timed, connection)
     with timed.write() as session:
-        record(session, "anna", "note", timed.now(session), vault=vault, note="noted-by-hand-5")
+        record(session, "anna", "purged", timed.now(session), vault=vault, note="noted-by-hand-5")
     assert found_in(timed, MARKS) == []
 
 
