@@ -8,11 +8,10 @@ from uuid import UUID
 
 import click
 
-from leads.commands.office import ME, Office, as_json, as_table, fail, json_option
+from leads.commands.office import ME, Office, as_json, as_table, fail, json_option, site_named
 from leads.store import canary as store
 from leads.store.models import CanaryRun, Site
 from leads.store.queries.canary import recent_runs
-from leads.store.sites import find_site
 
 _COLUMNS = ["site", "state", "started_at", "arrived_in", "removed_at", "started_by", "sentence"]
 
@@ -29,9 +28,7 @@ def run(site_key: str, wait: bool) -> None:
     """Send one now. A worker has to be running. SITE: the site's key."""
     office = Office()
     with office.database.write() as session:
-        site = find_site(session, site_key)
-        if site is None:
-            fail(f"There is no site with the key {site_key}.")
+        site = site_named(session, site_key)
         begun = store.start(session, site, ME, office.database.now(session))
     if not wait:
         click.echo("It is on its way. See: frontdesk canary list")

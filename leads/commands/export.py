@@ -12,9 +12,8 @@ from typing import IO, Any
 
 import click
 
-from leads.commands.office import Office, fail
+from leads.commands.office import Office, fail, site_named
 from leads.store.queries.export import Exported, exported
-from leads.store.sites import find_site
 
 _PERSON = ("first_name", "last_name", "email", "phone")
 _ANSWERS = ("preferred_time", "preferred_contact", "service", "message", "page", "tel", "label")
@@ -40,9 +39,7 @@ def export(path: str, site_key: str | None) -> None:
     """
     office = Office()
     with office.database.read() as session:
-        site = find_site(session, site_key) if site_key else None
-    if site_key and site is None:
-        fail(f"There is no site with the key {site_key}.")
+        site = site_named(session, site_key) if site_key else None
     with _opened(path) as file:
         with office.database.write() as session:
             office.record(session, "exported", f"of {site_key}" if site_key else "of every website")

@@ -20,8 +20,10 @@ from sqlalchemy.orm import Session
 from config.settings import Settings, SettingsError, load_settings
 from leads.store import failpoint, staff
 from leads.store.backup import NoSpaceError, copy_before_upgrade
+from leads.store.models import Site
 from leads.store.schema import SchemaError, open_vault, require_current, upgrade, upgrades_from
 from leads.store.session import Database, sqlite_file
+from leads.store.sites import find_site
 from leads.store.soundness import DamagedError, require_sound
 from leads.store.vault import Vault, VaultError
 from leads.sync.connect import Limits
@@ -138,6 +140,14 @@ def _copy_first(settings: Settings, revision: str | None) -> None:
             CANNOT_OPEN,
         )
     click.echo(f"The tables are brought up to date. How the database was before is kept in {copy}")
+
+
+def site_named(session: Session, key: str) -> Site:
+    """The site with this key. Ends the program with a sentence when there is none."""
+    found = find_site(session, key)
+    if found is None:
+        fail(f"There is no site with the key {key}.")
+    return found
 
 
 def fail(sentence: str, code: int = WRONG) -> NoReturn:

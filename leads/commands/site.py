@@ -9,9 +9,8 @@ from urllib.parse import urlsplit
 
 import click
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from leads.commands.office import Office, as_json, as_table, fail, json_option
+from leads.commands.office import Office, as_json, as_table, fail, json_option, site_named
 from leads.store.models import Site
 from leads.store.sites import (
     DEFAULT_CONSENT,
@@ -20,7 +19,6 @@ from leads.store.sites import (
     add_site,
     change_site,
     consent_text,
-    find_site,
     hook_token,
     origin_of,
     remove_site,
@@ -91,7 +89,7 @@ def change(key: str, **options: Any) -> None:
     office = Office()
     try:
         with office.database.write() as session:
-            change_site(session, _named(session, key), cast(Details, given), office.database.now(session))
+            change_site(session, site_named(session, key), cast(Details, given), office.database.now(session))
             office.record(session, "site_changed", key)
     except SiteError as error:
         fail(str(error))
@@ -108,7 +106,7 @@ def remove(key: str) -> None:
     office = Office()
     try:
         with office.database.write() as session:
-            remove_site(session, _named(session, key))
+            remove_site(session, site_named(session, key))
             office.record(session, "site_removed", key)
     except SiteError as error:
         fail(str(error))
@@ -122,7 +120,7 @@ def show(key: str, json_: bool) -> None:
     """Show all that is set of a website, and the address that form plugins send to."""
     office = Office()
     with office.database.read() as session:
-        found = _named(session, key)
+        found = site_named(session, key)
         facts = _facts(found) | {
             "thank_you_urls": list(found.thank_you_urls),
             "consent": consent_text(session, found),
@@ -155,7 +153,7 @@ def snippet(key: str) -> None:
     """Print what to put into the website's pages."""
     office = Office()
     with office.database.read() as session:
-        consent = escape(consent_text(session, _named(session, key)))
+        consent = escape(consent_text(session, site_named(session, key)))
     if urlsplit(office.settings.public_url).hostname in ("127.0.0.1", "localhost"):
         warning = "These addresses are of this machine alone. Set FRONTDESK_PUBLIC_URL, as the service has it."
         click.echo(warning, err=True)
@@ -174,13 +172,6 @@ def _say_what_is_kept(origins: Iterable[str]) -> None:
     for url in origins:
         if (kept := origin_of(url)) != url.lower().removesuffix("/"):
             click.echo(f"{url} is kept as {kept}: browsers tell no more of the page that a form is sent from.")
-
-
-def _named(session: Session, key: str) -> Site:
-    found = find_site(session, key)
-    if found is None:
-        fail(f"There is no site with the key {key}.")
-    return found
 
 
 def _facts(row: Site) -> dict[str, Any]:

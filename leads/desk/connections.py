@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from leads.desk.room import Room, existed, existing
 from leads.store.models import Connection, Site
 from leads.store.queries.lists import connection_actions, connections_in_use, sites
 from leads.store.queries.places import connection_counts
+from leads.store.staff import note_of
 from leads.sync import sign_in
 from leads.sync.mapping import label_of
 from leads.sync.plan import plan_of, told
@@ -145,7 +147,7 @@ def _render(room: Room, template: str, row: Connection, **more: Any) -> str:
             options=_shown(room, row) if ability else [],
             rules=[told(rule) for rule in plan_of(row).rules] if ability else [],
             shared=[label_of(name) for name in row.share],
-            note_of=lambda action: room.vault.open(action.note_sealed, "action", "note", action.id),
+            note_of=partial(note_of, room.vault),
             callers=CALLERS[row.unknown_callers],
             oauth=sign_in.sign_in_of(room.setup(), row),
             callback=room.callback,

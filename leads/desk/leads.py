@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -30,7 +31,7 @@ from leads.store.queries.leads import (
     search,
 )
 from leads.store.queries.lists import connections_in_use, count, sites, start_of_day, unreadable
-from leads.store.staff import note_view
+from leads.store.staff import note_of, note_view
 
 STATES = {
     "needs_you": "Needs you",
@@ -197,7 +198,7 @@ def lead_context(room: Room, lead_id: UUID) -> dict[str, Any]:
         "timeline": _timeline,
         "erasures": erasures,
         "correction": correction_of(found),
-        "note_of": lambda action: room.vault.open(action.note_sealed, "action", "note", action.id),
+        "note_of": partial(note_of, room.vault),
         "can_send_again": CAN_SEND_AGAIN,
         "can_be_handled": CAN_BE_HANDLED,
         "elsewhere": {} if found.lead.is_test else _elsewhere(found, in_use),

@@ -18,6 +18,7 @@ from leads.desk.auth import admin_only
 from leads.desk.mapform import SAME_TEXT, Row, choices_of, plan_in, rows_of, typed_rows
 from leads.desk.room import Room, existing
 from leads.store.models import Connection
+from leads.store.people import answers_of
 from leads.store.queries.enquiries import Stored, latest_enquiries
 from leads.store.vault import VaultError
 from leads.sync.mapping import HEALTH, OWN, SOURCES, label_of, own_answers
@@ -86,10 +87,9 @@ def _own_questions(room: Room, row: Connection, rows: Sequence[Row]) -> list[tup
 
 def _answers(room: Room, enquiry: Stored) -> Mapping[str, Any]:
     try:
-        found: Mapping[str, Any] = room.vault.open(enquiry.event.answers_sealed, "event", "answers", enquiry.event.id)
+        return answers_of(room.vault, enquiry.event)
     except VaultError:
         return {}
-    return found
 
 
 def _add(room: Room, row: Connection) -> ResponseReturnValue:

@@ -98,7 +98,7 @@ class Intake:
             NewEvent(
                 site_id=site.id,
                 kind=kind,
-                client_id=f"canary:{test_run}" if test_run else f"{kind}:{data['id']}",
+                client_id=f"canary:{test_run}" if test_run else _client_id(kind, data["id"]),
                 visitor_id=data.get("visitor_id"),
                 answers=answers,
                 source=source,
@@ -111,7 +111,7 @@ class Intake:
 
     def here_since(self, site: Site, kind: str, sent_id: str, since: datetime) -> bool:
         """Whether what was sent under this id is here, and came not before that moment."""
-        client = outbox.client_digest(self.vault, site.id, f"{kind}:{sent_id}")
+        client = outbox.client_digest(self.vault, site.id, _client_id(kind, sent_id))
         with self.database.read() as session:
             came = select(Event.id).where(Event.client_digest == client, Event.received_at >= since)
             return session.scalar(came) is not None
@@ -146,6 +146,11 @@ class Intake:
             shown = {"text": body.decode("utf-8", "backslashreplace"), "content_type": request.mimetype[:100]}
             row.body_sealed = self.vault.seal(shown, "unreadable", "body", row.id)
             session.add(row)
+
+
+def _client_id(kind: str, sent_id: str) -> str:
+    """A tap and a form may carry one id."""
+    return f"{kind}:{sent_id}"
 
 
 def signals(site: Site, raw: Mapping[str, Any], kind: str) -> Signals:

@@ -68,6 +68,15 @@ class Sealed(Protocol):
     def person_sealed(self) -> bytes: ...
 
 
+class Answered(Protocol):
+    """An event with its answers, however it was read."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def answers_sealed(self) -> bytes: ...
+
+
 class Seen(NamedTuple):
     """By what a lead was recognised, and when it was last."""
 
@@ -173,6 +182,12 @@ def person_of(vault: Vault, lead: Sealed) -> dict[str, str]:
     """The lead's details, decrypted."""
     person: dict[str, str] = vault.open(lead.person_sealed, "lead", "person", lead.id)
     return person
+
+
+def answers_of(vault: Vault, event: Answered) -> dict[str, Any]:
+    """What an event was answered with, decrypted."""
+    answers: dict[str, Any] = vault.open(event.answers_sealed, "event", "answers", event.id)
+    return answers
 
 
 def name_of(person: Mapping[str, str]) -> str | None:

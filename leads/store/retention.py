@@ -67,23 +67,21 @@ def forget_slice(database: Database, before: datetime, place: Place | None = Non
 
 def forget_unreadable(database: Database, before: datetime, most: int = SLICE) -> int:
     """Delete bodies that nobody could read, came before `before`, and that staff have seen since. Returns how many."""
-    with database.write() as session:
-        if not purging_allowed(session, database.now(session)):
-            return 0
-        seen = select(Unreadable.id).where(Unreadable.seen_at < before, Unreadable.received_at < before)
-        gone = session.scalars(seen.limit(most)).all()
-        session.execute(delete(Unreadable).where(Unreadable.id.in_(gone)))
-    return len(gone)
+    return _forget(database, Unreadable, (Unreadable.seen_at < before) & (Unreadable.received_at < before), most)
 
 
 def forget_routine(database: Database, before: datetime, most: int = 1000) -> int:
     """Delete who signed in and who looked at what before `before`. Returns how many; fewer than `most` at the end."""
+    return _forget(database, Action, Action.what.in_(_ROUTINE) & (Action.at < before), most)
+
+
+def _forget(database: Database, model: type[Action | Unreadable], old: ColumnElement[bool], most: int) -> int:
+    """Delete at most so many rows. While the wall clock is not to be trusted none is."""
     with database.write() as session:
         if not purging_allowed(session, database.now(session)):
             return 0
-        old = select(Action.id).where(Action.what.in_(_ROUTINE), Action.at < before)
-        gone = session.scalars(old.limit(most)).all()
-        session.execute(delete(Action).where(Action.id.in_(gone)))
+        gone = session.scalars(select(model.id).where(old).limit(most)).all()
+        session.execute(delete(model).where(model.id.in_(gone)))
     return len(gone)
 
 

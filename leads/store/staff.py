@@ -117,6 +117,11 @@ def record(
     session.add(action)
 
 
+def note_of(vault: Vault, action: Action) -> str | None:
+    """The note of what was done, decrypted; None when there is none."""
+    return vault.open(action.note_sealed, "action", "note", action.id) if action.note_sealed else None
+
+
 def note_view(database: Database, user_name: str, lead_id: UUID, now: datetime) -> None:
     """Write down that somebody looks at a lead, once an hour.
 

@@ -40,9 +40,9 @@ def push(connector: Connector, items: Sequence[Item], doubtful: Collection[str])
 def _write(connector: Connector, items: Sequence[Item], doubtful: Collection[str]) -> list[Result | Exception]:
     """Push, once it is known which fields the CRM's own records leave empty: the rest is the clinic's."""
     there = [item for item in items if item.fill and (item.remote_id or item.event_id in doubtful)]
-    held = dict(zip((item.event_id for item in there), _ask(connector.current, there), strict=True))
-    ready = [_settled(item, held.get(item.event_id)) for item in items]
-    if quiet := _quiet(held.values()):
+    found = dict(zip((item.event_id for item in there), held(connector, there), strict=True))
+    ready = [_settled(item, found.get(item.event_id)) for item in items]
+    if quiet := _quiet(found.values()):
         return [quiet] * len(items)
     return for_each(ready, lambda some: _ask(connector.push, some))
 

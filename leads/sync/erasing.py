@@ -15,14 +15,13 @@ from integrations.core.base import Connector, EventKind, Item, Seen
 from integrations.core.errors import DeliveryError, Misconfigured, Throttled
 from leads.store import outbox
 from leads.store.outbox import Lane
-from leads.store.outbox.erasing import Doubt, Leaving
+from leads.store.outbox.erasing import BY_HAND, Doubt, Leaving
 from leads.sync import calls, retry
 from leads.sync.connect import Context
 from leads.sync.item import TITLES
 from leads.sync.removal import heed
 
 _RIGHTS_AGAIN = timedelta(minutes=5)  # a wrong key that is tried every minute may lock the account
-_BY_HAND = "Delete the record in the CRM by hand; then press “I erased it there”."
 _BROKEN_OFF = (
     "It may have arrived: the connection broke off before the CRM had answered. Look in the CRM for the reference "
     "code, and delete what you find."
@@ -121,7 +120,7 @@ class _Erasing:
         )
         code, sentence = retry.describe(error)
         if decision.state != "waiting":
-            self._not_now("needs_you", now, code=code, sentence=f"{sentence} {_BY_HAND}", counts=decision.counts)
+            self._not_now("needs_you", now, code=code, sentence=f"{sentence} {BY_HAND}", counts=decision.counts)
             return
         due_at = now + _RIGHTS_AGAIN if isinstance(error, Misconfigured) else decision.due_at
         self._not_now("waiting", due_at, code=code, sentence=sentence, counts=decision.counts)

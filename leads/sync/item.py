@@ -12,7 +12,7 @@ from integrations.core.errors import DeliveryError, Refused
 from leads.store.consents import Noted
 from leads.store.models import Connection, Event, Lead, Site
 from leads.store.outbox import Claimed, EventRow, LeadRow, SiteRow
-from leads.store.people import PERSON_FIELDS, person_of
+from leads.store.people import PERSON_FIELDS, answers_of, person_of
 from leads.store.vault import Vault
 from leads.sync import mapping
 from leads.sync.calls import log_bug
@@ -40,7 +40,7 @@ class Enquiry(Protocol):
 def translate(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item:
     """Translate as this plan says, which need not be in use. Raises VaultError when the data cannot be decrypted."""
     event, lead = enquiry.event, enquiry.lead
-    answers = _details(vault, event)
+    answers = answers_of(vault, event)
     facts = {**answers.get("attribution", {}), **mapping.own_answers(answers), **answers, **_facts(enquiry)}
     may_be_named = lead.known and lead.shareable
     person = person_of(vault, lead) if may_be_named else _caller(lead.code)
@@ -89,11 +89,6 @@ def _differing(answers: Mapping[str, Any], person: Mapping[str, str], fields: Co
     stood first, since anybody can type a patient's e-mail into a form, but whoever reads the activity must see it."""
     given = {name: str(answers[name]) for name in PERSON_FIELDS if name in fields and answers.get(name)}
     return {f"{name}_given": value for name, value in given.items() if value != person.get(name)}
-
-
-def _details(vault: Vault, event: Event | EventRow) -> dict[str, Any]:
-    answers: dict[str, Any] = vault.open(event.answers_sealed, "event", "answers", event.id)
-    return answers
 
 
 def _facts(enquiry: Enquiry) -> dict[str, str]:

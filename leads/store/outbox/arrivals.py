@@ -17,7 +17,19 @@ from leads.store.among import among
 from leads.store.failpoint import reach
 from leads.store.models import Connection, Delivery, Event, Lead, Resubmission, new_id
 from leads.store.past_orm import any_there, insert_all
-from leads.store.people import NOBODY, Found, Seen, Trace, are_two, join, look_up, make_test_lead, save, trace
+from leads.store.people import (
+    NOBODY,
+    Found,
+    Seen,
+    Trace,
+    answers_of,
+    are_two,
+    join,
+    look_up,
+    make_test_lead,
+    save,
+    trace,
+)
 from leads.store.session import Database, once_more
 from leads.store.vault import Vault
 
@@ -159,7 +171,7 @@ def _is_of_another(vault: Vault, arrival: Arrival, here: Mapping[bytes, Row[*tup
     row = here.get(arrival.client)
     if row is None or row.is_test or row.body_digest == arrival.body:
         return False
-    return are_two(vault.open(row.answers_sealed, "event", "answers", row.id), arrival.trace.person)
+    return are_two(answers_of(vault, row), arrival.trace.person)
 
 
 def _repeated(session: Session, vault: Vault, arrival: Arrival, row: Row[*tuple[Any, ...]], now: datetime) -> Accepted:

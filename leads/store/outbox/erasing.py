@@ -16,7 +16,7 @@ from leads.store.session import Database
 
 _AT_ONCE = 20  # people in one pass of a lane
 _OUT_OF_REACH = "The connection was removed, so Frontdesk can erase nothing there any more."
-_BY_HAND = "Delete the record in the CRM by hand; then press “I erased it there”."
+BY_HAND = "Delete the record in the CRM by hand; then press “I erased it there”."
 _MAYBE = "It may have arrived: look for the reference code in the CRM, and delete what you find."
 _COPIES = "The CRM has more records of this person, which Frontdesk did not make. Look at them there:"
 
@@ -135,7 +135,7 @@ def arrived_after_all(
 def out_of_reach(row: Erasure) -> None:
     """Its connection was removed: a person has to erase it there."""
     row.state, row.code = "needs_you", "removed"
-    row.sentence = f"{_OUT_OF_REACH} {_BY_HAND if row.remote_ids else _MAYBE}"
+    row.sentence = f"{_OUT_OF_REACH} {BY_HAND if row.remote_ids else _MAYBE}"
 
 
 def try_again(row: Erasure, now: datetime) -> None:

@@ -12,6 +12,8 @@ from leads.store.outbox.arrivals import delivery_row, hold_reason, way_to
 from leads.store.outbox.decisions import LOOK_FIRST
 from leads.store.past_orm import insert_all
 
+# Another connection took it over.
+HANDED_ON = and_(Delivery.state == "handled", func.coalesce(Delivery.code, "") == "replaced")
 _SENT = "It goes through another connection instead."
 _SENT_IN_DOUBT = "Nobody knows whether it arrived. A person had it sent through another connection as well."
 
@@ -23,8 +25,7 @@ def backfill(session: Session, connection: Connection, now: datetime, since: dat
     """
     gone = Delivery.connection_id.in_(select(Connection.id).where(Connection.removed_at.is_not(None)))
     # What one connection took over from another, and had not brought to its CRM when it was removed itself, as well.
-    handed_on = and_(Delivery.state == "handled", func.coalesce(Delivery.code, "") == "replaced")
-    left_by_removed = and_(gone, or_(Delivery.state.in_(("held", "waiting")), handed_on))
+    left_by_removed = and_(gone, or_(Delivery.state.in_(("held", "waiting")), HANDED_ON))
     in_time = [Event.received_at >= since] if since else []
     orphans = session.execute(
         select(Event, Lead)

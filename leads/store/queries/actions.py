@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from leads.store.models import Action, Connection, Delivery, Lead
 from leads.store.queries.leads import Cursor
+from leads.store.staff import note_of
 from leads.store.vault import Vault
 
 
@@ -55,10 +56,8 @@ def deeds(
         .outerjoin(Connection, Connection.id == func.coalesce(Action.connection_id, Delivery.connection_id))
         .order_by(Action.at.desc(), Action.id.desc())
     )
-    found = [Deed(action, lead, connection, _note(vault, action)) for action, lead, connection in session.execute(full)]
+    found = [
+        Deed(action, lead, connection, note_of(vault, action)) for action, lead, connection in session.execute(full)
+    ]
     last = found[size - 1].action if len(found) > size else None
     return Deeds(found[:size], Cursor(last.at, last.id) if last else None)
-
-
-def _note(vault: Vault, action: Action) -> str | None:
-    return vault.open(action.note_sealed, "action", "note", action.id) if action.note_sealed else None

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Event, Lead, Site
-from leads.store.people import person_of
+from leads.store.people import answers_of, person_of
 from leads.store.session import Database
 from leads.store.vault import Vault
 
@@ -49,14 +49,9 @@ def _slice(session: Session, vault: Vault, site_id: UUID | None, last: UUID | No
     found = session.execute(real.order_by(Event.id).limit(size)).all()
     standings = _standings(session, [event.id for event, _, _ in found])
     return [
-        Exported(event, lead, site, person_of(vault, lead), _answers(vault, event), standings[event.id])
+        Exported(event, lead, site, person_of(vault, lead), answers_of(vault, event), standings[event.id])
         for event, lead, site in found
     ]
-
-
-def _answers(vault: Vault, event: Event) -> Mapping[str, Any]:
-    answers: Mapping[str, Any] = vault.open(event.answers_sealed, "event", "answers", event.id)
-    return answers
 
 
 def _standings(session: Session, ids: Sequence[UUID]) -> Mapping[UUID, Sequence[str]]:

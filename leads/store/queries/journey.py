@@ -22,7 +22,7 @@ from leads.store.models import (
     Resubmission,
     Site,
 )
-from leads.store.people import person_behind, person_of
+from leads.store.people import answers_of, person_behind, person_of
 from leads.store.queries.drift import drifts_of
 from leads.store.vault import Vault
 
@@ -97,7 +97,7 @@ def _left_records(session: Session, lead: Lead) -> list[LeftRecord]:
 
 
 def _event_story(session: Session, vault: Vault, event: Event) -> EventStory:
-    answers = vault.open(event.answers_sealed, "event", "answers", event.id)
+    answers = answers_of(vault, event)
     again = select(Resubmission).where(Resubmission.event_id == event.id).order_by(Resubmission.received_at)
     ways = session.execute(
         select(Delivery, Connection)

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, se
 from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Event, Site
+from leads.store.outbox.takeover import HANDED_ON
 from leads.store.queries.lists import is_real
 
 MOST_COUNTED = 1_000  # in one place, on a page
@@ -17,8 +18,6 @@ MOST_COUNTED = 1_000  # in one place, on a page
 # is told by itself, and hides no other news.
 HELD_FOR_A_PERSON = ("no_consent", "removed")
 _FOR_A_PERSON = Delivery.code.in_(HELD_FOR_A_PERSON)
-# Another connection took it over.
-_ELSEWHERE = and_(Delivery.state == "handled", func.coalesce(Delivery.code, "") == "replaced")
 
 # Each delivery stands in one of them; what somebody should know first comes first.
 PLACES: dict[str, ColumnElement[bool]] = {
@@ -26,8 +25,8 @@ PLACES: dict[str, ColumnElement[bool]] = {
     "held": and_(Delivery.state == "held", func.coalesce(Delivery.code, "").not_in(HELD_FOR_A_PERSON)),
     "on_the_way": Delivery.state.in_(("waiting", "sending")),
     "in_the_crm": Delivery.state.in_(("sent", "confirmed")),
-    "handled": and_(Delivery.state.in_(("handled", "erased")), ~_ELSEWHERE),
-    "elsewhere": _ELSEWHERE,
+    "handled": and_(Delivery.state.in_(("handled", "erased")), ~HANDED_ON),
+    "elsewhere": HANDED_ON,
 }
 SPAM = and_(Delivery.state == "held", Delivery.code == "spam")
 _PLACE = case(*((here, literal(place)) for place, here in PLACES.items()))
