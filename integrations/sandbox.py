@@ -65,7 +65,7 @@ class Sandbox(Connector):
     tier: Tier = "A"
     options = SandboxOptions
     batch_size = 50
-    at_once = 2
+    at_once = 4
     fields: ClassVar[Mapping[str, str]] = {
         "first_name": "first_name",
         "last_name": "last_name",

@@ -23,7 +23,8 @@ from leads.sync.connect import Context
 
 log = structlog.get_logger()
 
-_MOST = 400  # deliveries in one batch, so that its commit holds up the intake for some hundredths of a second at most
+# Deliveries in one batch, by whether the intake waits for its commit: some hundredths of a second are the most there.
+_MOST = {True: 400, False: 1000}
 _QUICK = 1.0  # seconds for all its pushes
 
 
@@ -51,6 +52,7 @@ class Batches:
         self._lane = lane  # as it was for the last batch
         self._works_beside = connector.tier == "A" and connector.batch_size > 1
         self._least = self._size = connector.batch_size
+        self._most = _MOST[context.database.is_sqlite]
         self._began = time.monotonic()  # when the batch in hand was taken
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="batches")  # its thread starts when it is needed
         self._coming: Future[Batch] | None = None
@@ -96,7 +98,7 @@ class Batches:
             self._unwritten.append(done)
         if self._works_beside:
             is_quick = time.monotonic() - self._began < _QUICK
-            self._size = max(min(self._size * 2, _MOST) if is_quick else self._size // 2, self._least)
+            self._size = max(min(self._size * 2, self._most) if is_quick else self._size // 2, self._least)
 
     def give_back(self) -> None:
         """Let go of what is claimed ahead: nothing more is to be sent for now."""
