@@ -21,6 +21,7 @@ SCOPES = ("crm.objects.contacts.read", "crm.objects.contacts.write", "crm.schema
 _NOTE_TO_CONTACT = 202  # HubSpot's own type of association
 _EXISTING = re.compile(r"Existing ID:\s*(\d+)")
 _NAME = re.compile(r"[a-z0-9_]{1,100}")
+_NONE = "crm.associations.NO_ASSOCIATIONS_FOUND"
 _WAITS = {"DAILY": 3600.0, "SECONDLY": 1.0}  # seconds, by the name of the limit
 _ROLLING = 10.0
 _REGION = re.compile(r"pat-([a-z]{2}\d)-")
@@ -75,6 +76,17 @@ def notes_in(answer: Answer) -> tuple[list[str], str]:
     found = [text(note.get("toObjectId")) for row in rows for note in objects_in(row.get("to"))]
     after = [text(as_object(as_object(row.get("paging")).get("next")).get("after")) for row in rows]
     return [one for one in found if one], "".join(after[:1])
+
+
+def associated_in(answer: Answer, ids: Sequence[str]) -> set[str]:
+    """Those of these contacts that have an associated record. HubSpot tells of each that has none as of an error; any
+    other error leaves it open, and then all of them count. Raises as `record_in` does."""
+    body = record_in(answer)
+    if not isinstance(body.get("results"), list):
+        raise answer.doubt("unreadable", "HubSpot sent an answer that cannot be read.")
+    if any(error.get("subCategory") != _NONE for error in objects_in(body.get("errors"))):
+        return set(ids)
+    return {text(as_object(row.get("from")).get("id")) for row in objects_in(body.get("results")) if row.get("to")}
 
 
 def remote_field(row: Mapping[str, Any]) -> RemoteField | None:

@@ -9,6 +9,7 @@ from integrations._hubspot import (
     KEY,
     MOST_PER_CALL,
     OURS,
+    associated_in,
     contact_in,
     has_more_notes,
     note_ids,
@@ -24,7 +25,8 @@ from integrations.core.http import Answer, Http
 from integrations.core.notes import events_in
 
 CONTACTS, NOTES = "/crm/objects/2026-03/contacts", "/crm/objects/2026-03/notes"
-NOTES_OF = "/crm/associations/2026-03/contacts/notes/batch/read"
+ON_CONTACTS = "/crm/associations/2026-03/contacts/{}/batch/read"
+WORK = ("calls", "tasks", "meetings", "emails", "deals", "tickets")  # of which we write none
 
 Contact = Mapping[str, Any]  # as HubSpot shows it
 
@@ -62,13 +64,33 @@ class Api:
         """The ids of all notes on a contact that has more than a contact's own answer shows."""
         found: list[str] = []
         place: dict[str, str] = {}
+        path = ON_CONTACTS.format("notes")
         while True:
-            answer = self.ask("POST", NOTES_OF, {"inputs": [{"id": contact_id, **place}]}, reads=True)
+            answer = self.ask("POST", path, {"inputs": [{"id": contact_id, **place}]}, reads=True)
             notes, after = notes_in(answer)
             found += notes
             if not after or place == {"after": after}:
                 return found
             place = {"after": after}
+
+    def with_work(self, ids: Sequence[str]) -> set[str]:
+        """Those of these contacts that staff have put something on, beside notes."""
+        busy: set[str] = set()
+        for part in parts(ids, MOST_PER_CALL):
+            for kind in WORK:
+                quiet = [one for one in part if one not in busy]
+                busy |= self._with(kind, quiet) if quiet else set()
+        return busy
+
+    def _with(self, kind: str, ids: Sequence[str]) -> set[str]:
+        """Those of these contacts that have a record of this kind; all of them where our key may not know, since it has
+        no scope for deals, say."""
+        answer = self.call("POST", ON_CONTACTS.format(kind), {"inputs": [{"id": one} for one in ids]}, reads=True)
+        if answer.status == 403:
+            return set(ids)
+        if answer.status not in (200, 207):
+            raise self.wrong(answer)
+        return associated_in(answer, ids)
 
     def contacts(self, ids: Sequence[str]) -> list[Contact]:
         """Those of these contacts that are there."""

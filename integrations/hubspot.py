@@ -1,7 +1,7 @@
 """HubSpot: a person is a contact, upserted by a property of our own; an event is a note on it.
 
-Sources: developers.hubspot.com/docs, contacts, notes, properties and OAuth guides of 2026-03, error handling, usage
-guidelines; its changelog on service keys.
+Sources: developers.hubspot.com/docs, contacts, notes, associations, properties and OAuth guides of 2026-03, error
+handling, usage guidelines; its changelog on service keys and on the limit of the associations' batches.
 """
 
 from __future__ import annotations
@@ -89,13 +89,14 @@ class Hubspot(Connector):
         return [_held(contact, item) if (contact := self._read(item)) else None for item in full]
 
     def worked_on(self, items: Sequence[Item]) -> list[bool]:
-        """Notes that are not ours; or it was merged, and HubSpot shows the contact that it was merged into."""
-        return [self._is_worked_on(item) for item in items]
+        """Notes that are not ours; or calls, tasks, meetings, e-mails, deals or tickets, which never are; or it was
+        merged, and HubSpot shows the contact that it was merged into."""
+        there = [(item, contact) for item in items if (contact := self._read(item))]
+        busy = {item.remote_id for item, contact in there if self._is_noted_or_merged(item, contact)}
+        busy |= self._api.with_work([str(item.remote_id) for item, _ in there if item.remote_id not in busy])
+        return [item.remote_id in busy for item in items]
 
-    def _is_worked_on(self, item: Item) -> bool:
-        contact = self._read(item)
-        if contact is None:
-            return False
+    def _is_noted_or_merged(self, item: Item, contact: Contact) -> bool:
         return contact["id"] != item.remote_id or not are_ours(self._api.notes([contact]))
 
     def find(self, items: Sequence[Item]) -> list[Seen | None]:

@@ -222,8 +222,9 @@ class Connector(ABC):
 
     def worked_on(self, items: Sequence[Item]) -> list[bool]:
         """Whether the clinic's staff made more of each record than its mapped fields show: turned it into another kind
-        of record, or put notes of their own on it. By `remote_id`. A record that is gone is none. A caller's record is
-        taken out again only where they did not. Raises a DeliveryError."""
+        of record, or put notes or other things of their own on it. By `remote_id`. A record that is gone is none. A
+        caller's record is taken out again only where they did not; so where our rights do not reach to tell, they may
+        have. Raises a DeliveryError."""
         return [False for _ in items]
 
     def remote_fields(self) -> list[RemoteField]:

@@ -10,7 +10,7 @@ import pytest
 
 from integrations._hubspot import KEY
 from integrations.core.base import Allowance, Item, Pushed
-from integrations.core.errors import Unknown
+from integrations.core.errors import TryLater, Unknown
 from integrations.core.http import Answer
 from integrations.core.oauth import Token
 from integrations.hubspot import Hubspot
@@ -18,6 +18,7 @@ from leads.sync import calls
 from tests.contract.connection import Noting, build
 from tests.contract.people import item
 from tests.pretend.hubspot import PretendHubspot
+from tests.pretend.server import Reply
 
 
 @pytest.mark.parametrize(
@@ -97,6 +98,43 @@ def test_a_contact_with_more_notes_than_one_answer_shows() -> None:
         assert connector.find([replace(ann, remote_id="7")])[0] is not None
         connector.erase(["7"])
         assert crm.notes == {}
+
+
+@pytest.mark.parametrize("kind", ["calls", "tasks", "meetings", "emails", "deals", "tickets"])
+def test_what_staff_put_on_a_contact_is_their_work(kind: str) -> None:
+    with (crm := PretendHubspot()):
+        connector, callers = _connector(crm), _callers(crm)
+        assert connector.worked_on(callers) == [False, False]
+        crm.work[kind] = ["8"]
+        assert connector.worked_on(callers) == [False, True]
+
+
+def test_where_the_key_may_not_know_of_deals_every_contact_may_have_one() -> None:
+    with (crm := PretendHubspot()):
+        crm.unseen = {"deals"}
+        assert _connector(crm).worked_on(_callers(crm)) == [True, True]
+
+
+def test_where_hubspot_does_not_tell_every_contact_may_have_been_worked_on() -> None:
+    with (crm := PretendHubspot()):
+        error = {"status": "error", "category": "INTERNAL_ERROR", "message": "Try again."}
+        crm._on_contacts = lambda *_: Reply(207, {"results": [], "errors": [error]})  # type: ignore[method-assign]
+        assert _connector(crm).worked_on(_callers(crm)) == [True, True]
+        crm._on_contacts = lambda *_: Reply(200, {})  # type: ignore[method-assign]
+        with pytest.raises(TryLater):
+            _connector(crm).worked_on(_callers(crm))
+
+
+def test_many_contacts_are_looked_at_together_and_those_that_are_gone_not_at_all() -> None:
+    with (crm := PretendHubspot()):
+        gone = replace(item("ann_click", Hubspot), remote_id="999")
+        assert _connector(crm).worked_on([*_callers(crm), gone]) == [False, False, False]
+        assert len([path for _, path, _ in crm.calls if "/associations/" in path]) == 6
+
+
+def _callers(crm: PretendHubspot) -> list[Item]:
+    crm.contacts |= {"7": {"lastname": "Caller K7Q-2MX"}, "8": {"lastname": "Caller P4T-9RA"}}
+    return [replace(item("caller_click", Hubspot), remote_id=one) for one in crm.contacts]
 
 
 @pytest.mark.parametrize("signs_in", [False, True], ids=["with a key", "signed in"])

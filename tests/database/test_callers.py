@@ -68,6 +68,10 @@ CONVERTED: dict[str, Callable[[Any, str], Any]] = {
     "zoho": lambda crm, one: crm.convert(one),
 }
 
+HUNG: dict[str, Callable[[Any, str], Any]] = {
+    "hubspot": lambda crm, one: crm.work.update(deals=[one]),
+}
+
 
 @pytest.fixture(params=sorted(KINDS))
 def crm(request: pytest.FixtureRequest, loop: Loop) -> Iterator[PretendCrm]:
@@ -129,6 +133,15 @@ def test_a_record_that_became_a_patients_stays_and_so_does_the_patient(loop: Loo
     before = {one.remote_id for one in crm.people()}
     _becomes_known(loop)
     assert {one.remote_id for one in crm.people()} == before
+    assert _records(loop)[caller] is False
+
+
+@pytest.mark.parametrize("crm", sorted(HUNG), indirect=True)
+def test_a_record_on_which_staff_hung_something_stays(loop: Loop, crm: Any) -> None:
+    caller = _caller_of_jane(loop, crm)
+    HUNG[crm.kind](crm, caller)
+    _becomes_known(loop)
+    assert caller in {one.remote_id for one in crm.people()}
     assert _records(loop)[caller] is False
 
 

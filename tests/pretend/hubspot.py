@@ -13,7 +13,7 @@ from tests.pretend.server import Fault, Limit, Person, PretendCrm, Reply, Reques
 
 KEY, OURS = "pat-eu1-pretend", "frontdesk_lead_id"
 _CONTACTS, _NOTES = "/crm/objects/2026-03/contacts", "/crm/objects/2026-03/notes"
-_NOTES_OF = "/crm/associations/2026-03/contacts/notes/batch/read"
+_ON_CONTACTS = "/crm/associations/2026-03/contacts/(\\w+)/batch/read"
 _FIRST_NOTES, _PAGE_OF_NOTES = 100, 60
 _PROPERTIES = "/crm/properties/2026-03/contacts"
 _MARK = re.compile(r"Frontdesk event ([0-9a-f-]{36})")
@@ -23,7 +23,8 @@ Record = dict[str, Any]
 
 class PretendHubspot(PretendCrm):
     """signs_in: by OAuth, with tokens that hold for a minute; else by a service key. lag: seconds until a note that was
-    made stands among those of its contact. limit: calls in 10 seconds."""
+    made stands among those of its contact. limit: calls in 10 seconds. work: what staff put on contacts, by its kind.
+    unseen: kinds of which the key may not know."""
 
     kind = "hubspot"
 
@@ -34,6 +35,8 @@ class PretendHubspot(PretendCrm):
         self.signs_in, self.lag = signs_in, lag
         self.contacts: dict[str, Record] = {}
         self.notes: dict[str, Record] = {}
+        self.work: dict[str, list[str]] = {}  # kind → the contact of each
+        self.unseen: set[str] = set()
         self.properties: dict[str, Record] = {
             name: {"name": name, "label": name, "type": "string", "hasUniqueValue": name == OURS}
             for name in ("firstname", "lastname", "email", "phone", OURS)
@@ -91,7 +94,7 @@ class PretendHubspot(PretendCrm):
             ("POST", f"{_CONTACTS}/batch/archive", lambda request: self._archive(self.contacts, request)),
             ("GET", rf"{_CONTACTS}/([\w-]+)", self._read),
             ("PATCH", rf"{_CONTACTS}/(\d+)", self._change),
-            ("POST", _NOTES_OF, self._notes_of),
+            ("POST", _ON_CONTACTS, self._on_contacts),
             ("POST", f"{_NOTES}/batch/create", self._create_notes),
             ("POST", f"{_NOTES}/batch/read", self._read_notes),
             ("POST", f"{_NOTES}/batch/archive", lambda request: self._archive(self.notes, request)),
@@ -168,6 +171,18 @@ class PretendHubspot(PretendCrm):
         now = time.monotonic()
         return [one for one, note in self.notes.items() if name in note["contacts"] and note["at"] <= now]
 
+    def _on_contacts(self, request: Request, kind: str) -> Reply:
+        """Contacts with nothing of this kind are told as errors."""
+        if kind == "notes":
+            return self._notes_of(request)
+        if kind in self.unseen:
+            return _error(403, "MISSING_SCOPES", "This app hasn't been granted all required scopes to make this call.")
+        names, told = [one["id"] for one in request.body["inputs"]], self.work.get(kind, [])
+        work = [{"toObjectId": 1, "associationTypes": []}]
+        rows = [{"from": {"id": one}, "to": work} for one in names if one in told]
+        errors = [_nothing_on(one, kind) for one in names if one not in told]
+        return Reply(207 if errors else 200, {"status": "COMPLETE", "results": rows, "errors": errors})
+
     def _notes_of(self, request: Request) -> Reply:
         [asked] = request.body["inputs"]
         notes, start = self._shown_notes(asked["id"]), int(asked.get("after", 0))
@@ -227,6 +242,12 @@ def _over(policy: str) -> Reply:
     sentence = f"You have reached your {policy.lower()} limit."
     body = {"status": "error", "errorType": "RATE_LIMIT", "policyName": policy, "message": sentence}
     return Reply(429, {**body, "category": "RATE_LIMITS"})
+
+
+def _nothing_on(contact: str, kind: str) -> Record:
+    code = "crm.associations.NO_ASSOCIATIONS_FOUND"
+    sentence = f"No {kind} is associated with contact {contact}."
+    return {"status": "error", "category": "OBJECT_NOT_FOUND", "subCategory": code, "message": sentence}
 
 
 def _error(status: int, category: str, message: str, name: str | None = None) -> Reply:
