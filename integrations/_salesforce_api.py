@@ -7,12 +7,13 @@ from typing import Any
 
 from integrations._salesforce import KEYS, Row, body_of, codes_in, queries, refusal, rows_in, verdict
 from integrations.core.base import record_id
-from integrations.core.errors import TryLater
+from integrations.core.errors import Misconfigured, TryLater
 from integrations.core.http import Answer, Http
-from integrations.core.reading import objects_at
+from integrations.core.reading import objects_at, text
 
 API = "/services/data/v65.0"
 _MOST = 200  # records per call
+_UNSEEN = ("invalid_type", "forbidden")  # our codes for what the user may not see
 _GONE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"}
 
 
@@ -49,6 +50,16 @@ class Api:
         if not all(record_id(row.get("Id")) for row in found):
             raise TryLater("unreadable", "Salesforce sent an answer that cannot be read.")
         return found
+
+    def with_events(self, people: Sequence[str]) -> set[str]:
+        """Those of these people with whom an appointment stands in the calendar; all of them where our user may not see
+        appointments."""
+        try:
+            return {text(row.get("WhoId")) for row in self.query("Event", (), "WhoId", people)}
+        except Misconfigured as error:
+            if error.code in _UNSEEN:
+                return set(people)
+            raise
 
     def described(self, table: str) -> Row:
         """What Salesforce tells of an object; nothing when our user may not see it."""

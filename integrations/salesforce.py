@@ -1,7 +1,7 @@
 """Salesforce: a person is a lead, upserted by a field of our own; an event is a completed task on it, likewise.
 
 Sources: developer.salesforce.com, REST API guide (sObject collections, upsert by external id, Sforce-Limit-Info),
-Tooling API guide (CustomField), object reference (Lead, Task, FieldPermissions).
+Tooling API guide (CustomField), object reference (Lead, Task, Event, FieldPermissions).
 """
 
 from __future__ import annotations
@@ -98,10 +98,11 @@ class Salesforce(Connector):
         return [{name: text(row.get(name)) for name in item.record} if row else None for item, row in found]
 
     def worked_on(self, items: Sequence[Item]) -> list[bool]:
-        """It is a contact, or was converted to one; or tasks on it are not ours."""
+        """It is a contact, or was converted to one; or tasks on it are not ours; or appointments, which never are."""
         leads = self._people.leads(items, ["IsConverted"])
-        tasks = self.api.query("Task", [EVENT_KEY], "WhoId", [str(row["Id"]) for row in leads.values()])
-        busy = {text(task.get("WhoId")) for task in tasks if not task.get(EVENT_KEY)}
+        ids = [str(row["Id"]) for row in leads.values()]
+        tasks = self.api.query("Task", [EVENT_KEY], "WhoId", ids)
+        busy = {text(task.get("WhoId")) for task in tasks if not task.get(EVENT_KEY)} | self.api.with_events(ids)
         busy |= {str(row["Id"]) for row in leads.values() if row.get("IsConverted")}
         return [is_contact(item.remote_id) or item.remote_id in busy for item in items]
 

@@ -320,3 +320,19 @@ def test_a_backlog_gets_in_though_flows_take_their_time_for_each_record(monkeypa
     with connected(crm) as connector:
         deliver(connector, [_item(number) for number in range(1, 101)], tries=5)
     assert len(crm.people()) == 100
+
+
+def test_an_appointment_with_a_lead_is_the_work_of_staff(crm: PretendSalesforce) -> None:
+    callers = [replace(_item(number), remote_id=crm.lead(LastName=f"Caller {number}")) for number in (1, 2)]
+    assert _connector(crm).worked_on(callers) == [False, False]
+    crm.tables["Event"]["e"] = {"Id": "e", "WhoId": callers[1].remote_id, "Subject": "First visit"}
+    assert _connector(crm).worked_on(callers) == [False, True]
+
+
+def test_with_whom_we_may_not_see_appointments_there_may_be_some(crm: PretendSalesforce) -> None:
+    caller = replace(_item(1), remote_id=crm.lead(LastName="Caller 1"))
+    crm.unseen = {"Event"}
+    assert _connector(crm).worked_on([caller]) == [True]
+    crm.quota = 0
+    with pytest.raises(Throttled):
+        _connector(crm).worked_on([caller])

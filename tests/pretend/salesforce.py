@@ -15,6 +15,7 @@ FIELDS = {
     "Lead": ["FirstName", "LastName", "Company", "Email", "Phone", "MobilePhone", "LeadSource"],
     "Task": ["Subject", "Status", "ActivityDate", "Description", "WhoId"],
     "Contact": ["FirstName", "LastName", "Email", "Phone", "MobilePhone"],
+    "Event": ["Subject", "WhoId"],
 }
 PREFIXES = {"Lead": "00Q", "Task": "00T", "Contact": "003", "PermissionSet": "0PS"}
 _SOQL = re.compile(r"SELECT ([\w,]+) FROM (\w+) WHERE (\w+) IN \(([^)]*)\)")
@@ -32,7 +33,14 @@ class PretendSalesforce(PretendCrm):
 
     def __init__(self, seed: int = 1, late: float = 1.5) -> None:
         super().__init__(seed, late)
-        self.tables: dict[str, dict[str, Row]] = {"Lead": {}, "Task": {}, "Contact": {}, "PermissionSet": {}}
+        self.tables: dict[str, dict[str, Row]] = {
+            "Lead": {},
+            "Task": {},
+            "Event": {},
+            "Contact": {},
+            "PermissionSet": {},
+        }
+        self.unseen: set[str] = set()  # objects that our user may not see
         self.custom = set(KEYS.values()) - {""}  # fields that were made
         self.visible = set(self.custom)  # and that our user may see
         self.alike: list[str] = []
@@ -136,6 +144,8 @@ class PretendSalesforce(PretendCrm):
         if not found:
             return _error(400, "MALFORMED_QUERY", "unexpected token")
         names, table, column = found[1].split(","), found[2], found[3]
+        if table in self.unseen:
+            return _error(400, "INVALID_TYPE", f"sObject type '{table}' is not supported.")
         if unknown := next((name for name in [*names, column] if not self._knows(table, name)), None):
             return _error(400, "INVALID_FIELD", f"No such column '{unknown}' on entity '{table}'.")
         values = set(re.findall(r"'([^']*)'", found[4]))
