@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from integrations._pipedrive import KEY_NAME, NO_KEY, code_of_ours, field_of
 from integrations._pipedrive_answers import data, listed, next_page, record
-from integrations.core.base import RemoteField
+from integrations.core.base import RemoteField, parts
 from integrations.core.errors import Misconfigured
 from integrations.core.http import Answer, Http
 from integrations.core.notes import events_in
@@ -16,6 +16,16 @@ from integrations.core.reading import as_object, objects_in
 
 PERSONS, ACTIVITIES, FIELDS = "/api/v2/persons", "/api/v2/activities", "/api/v2/personFields"
 _PAGES = 10  # of 500 records each
+_MOST_BY_ID = 100  # people in a call
+_WORK = (  # what Pipedrive counts of a person, and of which we write none
+    "notes_count",
+    "open_deals_count",
+    "closed_deals_count",
+    "participant_open_deals_count",
+    "participant_closed_deals_count",
+    "email_messages_count",
+    "files_count",
+)
 
 Row = dict[str, Any]
 
@@ -92,6 +102,17 @@ class Api:
         """The activities with a person."""
         pages = self._pages(ACTIVITIES, {"person_id": str(person_id)})
         return [row for answer, page in pages for row in listed(answer, page)]
+
+    def with_work(self, ids: Sequence[str]) -> set[str]:
+        """Those of these people who have notes, deals, e-mails or files. Pipedrive counts them itself, for whoever may
+        read people: no right to deals is needed. One whose count it leaves out may have some."""
+        busy: set[str] = set()
+        for part in parts(ids, _MOST_BY_ID):
+            params = {"ids": ",".join(part), "include_fields": ",".join(_WORK), "limit": str(_MOST_BY_ID)}
+            answer = self._call("GET", PERSONS, params=params)
+            found = [row for row in listed(answer, data(answer)) if not row.get("is_deleted")]
+            busy |= {str(row["id"]) for row in found if any(row.get(name) != 0 for name in _WORK)}
+        return busy
 
     def events(self, person_id: object) -> set[str]:
         """Our events that these activities tell of."""

@@ -107,8 +107,13 @@ class Pipedrive(Connector):
         return [person and {name: shapes.value(person, name) for name in item.record} for item, person in found]
 
     def worked_on(self, items: Sequence[Item]) -> list[bool]:
-        """Activities that are not ours. Those of a person who was merged into another are that one's."""
-        return [not are_ours(one.get("note") for one in self.api.activities(item.remote_id)) for item in items]
+        """Activities that are not ours; or notes, deals, e-mails or files, which never are. What a person had who was
+        merged into another is that one's."""
+        busy = self.api.with_work([str(item.remote_id) for item in items])
+        return [item.remote_id in busy or self._has_others_activities(item) for item in items]
+
+    def _has_others_activities(self, item: Item) -> bool:
+        return not are_ours(one.get("note") for one in self.api.activities(item.remote_id))
 
     def find(self, items: Sequence[Item]) -> list[Seen | None]:
         """The person with the activity."""

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from integrations.core.base import Allowance, Pushed, Seen
+from integrations.core.base import Allowance, Item, Pushed, Seen
 from integrations.core.errors import Misconfigured, Throttled
 from integrations.core.http import Answer
 from integrations.core.oauth import authorization_url
@@ -177,3 +177,37 @@ def test_limits_are_told_where_pipedrive_tells_them() -> None:
     assert Pipedrive.allowance(Answer(200, {}, b"")) is None
     headers = {"x-ratelimit-remaining": "39", "x-ratelimit-reset": "2", "x-daily-ratelimit-token-remaining": "29000"}
     assert Pipedrive.allowance(Answer(200, headers, b"")) == Allowance(39, 2, 29000, None)
+
+
+@pytest.mark.parametrize(
+    "count", ["notes", "open_deals", "closed_deals", "participant_open_deals", "email_messages", "files"]
+)
+def test_what_staff_put_on_a_person_is_their_work(crm: PretendPipedrive, pipedrive: Pipedrive, count: str) -> None:
+    callers = _callers(pipedrive)
+    assert pipedrive.worked_on(callers) == [False, False]
+    crm.counts[int(str(callers[1].remote_id))] = {f"{count}_count": 1}
+    assert pipedrive.worked_on(callers) == [False, True]
+
+
+def test_a_person_of_whom_pipedrive_tells_no_counts_may_have_been_worked_on(
+    crm: PretendPipedrive, pipedrive: Pipedrive
+) -> None:
+    callers = _callers(pipedrive)
+    crm.counts = {int(str(one.remote_id)): {"notes_count": None} for one in callers}  # type: ignore[dict-item]
+    assert pipedrive.worked_on(callers) == [True, True]
+
+
+def test_people_are_counted_together_and_one_who_is_gone_has_nothing(
+    crm: PretendPipedrive, pipedrive: Pipedrive
+) -> None:
+    callers = _callers(pipedrive)
+    pipedrive.erase([str(callers[0].remote_id)])
+    crm.calls.clear()
+    assert pipedrive.worked_on(callers) == [False, False]
+    assert [path for _, path, _ in crm.calls].count("/api/v2/persons") == 1
+
+
+def _callers(pipedrive: Pipedrive) -> list[Item]:
+    items = [enquiry(pipedrive, number, number) for number in (1, 2)]
+    homes = deliver(pipedrive, items)
+    return [replace(one, remote_id=homes[one.lead_id]) for one in items]

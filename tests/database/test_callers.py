@@ -70,6 +70,7 @@ CONVERTED: dict[str, Callable[[Any, str], Any]] = {
 
 HUNG: dict[str, Callable[[Any, str], Any]] = {
     "hubspot": lambda crm, one: crm.work.update(deals=[one]),
+    "pipedrive": lambda crm, one: crm.counts.update({int(one): {"notes_count": 1}}),
     "salesforce": lambda crm, one: crm.tables["Event"].update(e={"Id": "e", "WhoId": one, "Subject": "First visit"}),
 }
 

@@ -40,6 +40,7 @@ class PretendPipedrive(PretendCrm):
         self.custom = {PLAN: "Plan"} | ({KEY: KEY_NAME} if key else {})
         self.persons: dict[int, Row] = {}
         self.activities: dict[int, Row] = {}
+        self.counts: dict[int, dict[str, int]] = {}  # what else staff put on a person: the name of the count → how many
         self.indexed: dict[int, float] = {}  # person → when the search finds it
         self.recent: deque[float] = deque()
         self.recent_searches: deque[float] = deque()
@@ -144,7 +145,7 @@ class PretendPipedrive(PretendCrm):
         if path == "/api/v2/persons/search":
             return self._search(request.query)
         if path == "/api/v2/persons":
-            return self._new_person(body) if method == "POST" else _ok([*reversed(self.persons.values())][:100])
+            return self._new_person(body) if method == "POST" else self._people(request.query)
         if path == "/api/v2/activities":
             return self._new_activity(body) if method == "POST" else _ok(self._with(int(request.query["person_id"])))
         found = re.fullmatch(r"/api/v2/(persons|activities)/(\d+)", path)
@@ -168,6 +169,14 @@ class PretendPipedrive(PretendCrm):
                 {"field_code": code, "field_name": name, "field_type": "varchar", "is_custom_field": True} | kind
             )
         return _ok(rows)
+
+    def _people(self, query: Mapping[str, str]) -> Reply:
+        if "ids" not in query:
+            return _ok([*reversed(self.persons.values())][:100])
+        there = [self.persons[int(one)] for one in query["ids"].split(",") if int(one) in self.persons]
+        names = query["include_fields"].split(",")
+        counts = {one["id"]: dict.fromkeys(names, 0) | self.counts.get(one["id"], {}) for one in there}
+        return _ok([{**one, **counts[one["id"]]} for one in there if not one["is_deleted"]])
 
     def _search(self, query: Mapping[str, str]) -> Reply:
         now, term = time.monotonic(), query["term"].casefold()
