@@ -51,6 +51,14 @@ def commented(rpc: Rpc, ids: Sequence[str]) -> set[str]:
     return {str(row.get("res_id")) for row in _search(rpc, MESSAGE, domain, ["res_id"])} if numbers else set()
 
 
+def moved(rpc: Rpc, ids: Sequence[str]) -> set[str]:
+    """Those of these leads that somebody put in another stage. Odoo dates the stage of a new lead by the moment that it
+    was made, and from then on only where another stage is written, not where it picks one itself
+    (`_compute_date_last_stage_update` and `write` of crm.lead, 16 to 19)."""
+    rows = leads(rpc, ids, ["create_date", "date_last_stage_update"])
+    return {one for one, row in rows.items() if row.get("date_last_stage_update") != row.get("create_date")}
+
+
 def _told_in(rpc: Rpc, model: str, text: str, place: str, wanted: Mapping[str, str]) -> set[str]:
     if not wanted:
         return set()

@@ -13,7 +13,7 @@ from marshmallow import ValidationError, validate
 
 from integrations._odoo import ACTIVITY, LEAD, TYPES, activity_row, lead_row, remote_field, values
 from integrations._odoo_load import RIGHTS, Verdict, arguments, load, may
-from integrations._odoo_read import by_key, commented, homes, leads, told_of
+from integrations._odoo_read import by_key, commented, homes, leads, moved, told_of
 from integrations._odoo_rpc import NO_CRM, SERVER_ERROR, Rpc
 from integrations.core import options
 from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, RemoteField, Result, Seen
@@ -114,8 +114,9 @@ class Odoo(Connector):
         return [values(held[one], names) if one in held else None for one, names in zip(ids, mapped, strict=True)]
 
     def worked_on(self, items: Sequence[Item]) -> list[bool]:
-        """Staff wrote a message on it."""
-        busy = commented(self._rpc, [str(item.remote_id) for item in items])
+        """Staff wrote a message on it, or moved it to another stage."""
+        ids = [str(item.remote_id) for item in items]
+        busy = commented(self._rpc, ids) | moved(self._rpc, ids)
         return [item.remote_id in busy for item in items]
 
     def remote_fields(self) -> list[RemoteField]:

@@ -160,6 +160,18 @@ def test_a_lead_that_goes_between_the_two_calls_is_tried_again(crm: PretendOdoo)
     assert answer.code == "no_activity"
 
 
+def test_a_lead_that_was_moved_to_another_stage_is_the_work_of_staff(crm: PretendOdoo) -> None:
+    odoo = _odoo(crm)
+    numbers = _until_all_is_in(crm, [_person(1), _person(2)])
+    callers = [replace(_person(number), remote_id=numbers[_person(number).lead_id]) for number in (1, 2)]
+    odoo.push([replace(one, event_id=_person(number, 1).event_id) for number, one in enumerate(callers, 1)])
+    assert odoo.worked_on(callers) == [False, False], "a repeat enquiry moves none"
+    crm.move(int(str(callers[1].remote_id)))
+    assert odoo.worked_on(callers) == [False, True]
+    odoo.erase([str(callers[1].remote_id)])
+    assert odoo.worked_on(callers) == [False, False], "one that is gone is nobody's work"
+
+
 @pytest.mark.parametrize(
     ("options", "code"),
     [

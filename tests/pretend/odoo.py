@@ -28,6 +28,7 @@ _TABLES = {
 }
 _TYPES = {"mail.mail_activity_data_todo": 4, "mail.mail_activity_data_call": 2}
 _MARK = re.compile(r"Frontdesk event ([0-9a-f-]{36})")
+_MADE, _LATER = "2027-01-04 09:30:00", "2027-01-04 11:02:00"
 _LOST_RACE = "could not serialize access due to concurrent update"
 
 
@@ -101,6 +102,10 @@ class PretendOdoo(PretendCrm):
         number = next(self.numbers)
         self.memory.tables["crm.lead"][number] = {"active": True, **values}
         return number
+
+    def move(self, lead: int) -> None:
+        """Staff drag a lead to another stage."""
+        self.memory.tables["crm.lead"][lead] |= {"stage_id": [2, "Qualified"], "date_last_stage_update": _LATER}
 
     def mark_done(self) -> None:
         """Staff tick off every activity: it is archived since version 18, before it becomes a message."""
@@ -213,7 +218,8 @@ class PretendOdoo(PretendCrm):
         if key not in self.memory.keys:
             number = next(self.numbers)
             self.memory.keys[key] = (model, number)
-            self.memory.tables[model][number] = {"active": True, "name": context.get("default_name")}
+            dates = {"create_date": _MADE} | ({"date_last_stage_update": _MADE} if model == "crm.lead" else {})
+            self.memory.tables[model][number] = {"active": True, "name": context.get("default_name"), **dates}
         number = self.memory.keys[key][1]
         self.memory.tables[model][number] |= values
         return number
