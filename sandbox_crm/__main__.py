@@ -42,7 +42,8 @@ def main() -> None:
         if options.data:
             options.data.mkdir(parents=True, exist_ok=True)
         path = str(options.data / "sandbox.sqlite3") if options.data else ":memory:"
-        app = create_app(Store(path, unique=not options.no_unique), options.key)
+        store = Store(path, unique=not options.no_unique)
+        app = create_app(store, options.key)
         server = make_server(options.host, options.port, app, threaded=True, request_handler=_Handler)
     except OSError as error:
         sys.exit(f"The sandbox CRM cannot start: {error.strerror or error}")
@@ -53,6 +54,7 @@ def main() -> None:
         pass
     finally:
         server.server_close()
+        store.close()
 
 
 if __name__ == "__main__":

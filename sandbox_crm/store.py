@@ -112,6 +112,10 @@ class Store:
             found = db.execute("SELECT properties FROM contact WHERE id = ?", [contact_id]).fetchone()
             return _insert_contact(db, None, json.loads(found["properties"])) if found else None
 
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
     def clear(self) -> None:
         with self._writing() as db:
             db.execute("DELETE FROM activity")

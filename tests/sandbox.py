@@ -35,3 +35,4 @@ def sandbox() -> Iterator[Sandbox]:
         server.shutdown()
         thread.join()
         server.server_close()
+        store.close()

@@ -214,6 +214,8 @@ def on_sockets(crms: Mapping[str, Crm]) -> Iterator[str]:
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
     thread.join()
+    for crm in crms.values():
+        crm.house.store.close()
 
 
 def _serve_one(connection: socket.socket, crms: Mapping[str, Crm]) -> None:

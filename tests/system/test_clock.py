@@ -51,6 +51,7 @@ def crm() -> Iterator[tuple[str, House]]:
     server.shutdown()
     thread.join()
     server.server_close()
+    app.extensions["house"].store.close()
 
 
 class Clinic:

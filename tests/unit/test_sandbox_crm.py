@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,9 @@ INSERT INTO activity VALUES (1, 'a1', 'event-1', 'c1', 'call_click', 'now', 'Cal
 
 
 @pytest.fixture
-def client() -> FlaskClient:
-    return create_app(Store(), "key").test_client()
+def client() -> Iterator[FlaskClient]:
+    with closing(Store()) as store:
+        yield create_app(store, "key").test_client()
 
 
 def upsert(client: FlaskClient, lead: str = "lead-1", email: str = "jane@example.com", **more: Any) -> dict[str, Any]:
@@ -110,8 +113,9 @@ def test_a_file_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
         old.executescript(FIRST_VERSION)
     old.close()
     for _ in range(2):  # and opened again as it is
-        store = Store(str(path))
-        [contact] = store.find(["c1"])
-        assert [one["external_id"] for one in contact["activities"]] == ["event-1"]
-    assert store.duplicate("c1")
-    assert store.count() == (2, 1)
+        with closing(Store(str(path))) as store:
+            [contact] = store.find(["c1"])
+            assert [one["external_id"] for one in contact["activities"]] == ["event-1"]
+    with closing(Store(str(path))) as store:
+        assert store.duplicate("c1")
+        assert store.count() == (2, 1)
