@@ -61,6 +61,7 @@ def add(
     """Connect a CRM. Asks for what it needs; secrets are never taken from the command line."""
     office = Office()
     try:
+        office.setup.require_site(site_key)
         office.setup.require_free(name)
         options = _ask(kind, _given(kind, typed, files), required=True)
         wrong = must_be_well(office.setup.try_out(kind, options), anyway)

@@ -192,6 +192,7 @@ def _form(room: Room, kind: str, row: Connection | None = None, **more: Any) -> 
 def _create(room: Room, kind: str) -> ResponseReturnValue:
     setup, typed = room.setup(), forms.typed(kind, request.form)
     try:
+        setup.require_site(request.form.get("site", ""))
         setup.require_free(request.form.get("name", ""))
         if (findings := _wrong(setup.try_out(kind, typed))) and "anyway" not in request.form:
             return _form(room, kind, findings=findings), 422

@@ -60,6 +60,11 @@ class Setup:
     limits: Limits
     by: str
 
+    def require_site(self, key: str) -> None:
+        """Look whether there is this site, before the slow test of a CRM. Raises SetupError."""
+        with self.database.read() as session:
+            _site(session, key)
+
     def require_free(self, name: str, connection: Connection | None = None) -> None:
         """Look whether a name is taken, before the slow test of a CRM; storing looks again. Raises SetupError.
 
@@ -105,9 +110,7 @@ class Setup:
         connector, options, plan = _class_of(kind), load_options(kind, typed), default_plan(kind)
         with self.database.write() as session:
             self.database.lock(session, _NAMES)
-            site, now = find_site(session, site_key), self.database.now(session)
-            if site is None:
-                raise SetupError(f"There is no site with the key {site_key}.")
+            site, now = _site(session, site_key), self.database.now(session)
             others = _names(connections_in_use(session))
             connection = Connection(
                 id=new_id(),
@@ -297,6 +300,14 @@ class Setup:
     def _record(self, session: Session, connection: Connection, what: str, note: str = "") -> None:
         now = self.database.now(session)
         record(session, self.by, what, now, connection_id=connection.id, vault=self.vault, note=note)
+
+
+def _site(session: Session, key: str) -> Site:
+    """Raises SetupError."""
+    site = find_site(session, key)
+    if site is None:
+        raise SetupError(f"There is no site with the key {key}.")
+    return site
 
 
 def _names(rows: Iterable[Connection]) -> set[str]:

@@ -188,6 +188,12 @@ def test_a_connection_that_does_not_work_is_not_stored_unless_asked(frontdesk: F
     assert "Key" in missing.stderr
 
 
+def test_the_crm_is_not_asked_for_a_website_that_there_is_none_of(frontdesk: Frontdesk, site: Site) -> None:
+    add = ("connection", "add", "sandbox", "--site", "typo", "--set", "url=http://127.0.0.1:9", "--file", "key=-")
+    refused = frontdesk(*add, stdin="some-key", code=1, allowed_private_hosts="127.0.0.1")
+    assert (refused.stdout, refused.stderr) == ("", "There is no site with the key typo.\n")
+
+
 def test_a_name_tells_one_connection(frontdesk: Frontdesk, database: Database, vault: Vault, site: Site) -> None:
     first = make_connection(database, vault, site)
     add = ("connection", "add", "sandbox", "--site", "demo", "--set", "url=http://127.0.0.1:9", "--file", "key=-")
