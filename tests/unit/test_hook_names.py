@@ -72,6 +72,16 @@ def test_a_whole_name_is_taken_apart(given: dict[str, str], first: str, last: st
         ("Consent", "I agree to be contacted", True),
         ("consent", "I do not agree", False),
         ("consent", "0", False),
+        ("consent", "0, 1", True),
+        ("consent", f"0, {WORDING}", True),
+        ("consent", "0, 0", False),
+        ("consent", "1, 0", False),
+        ("consent", "0, 1, 0", False),
+        ("consent", "0, no", False),
+        ("consent", "0, I do not agree", False),
+        ("consent", "no, I agree", False),
+        ("anything", "0, 1", None),
+        ("marketing_consent", "0, 1", None),
         ("Datenschutz", "ja", True),
         (WORDING, "on", True),
         ("anything", WORDING, True),
@@ -94,6 +104,8 @@ def test_only_what_is_clearly_the_consent_box_gives_consent(label: str, text: st
 
 def test_of_two_boxes_both_must_be_ticked() -> None:
     assert read({"consent": "yes", "GDPR": "no"}).consent is False
+    two_of_one_name = [Answer("consent", ("consent",), text) for text in ("0", "1")]
+    assert understand(Submission("form plugin", "", two_of_one_name), "US", WORDING).consent is False
 
 
 def test_an_address_and_a_number_are_found_without_a_name_only_where_there_is_one() -> None:

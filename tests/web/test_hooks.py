@@ -91,6 +91,15 @@ def test_a_box_that_was_left_is_no_consent(client: FlaskClient, stored: Stored, 
     assert [(event.consent_given, event.hold_code) for event in stored.events()] == [(False, "no_consent")]
 
 
+@pytest.mark.parametrize(("boxes", "consent"), [(["0", "1"], True), (["1", "0"], False), (["0"], False)])
+def test_a_hidden_field_takes_a_ticked_box_back_only_after_it(
+    client: FlaskClient, stored: Stored, hook: str, boxes: list[str], consent: bool
+) -> None:
+    client.post(hook, data=ADA | {"consent": boxes})
+    assert [event.consent_given for event in stored.events()] == [consent]
+    assert stored.answers()["extra"] == {"consent": ", ".join(boxes)}, "as it was sent"
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[time_machine.Traveller]:
     """The time of this host, which the database goes by as well. It begins a second before new ten minutes do."""

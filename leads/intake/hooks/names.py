@@ -117,7 +117,7 @@ def _is_phone(text: str, region: str) -> bool:
 
 def _ticked(answer: Answer, wording: str) -> bool | None:
     """Whether this box says that consent was given; None: it is not clearly the box that asks for it."""
-    names, text, own = [plain(name) for name in answer.names], plain(answer.text), plain(wording)
+    names, text, own = [plain(name) for name in answer.names], plain(_said(answer.text)), plain(wording)
     if any(_speaks(name, _NOT_ABOUT) for name in [*names, text]):
         return None
     called_so = any(not _CONSENT.isdisjoint(_in_order(name)) for name in names)
@@ -127,6 +127,14 @@ def _ticked(answer: Answer, wording: str) -> bool | None:
     if not (called_so or asked_so or says_so):
         return None
     return says_so or text in _YES or text in names or (text.startswith(_BEGINS) and not _denies(text))
+
+
+def _said(text: str) -> str:
+    """What a box says itself: a hidden “0” before it stands for one that is not ticked. After it, “0” takes it back."""
+    first, *others = text.split(", ")
+    if "0" in others:
+        return "0"
+    return ", ".join(others) if first == "0" and others else text
 
 
 def _is_sentence(words: str) -> bool:
