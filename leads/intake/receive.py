@@ -60,8 +60,10 @@ class Intake:
         read_at, site = self._sites.get(key, _NEVER)
         if time.monotonic() - read_at > _SITE_IS_FRESH:
             site = self.site(key)
-            if site is not None:  # what strangers invent is not remembered
-                self._sites[site.key] = (time.monotonic(), site)
+            if site is None:  # what strangers invent is not remembered, nor what was removed
+                self._sites.pop(key, None)
+            else:
+                self._sites[key] = (time.monotonic(), site)
         return site
 
     def sites(self) -> list[Site]:
@@ -70,11 +72,11 @@ class Intake:
             with self.database.read() as session:
                 read = session.scalars(select(Site)).all()
             self._sites_read_at = time.monotonic()
-            self._sites.update({site.key: (self._sites_read_at, site) for site in read})
+            self._sites = {site.key: (self._sites_read_at, site) for site in read}  # at once, for all who read it
         return self.remembered_sites()
 
     def remembered_sites(self) -> list[Site]:
-        """The sites that were asked for since the start, without asking the database."""
+        """The sites as they were last seen, without asking the database."""
         return [site for _, site in list(self._sites.values())]
 
     def consent_text(self, site: Site) -> str:

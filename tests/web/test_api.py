@@ -13,6 +13,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from leads.intake import receive
+from leads.store.models import Site
+from leads.store.sites import remove_site
 from tests.database.scan import found_in
 from tests.factory import make_site
 from tests.statements import statements
@@ -299,6 +302,23 @@ def test_a_preflight_is_answered_for_pages_of_a_site(
     assert response.status_code == 204
     assert (response.headers.get("Access-Control-Allow-Origin") == origin) is allowed
     assert (response.headers.get("Access-Control-Allow-Headers") == "Content-Type") is allowed
+
+
+def test_a_page_of_a_site_that_was_removed_may_read_nothing_any_more(
+    client: FlaskClient, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receive, "_SITE_IS_FRESH", -1.0)
+    old = make_site(stored.database, key="old", origins=["https://old.example"])
+    asked = {"Origin": "https://old.example"}
+
+    def readable() -> list[bool]:
+        answers = post(client, {"site": "old"}, headers=asked), client.options(CONSULTATIONS, headers=asked)
+        return ["Access-Control-Allow-Origin" in answer.headers for answer in answers]
+
+    assert readable() == [True, True]
+    with stored.database.write() as session:
+        remove_site(session, session.get_one(Site, old.id))
+    assert readable() == [False, False]
 
 
 def test_a_site_without_origins_takes_any(client: FlaskClient, stored: Stored) -> None:
