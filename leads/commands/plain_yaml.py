@@ -8,7 +8,7 @@ import yaml
 
 _CANNOT_BEGIN = "a value cannot begin with such a character. Put it in quotes."
 _NOT_CLOSED = "a bracket of line {began} is not closed, or a comma is missing."
-_PLAINER = {  # how the library's words begin → ours; began: the line where what it speaks of begins
+_PLAINER = {  # how the library's words begin → ours; began: the line where what it speaks of begins; note: its name
     "mapping values are not allowed": "no colon is expected here. Put a text that holds one in quotes, or look whether "
     "the line above lacks one.",
     "could not find expected ':'": "a name without a colon, or a text that belongs further to the right.",
@@ -26,8 +26,11 @@ _PLAINER = {  # how the library's words begin → ours; began: the line where wh
     "found unknown escape character": "a backslash in double quotes. Put the text in single quotes.",
     "found unhashable key": "the name before a colon must be a text. Put braces and brackets in quotes.",
     "but found another document": "a second document begins. Leave one of them in the file.",
+    "repeated key": "“{note}” stands here again, after line {began}. Leave one of them.",
     "no such value": "this looks like a date or a number, and is none. Put it in quotes.",
 }
+
+_MERGE = "tag:yaml.org,2002:merge"  # `<<`, of which all count
 
 
 class YamlError(ValueError):
@@ -35,6 +38,17 @@ class YamlError(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """The library keeps the last of several, and says nothing."""
+        node = super().compose_mapping_node(anchor)
+        first: dict[str, yaml.Mark] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                began = first.setdefault(key.value, key.start_mark)
+                if began is not key.start_mark:
+                    raise yaml.MarkedYAMLError(None, began, "repeated key", key.start_mark, note=key.value)
+        return node
+
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
@@ -59,5 +73,5 @@ def _sentence(error: yaml.MarkedYAMLError) -> str:
     place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
     began = error.context_mark.line + 1 if error.context_mark else "?"
     plainer = next((ours for theirs, ours in _PLAINER.items() if words.startswith(theirs)), None)
-    told = plainer.format(began=began) if plainer else f"this cannot be understood ({words})."
+    told = plainer.format(began=began, note=error.note) if plainer else f"this cannot be understood ({words})."
     return f"The file is not YAML{place}: {told}"

@@ -99,6 +99,8 @@ def test_what_is_wrong_with_a_file_is_told_in_sentences(frontdesk: Frontdesk, da
         ("mapping: [a, b\nshare: []", "line 2, column 6: a bracket of line 1 is not closed"),
         ('mapping:\n  - to: "a\n', "the quotes that are opened in line 2 are not closed."),
         ("mapping:\n  - value: 2026-02-31", "line 2, column 12: this looks like a date or a number, and is none."),
+        ("mapping:\n  - to: a\n    from: b\n    to: c", "line 4, column 5: “to” stands here again, after line 2."),
+        ("mapping: []\nshare: []\nmapping: []", "line 3, column 1: “mapping” stands here again, after line 1."),
         ("<<: a", "line 1, column 5: this cannot be understood (expected a mapping"),
         ("{mapping: [{to: a, from: mail}, {from: email}], share: []}", "Rule 1 (a), our field: We have no such field."),
         ("{mapping: [{to: a, from: mail}, {from: email}], share: []}", "Rule 2, field of the CRM: Say which field"),
