@@ -290,8 +290,7 @@ class SettingsSchema(Schema):
 
     @validates_schema(skip_on_field_errors=False)
     def _mail_can_be_sent(self, data: dict[str, Any], **kwargs: Any) -> None:
-        sender = data.get("smtp_from", "-") or ADDRESS.fullmatch(data.get("smtp_user", ""))
-        given = {"smtp_host": data.get("smtp_host", "-"), "smtp_from": sender}
+        given = {"smtp_host": data.get("smtp_host", "-"), "smtp_from": _sender(data)}
         missing = [name for name in given if data.get("alert_emails") and not given[name]]
         if missing:
             raise ValidationError({name: ["is needed to send to FRONTDESK_ALERT_EMAILS"] for name in missing})
@@ -302,10 +301,16 @@ class SettingsSchema(Schema):
         data["keys_file"] = Path(data["keys_file"] or data["data_dir"] / "keys.json")
         data["database_url"] = _database_url(data["database_url"], data["data_dir"])
         data["smtp_port"] = data["smtp_port"] or {"starttls": 587, "tls": 465, "none": 25}[data["smtp_security"]]
-        if not data["smtp_from"] and ADDRESS.fullmatch(data["smtp_user"]):
-            data["smtp_from"] = data["smtp_user"]
+        data["smtp_from"] = _sender(data)
         data["public_url"] = (data["public_url"] or f"http://{data['host']}:{data['port']}").rstrip("/")
         return Settings(**data)
+
+
+def _sender(data: Mapping[str, Any]) -> str:
+    """Whom notices are from: as said, or whoever signs in at the mail server, where that is an address."""
+    user: str = data.get("smtp_user", "")
+    said: str = data.get("smtp_from", "-")  # left out where it is wrong, which is told already
+    return said or (user if ADDRESS.fullmatch(user) else "")
 
 
 def _database_url(url: str, data_dir: Path) -> str:

@@ -10,6 +10,7 @@ from flask_login import current_user
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from leads.desk import words
 from leads.desk.room import Room, existing
 from leads.store import outbox
 from leads.store.models import Connection, Delivery, Drift, Event, Lead, Resubmission, Unreadable
@@ -20,7 +21,6 @@ from leads.store.staff import record
 # What is being sent just now has its outcome decided elsewhere.
 CAN_SEND_AGAIN = ("waiting", "refused", "expired", "sent", "confirmed")
 CAN_BE_HANDLED = ("waiting", "refused", "expired", "held")
-_NOTHING_DONE = "Nothing was done: it has moved on meanwhile. Below is how it stands now."
 _RELEASES = {"spam": "not_spam", "no_consent": "consent_given"}
 
 
@@ -98,7 +98,7 @@ def _decide(room: Room, delivery_id: UUID, what: str) -> ResponseReturnValue:
             record(session, current_user.name, what, now, delivery_id=delivery.id)
             flash("It is on its way again." if what == "send_again" else "Noted: you took care of it.")
         else:
-            flash(_NOTHING_DONE)
+            flash(words.TOO_LATE)
     return redirect(url_for("desk.lead", lead_id=delivery.lead_id), 303)
 
 
@@ -116,7 +116,7 @@ def _send_elsewhere(room: Room, delivery_id: UUID, chosen: Connection) -> Respon
             room.database.nudge(session)
             flash(f"Handed over to “{to.name}”. Below is how it stands there.")
         else:
-            flash(_NOTHING_DONE)
+            flash(words.TOO_LATE)
     return redirect(url_for("desk.lead", lead_id=lead.id), 303)
 
 

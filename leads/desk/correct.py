@@ -50,7 +50,7 @@ def _correct(room: Room, delivery_id: UUID) -> UUID:
         session.refresh(delivery, with_for_update=True)
         names = asked(delivery)
         if not names or lead.is_test:
-            flash("Nothing was done: it has moved on meanwhile. Below is how it stands now.")
+            flash(words.TOO_LATE)
             return lead.id
         try:
             region, person = session.get_one(Site, lead.site_id).region, person_of(room.vault, lead)

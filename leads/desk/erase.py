@@ -10,6 +10,7 @@ from flask_login import current_user
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from leads.desk import words
 from leads.desk.auth import admin_only
 from leads.desk.room import Room
 from leads.store import outbox
@@ -20,7 +21,6 @@ from leads.store.queries.journey import journey
 from leads.store.staff import record
 
 _DONE = "Erased here. What a CRM holds is erased there by the sync; below you see how far it is."
-_TOO_LATE = "Nothing was done: it has moved on meanwhile. Below is how it stands now."
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
@@ -37,7 +37,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
         with room.database.read() as session:
             person = person_behind(session, session.get(Lead, lead_id) or abort(404))
         # No CRM is called from here: it may be down, and somebody would wait for it.
-        flash(_DONE if outbox.erase(room.database, room.vault, person.id, current_user.name) else _TOO_LATE)
+        flash(_DONE if outbox.erase(room.database, room.vault, person.id, current_user.name) else words.TOO_LATE)
         return redirect(url_for("desk.lead", lead_id=person.id), 303)
 
     @desk.post("/erasures/<uuid:lead_id>/<uuid:connection_id>/<any(again, by_hand):what>")
@@ -65,7 +65,7 @@ def _decide(session: Session, room: Room, lead_id: UUID, connection_id: UUID, wh
     row = session.get(Erasure, (lead_id, connection_id), with_for_update=True) or abort(404)
     in_use = session.get_one(Connection, connection_id).removed_at is None
     if row.ended_at is not None or (what == "again" and not in_use):
-        return _TOO_LATE
+        return words.TOO_LATE
     now = room.database.now(session)
     if what == "again":
         outbox.try_again(row, now)

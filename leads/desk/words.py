@@ -20,6 +20,8 @@ from leads.store.queries.places import MOST_COUNTED
 # Pages find all their words in one place.
 number_of, enquiries, span = plain.number_of, plain.enquiries, plain.span
 
+TOO_LATE = "Nothing was done: it has moved on meanwhile. Below is how it stands now."
+
 
 class Pill(NamedTuple):
     """A state as staff read it: an icon and words, and a tone (good, busy, look, bad, calm) for the colour."""

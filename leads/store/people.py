@@ -22,6 +22,7 @@ from leads.store import callers
 from leads.store.among import among
 from leads.store.models import Identity, Lead, new_id
 from leads.store.past_orm import any_there, upsert
+from leads.store.session import KEEPS_ITS_KEY
 from leads.store.vault import Vault
 
 PERSON_FIELDS = ("first_name", "last_name", "email", "phone", "phone_typed")
@@ -219,7 +220,7 @@ _BY_DIGEST = (
     # Erased while this waited for the row: whoever it was is somebody new.
     .where(among(Identity.digest, "digests"), Lead.erased_at.is_(None))
     .order_by(Lead.id)  # one order for all, so that two requests never wait for each other
-    .with_for_update(of=Lead, key_share=True)
+    .with_for_update(of=Lead, **KEEPS_ITS_KEY)
 )
 
 

@@ -25,9 +25,9 @@ Written = TypeVar("Written")
 # It is gone, locked, full or not to be had: whatever was to be written is not to blame.
 NO_DATABASE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, InvalidRequestError, NoRoomError)
 # For `with_for_update`: whoever stores an enquiry that refers to the row meanwhile need not wait.
-KEEPS_ITS_KEY = {"key_share": True}
+KEEPS_ITS_KEY: dict[str, Any] = {"key_share": True}
 # For the same: it may change, but not be removed before the commit.
-ONLY_STAYS = {"read": True, "key_share": True}
+ONLY_STAYS: dict[str, Any] = {"read": True, "key_share": True}
 # The rows of a sorted subquery come in its order, and so do the locks.
 _LOCK = text("SELECT pg_advisory_xact_lock(key) FROM (SELECT unnest(CAST(:keys AS bigint[])) AS key ORDER BY 1) keys")
 _NUDGE = "SELECT pg_notify('frontdesk', ''), pg_logical_emit_message(true, 'frontdesk', '')"

@@ -73,8 +73,7 @@ class Setup:
         if connection is not None and name.strip() == connection.name:
             return
         with self.database.read() as session:
-            rows = [row for row in connections_in_use(session) if connection is None or row.id != connection.id]
-        _as_typed(name, _names(rows))
+            _as_typed(name, _names(session, besides=connection.id if connection else None))
 
     def try_out(self, kind: str, typed: Mapping[str, Any], connection: Connection | None = None) -> list[Finding]:
         """Check options that are not stored yet, and create in the CRM what is missing there. Raises SetupError.
@@ -111,7 +110,7 @@ class Setup:
         with self.database.write() as session:
             self.database.lock(session, _NAMES)
             site, now = _site(session, site_key), self.database.now(session)
-            others = _names(connections_in_use(session))
+            others = _names(session)
             connection = Connection(
                 id=new_id(),
                 site_id=site.id,
@@ -180,7 +179,7 @@ class Setup:
             connection = session.get_one(Connection, connection_id, with_for_update=True)
             options = load_options(connection.kind, self.merged(connection, typed))
             now = self.database.now(session)
-            others = _names(row for row in connections_in_use(session) if row.id != connection.id)
+            others = _names(session, besides=connection.id)
             if name.strip() != connection.name:  # those of equal names, from when that was allowed, may keep them
                 connection.name = _as_typed(name, others) or connection.name
             if connection.tokens_sealed is None or self._ends_sign_in(connection, options):
@@ -310,8 +309,9 @@ def _site(session: Session, key: str) -> Site:
     return site
 
 
-def _names(rows: Iterable[Connection]) -> set[str]:
-    return {row.name.casefold() for row in rows}
+def _names(session: Session, besides: UUID | None = None) -> set[str]:
+    """Of the connections in use. besides: the one that may keep its own."""
+    return {row.name.casefold() for row in connections_in_use(session) if row.id != besides}
 
 
 def _as_typed(name: str, others: set[str]) -> str:

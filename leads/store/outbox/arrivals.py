@@ -30,7 +30,7 @@ from leads.store.people import (
     save,
     trace,
 )
-from leads.store.session import Database, once_more
+from leads.store.session import ONLY_STAYS, Database, once_more
 from leads.store.vault import Vault
 
 HOLD_SENTENCES = {
@@ -268,7 +268,7 @@ _IN_USE = (
     select(Connection.site_id, Connection.id, Connection.state, Connection.unknown_callers)
     .where(among(Connection.site_id, "sites"), Connection.removed_at.is_(None))
     .order_by(Connection.id)
-    .with_for_update(read=True, key_share=True)
+    .with_for_update(**ONLY_STAYS)
 )
 
 

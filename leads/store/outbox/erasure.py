@@ -32,7 +32,7 @@ from leads.store.models import (
 from leads.store.outbox.decisions import LOOK_FIRST
 from leads.store.outbox.erasing import out_of_reach
 from leads.store.people import person_behind, with_callers
-from leads.store.session import Database, once_more
+from leads.store.session import ONLY_STAYS, Database, once_more
 from leads.store.staff import record
 from leads.store.vault import Vault
 
@@ -104,7 +104,7 @@ def _connections(session: Session, ids: Sequence[UUID]) -> dict[UUID, Connection
     to = select(Delivery.connection_id).where(Delivery.lead_id.in_(ids))
     held_by = select(RemoteRecord.connection_id).where(RemoteRecord.lead_id.in_(ids))
     rows = select(Connection).where(or_(Connection.id.in_(to), Connection.id.in_(held_by))).order_by(Connection.id)
-    return {row.id: row for row in session.scalars(rows.with_for_update(read=True, key_share=True))}
+    return {row.id: row for row in session.scalars(rows.with_for_update(**ONLY_STAYS))}
 
 
 def _stop(row: Delivery) -> None:

@@ -20,7 +20,7 @@ from leads.store.outbox.claimed import Claimed
 from leads.store.outbox.erasing import arrived_after_all
 from leads.store.outbox.lanes import Lane, claim
 from leads.store.past_orm import insert_all, update_all, upsert
-from leads.store.session import Database, once_more
+from leads.store.session import KEEPS_ITS_KEY, Database, once_more
 
 # As in `unindexed`: they are found by their ids, and not among all that are being sent.
 _IN_HAND, _LET_GO = "coalesce(delivery.state, '') = 'sending'", "token = NULL, lease_until = NULL"
@@ -206,7 +206,7 @@ def report(session: Session, lane: Lane, health: Health, now: datetime) -> None:
     row = session.scalars(
         select(Connection)
         .where(Connection.id == lane.connection_id, Connection.lease_token == lane.token)
-        .with_for_update(key_share=True)  # as KEEPS_ITS_KEY
+        .with_for_update(**KEEPS_ITS_KEY)
     ).one_or_none()
     if row is None or row.state == "paused":  # what staff decided meanwhile stands
         return

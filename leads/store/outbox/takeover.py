@@ -11,6 +11,7 @@ from leads.store.models import Connection, Delivery, Event, Lead
 from leads.store.outbox.arrivals import delivery_row, hold_reason, way_to
 from leads.store.outbox.decisions import LOOK_FIRST
 from leads.store.past_orm import insert_all
+from leads.store.session import ONLY_STAYS
 
 # Another connection took it over.
 HANDED_ON = and_(Delivery.state == "handled", func.coalesce(Delivery.code, "") == "replaced")
@@ -38,7 +39,7 @@ def backfill(session: Session, connection: Connection, now: datetime, since: dat
             ~exists().where(Delivery.event_id == Event.id, not_(left_by_removed)),
         )
         .order_by(Event.received_at)
-        .with_for_update(of=Lead, read=True, key_share=True)  # one that is being erased just now is seen to be
+        .with_for_update(of=Lead, **ONLY_STAYS)  # one that is being erased just now is seen to be
     ).all()
     for event, lead in orphans:
         session.execute(
