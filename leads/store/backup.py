@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pysqlite3 import dbapi2 as sqlite
 
 TASK = "backup"  # under this name it stands when the last one was made
+OLD = timedelta(days=2)  # of a copy that is made each night one may fail
 _KEPT = 3  # copies from before a change of the tables
 
 

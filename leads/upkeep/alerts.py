@@ -8,17 +8,19 @@ from datetime import timedelta
 
 from leads.plain import days_until, enquiries, number_of, span
 from leads.store.alerts import Condition
+from leads.store.backup import OLD
 from leads.store.queries.overview import SILENT_AFTER
 from leads.store.queries.places import Need
 from leads.store.queries.signs import Load, Rhythm, Signs, subject_of
 
-KINDS = ("late", "connection", "worker", "canary", "silence", "balance", "needs_you", "sign_in")
+KINDS = ("late", "connection", "worker", "canary", "silence", "balance", "needs_you", "sign_in", "backup")
 # About one false alarm in a hundred weeks, of each site and kind; a fixed chance for each gap alone would bring a busy
 # site one every day.
 _RARE = math.log(100)
 _IN_GOOD_TIME = timedelta(days=14)
 _LEARNED = 2  # weeks that have to be known
 
+EACH_NIGHT = "Make one each night: frontdesk db backup FILE"
 _EVENTS = {"consultation_request": "consultation requests", "call_click": "taps on “Call us”"}
 _NO_WORKER = (
     "The sync is not running: nothing goes to a CRM. What comes in is safe and waits. "
@@ -39,6 +41,7 @@ def conditions(signs: Signs, after: timedelta) -> list[Condition]:
         *(condition for rhythm in signs.rhythms for condition in _silence(rhythm, signs)),
         *_balance(signs),
         *_to_erase(signs),
+        *_copy(signs),
     ]
 
 
@@ -144,6 +147,17 @@ def _to_erase(signs: Signs) -> Iterator[Condition]:
         some, verb = number_of(number, "record"), "stands" if number == 1 else "stand"
         sentence = f"{some} of people who were erased on request still {verb} in a CRM. The desk tells why."
         yield Condition("needs_you", "erasure", sentence)
+
+
+def _copy(signs: Signs) -> Iterator[Condition]:
+    """Only where copies are made by us: whoever makes them in another way is not known here."""
+    if signs.copied_at is not None and signs.now - signs.copied_at > OLD:
+        yield Condition("backup", "backup", f"{how_old(signs.now - signs.copied_at)} {EACH_NIGHT}")
+
+
+def how_old(copy: timedelta) -> str:
+    """The last copy's age in a sentence."""
+    return f"The last copy of the database is {span(copy)} old."
 
 
 def _name(of: Load | Need) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import stat
-from datetime import timedelta
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -12,7 +11,6 @@ import pysqlite3.dbapi2
 from sqlalchemy import func, select
 
 from integrations.core.base import Finding
-from leads.plain import span
 from leads.store import backup, tasks
 from leads.store.alerts import open_alerts
 from leads.store.models import Connection, Site, User
@@ -24,6 +22,7 @@ from leads.store.schema import open_vault
 from leads.store.session import Database, sqlite_file
 from leads.store.soundness import inspect
 from leads.store.vault import VaultError
+from leads.upkeep.alerts import EACH_NIGHT, how_old
 from leads.upkeep.health import readiness
 
 _LITTLE_SPACE = 500 * 1024 * 1024  # bytes
@@ -31,7 +30,6 @@ _OTHER_SETTINGS = (
     "The service itself has not met this: perhaps it has other settings than this shell, such as "
     "FRONTDESK_ALLOWED_PRIVATE_HOSTS. See: frontdesk config show"
 )
-_OLD = timedelta(days=2)  # of a copy that is made each night one may fail
 _SAFE_SQLITE = (3, 51, 3)  # older ones can corrupt a file that two processes write (sqlite.org/wal.html#walresetbug)
 
 
@@ -100,11 +98,9 @@ def _copies(database: Database) -> list[Line]:
         begun = session.scalar(select(func.min(Site.created_at)))
     if last is None:
         told = "The database was never copied by: frontdesk db backup FILE. See that something else does it."
-        return [] if begun is None or now - begun < _OLD else [Line("look", told)]
-    told = f"The last copy of the database is {span(now - last)} old."
-    if now - last > _OLD:
-        return [Line("look", f"{told} Make one each night: frontdesk db backup FILE")]
-    return [line(True, told)]
+        return [] if begun is None or now - begun < backup.OLD else [Line("look", told)]
+    told = how_old(now - last)
+    return [Line("look", f"{told} {EACH_NIGHT}") if now - last > backup.OLD else line(True, told)]
 
 
 def _keys(database: Database, keys_file: Path) -> Line:

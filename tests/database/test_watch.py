@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import OperationalError
 
+from leads.store import backup, tasks
 from leads.store.alerts import open_alerts
 from leads.store.models import Alert, CanaryRun, Connection, Delivery, Event, Site, Task, Worker
 from leads.store.session import Database
@@ -117,6 +118,26 @@ def test_a_thousand_enquiries_behind_a_wrong_key_make_one_notice_and_one_all_cle
     watch.passes(120, every=5)
     assert len(watch.mails) == 2
     assert watch.mails[1].startswith("Frontdesk: it is over\nOver since 2 Mar, 06:30 EST: “Sandbox CRM” (Sunrise)")
+
+
+def test_copies_that_are_no_longer_made_are_told_until_the_next(watch: Watch, timed: Database) -> None:
+    def copied() -> None:
+        with timed.write() as session:
+            tasks.done(session, backup.TASK, watch.clock())
+
+    watch.passes(3 * 24 * 60, every=60)
+    assert watch.open() == [], "whoever never made one here may make them in another way"
+    copied()
+    watch.passes(2 * 24 * 60, every=60)
+    assert (watch.mails, watch.open()) == ([], [])
+    watch.passes(120, every=60)
+    assert watch.open() == ["backup"]
+    [mail] = watch.mails
+    assert "The last copy of the database is 2 days old. Make one each night: frontdesk db backup FILE" in mail
+    copied()
+    watch.passes(120, every=60)
+    assert watch.open() == []
+    assert "Frontdesk: it is over" in watch.mails[1]
 
 
 def test_what_is_over_in_a_moment_is_not_told(watch: Watch, change: Callable[..., None]) -> None:

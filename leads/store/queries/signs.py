@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from leads.store import backup, tasks
 from leads.store.alerts import open_alerts
 from leads.store.models import EVENT_KINDS, CanaryRun, Connection, Delivery, Event, Site, Worker
 from leads.store.queries.balance import DayBalance, balance, last_days
@@ -56,7 +57,8 @@ class Signs:
     """All of it at one moment. worker_since: when the longest-running worker that lives was started, None without one.
 
     canaries: the last test enquiry of each site that came to an end. to_erase: how many records of
-    erased people a person has to see to.
+    erased people a person has to see to. copied_at: when a copy of the database was last made by us, None before
+    the first.
     """
 
     now: datetime
@@ -69,6 +71,7 @@ class Signs:
     rhythms: Sequence[Rhythm]
     balances: Sequence[DayBalance]
     to_erase: int = 0
+    copied_at: datetime | None = None
 
 
 def signs(session: Session, now: datetime) -> Signs:
@@ -86,6 +89,7 @@ def signs(session: Session, now: datetime) -> Signs:
         rhythms=[_rhythm(session, site, kind, now) for site in known for kind in EVENT_KINDS],
         balances=_balances(session, known, now),
         to_erase=erasures_that_need_you(session),
+        copied_at=tasks.ran_at(session, backup.TASK),
     )
 
 
