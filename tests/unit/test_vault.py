@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import stat
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from leads.store import vault as store_vault
+from leads.store.keyfile import add_key, drop_key, seal_with
 from leads.store.models import new_id
 from leads.store.vault import Vault, VaultError, create_keys, load_vault
 
 ROW = new_id()
+KEY = base64.b64encode(b"k" * 32).decode()
 
 
 @pytest.fixture
@@ -120,6 +128,10 @@ def test_a_missing_key_file_is_told_with_its_name(tmp_path: Path) -> None:
         '{"keys": {"01020304": "not base64!"}, "root": "AAAA"}',
         '{"keys": {"01020304": "AAAA"}, "root": "AAAA"}',
         '{"keys": {"01020304": null}, "root": "AAAA"}',
+        f'{{"keys": {{"01020304": "{KEY}"}}, "root": "{KEY}", "sealing": "04030201"}}',
+        f'{{"keys": {{"01020304": "{KEY}"}}, "root": "{KEY}", "sealing": null}}',
+        f'{{"keys": {{"01020304": "{KEY}"}}, "root": "{KEY}", "next": "04030201"}}',
+        f'{{"keys": {{"01020304": "{KEY}"}}, "root": "{KEY}", "next": "01020304"}}',
     ],
 )
 def test_a_damaged_key_file_is_told_with_its_name(tmp_path: Path, content: str) -> None:
@@ -137,3 +149,133 @@ def test_no_master_key_is_in_an_error_or_a_repr(vault: Vault, path: Path) -> Non
         load_vault(path)
     for key in data["keys"].values():
         assert key not in str(caught.value) + repr(vault)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, path: Path) -> Vault:
+    """A vault that looks at its file again after a moment."""
+    monkeypatch.setattr(store_vault, "LOOK", 0.05)
+    return load_vault(path)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How often the file was looked at, and how often it was read."""
+    counted = {"_mark": 0, "read_keys": 0}
+
+    def counting(name: str, real: Callable[[Path], Any]) -> Callable[[Path], Any]:
+        def call(path: Path) -> Any:
+            counted[name] += 1
+            time.sleep(0.01 if name == "read_keys" else 0)  # long enough for others to come
+            return real(path)
+
+        return call
+
+    for name in counted:
+        monkeypatch.setattr(store_vault, name, counting(name, getattr(store_vault, name)))
+    return counted
+
+
+def _rotated(path: Path) -> bytes:
+    kid = add_key(path)
+    seal_with(path, kid)
+    return kid
+
+
+def test_what_a_newer_key_sealed_opens_at_once_where_the_file_was_read_before(vault: Vault, path: Path) -> None:
+    before = vault.seal("Jane", "lead", "person", ROW)
+    kid = _rotated(path)
+    sealed = load_vault(path).seal("Joan", "lead", "person", ROW)
+    assert sealed[1:5] == kid
+    assert vault.open(sealed, "lead", "person", ROW) == "Joan"
+    assert vault.open(before, "lead", "person", ROW) == "Jane"
+
+
+def test_a_key_that_was_added_does_not_seal_yet(vault: Vault, path: Path) -> None:
+    kid = add_key(path)
+    vault.look()
+    assert load_vault(path).sealing == vault.sealing != kid
+
+
+def test_who_only_seals_notices_the_new_key(quick: Vault, path: Path) -> None:
+    kid = _rotated(path)
+    time.sleep(0.06)
+    assert quick.seal("Jane", "lead", "person", ROW)[1:5] == kid
+
+
+def test_a_value_sealed_costs_no_look_at_the_file(vault: Vault, calls: dict[str, int]) -> None:
+    for _ in range(500):
+        vault.seal("Jane", "lead", "person", ROW)
+    assert calls["_mark"] <= 1
+
+
+def test_values_of_an_unknown_key_do_not_have_the_file_read_each_time(vault: Vault, calls: dict[str, int]) -> None:
+    sealed = b"\x01none" + vault.seal("Jane", "lead", "person", ROW)[5:]
+    for _ in range(20):
+        with pytest.raises(VaultError, match="not in the key file"):
+            vault.open(sealed, "lead", "person", ROW)
+    assert calls["read_keys"] == 0
+
+
+def test_many_threads_meet_the_new_key_and_the_file_is_read_once(
+    vault: Vault, path: Path, calls: dict[str, int]
+) -> None:
+    _rotated(path)
+    sealed = load_vault(path).seal("Jane", "lead", "person", ROW)
+    calls["read_keys"] = 0
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda _: vault.open(sealed, "lead", "person", ROW), range(40)))
+    assert (set(opened), calls["read_keys"]) == ({"Jane"}, 1)
+
+
+def test_a_file_that_is_written_half_changes_nothing_until_it_is_whole(quick: Vault, path: Path) -> None:
+    before = quick.sealing
+    kid = _rotated(path)
+    whole = path.read_text()
+    for broken in (whole[:40], ""):
+        path.write_text(broken)
+        time.sleep(0.06)
+        assert quick.seal("Jane", "lead", "person", ROW)[1:5] == before
+    path.write_text(whole)
+    time.sleep(0.06)
+    assert quick.seal("Jane", "lead", "person", ROW)[1:5] == kid
+
+
+def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(quick: Vault, path: Path) -> None:
+    kid = _rotated(path)
+    whole, changed = path.read_bytes(), time.time_ns()
+    for content in (b"?" * len(whole), whole):  # by its look it is the same file
+        path.write_bytes(content)
+        os.utime(path, ns=(changed, changed))
+        time.sleep(0.06)
+        quick.seal("Jane", "lead", "person", ROW)
+    assert quick.sealing == kid
+
+
+def test_the_file_of_another_installation_is_not_taken_over(quick: Vault, path: Path) -> None:
+    before = quick.sealing
+    path.unlink()
+    create_keys(path)
+    time.sleep(0.06)
+    assert quick.seal("Jane", "lead", "person", ROW)[1:5] == before
+
+
+def test_a_key_that_was_dropped_opens_nothing_any_more(quick: Vault, path: Path) -> None:
+    sealed = quick.seal("Jane", "lead", "person", ROW)
+    _rotated(path)
+    drop_key(path, sealed[1:5])
+    time.sleep(0.06)
+    quick.seal("x", "lead", "person", ROW)
+    with pytest.raises(VaultError, match="not in the key file"):
+        quick.open(sealed, "lead", "person", ROW)
+
+
+def test_what_is_sealed_anew_is_the_same(vault: Vault, path: Path) -> None:
+    value = {"message": "Zoë \ud83d 1.0", "at": 1.0}
+    sealed = vault.seal(value, "lead", "person", ROW)
+    kid = _rotated(path)
+    vault.look()
+    anew = vault.reseal(sealed, "lead", "person", ROW)
+    assert (anew[1:5], vault.open(anew, "lead", "person", ROW)) == (kid, value)
+    with pytest.raises(VaultError):
+        vault.reseal(sealed, "lead", "person", new_id())

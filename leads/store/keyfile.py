@@ -1,0 +1,124 @@
+"""Changing the key file: a new key that only opens, then one that seals, and in the end one less.
+
+The file is whole at every moment, and only one program changes it at a time.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from leads.store.vault import Keys, VaultError, read_keys
+
+
+def add_key(path: Path) -> bytes:
+    """Put a new key into the file, which opens but does not seal yet; not where one is there already. Returns its id.
+
+    Raises VaultError when the file cannot be changed, as all of these do: then it holds what it held.
+    """
+
+    def with_another(keys: Keys) -> Keys:
+        if keys.next:
+            return keys
+        kid = _new_id(keys)
+        return replace(keys, keys={kid: secrets.token_bytes(32), **keys.keys}, next=kid)
+
+    added = _changed(path, with_another).next
+    assert added is not None  # noqa: S101 - for mypy
+    return added
+
+
+def seal_with(path: Path, kid: bytes) -> None:
+    """Let the key that was added seal from now on. Safe to repeat. Raises VaultError when it is not there."""
+
+    def with_that(keys: Keys) -> Keys:
+        if kid not in (keys.next, keys.sealing):
+            raise VaultError(f"The key {kid.hex()} is not the next one any more. See: frontdesk keys show")
+        return replace(keys, sealing=kid, next=None if keys.next == kid else keys.next)
+
+    _changed(path, with_that)
+
+
+def drop_key(path: Path, kid: bytes) -> None:
+    """Take a key out for good. Safe to repeat. Raises VaultError for the one that seals."""
+
+    def without(keys: Keys) -> Keys:
+        if kid == keys.sealing:
+            raise VaultError(f"The key {kid.hex()} is the one that seals. See: frontdesk keys rotate")
+        left = {one: key for one, key in keys.keys.items() if one != kid}
+        return replace(keys, keys=left, next=None if keys.next == kid else keys.next)
+
+    _changed(path, without)
+
+
+def _new_id(keys: Keys) -> bytes:
+    while (kid := secrets.token_bytes(4)) in keys.keys:
+        pass
+    return kid
+
+
+def _changed(path: Path, change: Callable[[Keys], Keys]) -> Keys:
+    try:
+        file = path.resolve(strict=True)  # a link stays one
+        with _alone_in(file.parent) as folder:
+            before = read_keys(file)
+            after = change(before)
+            if after != before:
+                _replace(file, _text(after))
+                os.fsync(folder)
+    except OSError as error:
+        raise VaultError(
+            f"The key file {path} could not be changed: {error.strerror}. No key was lost. Mend that, as the user that "
+            "Frontdesk runs as, and run the command again."
+        ) from error
+    return after
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[int]:
+    """Others who would change a file in this folder wait. The folder, since the file itself is replaced."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _text(keys: Keys) -> str:
+    # The one that seals comes last: so the version before knows it.
+    ids = sorted(keys.keys, key=lambda kid: kid == keys.sealing)
+    data = {"keys": {kid.hex(): _base64(keys.keys[kid]) for kid in ids}, "root": _base64(keys.root)}
+    data["sealing"] = keys.sealing.hex()
+    if keys.next:
+        data["next"] = keys.next.hex()
+    return json.dumps(data, indent=2) + "\n"
+
+
+def _base64(key: bytes) -> str:
+    return base64.b64encode(key).decode()
+
+
+def _replace(file: Path, text: str) -> None:
+    """Whoever reads meanwhile gets the old file or the new. Owner and mode stay: programs must be able to read it."""
+    was, new = file.stat(), file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    handle = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as opened:
+            opened.write(text)
+            opened.flush()
+            if (was.st_uid, was.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(handle, was.st_uid, was.st_gid)
+            os.fchmod(handle, was.st_mode & 0o777)
+            os.fsync(handle)
+        new.replace(file)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
