@@ -16,7 +16,8 @@ from leads.store.postgres import unhurried
 from leads.store.session import Database
 from leads.store.vault import Vault, VaultError, create_keys, load_vault
 
-_KEY_CHECK = "Frontdesk can read this."
+KEY_CHECK = "key_check"  # under this name a value stands by which keys and data are told to belong together
+_READABLE = "Frontdesk can read this."
 
 
 class SchemaError(Exception):
@@ -92,13 +93,14 @@ def open_vault(database: Database, keys_file: Path) -> Vault:
     vault = load_vault(keys_file)
     if check is None:
         with database.write() as session:
-            session.add(Meta(name="key_check", value=vault.seal(_KEY_CHECK, "meta", "value", "key_check")))
+            session.add(Meta(name=KEY_CHECK, value=vault.seal(_READABLE, "meta", "value", KEY_CHECK)))
         return vault
     try:
-        vault.open(check, "meta", "value", "key_check")
+        vault.open(check, "meta", "value", KEY_CHECK)
     except VaultError as error:
         raise VaultError(
-            f"The key file {keys_file} does not belong to this database. Restore the one from the same backup."
+            f"The key file {keys_file} does not belong to this database. Restore the one from the same backup; if keys "
+            "were rotated on another host, copy it from there."
         ) from error
     return vault
 
@@ -107,4 +109,4 @@ def _key_check(database: Database) -> bytes | None:
     if not inspect(database.engine).has_table("meta"):
         return None
     with database.read() as session:
-        return session.scalar(select(Meta.value).where(Meta.name == "key_check"))
+        return session.scalar(select(Meta.value).where(Meta.name == KEY_CHECK))

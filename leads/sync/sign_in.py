@@ -62,7 +62,7 @@ def complete(setup: Setup, connection_id: UUID, redirect_uri: str, code: str, ve
     ends_at = ends(oauth, connector_class(before.kind).key_ends(options), now)
     with setup.database.write() as session:
         connection, now = session.get_one(Connection, connection_id, with_for_update=True), setup.database.now(session)
-        if connection.options_sealed != before.options_sealed:  # removed, or for another app or account now
+        if options_of(setup.vault, connection) != options:  # removed, or for another app or account now
             raise SetupError("Somebody changed this connection meanwhile. Nothing was changed. Open it to begin again.")
         tokens.sign_in(connection, seal(setup.vault, connection.id, token), ends_at)
         if connection.state != "paused":

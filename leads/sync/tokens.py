@@ -111,11 +111,11 @@ class Tokens:
         try:
             fresh = renew(self.http, self.oauth, self.settings, self._opened(lease.sealed), now)
         except Misconfigured:
-            newer = tokens.held(self.database, self.connection_id)
-            if newer == lease.sealed or (token := self._opened(newer)) is None:
+            token = self.held()
+            if token is None or token == self._opened(lease.sealed):
                 raise
             return token  # somebody signed in meanwhile
-        if self._kept(lease, fresh, now):
+        if self._kept(lease, fresh, now) or self._kept_after_resealing(lease, fresh, now):
             return fresh
         if token := self.held():
             return token
@@ -130,6 +130,13 @@ class Tokens:
             except DBAPIError:
                 time.sleep(wait)
         return tokens.keep(self.database, lease, sealed, ends_at)
+
+    def _kept_after_resealing(self, lease: Lease, fresh: Token, now: datetime) -> bool:
+        """What is stored may be the same token, only sealed with another key since."""
+        newer = tokens.held(self.database, self.connection_id)
+        if newer is None or self._opened(newer) != self._opened(lease.sealed):
+            return False
+        return self._kept(lease._replace(sealed=newer), fresh, now)
 
     def _lease(self, seconds: float) -> Lease | None:
         return tokens.lease(self.database, self.connection_id, seconds)

@@ -16,13 +16,16 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 from integrations.core.errors import Misconfigured, TryLater
-from integrations.core.oauth import Token, redeem
+from integrations.core.oauth import Token, redeem, renew
 from leads.store import tokens
+from leads.store.keyfile import add_key, seal_with
 from leads.store.models import Connection, Delivery, Site
 from leads.store.queries.signs import signs
+from leads.store.resealing import reseal
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync import sign_in
+from leads.sync import tokens as sync_tokens
 from leads.sync.connect import Context, Limits, options_of, tokens_of
 from leads.sync.deliver import run_lane
 from leads.sync.retry import Policy
@@ -336,6 +339,57 @@ def test_what_was_signed_in_to_must_still_be_there(
     with pytest.raises(SetupError, match="meanwhile"):
         desk.sign_in()
     assert desk.row().tokens_sealed is None
+
+
+def _sealed_anew(desk: Desk, file: Path) -> None:
+    """The keys are rotated, and all is under the new one."""
+    seal_with(file, add_key(file))
+    desk.vault.look()
+    list(reseal(desk.database, desk.vault))
+
+
+def test_a_token_is_kept_that_comes_while_the_old_one_is_sealed_anew(
+    desk: Desk, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.sign_in()
+    clock.forward(hours=2)
+
+    def slowly(*args: Any) -> Token:
+        fresh = renew(*args)
+        _sealed_anew(desk, tmp_path / "keys.json")
+        return fresh
+
+    monkeypatch.setattr(sync_tokens, "renew", slowly)
+    header = desk.signed().header()
+    assert header == f"Bearer {desk.token().access_token}"
+    assert desk.signed().header() == header
+
+
+def test_a_refused_sign_in_that_is_sealed_anew_meanwhile_is_none_of_somebody_else(
+    desk: Desk, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.sign_in()
+    clock.forward(hours=2)
+
+    def refused(*_: Any) -> Token:
+        _sealed_anew(desk, tmp_path / "keys.json")
+        raise Misconfigured("signed_out", "The sign-in has ended.")
+
+    monkeypatch.setattr(sync_tokens, "renew", refused)
+    with pytest.raises(Misconfigured):
+        desk.signed().header()
+
+
+def test_somebody_signs_in_while_the_options_are_sealed_anew(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(*args: Any) -> Token:
+        _sealed_anew(desk, tmp_path / "keys.json")
+        return redeem(*args)
+
+    monkeypatch.setattr(sign_in, "redeem", slowly)
+    desk.sign_in()
+    assert desk.signed().header()
 
 
 def test_an_unused_sign_in_is_kept_alive(desk: Desk, clock: Clock) -> None:
