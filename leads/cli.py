@@ -24,6 +24,7 @@ from leads.commands.canary import canary
 from leads.commands.connection import connection
 from leads.commands.demo_data import demo_data
 from leads.commands.export import export
+from leads.commands.keys import keys
 from leads.commands.lead import lead
 from leads.commands.mapping import mapping, try_dry
 from leads.commands.office import CANNOT_OPEN, WRONG, Office, as_json, fail, json_option
@@ -59,7 +60,7 @@ def main() -> None:
     """Frontdesk takes a clinic's website enquiries, keeps them safe and brings them into the CRM, with proof."""
 
 
-for group in (site, connection, lead, user, actions, alerts, balance, canary, purge, demo_data):
+for group in (site, connection, lead, user, actions, alerts, balance, canary, purge, keys, demo_data):
     main.add_command(group)
 connection.add_command(mapping)
 lead.add_command(export)

@@ -69,7 +69,7 @@ GROUPS = {
         },
     ),
     "setup": Group(
-        "Users and websites",
+        "Users, websites and keys",
         {
             "user_added": "{who} added the user {note}.",
             "user_removed": "{who} removed the user {note}.",
@@ -77,6 +77,8 @@ GROUPS = {
             "site_added": "{who} added the website {note}.",
             "site_changed": "{who} changed the website {note}.",
             "site_removed": "{who} removed the website {note}.",
+            "keys_rotated": "{who} had everything sealed with the new key {note}.",
+            "key_dropped": "{who} took the old key {note} out of the key file.",
         },
     ),
 }

@@ -7,8 +7,12 @@ import shutil
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 from pysqlite3 import dbapi2 as sqlite
+
+from leads.store.schema import KEY_CHECK
+from leads.store.vault import key_id
 
 TASK = "backup"  # under this name it stands when the last one was made
 OLD = timedelta(days=2)  # of a copy that is made each night one may fail
@@ -52,3 +56,18 @@ def copy_before_upgrade(source: Path, folder: Path, revision: str, spare: int) -
     for old in sorted(folder.glob("before-upgrade-*.sqlite3"))[:-_KEPT]:
         old.unlink()
     return copy
+
+
+def copies_sealed_with(folder: Path, kid: bytes) -> list[Path]:
+    """Which copies from before a change of the tables cannot be read without this key. kid: its id."""
+    return [copy for copy in sorted(folder.glob("before-upgrade-*.sqlite3")) if _key_of(copy) == kid]
+
+
+def _key_of(copy: Path) -> bytes:
+    """The id of the key that it needs: the key-check value is sealed anew last. Empty: it cannot be told."""
+    try:
+        with closing(sqlite.connect(f"file:{quote(str(copy))}?immutable=1", uri=True)) as opened:
+            row = opened.execute("SELECT value FROM meta WHERE name = ?", [KEY_CHECK]).fetchone()
+    except sqlite.Error:
+        return b""
+    return key_id(row[0]) if row else b""

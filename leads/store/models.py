@@ -82,6 +82,7 @@ ACTION_KINDS = (
     *("connection_signed_in", "connection_check_all", "connection_changed", "mapping_changed"),
     *("signed_in", "signed_out", "password_changed", "sign_in_failed", "sign_in_unknown"),
     *("user_added", "user_removed", "password_reset", "site_added", "site_changed", "site_removed"),
+    *("keys_rotated", "key_dropped"),
 )
 DRIFT_KINDS = ("deleted", "changed", "duplicated", "never_stored")
 ERASURE_STATES = ("waiting", "done", "needs_you", "handled")

@@ -21,7 +21,7 @@ from leads.store.queries.places import PLACES, SPAM, number_at
 from leads.store.schema import open_vault
 from leads.store.session import Database, sqlite_file
 from leads.store.soundness import inspect
-from leads.store.vault import VaultError
+from leads.store.vault import VaultError, read_keys
 from leads.upkeep.alerts import EACH_NIGHT, how_old
 from leads.upkeep.health import readiness
 
@@ -78,7 +78,7 @@ def _machine(database: Database, data_dir: Path, keys_file: Path) -> list[Line]:
     free = shutil.disk_usage(data_dir).free
     lines = [
         line(free > _LITTLE_SPACE, f"Free space in the data folder: {free // 1024**2:,} MiB."),
-        _keys(database, keys_file),
+        *_keys(database, keys_file),
     ]
     if sqlite_file(database.engine.url.render_as_string()):
         trouble = inspect(database, thorough=True)
@@ -103,14 +103,19 @@ def _copies(database: Database) -> list[Line]:
     return [Line("look", f"{told} {EACH_NIGHT}") if now - last > backup.OLD else line(True, told)]
 
 
-def _keys(database: Database, keys_file: Path) -> Line:
+def _keys(database: Database, keys_file: Path) -> list[Line]:
     try:
         open_vault(database, keys_file)
+        held = len(read_keys(keys_file).keys)
     except VaultError as error:
-        return line(False, str(error))
+        return [line(False, str(error))]
     if stat.S_IMODE(keys_file.stat().st_mode) & 0o077:
-        return line(False, f"Others can read the key file. Run: chmod 600 {keys_file}")
-    return line(True, "The key file fits the database and is readable by its owner only.")
+        return [line(False, f"Others can read the key file. Run: chmod 600 {keys_file}")]
+    lines = [line(True, "The key file fits the database and is readable by its owner only.")]
+    if held > 1:
+        told = f"The key file holds {held} keys, so their rotation has not come to its end. See: frontdesk keys show"
+        lines.append(Line("look", told))
+    return lines
 
 
 def _content(database: Database, desk: str) -> list[Line]:
