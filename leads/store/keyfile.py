@@ -21,12 +21,15 @@ from leads.store.vault import Keys, VaultError, read_keys
 def add_key(path: Path) -> bytes:
     """Put a new key into the file, which opens but does not seal yet; not where one is there already. Returns its id.
 
-    Raises VaultError when the file cannot be changed, as all of these do: then it holds what it held.
+    Raises VaultError while an older key is there; also, as all of these do, when the file cannot be changed: then it
+    holds what it held.
     """
 
     def with_another(keys: Keys) -> Keys:
         if keys.next:
             return keys
+        if len(keys.keys) > 1:
+            raise VaultError("The keys were rotated before, and the old one is still there. See: frontdesk keys show")
         kid = _new_id(keys)
         return replace(keys, keys={kid: secrets.token_bytes(32), **keys.keys}, next=kid)
 

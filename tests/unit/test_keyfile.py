@@ -45,6 +45,14 @@ def test_each_step_may_be_repeated(path: Path) -> None:
         assert path.read_bytes() == before
 
 
+def test_who_comes_late_does_not_begin_another_rotation(path: Path) -> None:
+    seal_with(path, add_key(path))
+    before = path.read_bytes()
+    with pytest.raises(VaultError, match="the old one is still there"):
+        add_key(path)
+    assert path.read_bytes() == before
+
+
 def test_the_version_before_seals_with_the_same_key(path: Path) -> None:
     def last() -> bytes:
         return bytes.fromhex(list(json.loads(path.read_text())["keys"])[-1])
