@@ -187,10 +187,10 @@ class Programs:
         setup = Setup(self.database, self.vault, Limits(6, 2), by="test")
         setup.create(site, "sandbox", "", {"url": self.crm, "key": KEY} | options)
 
-    def desk(self) -> requests.Session:
+    def desk(self, role: str = "staff") -> requests.Session:
         """A browser that has signed in at the desk."""
         with self.database.write() as session:
-            user, _ = add_user(session, "reception", "staff", self.database.now(session))
+            user, _ = add_user(session, "reception", role, self.database.now(session))
             change_password(user, PASSWORD)
         browser = requests.Session()
         form = browser.get(f"{self.url}/desk/", timeout=10).text

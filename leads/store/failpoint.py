@@ -30,6 +30,11 @@ POINTS = (
     "release.written",  # the lane
     "release.committed",
     "requeue.written",  # staff's decision to send again
+    "forget.written",  # staff's decision to erase somebody
+    "forget.committed",  # gone here, with the CRM still to come
+    "erase.answered",  # the records are gone at the CRM, we still have their ids
+    "erase.written",
+    "erase.committed",
 )
 ACTIONS = ("kill", "term", "raise", "pause")
 _armed: dict[str, tuple[str, int]] = {}

@@ -14,6 +14,7 @@ from typing import cast
 from integrations.core.base import Connector, EventKind, Item, Seen
 from integrations.core.errors import DeliveryError, Misconfigured, Throttled
 from leads.store import outbox
+from leads.store.failpoint import reach
 from leads.store.outbox import Lane
 from leads.store.outbox.erasing import BY_HAND, Doubt, Leaving
 from leads.sync import calls, retry
@@ -84,6 +85,7 @@ class _Erasing:
             raise _AskAPerson("shared", _shared(other))
         if ids:
             self.connector.erase(ids)
+            reach("erase.answered")
         if nameless:
             raise nameless
         outbox.erased(self.context.database, self.lane, self.person.lead_id, ids)

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import requests
+from sqlalchemy import select
 
 from leads.store.failpoint import ACTIONS, POINTS
+from leads.store.models import Event
 from tests.chaos.ledger import check, drain, left
 from tests.chaos.plan import Figures, Plan
 from tests.chaos.visitors import Log
@@ -84,8 +86,30 @@ class Stage:
 
     def send_again(self) -> None:
         """Staff press the button, and again until the page comes back."""
-        self._desk = self._desk or self.world.desk()
+        self._sign_in()
         wait_for(lambda: self._press(self.world.url))
+
+    def erase(self, number: int) -> None:
+        """An admin erases whoever wrote this form, and presses again until the page comes back."""
+        self._sign_in()
+        events = self.log.thanked[f"form-{number}"]
+        with self.world.database.read() as session:
+            [lead_id] = session.scalars(select(Event.lead_id).where(Event.id.in_(events)))
+        wait_for(lambda: self._press_erase(f"{self.world.url}/desk/leads/{lead_id}/erase"))
+        self.log.erased |= events
+        self.people -= 1
+
+    def _sign_in(self) -> None:
+        self._desk = self._desk or self.world.desk("admin")
+
+    def _press_erase(self, url: str) -> bool:
+        assert self._desk
+        with suppress(requests.RequestException):
+            token = re.search(r'name="csrf_token" value="([^"]+)"', self._desk.get(url, timeout=10).text)
+            if token:
+                return self._desk.post(url, data={"csrf_token": token[1]}, timeout=10).ok
+        self.revive()
+        return False
 
     def _press(self, url: str) -> bool:
         assert self._desk
@@ -113,10 +137,23 @@ def _staff_send_again(stage: Stage, number: int) -> None:
     stage.send_again()
 
 
+def _somebody_is_erased(stage: Stage, number: int) -> None:
+    stage.erase(number)
+
+
+def _somebody_is_erased_on_the_way(stage: Stage, number: int) -> None:
+    """The CRM has her, and we are about to learn of it."""
+    _somebody_writes(stage, number)
+    email = f"person{number}@example.com"
+    wait_for(lambda: any(one["properties"].get("email") == email for one in stage.world.contacts(stage.world.crm)))
+    stage.erase(number)
+
+
 def scenes(action: str) -> list[Scene]:
     """One for every point, and one for each further request that a push makes."""
     other = {"accept": ("web", _somebody_writes), "requeue": ("web", _staff_send_again)}
-    other["retire"] = ("worker", _a_caller_becomes_known)
+    other |= {"retire": ("worker", _a_caller_becomes_known)}
+    other |= {"forget": ("web", _somebody_is_erased), "erase": ("worker", _somebody_is_erased)}
     found = []
     for point in POINTS:
         program, play = other.get(point.split(".", maxsplit=1)[0], ("worker", _somebody_writes))
@@ -124,17 +161,20 @@ def scenes(action: str) -> list[Scene]:
         first = "claim.written:term," if point.startswith("returned.") else ""
         found.append(Scene(point, f"{first}{point}:{action}", program, play))
     # The person is written and the activity is not; both are, and are about to be read back.
-    return found + [Scene("call.begun", f"call.begun:{action}:{n}", "worker", _somebody_writes) for n in (2, 3)]
+    found += [Scene("call.begun", f"call.begun:{action}:{n}", "worker", _somebody_writes) for n in (2, 3)]
+    # The CRM is about to be told to erase; it has taken somebody who is erased before we know.
+    found.append(Scene("call.begun", f"call.begun:{action}", "worker", _somebody_is_erased))
+    return [*found, Scene("push.answered", f"push.answered:{action}", "worker", _somebody_is_erased_on_the_way)]
 
 
 def play_all(world: World, played: Sequence[Scene]) -> Figures:
     """Arm a program for one scene after the other, let it happen, and compare the books."""
     figures, stage = Figures(), Stage(world)
     stage.web = world.web()
-    _first_customers(stage)
+    _prepare_customer(stage, 1000)  # whose enquiry staff can send again
     for number, scene in enumerate(played):
-        if scene.play is _a_caller_becomes_known:
-            _prepare_caller(stage, number)
+        if prepare := _BEFORE.get(scene.play):
+            prepare(stage, number)
         before = world.logged(scene.sign)
         _play(stage, scene, number)
         figures.must(world.logged(scene.sign) > before, f"{scene.spec} was never reached")
@@ -144,9 +184,9 @@ def play_all(world: World, played: Sequence[Scene]) -> Figures:
     return figures
 
 
-def _first_customers(stage: Stage) -> None:
-    """One enquiry that has arrived, which staff can send again."""
-    _somebody_writes(stage, 1000)
+def _prepare_customer(stage: Stage, number: int) -> None:
+    """Somebody whose enquiry has arrived."""
+    _somebody_writes(stage, number)
     _with_worker(stage)
 
 
@@ -155,6 +195,9 @@ def _prepare_caller(stage: Stage, number: int) -> None:
     _somebody_writes(stage, number)
     stage.call(number)
     _with_worker(stage)
+
+
+_BEFORE = {_a_caller_becomes_known: _prepare_caller, _somebody_is_erased: _prepare_customer}
 
 
 def _with_worker(stage: Stage) -> None:
@@ -177,7 +220,9 @@ def _play(stage: Stage, scene: Scene, number: int) -> None:
         wait_for(lambda: stage.world.logged(scene.sign) > before, 20)
     heir = stage.world.worker()
     drain(stage.world, _PATIENCE)
-    stage.world.end(armed, heir)
+    stage.world.end(armed)
+    drain(stage.world, _PATIENCE)  # one that paused may have told only now that it wrote somebody who is to be erased
+    stage.world.end(heir)
 
 
 def run(plan: Plan) -> Figures:

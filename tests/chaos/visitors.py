@@ -35,9 +35,11 @@ class Visit:
 @dataclass(slots=True)
 class Log:
     """What the visitors saw. thanked: the browser's id → every event id it was given. late: thanks for an enquiry
-    that an earlier, unanswered try had stored: a commit of unknown outcome, seen from outside."""
+    that an earlier, unanswered try had stored: a commit of unknown outcome, seen from outside. erased: events of people
+    whom staff have erased."""
 
     thanked: dict[str, set[UUID]] = field(default_factory=dict)
+    erased: set[UUID] = field(default_factory=set)
     numbers: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
+from leads.store.failpoint import reach
 from leads.store.models import Attempt, Delivery, Erasure, Event, Lead, RemoteRecord
 from leads.store.outbox.lanes import Lane, may_erase, mine
 from leads.store.session import Database
@@ -84,6 +85,8 @@ def erased(database: Database, lane: Lane, lead_id: UUID, remote_ids: Iterable[s
             if row.copies:
                 row.state, row.ended_at = "needs_you", None
                 row.code, row.sentence = "copies", f"{_COPIES} {', '.join(row.copies)}."
+        reach("erase.written")
+    reach("erase.committed")
 
 
 def not_erased(

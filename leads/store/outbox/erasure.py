@@ -16,6 +16,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from leads.store.failpoint import reach
 from leads.store.models import (
     Action,
     Attempt,
@@ -63,6 +64,8 @@ def _erase(database: Database, vault: Vault, lead_id: UUID, by: str) -> bool:
         _forget(session, vault, with_callers(session, person.id), by, now)
         record(session, by, "erased", now, lead_id=person.id)
         database.nudge(session)
+        reach("forget.written")
+    reach("forget.committed")
     return True
 
 
