@@ -36,17 +36,15 @@ _SECOND = 1.0
 
 
 def measure(seconds: float, _seed: int) -> Iterator[Row]:
-    """Each database in turn; the bare loop right before and right after each drain.
-
-    The CRM has a core of its own, as if it were on another machine, and both loops the others: left to the scheduler,
-    whoever is called comes to sit on the caller's core, and the two wait for each other while the other core is idle.
-    """
-    with scratch() as folder, ExitStack() as stack, on_cores(SERVERS):
+    """Each database in turn; the bare loop right before and right after each drain."""
+    with scratch() as folder, ExitStack() as stack:
         url = fresh_database(stack.enter_context(postgres(folder / "postgres", set(CORES))), "delivery")
         for name, own in (("SQLite", f"sqlite:///{folder / 'delivery.sqlite3'}"), ("PostgreSQL", url)):
             upgrade(Database(own))
             with _programs(folder / name, own) as programs:
-                yield from _drain(programs, name, number=int(seconds * 42) // BATCH * BATCH)
+                with on_cores(GENERATOR):
+                    row = _drain(programs, name, number=int(seconds * 42) // BATCH * BATCH)
+                yield row
                 yield from _statements(programs, name)
                 for workers in (1, 3):
                     yield from _pace(programs, name, workers, seconds / 12)
@@ -56,14 +54,17 @@ def measure(seconds: float, _seed: int) -> Iterator[Row]:
 def _programs(folder: Path, url: str) -> Iterator[Programs]:
     folder.mkdir()
     with Programs(folder, url, log_level="error", lease_seconds="120", crm_timeout="20") as programs:
-        with on_cores(GENERATOR):
+        with on_cores(GENERATOR):  # as if it were on another machine
             programs.sandbox()
         programs.connect()
         yield programs
 
 
-def _drain(programs: Programs, name: str, number: int) -> Iterator[Row]:
-    worker = programs.worker()
+def _drain(programs: Programs, name: str, number: int) -> Row:
+    """Whoever calls the CRM has the other cores, and we look on from its own: left to the scheduler, whoever is called
+    comes to sit on the caller's core, and worker and CRM wait for each other while the other core is idle."""
+    with on_cores(SERVERS):
+        worker = programs.worker()
     time.sleep(2)
     ours, bare = [], [_bare_loop(programs.crm, number)]
     for _ in range(ROUNDS):
@@ -78,13 +79,13 @@ def _drain(programs: Programs, name: str, number: int) -> Iterator[Row]:
     worker.wait(20)
     limits = [(before + after) / 2 for before, after in pairwise(bare)]
     limit = "a bare loop of requests"
-    yield Row(PART, f"{name}, a backlog of {number:,}, no pace", "enquiries/s", ours, limits, limit, least=0.7)
+    return Row(PART, f"{name}, a backlog of {number:,}, no pace", "enquiries/s", ours, limits, limit, least=0.7)
 
 
 def _bare_loop(crm: str, number: int) -> float:
     """The same calls with the same contents, one after the other on one connection. Returns enquiries per second."""
     batches = [[_person() for _ in range(BATCH)] for _ in range(number // BATCH)]
-    with requests.Session() as session:
+    with on_cores(SERVERS), requests.Session() as session:
         session.trust_env = False
         session.headers["Authorization"] = f"Bearer {KEY}"
         began = time.perf_counter()
