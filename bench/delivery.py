@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,7 +25,7 @@ from leads.store.outbox import Health, Outcome
 from leads.store.schema import upgrade
 from leads.store.session import Database
 from tests.factory import send_in_groups
-from tests.programs import KEY, Programs, frozen, wait_for
+from tests.programs import KEY, Process, Programs, frozen, wait_for
 from tests.statements import statements
 
 PART = "Delivery"
@@ -41,45 +42,55 @@ def measure(seconds: float, _seed: int) -> Iterator[Row]:
         url = fresh_database(stack.enter_context(postgres(folder / "postgres", set(CORES))), "delivery")
         for name, own in (("SQLite", f"sqlite:///{folder / 'delivery.sqlite3'}"), ("PostgreSQL", url)):
             upgrade(Database(own))
-            with _programs(folder / name, own) as programs:
-                with on_cores(GENERATOR):
-                    row = _drain(programs, name, number=int(seconds * 42) // BATCH * BATCH)
-                yield row
+            with _programs(folder / name, own) as (programs, crm):
+                yield _drain(programs, crm, name, number=int(seconds * 42) // BATCH * BATCH)
                 yield from _statements(programs, name)
                 for workers in (1, 3):
                     yield from _pace(programs, name, workers, seconds / 12)
 
 
 @contextmanager
-def _programs(folder: Path, url: str) -> Iterator[Programs]:
+def _programs(folder: Path, url: str) -> Iterator[tuple[Programs, Process]]:
+    """Ours, and the sandbox CRM among them."""
     folder.mkdir()
     with Programs(folder, url, log_level="error", lease_seconds="120", crm_timeout="20") as programs:
-        with on_cores(GENERATOR):  # as if it were on another machine
-            programs.sandbox()
+        crm = programs.sandbox()
         programs.connect()
-        yield programs
+        yield programs, crm
 
 
-def _drain(programs: Programs, name: str, number: int) -> Row:
+def _drain(programs: Programs, crm: Process, name: str, number: int) -> Row:
     """Whoever calls the CRM has the other cores, and we look on from its own: left to the scheduler, whoever is called
     comes to sit on the caller's core, and worker and CRM wait for each other while the other core is idle."""
-    with on_cores(SERVERS):
-        worker = programs.worker()
-    time.sleep(2)
-    ours, bare = [], [_bare_loop(programs.crm, number)]
-    for _ in range(ROUNDS):
-        with frozen(programs.database, [worker]):
-            send_in_groups(programs.database, programs.vault, _site(programs.database), number)
-        began = time.perf_counter()
-        wait_for(lambda: not _waiting(programs.database), 120, every=0.05)
-        ours.append(number / (time.perf_counter() - began))
-        wait_for(lambda: not _any(programs.database, Delivery.state == "sent"), 120)  # looked at: the CRM is quiet
+    ours, bare = [], []
+    with _moved(crm, GENERATOR), on_cores(GENERATOR):
+        with on_cores(SERVERS):
+            worker = programs.worker()
+        time.sleep(2)
         bare.append(_bare_loop(programs.crm, number))
-    worker.terminate()
-    worker.wait(20)
+        for _ in range(ROUNDS):
+            with frozen(programs.database, [worker]):
+                send_in_groups(programs.database, programs.vault, _site(programs.database), number)
+            began = time.perf_counter()
+            wait_for(lambda: not _waiting(programs.database), 120, every=0.05)
+            ours.append(number / (time.perf_counter() - began))
+            wait_for(lambda: not _any(programs.database, Delivery.state == "sent"), 120)  # looked at: the CRM is quiet
+            bare.append(_bare_loop(programs.crm, number))
+        worker.terminate()
+        worker.wait(20)
     limits = [(before + after) / 2 for before, after in pairwise(bare)]
     limit = "a bare loop of requests"
     return Row(PART, f"{name}, a backlog of {number:,}, no pace", "enquiries/s", ours, limits, limit, least=0.7)
+
+
+@contextmanager
+def _moved(process: Process, cores: set[int]) -> Iterator[None]:
+    """The threads that it begins, as for each call, begin there."""
+    os.sched_setaffinity(process.pid, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(process.pid, set(CORES))
 
 
 def _bare_loop(crm: str, number: int) -> float:

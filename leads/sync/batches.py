@@ -23,8 +23,8 @@ from leads.sync.connect import Context
 
 log = structlog.get_logger()
 
-# Deliveries in one batch, by whether the intake waits for its commit: some hundredths of a second are the most there.
-_MOST = {True: 400, False: 1000}
+_MOST = 400  # deliveries in one batch where others wait for its commit, or calls for the claim beside them
+_MOST_ALONE = 1000  # where nobody does
 _QUICK = 1.0  # seconds for all its pushes
 
 
@@ -47,12 +47,13 @@ class Done(NamedTuple):
 class Batches:
     """At the end of the block all is written down, and what is claimed and was not taken is given back."""
 
-    def __init__(self, context: Context, connector: Connector, lane: Lane) -> None:
+    def __init__(self, context: Context, connector: Connector, lane: Lane, *, paced: bool) -> None:
         self._context = context
         self._lane = lane  # as it was for the last batch
         self._works_beside = connector.tier == "A" and connector.batch_size > 1
         self._least = self._size = connector.batch_size
-        self._most = _MOST[context.database.is_sqlite]
+        # SQLite has one writer, so the intake would wait; at a pace a call that comes late has lost its place.
+        self._most = _MOST if paced or context.database.is_sqlite else _MOST_ALONE
         self._began = time.monotonic()  # when the batch in hand was taken
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="batches")  # its thread starts when it is needed
         self._coming: Future[Batch] | None = None

@@ -48,7 +48,7 @@ def _serve(context: Context, lane: Lane) -> None:
     if lane.probing and connector.tier == "C":  # an enquiry that breaks off there costs a person's time
         health, asked = _probe(context, lane, connector, health), True
         lane = replace(lane, probing=health.state == "failing")
-    with Batches(context, connector, lane) as batches:
+    with Batches(context, connector, lane, paced=bool(connection.pace)) as batches:
         while not context.stop.is_set():
             batch = batches.take(lane)
             if batch.claimed:
