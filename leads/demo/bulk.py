@@ -23,7 +23,7 @@ from leads.store.models import Attempt, Base, Connection, Delivery, Event, Ident
 from leads.store.outbox import HOLD_SENTENCES
 from leads.store.session import Database
 from leads.store.sites import add_site
-from leads.store.vault import Vault, load_vault
+from leads.store.vault import Vault
 from leads.sync.setup import Setup
 
 A_DAY = 1000  # leads, unless said otherwise: a store grows by becoming older
@@ -210,7 +210,7 @@ _makers: list[_Maker] = []  # one in each process of the pool
 
 
 def _open(keys: Path, plan: Plan) -> None:
-    _makers.append(_Maker(load_vault(keys), plan))
+    _makers.append(_Maker(Vault(keys), plan))
 
 
 def _make(first: int) -> Rows:

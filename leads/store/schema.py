@@ -14,7 +14,7 @@ from sqlalchemy import Connection, inspect, select, text
 from leads.store.models import Meta
 from leads.store.postgres import unhurried
 from leads.store.session import Database
-from leads.store.vault import Vault, VaultError, create_keys, load_vault
+from leads.store.vault import Vault, VaultError, create_keys
 
 KEY_CHECK = "key_check"  # under this name a value stands by which keys and data are told to belong together
 _READABLE = "Frontdesk can read this."
@@ -90,7 +90,7 @@ def open_vault(database: Database, keys_file: Path) -> Vault:
     check = _key_check(database)
     if not keys_file.exists() and check is None:
         create_keys(keys_file)
-    vault = load_vault(keys_file)
+    vault = Vault(keys_file)
     if check is None:
         with database.write() as session:
             session.add(Meta(name=KEY_CHECK, value=vault.seal(_READABLE, "meta", "value", KEY_CHECK)))

@@ -159,11 +159,6 @@ def key_id(sealed: bytes) -> bytes:
     return sealed[1:5]
 
 
-def load_vault(path: Path) -> Vault:
-    """Read the key file. Raises VaultError naming the file when it is missing or damaged."""
-    return Vault(path)
-
-
 def read_keys(path: Path) -> Keys:
     """What the key file holds. Raises VaultError naming the file when it is missing or damaged.
 

@@ -151,9 +151,13 @@ def _somebody_is_erased_on_the_way(stage: Stage, number: int) -> None:
 
 def scenes(action: str) -> list[Scene]:
     """One for every point, and one for each further request that a push makes."""
-    other = {"accept": ("web", _somebody_writes), "requeue": ("web", _staff_send_again)}
-    other |= {"retire": ("worker", _a_caller_becomes_known)}
-    other |= {"forget": ("web", _somebody_is_erased), "erase": ("worker", _somebody_is_erased)}
+    other = {
+        "accept": ("web", _somebody_writes),
+        "requeue": ("web", _staff_send_again),
+        "retire": ("worker", _a_caller_becomes_known),
+        "forget": ("web", _somebody_is_erased),
+        "erase": ("worker", _somebody_is_erased),
+    }
     found = []
     for point in POINTS:
         program, play = other.get(point.split(".", maxsplit=1)[0], ("worker", _somebody_writes))

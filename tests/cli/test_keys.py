@@ -17,7 +17,7 @@ from leads.store.keyfile import add_key, seal_with
 from leads.store.models import Action, Lead
 from leads.store.people import person_of
 from leads.store.session import Database
-from leads.store.vault import Vault, create_keys, load_vault, read_keys
+from leads.store.vault import Vault, create_keys, read_keys
 from tests.cli.conftest import Frontdesk, as_json
 from tests.conftest import only_postgres, only_sqlite
 from tests.factory import make_connection, make_site, send
@@ -69,7 +69,7 @@ def test_one_command_rotates_and_another_one_drops(
     assert old in _uses(frontdesk)
     assert f"The key {old} is no longer in {file}." in frontdesk("keys", "drop", old, stdin="y\n").stdout
     assert list(_uses(frontdesk)) == [new]
-    assert _mails(database, load_vault(file)) == ["jane@example.com", "mia@example.com"]
+    assert _mails(database, Vault(file)) == ["jane@example.com", "mia@example.com"]
     with database.read() as session:
         assert list(session.scalars(select(Action.what).order_by(Action.id))) == ["keys_rotated", "key_dropped"]
 

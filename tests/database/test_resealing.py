@@ -22,7 +22,7 @@ from leads.store.resealing import places, reseal, values_by_key
 from leads.store.schema import open_vault
 from leads.store.session import Database
 from leads.store.staff import note_of, record
-from leads.store.vault import Vault, VaultError, load_vault
+from leads.store.vault import Vault, VaultError
 from tests.factory import make_connection, make_site, send
 from tests.programs import ROOT
 
@@ -124,7 +124,7 @@ def test_stopped_half_way_it_goes_on(database: Database, vault: Vault, file: Pat
     before = values_by_key(database)[old]
     assert next(reseal(database, vault, size=3)).looked_at == 3
     assert values_by_key(database) == {new: 3, old: before - 3}
-    assert sum(slice_.looked_at for slice_ in reseal(database, load_vault(file), size=3)) == before - 3
+    assert sum(slice_.looked_at for slice_ in reseal(database, Vault(file), size=3)) == before - 3
     assert values_by_key(database) == {new: before}
 
 
@@ -187,7 +187,7 @@ class _Program(threading.Thread):
 
     def __init__(self, url: str, file: Path, site: Site, name: str) -> None:
         super().__init__(name=name)
-        self._database, self._vault, self._site = Database(url), load_vault(file), site
+        self._database, self._vault, self._site = Database(url), Vault(file), site
         self.sent: list[UUID] = []
         self.keys: set[bytes] = set()
         self.stop = threading.Event()

@@ -16,7 +16,7 @@ from integrations.core.registry import kinds
 from leads.store import tokens
 from leads.store.models import Connection
 from leads.store.session import Database
-from leads.store.vault import load_vault
+from leads.store.vault import Vault
 from leads.sync.connect import Limits, options_of, tokens_of
 from tests.pretend.oauth import Tiny
 
@@ -30,7 +30,7 @@ def main() -> None:
     """Print `ready`, wait for a line, get a header, print it."""
     url, keys, connection_id, what = sys.argv[1:]
     kinds()["tiny"] = Tiny
-    database, vault = Database(url), load_vault(Path(keys))
+    database, vault = Database(url), Vault(Path(keys))
     with database.read() as session:
         row = session.get_one(Connection, UUID(connection_id))
     limits = Limits(60, 5, frozenset({"127.0.0.1"}))

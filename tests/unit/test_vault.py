@@ -17,7 +17,7 @@ import pytest
 from leads.store import vault as store_vault
 from leads.store.keyfile import add_key, drop_key, seal_with
 from leads.store.models import new_id
-from leads.store.vault import Vault, VaultError, create_keys, load_vault
+from leads.store.vault import Vault, VaultError, create_keys
 
 ROW = new_id()
 KEY = base64.b64encode(b"k" * 32).decode()
@@ -31,14 +31,14 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def vault(path: Path) -> Vault:
-    return load_vault(path)
+    return Vault(path)
 
 
 def test_what_is_sealed_opens_again(vault: Vault, path: Path) -> None:
     value = {"first_name": "Zoë", "extra": {"a": [1, None, True]}}
     sealed = vault.seal(value, "lead", "person", ROW)
     assert vault.open(sealed, "lead", "person", ROW) == value
-    assert load_vault(path).open(sealed, "lead", "person", ROW) == value
+    assert Vault(path).open(sealed, "lead", "person", ROW) == value
 
 
 def test_equal_values_do_not_look_equal(vault: Vault) -> None:
@@ -72,7 +72,7 @@ def test_a_value_cut_short_does_not_open(vault: Vault, length: int) -> None:
 def test_another_key_does_not_open_it(vault: Vault, tmp_path: Path) -> None:
     create_keys(tmp_path / "other.json")
     with pytest.raises(VaultError, match="not in the key file"):
-        load_vault(tmp_path / "other.json").open(vault.seal("Jane", "lead", "person", ROW), "lead", "person", ROW)
+        Vault(tmp_path / "other.json").open(vault.seal("Jane", "lead", "person", ROW), "lead", "person", ROW)
 
 
 def test_with_a_new_key_beside_it_the_old_value_still_opens(vault: Vault, path: Path) -> None:
@@ -80,7 +80,7 @@ def test_with_a_new_key_beside_it_the_old_value_still_opens(vault: Vault, path: 
     data = json.loads(path.read_text())
     data["keys"]["0badcafe"] = base64.b64encode(b"n" * 32).decode()
     path.write_text(json.dumps(data))
-    rotated = load_vault(path)
+    rotated = Vault(path)
     assert rotated.open(before, "lead", "person", ROW) == "Jane"
     assert rotated.seal("Jane", "lead", "person", ROW)[1:5].hex() == "0badcafe"
     assert rotated.digest("email", "jane@example.com") == vault.digest("email", "jane@example.com")
@@ -93,7 +93,7 @@ def test_a_digest_depends_on_its_kind_its_parts_and_the_key(vault: Vault, tmp_pa
         vault.digest("phone", "site", "jane"),
         vault.digest("email", "other", "jane"),
         vault.digest("email", "sitejane"),
-        load_vault(tmp_path / "other.json").digest("email", "site", "jane"),
+        Vault(tmp_path / "other.json").digest("email", "site", "jane"),
     }
     assert len(digests) == 5
     assert vault.digest("email", "site", "jane") in digests
@@ -112,7 +112,7 @@ def test_keys_are_never_made_anew(path: Path) -> None:
 
 def test_a_missing_key_file_is_told_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(VaultError, match=r"gone\.json is missing"):
-        load_vault(tmp_path / "gone.json")
+        Vault(tmp_path / "gone.json")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_damaged_key_file_is_told_with_its_name(tmp_path: Path, content: str) 
     path = tmp_path / "keys.json"
     path.write_text(content)
     with pytest.raises(VaultError, match=r"keys\.json") as caught:
-        load_vault(path)
+        Vault(path)
     assert "backup" in str(caught.value)
 
 
@@ -146,7 +146,7 @@ def test_no_master_key_is_in_an_error_or_a_repr(vault: Vault, path: Path) -> Non
     data = json.loads(path.read_text())
     path.write_text(json.dumps({**data, "root": "AAAA"}))
     with pytest.raises(VaultError) as caught:
-        load_vault(path)
+        Vault(path)
     for key in data["keys"].values():
         assert key not in str(caught.value) + repr(vault)
 
@@ -155,7 +155,7 @@ def test_no_master_key_is_in_an_error_or_a_repr(vault: Vault, path: Path) -> Non
 def quick(monkeypatch: pytest.MonkeyPatch, path: Path) -> Vault:
     """A vault that looks at its file again after a moment."""
     monkeypatch.setattr(store_vault, "LOOK", 0.05)
-    return load_vault(path)
+    return Vault(path)
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def _rotated(path: Path) -> bytes:
 def test_what_a_newer_key_sealed_opens_at_once_where_the_file_was_read_before(vault: Vault, path: Path) -> None:
     before = vault.seal("Jane", "lead", "person", ROW)
     kid = _rotated(path)
-    sealed = load_vault(path).seal("Joan", "lead", "person", ROW)
+    sealed = Vault(path).seal("Joan", "lead", "person", ROW)
     assert sealed[1:5] == kid
     assert vault.open(sealed, "lead", "person", ROW) == "Joan"
     assert vault.open(before, "lead", "person", ROW) == "Jane"
@@ -194,7 +194,7 @@ def test_what_a_newer_key_sealed_opens_at_once_where_the_file_was_read_before(va
 def test_a_key_that_was_added_does_not_seal_yet(vault: Vault, path: Path) -> None:
     kid = add_key(path)
     vault.look()
-    assert load_vault(path).sealing == vault.sealing != kid
+    assert Vault(path).sealing == vault.sealing != kid
 
 
 def test_who_only_seals_notices_the_new_key(quick: Vault, path: Path) -> None:
@@ -221,7 +221,7 @@ def test_many_threads_meet_the_new_key_and_the_file_is_read_once(
     vault: Vault, path: Path, calls: dict[str, int]
 ) -> None:
     _rotated(path)
-    sealed = load_vault(path).seal("Jane", "lead", "person", ROW)
+    sealed = Vault(path).seal("Jane", "lead", "person", ROW)
     calls["read_keys"] = 0
     with ThreadPoolExecutor(8) as pool:
         opened = list(pool.map(lambda _: vault.open(sealed, "lead", "person", ROW), range(40)))
