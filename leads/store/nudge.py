@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from leads.store.session import Database
 
-_LOOK = 0.05  # seconds between looks at SQLite's change counter, which is one read of shared memory
+_LOOK = 0.05  # seconds between two looks: what many commit within it is heard as one
 
 
 class Nudge:
@@ -26,6 +26,7 @@ class Nudge:
         if not database.is_sqlite:
             self._connection.execute(text("LISTEN frontdesk"))
         self._version = self._data_version() if database.is_sqlite else 0
+        self._next_look = 0.0
 
     def __enter__(self) -> Nudge:
         return self
@@ -41,18 +42,23 @@ class Nudge:
         """Sleep until there may be work. False: nothing was heard within `seconds`, or `stop` was set."""
         until = time.monotonic() + seconds
         while not stop.is_set() and time.monotonic() < until:
-            if self._heard(stop):
+            stop.wait(self._next_look - time.monotonic())
+            heard = self._heard()
+            self._next_look = time.monotonic() + _LOOK
+            if heard:
                 return True
         return False
 
-    def _heard(self, stop: threading.Event) -> bool:
+    def _heard(self) -> bool:
         if self._database.is_sqlite:
-            stop.wait(_LOOK)
             before, self._version = self._version, self._data_version()
             return self._version != before
         raw = cast("psycopg.Connection[Any]", self._connection.connection.dbapi_connection)
         try:
-            return any(True for _ in raw.notifies(timeout=0.25, stop_after=1))
+            heard = any(list(raw.notifies(timeout=0.25, stop_after=1)))
+            while heard and any(list(raw.notifies(timeout=0))):
+                pass  # each of them would be heard as one more
+            return heard
         except psycopg.Error as error:
             raise OperationalError("LISTEN", None, error, connection_invalidated=True) from None
 

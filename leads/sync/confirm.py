@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from integrations.core.base import Connector, Item, Pushed, Seen
+from integrations.core.base import Connector, Item, Pushed, Seen, parts
+from integrations.core.errors import Refused
 from leads.store import outbox
 from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Look, Outcome
@@ -24,8 +25,9 @@ _TIMES_MISSING = 3  # after this many a person is asked
 _AGAIN = timedelta(seconds=30)
 _SOONEST, _LATEST = timedelta(seconds=5), timedelta(hours=1)  # when the CRM could not be asked
 _FIRST = 4  # deliveries in the first slice, until we know how quick the CRM is
-_AT_ONCE = 20  # deliveries at most, where the CRM takes fewer in one call
-_SLICE = 1.0  # seconds one look may take, so that what comes in meanwhile goes out within two
+_MOST = 400  # in one slice: they are written down in one commit, which holds up others
+_AT_ONCE = 20  # in one call at most, where the CRM takes fewer in one push
+_SLICE = 1.0  # seconds one slice may take, so that what comes in meanwhile goes out within two
 _ANSWERED = Pushed("seen")
 
 
@@ -40,24 +42,29 @@ class Reader:
 
     def look(self, lane: Lane, before: Health) -> Health | None:
         """Read the next slice back. Returns how the connection is then; None: nothing is due for it."""
-        claimed = outbox.to_check(
-            self.context.database, lane, 1 if lane.probing else min(self.size, max(self.connector.batch_size, _AT_ONCE))
-        )
-        if not claimed:
+        due = outbox.to_check(self.context.database, lane, 1 if lane.probing else self.size)
+        if not due:
             return None
-        now, clock = self.context.now(), time.monotonic()
-        built = build_all(self.context.vault, self.connection, claimed)
-        answers = calls.for_each(built, lambda items: calls.look_up(self.connector, items))
-        took = time.monotonic() - clock
-        self.size = max(self.size // 2, 1) if took > _SLICE else self.size * 2
-        looks = [self._look(item, answer, now, int(took * 1000)) for item, answer in zip(claimed, answers, strict=True)]
-        health = self._health(built, answers, before)
+        now, answered, looks = self.context.now(), list[Seen | Exception | None](), list[Look]()
+        began = time.monotonic()
+        for some in parts(due, max(self.connector.batch_size, _AT_ONCE)):
+            clock = time.monotonic()
+            built = build_all(self.context.vault, self.connection, some)
+            answers = calls.for_each(built, lambda items: calls.look_up(self.connector, items))
+            took = int((time.monotonic() - clock) * 1000)
+            looks += (self._look(item, answer, now, took) for item, answer in zip(some, answers, strict=True))
+            answered += (answer for one, answer in zip(built, answers, strict=True) if isinstance(one, Item))
+            if time.monotonic() - began > _SLICE or _in_trouble(answers):
+                self.size = max(len(looks) // 2, 1)
+                break  # the others stay due
+        else:
+            self.size = min(self.size * 2, _MOST)
+        health = self._health(answered, before)
         outbox.checked(self.context.database, lane, looks, health)
         return health
 
-    def _health(self, built: Sequence[object], answers: Sequence[Seen | Exception | None], before: Health) -> Health:
-        asked = [answer for one, answer in zip(built, answers, strict=True) if isinstance(one, Item)]
-        said = [answer if isinstance(answer, Exception) else _ANSWERED for answer in asked]
+    def _health(self, answered: Sequence[Seen | Exception | None], before: Health) -> Health:
+        said = [answer if isinstance(answer, Exception) else _ANSWERED for answer in answered]
         return retry.assess(said, before, self.context.now()) if said else before
 
     def _look(self, item: Claimed, answer: Seen | Exception | None, now: datetime, took: int) -> Look:
@@ -105,6 +112,11 @@ class Reader:
         sentence = "The CRM accepted it but does not hold it; it is sent again."
         due_at = now + _AGAIN * (times - 1)
         return Outcome(item, "waiting", due_at, False, "missing", now, took, "missing", sentence, unknown=True)
+
+
+def _in_trouble(answers: Sequence[Seen | Exception | None]) -> bool:
+    """Whether the CRM could not be asked; what it has against one enquiry alone is another matter."""
+    return any(isinstance(answer, Exception) and not isinstance(answer, Refused) for answer in answers)
 
 
 def _gone(item: Claimed, now: datetime, took: int, coming: datetime | None) -> Outcome:

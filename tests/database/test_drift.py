@@ -238,6 +238,7 @@ def test_what_is_never_kept_goes_to_a_person(loop: Loop) -> None:
 
 def test_what_came_in_meanwhile_goes_before_the_rest_of_the_looks(loop: Loop) -> None:
     loop.monkeypatch.setattr("leads.sync.confirm._AT_ONCE", 1)
+    loop.monkeypatch.setattr("leads.sync.confirm._SLICE", 0)
 
     class Busy(FakeCrm):
         batch_size = 2
@@ -267,6 +268,7 @@ def test_what_came_in_meanwhile_goes_before_the_rest_of_the_looks(loop: Loop) ->
 
 def test_a_sweep_ends_when_staff_pause_the_connection(loop: Loop) -> None:
     loop.monkeypatch.setattr("leads.sync.confirm._AT_ONCE", 1)
+    loop.monkeypatch.setattr("leads.sync.confirm._SLICE", 0)
 
     class Paused(FakeCrm):
         batch_size = 1

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, event, exc, func, make_url, select, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from leads.store import outbox
-from leads.store.models import Event, Meta, Site
+from leads.store.models import Event, Meta, Site, Worker
 from leads.store.nudge import Nudge
 from leads.store.postgres import unhurried
 from leads.store.session import Database
@@ -248,6 +248,25 @@ def test_listening_ends_with_an_error_that_is_understood_and_leaves_no_listener(
     for _ in range(3):
         with database.engine.connect() as connection:
             assert connection.execute(text("SELECT count(*) FROM pg_listening_channels()")).scalar() == 0
+
+
+def test_what_many_commit_one_after_another_wakes_nobody_each_time(database: Database) -> None:
+    def commit() -> None:
+        for number in range(60):
+            with database.write() as session:
+                now = database.now(session)
+                session.add(Worker(id=f"w{number}", started_at=now, seen_at=now))
+                database.nudge(session)
+
+    stop, heard = threading.Event(), 0
+    with Nudge(database) as nudge, ThreadPoolExecutor(1) as pool:
+        began = time.monotonic()
+        writing = pool.submit(commit)
+        while nudge.wait(0.3, stop):
+            heard += 1
+        took = time.monotonic() - began
+        writing.result()
+    assert 1 <= heard <= took / 0.05 + 1
 
 
 # SQLite

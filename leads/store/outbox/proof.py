@@ -12,10 +12,11 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Integer, Select, Uuid, bindparam, delete, exists, select, update
 from sqlalchemy.orm import Session
 
+from leads.store.among import among
 from leads.store.failpoint import reach
 from leads.store.models import Attempt, Connection, Delivery, Event, Lead, RemoteRecord, Site
 from leads.store.outbox import drift
-from leads.store.outbox.claimed import Claimed, as_claimed, with_details
+from leads.store.outbox.claimed import Claimed, DeliveryRow, as_claimed, with_details
 from leads.store.outbox.lanes import (
     LOOKED_AT,
     NOW,
@@ -28,6 +29,7 @@ from leads.store.outbox.lanes import (
     usable,
 )
 from leads.store.outbox.outcomes import Health, Outcome, attempt_of, report
+from leads.store.past_orm import insert_all, update_all
 from leads.store.quota import affords
 from leads.store.session import Database
 
@@ -88,35 +90,56 @@ def checked(database: Database, lane: Lane, looks: Sequence[Look], health: Healt
 
 def _write_all(session: Session, lane: Lane, looks: Sequence[Look], now: datetime) -> None:
     ids = [look.outcome.claimed.delivery.id for look in looks]
-    locked = select(Delivery).where(Delivery.id.in_(ids)).order_by(Delivery.id).with_for_update()
-    rows = {row.id: row for row in session.scalars(locked)}
-    people = drift.People(session, lane.connection_id, rows.values())
+    there = {row.id: row for row in session.connection().execute(_LOCKED, {"ids": ids})}
+    seen: list[tuple[DeliveryRow, Look]] = []
     for look in looks:
-        seen = look.outcome.claimed.delivery
-        row = rows.get(seen.id)
-        if row is not None and (row.state, row.sent_at) == (seen.state, seen.sent_at):
-            _write(people, row, look, now)
+        was, row = look.outcome.claimed.delivery, there.get(look.outcome.claimed.delivery.id)
+        if row is not None and (row.state, row.sent_at) == (was.state, was.sent_at):
+            seen.append((was._replace(lead_id=row.lead_id), look))
+    people = drift.People(session, lane.connection_id, {row.lead_id for row, _ in seen})
+    rows = [_looked_upon(people, row, look, now) for row, look in seen]
+    for first in (True, False):  # what is seen for the first time changes more
+        update_all(session, Delivery, ("id",), [row for row in rows if ("state" in row) is first])
+    insert_all(session, Attempt, [attempt_of(look.outcome) for row, look in seen if row.state == "sent"])
+    people.write_down()
 
 
-def _write(people: drift.People, row: Delivery, look: Look, now: datetime) -> None:
-    outcome = look.outcome
-    if row.state == "sent":
-        _first_look(people.session, row, outcome, now)
+_LOCKED = (
+    select(Delivery.id, Delivery.lead_id, Delivery.state, Delivery.sent_at)
+    .where(among(Delivery.id, "ids"))
+    .order_by(Delivery.id)
+    .with_for_update()
+)
+
+
+def _looked_upon(people: drift.People, row: DeliveryRow, look: Look, now: datetime) -> dict[str, Any]:
+    """What changes in the delivery's row by one look."""
+    outcome, is_there = look.outcome, look.outcome.verdict == "confirmed"
+    first = _first_look(people, row, outcome, now) if row.state == "sent" else {}
     if outcome.verdict == "missing":
         drift.gone(people, row, "deleted" if row.state == "confirmed" else "never_stored", now)
-    if outcome.verdict == "confirmed":
-        row.remote_id, row.remote_url = outcome.remote_id, outcome.remote_url
+    if is_there:
         drift.seen(people, row, look.digests, look.copies, now)
-    row.check_at = outcome.check_at
+    return first | {
+        "id": row.id,
+        "remote_id": outcome.remote_id if is_there else row.remote_id,
+        "remote_url": outcome.remote_url if is_there else row.remote_url,
+        "check_at": outcome.check_at,
+    }
 
 
-def _first_look(session: Session, row: Delivery, outcome: Outcome, now: datetime) -> None:
-    row.state, row.due_at, row.unknown = outcome.state, outcome.due_at, outcome.unknown
-    row.code, row.sentence = outcome.code, outcome.sentence
-    row.missing += outcome.verdict == "missing"
-    if outcome.state == "confirmed":
-        row.confirmed_at = now
-    session.add(Attempt(**attempt_of(outcome)))
+def _first_look(people: drift.People, row: DeliveryRow, outcome: Outcome, now: datetime) -> dict[str, Any]:
+    if outcome.state not in drift.ON_ITS_WAY:
+        people.arrived(row)
+    return {
+        "state": outcome.state,
+        "due_at": outcome.due_at,
+        "unknown": outcome.unknown,
+        "code": outcome.code,
+        "sentence": outcome.sentence,
+        "missing": row.missing + (outcome.verdict == "missing"),
+        "confirmed_at": now if outcome.state == "confirmed" else row.confirmed_at,
+    }
 
 
 def check_all(database: Database, connection_id: UUID, days: int) -> int:
