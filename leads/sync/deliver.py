@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,26 +21,32 @@ from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Outcome
 from leads.store.session import once_more
 from leads.sync import callers, calls, canary, confirm, doubt, retry
-from leads.sync.batches import Batches, Done
+from leads.sync.batches import Batch, Batches, Done
 from leads.sync.connect import Context, open_connector
 from leads.sync.erasing import erase_people
 from leads.sync.pushes import Sender, Sent
 
 log = structlog.get_logger()
 
+_TURN = 1.0  # seconds
 
-def run_lane(context: Context, connection_id: UUID) -> None:
-    """Serve one connection until nothing is due, it may not be used, or the worker stops."""
+
+def run_lane(context: Context, connection_id: UUID, others_wait: Callable[[], bool] = lambda: False) -> bool:
+    """Serve one connection until nothing is due, it may not be used, or the worker stops.
+
+    Now and then it ends before: when others wait for their turn, or when the connection was set up anew, so that what
+    is left goes by the new mapping, address or pace. Returns whether it did.
+    """
     lane = outbox.lease(context.database, connection_id, context.worker, context.limits.lease)
     if lane is None:
-        return
+        return False
     try:
-        _serve(context, lane)
+        return _serve(context, lane, others_wait)
     finally:
         outbox.release(context.database, lane)
 
 
-def _serve(context: Context, lane: Lane) -> None:
+def _serve(context: Context, lane: Lane, others_wait: Callable[[], bool]) -> bool:
     with context.database.read() as session:
         connection = session.get_one(Connection, lane.connection_id)
     connector = open_connector(context, connection)
@@ -48,17 +55,12 @@ def _serve(context: Context, lane: Lane) -> None:
     if lane.probing and connector.tier == "C":  # an enquiry that breaks off there costs a person's time
         health, asked = _probe(context, lane, connector, health), True
         lane = replace(lane, probing=health.state == "failing")
+    turn = _Turn(context, connection, others_wait)
     with Batches(context, connector, lane, paced=bool(connection.pace)) as batches:
         while not context.stop.is_set():
             batch = batches.take(lane)
             if batch.claimed:
-                claimed = doubt.set_aside(context.database, lane, connector, batch.claimed)
-                sent = Sender(context, connection, connector, batch.since).send(claimed)
-                outcomes, after = _judge(context, lane, connector, sent, health)
-                batches.write(Done(outcomes, after if after != health else None))
-                health = after
-                if sent.left:
-                    outbox.give_back(context.database, sent.left)
+                health = _deliver(context, connection, connector, lane, batches, batch, health)
             elif looked := reader.look(lane, health):
                 health = looked
             else:
@@ -66,14 +68,53 @@ def _serve(context: Context, lane: Lane) -> None:
             if not health.takes_more(context.now):
                 batches.give_back()
             asked, lane = True, replace(lane, probing=health.state == "failing")
+            if turn.is_over():
+                return True
     if context.stop.is_set():
-        return
+        return False
     if lane.probing and not asked:
         health = _probe(context, lane, connector, health)
     if health.takes_more(context.now):
         callers.retire_callers(context, connection, lane, connector)
         canary.clean_up(context, lane, connector)
         erase_people(context, lane, connector)
+    return False
+
+
+class _Turn:
+    """The time that a lane has before it sees whether to make room."""
+
+    def __init__(self, context: Context, connection: Connection, others_wait: Callable[[], bool]) -> None:
+        self._context = context
+        self._connection = connection
+        self._others_wait = others_wait
+        self._until = time.monotonic() + _TURN
+
+    def is_over(self) -> bool:
+        """Whether others wait, or what the lane goes by has changed. If not, another turn begins."""
+        if time.monotonic() < self._until:
+            return False
+        self._until = time.monotonic() + _TURN
+        return self._others_wait() or outbox.was_set_up_anew(self._context.database, self._connection)
+
+
+def _deliver(
+    context: Context,
+    connection: Connection,
+    connector: Connector,
+    lane: Lane,
+    batches: Batches,
+    batch: Batch,
+    before: Health,
+) -> Health:
+    """Send a batch. Returns how the connection is then."""
+    claimed = doubt.set_aside(context.database, lane, connector, batch.claimed)
+    sent = Sender(context, connection, connector, batch.since).send(claimed)
+    outcomes, health = _judge(context, lane, connector, sent, before)
+    batches.write(Done(outcomes, health if health != before else None))
+    if sent.left:
+        outbox.give_back(context.database, sent.left)
+    return health
 
 
 def _health_of(connection: Connection) -> Health:

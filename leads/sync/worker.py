@@ -98,6 +98,7 @@ class Clock:
     def __init__(self, context: Context, lanes: int, jobs: Sequence[Job] = ()) -> None:
         self._context = context
         self._pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
+        self._lanes = lanes
         self._running: set[UUID] = set()
         self._told = 0  # how often we heard of work
         self._guard = threading.Lock()
@@ -168,17 +169,21 @@ class Clock:
                 self._running.discard(connection_id)
 
     def _lane(self, connection_id: UUID) -> None:
-        told = self._told
+        told, goes_on = self._told, False
         try:
-            run_lane(self._context, connection_id)
+            goes_on = run_lane(self._context, connection_id, self._others_wait)
         except Exception as error:  # noqa: BLE001 - one lane's failure must not end the others; its lease runs out
             log.error("lane failed", connection=str(connection_id), type=type(error).__name__)
             self._context.stop.wait(1.0)
         finally:
             with self._guard:
                 self._running.discard(connection_id)
-        if self._told != told:  # of what came after the last claim, while the connection was still in our hands
+        # Also when we were told of what came after the last claim, while the connection was still in our hands.
+        if goes_on or self._told != told:
             self.dispatch()
+
+    def _others_wait(self) -> bool:
+        return len(self._running) > self._lanes
 
     def beat(self) -> None:
         """Tell the desk and `/readyz` that this worker lives; see to the room on the disk."""

@@ -15,6 +15,7 @@ from integrations.core.base import Item, Pushed, Result, Seen
 from integrations.core.errors import Refused, TryLater
 from leads.store import outbox
 from leads.store.models import Delivery, Event, RemoteRecord
+from leads.sync.retry import FAILURES_TO_PAUSE
 from tests.database.lanes import leased
 from tests.database.loop import Loop
 from tests.fakes import FakeCrm
@@ -264,6 +265,55 @@ def test_what_came_in_meanwhile_goes_before_the_rest_of_the_looks(loop: Loop) ->
     loop.night()
     assert order[:2] == ["look", "push"], "an enquiry waited for the sweep"
     assert order.count("look") >= 4
+
+
+def test_once_the_crm_cannot_be_asked_the_rest_of_a_slice_stays_due(loop: Loop) -> None:
+    class Down(FakeCrm):
+        batch_size = 1
+
+        def find(self, items: Sequence[Item]) -> list[Seen | None]:
+            if down:
+                self.looked += [item.event_id for item in items]
+                raise TryLater("unavailable", "The CRM is not working.")
+            return super().find(items)
+
+    loop.monkeypatch.setattr("leads.sync.confirm._AT_ONCE", 1)
+    loop.use(Down(settle=60))
+    for number in range(25):
+        loop.send(f"P{number}")
+    down = True
+    loop.tick()
+    loop.tick(seconds=61)
+    put_off = len(loop.crm.looked)
+    assert 0 < put_off <= FAILURES_TO_PAUSE, "one call failed, and the others were made all the same"
+    with loop.database.read() as session:
+        due = session.scalars(select(Delivery.id).where(Delivery.check_at <= loop.clock())).all()
+    assert len(due) == 25 - put_off
+    down = False
+    loop.tick(minutes=10)
+    assert sorted(set(loop.crm.looked)) == sorted(loop.crm.written), "all are looked at in the end"
+
+
+def test_a_slice_is_as_many_calls_as_there_is_time_for(loop: Loop) -> None:
+    class Counted(FakeCrm):
+        def find(self, items: Sequence[Item]) -> list[Seen | None]:
+            calls.append(len(items))
+            return super().find(items)
+
+    calls: list[int] = []
+    commits: list[int] = []
+    checked = outbox.checked
+    loop.monkeypatch.setattr("leads.sync.confirm._AT_ONCE", 1)
+    loop.monkeypatch.setattr(
+        "leads.store.outbox.checked",
+        lambda database, lane, looks, health: commits.append(len(looks)) or checked(database, lane, looks, health),
+    )
+    loop.use(Counted())
+    for number in range(60):
+        loop.send(f"P{number}")
+    loop.tick()
+    assert commits == [4, 8, 16, 32]
+    assert calls == [4, 8, 10, 6, 10, 10, 10, 2]
 
 
 def test_a_sweep_ends_when_staff_pause_the_connection(loop: Loop) -> None:

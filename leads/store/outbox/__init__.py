@@ -22,7 +22,7 @@ from leads.store.outbox.decisions import (
 from leads.store.outbox.drift import settle
 from leads.store.outbox.erasing import also_of, end, erased, not_erased, to_erase, try_again
 from leads.store.outbox.erasure import erase
-from leads.store.outbox.lanes import Lane, claim, holds, lease, ready, release
+from leads.store.outbox.lanes import Lane, claim, holds, lease, ready, release, was_set_up_anew
 from leads.store.outbox.outcomes import (
     Health,
     Outcome,
@@ -98,4 +98,5 @@ __all__ = [
     "try_again",
     "try_now",
     "wait_for_sign_in",
+    "was_set_up_anew",
 ]

@@ -36,7 +36,7 @@ from leads.store.failpoint import reach
 from leads.store.models import CanaryRun, Connection, Delivery, Erasure, Lead, RemoteRecord, UTCDateTime, new_id
 from leads.store.outbox.claimed import Claimed, as_claimed, with_details
 from leads.store.quota import ALL_ELSE, LOOKS, affords, oldest
-from leads.store.session import Database
+from leads.store.session import KEEPS_ITS_KEY, Database
 
 # Building a statement costs more than running it, so those of the loop are built once; each run brings its own time.
 NOW: BindParameter[datetime] = bindparam("now", type_=UTCDateTime)
@@ -130,6 +130,26 @@ _HELD = select(
         Connection.state != "paused",
     )
 )
+
+
+def was_set_up_anew(database: Database, connection: Connection) -> bool:
+    """Whether what a lane goes by has changed since this row was read: key, address, mapping, share or pace."""
+    with database.glance() as opened:
+        now = opened.execute(_SET_UP, {"connection": connection.id}).one_or_none()
+    return now != tuple(getattr(connection, name) for name in _GOES_BY)
+
+
+_GOES_BY = ("options_sealed", "mapping", "share", "unknown_callers", "pace")
+_SET_UP = select(*(getattr(Connection, name) for name in _GOES_BY)).where(Connection.id == bindparam("connection"))
+
+
+def hold(session: Session, lane: Lane) -> None:
+    """Lock the connection before its deliveries, as whoever pauses or removes it: neither holds what the other waits
+    for."""
+    session.connection().execute(_HOLD, {"connection": lane.connection_id})
+
+
+_HOLD = select(Connection.id).where(Connection.id == bindparam("connection")).with_for_update(**KEEPS_ITS_KEY)
 
 
 def usable(now: Moment) -> ColumnElement[bool]:
@@ -231,7 +251,7 @@ def claim(
         lease = {"new_token": token, "until": now + timedelta(seconds=seconds)}
         held = {"connection": lane.connection_id, "held": lane.token, "now": now}
         opened = session.connection()
-        # The connection before its deliveries, as whoever pauses or removes it: neither holds what the other waits for.
+        # This locks the connection, as `hold` does.
         is_held = opened.execute(_prolong(), held | lease).one_or_none() is not None
         may_send = before is None or before(session, now)
         if not (is_held and may_send):

@@ -18,7 +18,7 @@ from leads.store.models import Attempt, Connection, Delivery, Erasure, Lead, Rem
 from leads.store.outbox.arrivals import HELD_BY_REMOVAL
 from leads.store.outbox.claimed import Claimed
 from leads.store.outbox.erasing import arrived_after_all
-from leads.store.outbox.lanes import Lane, claim
+from leads.store.outbox.lanes import Lane, claim, hold
 from leads.store.past_orm import insert_all, update_all, upsert
 from leads.store.session import KEEPS_ITS_KEY, Database, once_more
 
@@ -74,6 +74,7 @@ def finish(database: Database, lane: Lane, outcomes: Sequence[Outcome], health: 
 
     def written() -> int:
         with database.write() as session:
+            hold(session, lane)
             return _write_down(session, lane, outcomes, health, database.now(session))
 
     return once_more(written)  # what was written already counts as taken over

@@ -22,6 +22,7 @@ from leads.store.outbox.lanes import (
     NOW,
     OLDEST,
     Lane,
+    hold,
     may_retire,
     mine,
     moment,
@@ -78,6 +79,7 @@ def _looked_at(state: str) -> Select[*tuple[Any, ...]]:
 def checked(database: Database, lane: Lane, looks: Sequence[Look], health: Health | None) -> None:
     """Write down what was read back. What changed meanwhile is left alone. health: None when nothing was asked."""
     with database.write() as session:
+        hold(session, lane)
         now = database.now(session)
         if looks:
             _write_all(session, lane, looks, now)
