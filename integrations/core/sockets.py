@@ -11,6 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import ContextVar
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -142,6 +143,34 @@ _current: ContextVar[Call] = ContextVar("call")
 _deadlines = _Deadlines()
 
 
+def _looked_up(host: str, port: int, seconds: float) -> list[Any]:
+    """What `getaddrinfo` finds; it knows no time-out, and the system's resolver may take half a minute to give up.
+
+    Raises TimeoutError after so many seconds.
+    """
+    found: Future[list[Any]] = Future()
+
+    def look_up() -> None:
+        try:
+            found.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except Exception as error:  # noqa: BLE001 - it is raised where the answer is waited for
+            found.set_exception(error)
+
+    if _is_address(host):  # nobody has to be asked
+        look_up()
+    else:
+        Thread(target=look_up, name="look-up", daemon=True).start()
+    return found.result(seconds)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 class _Guarded(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         call = _current.get()
@@ -167,8 +196,8 @@ class _Guarded(HTTPConnection):
         """All addresses of the host, looked up once and used as they are; one that is not allowed refuses them all."""
         host, port = self._dns_host.strip("[]"), int(self.port or 0)
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (socket.gaierror, UnicodeError) as error:
+            found = _looked_up(host, port, call.remaining())
+        except (socket.gaierror, TimeoutError, UnicodeError) as error:
             raise NameResolutionError(self.host, self, socket.gaierror(str(error))) from None
         if not call.may_be_private(host, port) and not all(is_public(str(entry[4][0])) for entry in found):
             raise Misconfigured(

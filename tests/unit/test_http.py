@@ -290,6 +290,16 @@ def test_the_name_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (type(error), error.code) == (TryLater, "dns")
 
 
+def test_a_name_server_that_stays_silent_does_not_outlast_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: silent.wait(20))
+    began = time.monotonic()
+    error = failure("POST", "https://crm.example/")
+    silent.set()
+    assert time.monotonic() - began < 5
+    assert (type(error), error.code) == (TryLater, "dns"), "nothing was sent, so it need not be looked up"
+
+
 @pytest.mark.parametrize(
     "url", ["https://", "ftp://crm.example/", "https://u:p@crm.example/", "https://[::1/", "crm", ""]
 )
