@@ -46,7 +46,6 @@ _NEWEST = (
     (10, "expired", "expired", "It was tried for too long."),
     (20, "held", "spam", HOLD_SENTENCES["spam"]),
 )
-_NOT_DONE = sum(number for number, *_ in _NEWEST)
 _TABLES: Mapping[type[Base], tuple[str, ...]] = {
     Lead: ("id", "site_id", "code", "person_sealed", "known", "shareable", "is_test", "created_at", "last_event_at"),
     Identity: ("digest", "lead_id", "kind", "seen_at"),

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from integrations.core.base import Connector
 from leads.store import outbox
 from leads.store.outbox import Claimed, Lane, Outcome
+from leads.store.outbox.decisions import LOOK_FIRST
 from leads.store.session import Database
 from leads.sync import retry
 
@@ -57,4 +58,4 @@ def _interrupted(item: Claimed, now: datetime, settle: timedelta) -> Outcome:
 
 
 def _for_a_person(item: Claimed, now: datetime) -> Outcome:
-    return Outcome(item, "refused", now, True, "Unknown", now, 0, retry.UNKNOWN_OUTCOME, retry.LOOK_YOURSELF)
+    return Outcome(item, "refused", now, True, "Unknown", now, 0, LOOK_FIRST, retry.LOOK_YOURSELF)

@@ -16,6 +16,7 @@ from integrations.core.errors import DeliveryError, Misconfigured, Throttled
 from leads.store import outbox
 from leads.store.failpoint import reach
 from leads.store.outbox import Lane
+from leads.store.outbox.decisions import LOOK_FIRST
 from leads.store.outbox.erasing import BY_HAND, Doubt, Leaving
 from leads.sync import calls, retry
 from leads.sync.connect import Context
@@ -95,7 +96,7 @@ class _Erasing:
         doubts = self.person.doubts
         if not doubts:
             return None
-        broken_off = _AskAPerson("unknown_outcome", _BROKEN_OFF) if any(one.broken_off for one in doubts) else None
+        broken_off = _AskAPerson(LOOK_FIRST, _BROKEN_OFF) if any(one.broken_off for one in doubts) else None
         if not self.connector.readable:
             return None if self.person.remote_ids else broken_off
         items = [_nobody(self.person, one) for one in doubts]

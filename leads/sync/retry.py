@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from integrations.core.base import Pushed, Result, Tier
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, Unknown
 from leads.store.outbox import Health
+from leads.store.outbox.decisions import LOOK_FIRST
 
 FAILURES_TO_PAUSE = 5  # calls that fail in a row before a connection is taken out of use
 _PROBE_FIRST = timedelta(seconds=5)
@@ -17,7 +18,6 @@ _PROBE_LAST_MISCONFIGURED = timedelta(minutes=5)  # a wrong key tried every minu
 _THROTTLE_DEFAULT = timedelta(seconds=30)
 _THROTTLE_MIN = timedelta(seconds=1)
 _THROTTLE_MAX = timedelta(hours=24)
-UNKNOWN_OUTCOME = "unknown_outcome"
 LOOK_YOURSELF = (
     "It may have arrived: the connection broke off before the CRM had answered, and this CRM cannot be asked. "
     "Look in the CRM; then press “Send again” or “I took care of it”."
@@ -128,7 +128,7 @@ def verdict_of(result: Result | Exception) -> str:
 def describe(result: Result | Exception, tier: Tier = "A") -> tuple[str, str]:
     """Short code and plain sentence of what went wrong."""
     if in_doubt(result) and tier == "C":
-        return UNKNOWN_OUTCOME, LOOK_YOURSELF
+        return LOOK_FIRST, LOOK_YOURSELF
     code, sentence = getattr(result, "code", None), getattr(result, "sentence", None)
     if isinstance(code, str) and isinstance(sentence, str):
         return code, sentence

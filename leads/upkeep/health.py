@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from flask import Blueprint, Response, jsonify
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from leads.store.models import Worker
+from leads.store.queries.overview import SILENT_AFTER
 from leads.store.schema import current, head
 from leads.store.session import Database
-
-WORKER_SILENT = timedelta(seconds=20)  # four heartbeats
 
 
 def create_health(database: Database) -> Blueprint:
@@ -52,4 +49,4 @@ def _worker(database: Database) -> str:
         now = database.now(session)
     if seen is None:
         return "no worker is running"
-    return "ok" if now - seen < WORKER_SILENT else "silent since " + seen.isoformat(timespec="seconds")
+    return "ok" if now - seen < SILENT_AFTER else "silent since " + seen.isoformat(timespec="seconds")

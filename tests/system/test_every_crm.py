@@ -23,8 +23,8 @@ from integrations.core.base import Connector
 from integrations.core.registry import kinds
 from leads.store import outbox
 from leads.store.models import Connection, Delivery, RemoteRecord
+from leads.store.outbox.decisions import LOOK_FIRST
 from leads.store.queries.enquiries import latest_enquiries
-from leads.sync import retry
 from leads.sync.connect import Limits
 from leads.sync.item import translate
 from leads.sync.plan import plan_of
@@ -136,7 +136,7 @@ class Clinic:
         """Nothing was sent twice, the rest waits for a person, who sees to it that the CRM drops repeats."""
         with self.programs.database.read() as session:
             codes = set(session.scalars(select(Delivery.code).where(Delivery.state == "refused")))
-        assert codes == {retry.UNKNOWN_OUTCOME}
+        assert codes == {LOOK_FIRST}
         assert max(Counter(event for person in self.crm.people() for event in person.events).values()) == 1
         self.desk.replace(self.connection_id, self.crm.remedy())
         with self.programs.database.write() as session:

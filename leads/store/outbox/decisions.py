@@ -21,7 +21,7 @@ _REMOVED_MIDWAY = (
     "It may have arrived: the connection was removed while this was being sent. Look in the CRM; then press “I took "
     "care of it”."
 )
-_NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
+NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
 # What is held because of what it is, whatever becomes of the connection.
 _HELD_FOR_ITSELF = and_(Delivery.state == "held", func.coalesce(Delivery.code, "").in_(("spam", "no_consent")))
 
@@ -121,14 +121,14 @@ def remove(session: Session, connection: Connection, now: datetime) -> int:
     _erase_no_more(session, connection)
     here = update(Delivery).where(Delivery.connection_id == connection.id).returning(Delivery.id)
     may_have_arrived = or_(Delivery.state == "sending", Delivery.unknown.is_(True), Delivery.code == LOOK_FIRST)
-    in_doubt = here.where(Delivery.state.in_(_NOT_ARRIVED), may_have_arrived)
+    in_doubt = here.where(Delivery.state.in_(NOT_ARRIVED), may_have_arrived)
     may_be_there = in_doubt.values(state="refused", code=LOOK_FIRST, sentence=_REMOVED_MIDWAY, lease_until=None)
     count = len(session.scalars(may_be_there).all())
     session.execute(here.where(Delivery.check_at.is_not(None)).values(check_at=None))  # nobody can look there any more
     held = select(Delivery.id).where(Delivery.connection_id == connection.id, _HELD_FOR_ITSELF)
     count += len(session.scalars(held).all())
     clear = or_(Delivery.code.is_(None), Delivery.code != LOOK_FIRST)
-    left = here.where(Delivery.state.in_(_NOT_ARRIVED), clear, ~_HELD_FOR_ITSELF)
+    left = here.where(Delivery.state.in_(NOT_ARRIVED), clear, ~_HELD_FOR_ITSELF)
     not_sent = left.values(**HELD_BY_REMOVAL)
     return count + len(session.scalars(not_sent).all())
 

@@ -23,7 +23,7 @@ from leads.store.queries.leads import URGENCY
 STATES = ("confirmed", "sent", "waiting", "held", "refused", "expired", "handled", "erased")
 _MOST_LOST = 50
 # An enquiry and a connection that came, or went, in the same moment may have missed each other.
-_MARGIN = timedelta(minutes=1)
+MARGIN = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +164,14 @@ def _lost(session: Session, site: Site, now: datetime) -> ColumnElement[bool]:
 
 
 def _is_served(connections: Sequence[Connection], now: datetime) -> bool:
-    return any(row.removed_at is None and row.created_at <= now - _MARGIN for row in connections)
+    return any(row.removed_at is None and row.created_at <= now - MARGIN for row in connections)
 
 
 def _was_there(connection: Connection) -> ColumnElement[bool]:
     """Whether this connection was in use when the event came."""
-    there = [Event.received_at >= connection.created_at + _MARGIN]
+    there = [Event.received_at >= connection.created_at + MARGIN]
     if connection.removed_at is not None:
-        there.append(Event.received_at < connection.removed_at - _MARGIN)
+        there.append(Event.received_at < connection.removed_at - MARGIN)
     return and_(*there)
 
 

@@ -13,17 +13,16 @@ from sqlalchemy.orm import Session
 
 from leads.store.alerts import open_alerts
 from leads.store.models import Alert, Connection, Delivery, Event, Resubmission, Site, Unreadable
-from leads.store.queries.balance import DayBalance, recent_balances
+from leads.store.outbox.decisions import LOOK_FIRST, NOT_ARRIVED
+from leads.store.queries.balance import MARGIN, DayBalance, recent_balances
 from leads.store.queries.drift import drift_counts
 from leads.store.queries.erasures import Leftover, erased_alone, erasures_that_need_you, open_erasures
 from leads.store.queries.lists import connections_in_use, count, is_real, sites, start_of_day, worker_seen_at
 from leads.store.queries.places import PLACES, by_place, number_at
 
 SILENT_AFTER = timedelta(seconds=20)  # a worker beats every five seconds
-_MARGIN = timedelta(minutes=1)  # what came just when a connection went may have missed it
 _MOST_RESUBMITTED = 50
 _ONLY_AS_ALERTS = ("mail", "silence", "balance")  # the others are told by connections, waits and the worker
-_NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
 
 
 class Wait(NamedTuple):
@@ -113,7 +112,7 @@ def overview(session: Session, now: datetime) -> Overview:
 def _not_arrived() -> Subquery:
     """Every delivery that has not arrived, with the reason: on_the_way, problem, paused, unknown_caller, spam,
     no_consent, removed, refused, unknown_outcome, missing or expired."""
-    told_apart = Delivery.code.in_(("unknown_outcome", "missing"))
+    told_apart = Delivery.code.in_((LOOK_FIRST, "missing"))
     reason = case(
         (and_(Delivery.state == "refused", told_apart), Delivery.code),
         (Delivery.state == "held", Delivery.code),
@@ -134,7 +133,7 @@ def _not_arrived() -> Subquery:
             Delivery.due_at,
         )
         .join(Connection, Connection.id == Delivery.connection_id)
-        .where(Delivery.state.in_(_NOT_ARRIVED), is_real())
+        .where(Delivery.state.in_(NOT_ARRIVED), is_real())
         .subquery()
     )
 
@@ -181,7 +180,7 @@ def without_connection(session: Session, connections: Iterable[Connection]) -> l
 def _unserved_since(session: Session, site: Site) -> datetime:
     """Since when its enquiries go nowhere: what came before went to the connection that was removed last."""
     last = session.scalar(select(func.max(Connection.removed_at)).where(Connection.site_id == site.id))
-    return last - _MARGIN if last else datetime.min.replace(tzinfo=UTC)
+    return last - MARGIN if last else datetime.min.replace(tzinfo=UTC)
 
 
 def _checking(session: Session, connections: Iterable[Connection]) -> int:
