@@ -67,6 +67,7 @@ class Settings:
     canary_patience: timedelta
     session_idle: timedelta
     session_longest: timedelta
+    second_factor: str
     sandbox_port: int
     fail_at: str
     alert_emails: frozenset[str]
@@ -229,6 +230,14 @@ class SettingsSchema(Schema):
         load_default=timedelta(hours=12),
         validate=_SESSION,
         metadata={"help": "After this time one has to sign in to the desk again, whatever was clicked."},
+    )
+    second_factor = fields.String(
+        load_default="optional",
+        validate=validate.OneOf(["optional", "required"]),
+        metadata={
+            "help": "optional: each user may set up a code from an app on the phone for signing in to the desk; "
+            "required: everybody does so before they see anything else."
+        },
     )
     sandbox_port = fields.Integer(
         load_default=8001, validate=_PORT, metadata={"help": "Port of the sandbox CRM that the demo starts."}

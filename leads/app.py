@@ -105,7 +105,9 @@ def create_app(settings: Settings) -> Flask:
         app.register_blueprint(blueprint)
         app.extensions["csrf"].exempt(blueprint)  # no cookie is read there, so there is nothing to forge
     ends = auth.Ends(settings.session_idle, settings.session_longest)
-    app.register_blueprint(create_desk(database, vault, limits, settings.public_url, ends))
+    required = settings.second_factor == "required"
+    desk = create_desk(database, vault, limits, settings.public_url, ends, second_factor_required=required)
+    app.register_blueprint(desk)
     app.add_url_rule("/", "home", lambda: redirect(url_for("desk.home")))
     _handle_errors(app)
     return app

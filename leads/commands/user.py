@@ -7,6 +7,7 @@ import click
 from leads.commands.office import Office, as_json, as_table, fail, json_option
 from leads.store.models import ROLES
 from leads.store.queries.lists import users
+from leads.store.second_factor import turn_off
 from leads.store.staff import StaffError, add_user, find_user, remove_user, reset_password
 
 
@@ -44,20 +45,42 @@ def password(name: str) -> None:
     _show(one_time)
 
 
+@user.command("reset-second-factor")
+@click.argument("name")
+def reset_second_factor(name: str) -> None:
+    """Take someone's second factor away and end their sessions, as when the phone is lost."""
+    office = Office()
+    with office.database.write() as session:
+        found = find_user(session, name)
+        if found is None:
+            fail(f"There is no user called {name}.")
+        if not found.has_second_factor:
+            fail(f"{found.name} has no second factor.")
+        turn_off(session, found)
+        office.record(session, "second_factor_reset", found.name)
+    click.echo(f"{found.name} has no second factor any more, and can set it up again after signing in.")
+
+
 @user.command("list")
 @json_option
 def list_users(json_: bool) -> None:
     """Show who may sign in."""
     with Office().database.read() as session:
         rows = [
-            {"name": row.name, "role": row.role, "last_sign_in": row.signed_in_at, "one_time_password": row.one_time}
+            {
+                "name": row.name,
+                "role": row.role,
+                "last_sign_in": row.signed_in_at,
+                "one_time_password": row.one_time,
+                "second_factor": row.has_second_factor,
+            }
             for row in users(session)
         ]
     if json_:
         as_json(rows)
     else:
         empty = "Nobody can sign in yet. Run: frontdesk user add NAME --role admin"
-        as_table(["name", "role", "last_sign_in", "one_time_password"], rows, empty)
+        as_table(["name", "role", "last_sign_in", "one_time_password", "second_factor"], rows, empty)
 
 
 @user.command("remove")

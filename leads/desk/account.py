@@ -6,26 +6,33 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from leads.desk.auth import FailureNotes, Throttle, end_session, safe_next, start_session
+from leads.desk.auth import end_session, safe_next, start_half_session, start_session
 from leads.desk.hashing import BusyError
 from leads.desk.room import Room
 from leads.store.models import User, new_id
-from leads.store.staff import SHORTEST_PASSWORD, StaffError, change_password, find_user, is_password, record
+from leads.store.staff import (
+    SHORTEST_PASSWORD,
+    StaffError,
+    change_password,
+    find_user,
+    is_password,
+    note_sign_in,
+    record,
+)
 
 _WRONG = "The name or the password is not right."
-_TOO_OFTEN = "Too many wrong tries. Please wait 15 minutes and try again."
+TOO_OFTEN = "Too many wrong tries. Please wait 15 minutes and try again."
 _BUSY = "Many people are signing in just now. Please try again in a moment."
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
     """What everybody may do, whatever their role."""
-    throttle, notes = Throttle(), FailureNotes()
 
     @desk.route("/sign-in", methods=["GET", "POST"])
     def sign_in() -> ResponseReturnValue:
         if request.method == "GET":
             return render_template("desk/sign_in.html", wanted=request.args.get("next", ""), name="", trouble="")
-        return _sign_in(room, throttle, notes)
+        return _sign_in(room)
 
     @desk.post("/sign-out")
     def sign_out() -> ResponseReturnValue:
@@ -46,31 +53,35 @@ def add_routes(desk: Blueprint, room: Room) -> None:
             return _change_password(room)
 
 
-def _sign_in(room: Room, throttle: Throttle, notes: FailureNotes) -> ResponseReturnValue:
+def _sign_in(room: Room) -> ResponseReturnValue:
     name, password = request.form.get("name", ""), request.form.get("password", "")
     address = request.remote_addr or ""
     # Asked and counted before the password is looked at: hashing it is what costs.
-    if not throttle.admits(name, address):
-        return _sign_in_page(name, _TOO_OFTEN, 429)
+    if not room.throttle.admits(name, address):
+        return _sign_in_page(name, TOO_OFTEN, 429)
     with room.database.read() as session:
         user = find_user(session, name)
     try:
         with room.hashing.turn():
             is_right = is_password(user, password)
     except BusyError:
-        throttle.untried(name, address)
+        room.throttle.untried(name, address)
         return _sign_in_page(name, _BUSY, 429)
     if not is_right or user is None:
-        if notes.is_news(user.name if user else "", address):
+        if room.notes.is_news(user.name if user else "", address):
             _note_failure(room, user, address)
         return _sign_in_page(name, _WRONG, 401)
-    throttle.succeeded(name, address)
+    wanted = safe_next(request.form.get("next"))
+    if user.has_second_factor:
+        # Not forgotten what was mistyped: whoever knows the password could go on guessing codes for ever.
+        room.throttle.untried(name, address)
+        start_half_session(user, wanted)
+        return redirect(url_for("desk.sign_in_code"), 303)
+    room.throttle.succeeded(name, address)
     with room.database.write() as session:
-        now = room.database.now(session)
-        session.get_one(User, user.id).signed_in_at = now
-        record(session, user.name, "signed_in", now)
+        note_sign_in(session, session.get_one(User, user.id), room.database.now(session))
     start_session(user)
-    return redirect(safe_next(request.form.get("next")), 303)
+    return redirect(wanted, 303)
 
 
 def _note_failure(room: Room, user: User | None, address: str) -> None:

@@ -38,8 +38,11 @@ from leads.store.session import Database
 from leads.window import Window, counted_as
 
 _NOTE_EVERY = 60  # seconds between two notes of the last click, so that not every answer sets a cookie
-_OPEN = {"desk.sign_in", "desk.static"}
+_OPEN = {"desk.sign_in", "desk.sign_in_code", "desk.static"}
 _WITH_ONE_TIME_PASSWORD = {"desk.account", "desk.sign_out"}
+_WITHOUT_SECOND_FACTOR = {"desk.second_factor", "desk.second_factor_confirm", "desk.sign_out"}
+_HALF = "half_signed_in"  # in the session: whose password was right, and the code is yet to come
+_CODE_PATIENCE = 300  # seconds for it
 _ENDED_ELSEWHERE = "You were signed out here: somebody signed out elsewhere, or the password or the user was changed."
 
 
@@ -59,6 +62,7 @@ class SignedIn(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
     role: str
     one_time: bool
     session: UUID
+    has_second_factor: bool
 
     @property
     def is_admin(self) -> bool:
@@ -70,7 +74,7 @@ class SignedIn(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
 
 
 class Throttle:
-    """Counts wrong passwords in this process: of one name from one address, of an address, and of a name.
+    """Counts wrong passwords and codes in this process: of one name from one address, of an address, and of a name.
 
     The last two are wider: a clinic's staff share one address, and a stranger must not be able to lock a name out soon.
     A try counts as wrong until it is known to be right: of many at the same moment no more are let in than of many in
@@ -107,15 +111,15 @@ class Throttle:
 
 
 class FailureNotes:
-    """Which wrong passwords are written down: not each guess, or whoever guesses would fill the database."""
+    """Which wrong passwords and codes are written down: not each guess, or whoever guesses would fill the database."""
 
     def __init__(self, most: int = 100) -> None:
         """most: in an hour, whoever it is and from wherever."""
         self._each, self._all = Window(1, 3600.0), Window(most, 3600.0)
 
-    def is_news(self, name: str, address: str) -> bool:
+    def is_news(self, name: str, address: str, what: str = "password") -> bool:
         """Whether this one is written down: the first of a name from an address within the hour."""
-        return self._each.hit((name, _network_of(address))) and self._all.hit("all")
+        return self._each.hit((what, name, _network_of(address))) and self._all.hit("all")
 
 
 def _network_of(address: str) -> str:
@@ -161,7 +165,7 @@ def _load(database: Database, remembered: str) -> SignedIn | None:
 
 
 def _signed_in(user: User) -> SignedIn:
-    return SignedIn(user.id, user.name, user.role, user.one_time, user.session)
+    return SignedIn(user.id, user.name, user.role, user.one_time, user.session, user.has_second_factor)
 
 
 def start_session(user: User) -> None:
@@ -171,14 +175,53 @@ def start_session(user: User) -> None:
     session["began"] = session["seen"] = int(time.time())
 
 
+class HalfSignedIn(NamedTuple):
+    """Somebody whose password was right and who still has to give a code. wanted: where they are going."""
+
+    user: User
+    wanted: str
+
+
+def start_half_session(user: User, wanted: str) -> None:
+    """The password was right, the code is yet to come: a fresh session, which opens no page until then."""
+    session.clear()
+    session[_HALF] = {
+        "user": str(user.id),
+        "session": str(user.session),
+        "wanted": wanted,
+        "at": int(time.time()),
+    }
+
+
+def half_signed_in(database: Database) -> HalfSignedIn | None:
+    """Who has given the right password here in the last minutes. None: nobody, or their sessions were ended since."""
+    half = session.get(_HALF)
+    if half is None or time.time() - half["at"] > _CODE_PATIENCE:
+        return None
+    with database.read() as reading:
+        user = reading.get(User, UUID(half["user"]))
+    if user is None or str(user.session) != half["session"]:
+        return None
+    return HalfSignedIn(user, half["wanted"])
+
+
+def end_half_session() -> str:
+    """Back to the password. Returns where they were going; empty: nobody had given one."""
+    half = session.pop(_HALF, None)
+    return half["wanted"] if half else ""
+
+
 def end_session() -> None:
     """Forget in this browser who it was."""
     logout_user()
     session.clear()
 
 
-def require_sign_in(ends: Ends) -> ResponseReturnValue | None:
-    """Before every request to the desk: only those who are signed in may pass, but for the sign-in page itself."""
+def require_sign_in(ends: Ends, second_factor: bool) -> ResponseReturnValue | None:
+    """Before every request to the desk: only those who are signed in may pass, but for the sign-in page itself.
+
+    second_factor: everybody has to have one.
+    """
     if request.endpoint in _OPEN:
         return None
     why = _why_not_let_in(ends)
@@ -186,8 +229,26 @@ def require_sign_in(ends: Ends) -> ResponseReturnValue | None:
         if why:
             end_session()
         return _send_to_sign_in(why)
-    if current_user.one_time and request.endpoint not in _WITH_ONE_TIME_PASSWORD:
-        return redirect(_url("desk.account"), 303)
+    if (first := must_first(second_factor)) and request.endpoint not in first.open:
+        return redirect(_url(first.page), 303)
+    return None
+
+
+class First(NamedTuple):
+    """What somebody has to do before anything else: on which page, and which endpoints are open until then."""
+
+    page: str
+    open: set[str]
+
+
+def must_first(second_factor: bool) -> First | None:
+    """What whoever is signed in has to do before anything else. second_factor: everybody has to have one."""
+    if not current_user.is_authenticated:
+        return None
+    if current_user.one_time:
+        return First("desk.account", _WITH_ONE_TIME_PASSWORD)
+    if second_factor and not current_user.has_second_factor:
+        return First("desk.second_factor", _WITHOUT_SECOND_FACTOR)
     return None
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from flask import abort, redirect, url_for
 from flask_login import current_user
 
+from leads.desk.auth import FailureNotes, Throttle
 from leads.desk.hashing import Hashing
 from leads.store.models import Connection
 from leads.store.session import Database
@@ -19,13 +20,16 @@ from leads.sync.setup import Setup
 @dataclass(frozen=True, slots=True)
 class Room:
     """limits: what a call to a CRM may cost when somebody tests a connection. callback: the address that a CRM sends
-    people back to after they have signed in there. hashing: who may hash a password now."""
+    people back to after they have signed in there. hashing: who may hash a password now. throttle, notes: of wrong
+    passwords and codes."""
 
     database: Database
     vault: Vault
     limits: Limits
     callback: str
     hashing: Hashing = field(default_factory=Hashing)
+    throttle: Throttle = field(default_factory=Throttle)
+    notes: FailureNotes = field(default_factory=FailureNotes)
 
     def setup(self) -> Setup:
         """Changes to connections, in the name of the person who is signed in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from leads.desk import (
     leads,
     mapping,
     replay,
+    second_factor,
     users,
     words,
 )
@@ -40,10 +42,18 @@ from leads.sync.sign_in import CALLBACK
 _VENDORED = Path(__file__).parent / "static" / "vendor" / "vendor.json"
 
 
-def create_desk(database: Database, vault: Vault, limits: Limits, public_url: str, ends: auth.Ends) -> Blueprint:
+def create_desk(
+    database: Database,
+    vault: Vault,
+    limits: Limits,
+    public_url: str,
+    ends: auth.Ends,
+    *,
+    second_factor_required: bool = False,
+) -> Blueprint:
     """All pages for staff. limits: what a call may cost when somebody tests a connection. public_url: of Frontdesk.
 
-    ends: when one has to sign in again.
+    ends: when one has to sign in again. second_factor_required: whoever has none sets one up before anything else.
     """
     desk = Blueprint(
         "desk",
@@ -54,15 +64,31 @@ def create_desk(database: Database, vault: Vault, limits: Limits, public_url: st
         static_url_path="/static",
     )
     room = Room(database, vault, limits, public_url + CALLBACK)
-    desk.before_request(lambda: auth.require_sign_in(ends))
-    parts = (account, home, leads, actions, balance, canary, connections, correct, crm_sign_in, dry_run, erase)
+    desk.before_request(lambda: auth.require_sign_in(ends, second_factor_required))
+    parts = (
+        account,
+        second_factor,
+        home,
+        leads,
+        actions,
+        balance,
+        canary,
+        connections,
+        correct,
+        crm_sign_in,
+        dry_run,
+        erase,
+    )
     for part in (*parts, mapping, replay, users, deeds):
         part.add_routes(desk, room)
     integrity = {file["file"]: file["integrity"] for file in json.loads(_VENDORED.read_text(encoding="utf-8"))}
 
     @desk.context_processor
     def helpers() -> dict[str, Any]:
-        return {"words": words, "name_of": name_of, "me": current_user, "integrity": integrity}
+        shared = {"words": words, "name_of": name_of, "me": current_user, "integrity": integrity}
+        # Asked by the page: one that says that the database is gone cannot know who it is.
+        must_first = partial(auth.must_first, second_factor_required)
+        return {**shared, "must_first": must_first, "second_factor_required": second_factor_required}
 
     @desk.errorhandler(BusyError)
     def busy(_: Exception) -> ResponseReturnValue:

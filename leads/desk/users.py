@@ -12,11 +12,12 @@ from leads.desk.auth import admin_only
 from leads.desk.room import Room
 from leads.store.models import ROLES, User
 from leads.store.queries.lists import users
+from leads.store.second_factor import turn_off
 from leads.store.staff import StaffError, add_user, record, remove_user, reset_password
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
-    """List, add, give a new password, remove."""
+    """List, add, give a new password, take a second factor away, remove."""
 
     @desk.get("/users", endpoint="users")
     @admin_only
@@ -34,6 +35,11 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     def user_password(user_id: UUID) -> ResponseReturnValue:
         with room.hashing.turn():
             return _new_password(room, user_id)
+
+    @desk.route("/users/<uuid:user_id>/second-factor", methods=["GET", "POST"])
+    @admin_only
+    def user_second_factor(user_id: UUID) -> ResponseReturnValue:
+        return _second_factor(room, user_id)
 
     @desk.route("/users/<uuid:user_id>/remove", methods=["GET", "POST"])
     @admin_only
@@ -75,6 +81,21 @@ def _new_password(room: Room, user_id: UUID) -> ResponseReturnValue:
         now = room.database.now(session)
         record(session, current_user.name, "password_reset", now, vault=room.vault, note=user.name)
     return _page(room, given=(user.name, password))
+
+
+def _second_factor(room: Room, user_id: UUID) -> ResponseReturnValue:
+    with room.database.write() as session:
+        user = session.get(User, user_id) or abort(404)
+        if user.id == current_user.id:
+            return redirect(url_for("desk.second_factor"), 303)
+        if request.method == "GET":
+            return render_template("desk/user_second_factor.html", user=user)
+        if user.has_second_factor:
+            turn_off(session, user)
+            now = room.database.now(session)
+            record(session, current_user.name, "second_factor_reset", now, vault=room.vault, note=user.name)
+    flash(f"{user.name} has no second factor any more.")
+    return redirect(url_for("desk.users"), 303)
 
 
 def _remove(room: Room, user_id: UUID) -> ResponseReturnValue:

@@ -81,7 +81,9 @@ ACTION_KINDS = (
     *("connection_added", "connection_replaced", "connection_paused", "connection_resumed", "connection_removed"),
     *("connection_signed_in", "connection_check_all", "connection_changed", "mapping_changed"),
     *("signed_in", "signed_out", "password_changed", "sign_in_failed", "sign_in_unknown"),
-    *("user_added", "user_removed", "password_reset", "site_added", "site_changed", "site_removed"),
+    *("code_failed", "recovery_code_used", "recovery_codes_made", "second_factor_on", "second_factor_off"),
+    *("user_added", "user_removed", "password_reset", "second_factor_reset"),
+    *("site_added", "site_changed", "site_removed"),
     *("keys_rotated", "key_dropped"),
 )
 DRIFT_KINDS = ("deleted", "changed", "duplicated", "never_stored")
@@ -543,7 +545,11 @@ class Worker(Base):
 
 
 class User(Base):
-    """Someone of the clinic or the agency who signs in. session: changes when all sessions must end."""
+    """Someone of the clinic or the agency who signs in. session: changes when all sessions must end.
+
+    totp_sealed: what the app on the phone shares with us; None: there is no second factor. totp_step: of the last code
+    that was used, counted from 1970 on; neither it nor an earlier one is good again.
+    """
 
     __tablename__ = "user"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -554,6 +560,20 @@ class User(Base):
     session: Mapped[UUID] = mapped_column(default=new_id)
     created_at: Mapped[datetime]
     signed_in_at: Mapped[datetime | None]
+    totp_sealed: Mapped[bytes | None]
+    totp_step: Mapped[int | None]
+
+    @property
+    def has_second_factor(self) -> bool:
+        return self.totp_sealed is not None
+
+
+class RecoveryCode(Base):
+    """Instead of a code of the app, once: a row is deleted as it is used."""
+
+    __tablename__ = "recovery_code"
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), primary_key=True)
+    digest: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
 
 
 class Action(Base):

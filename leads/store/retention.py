@@ -31,7 +31,8 @@ from leads.store.models import (
 from leads.store.session import Database
 
 SLICE = 100  # people in one transaction
-_ROUTINE = ("viewed", "signed_in", "signed_out", "sign_in_failed", "sign_in_unknown")  # what comes each day
+# What comes each day.
+_ROUTINE = ("viewed", "signed_in", "signed_out", "sign_in_failed", "sign_in_unknown", "code_failed")
 _DONE = ("sent", "confirmed", "handled", "erased")  # `sent` is the end where a CRM cannot be read back
 
 

@@ -88,6 +88,12 @@ def is_password(user: User | None, password: str) -> bool:
     return user is not None
 
 
+def note_sign_in(session: Session, user: User, now: datetime) -> None:
+    """Write down that a user has signed in."""
+    user.signed_in_at = now
+    record(session, user.name, "signed_in", now)
+
+
 def record(
     session: Session,
     user_name: str,

@@ -16,16 +16,18 @@ from sqlalchemy import LargeBinary, select, update
 from leads.store import resealing
 from leads.store import vault as store_vault
 from leads.store.keyfile import add_key, drop_key, seal_with
-from leads.store.models import Action, Base, Connection, Event, Lead, Meta, Resubmission, Site, Unreadable, new_id
+from leads.store.models import Action, Base, Connection, Event, Lead, Meta, Resubmission, Site, Unreadable, User, new_id
 from leads.store.people import answers_of, person_of
 from leads.store.resealing import places, reseal, values_by_key
 from leads.store.schema import open_vault
+from leads.store.second_factor import secret_of, turn_on
 from leads.store.session import Database
-from leads.store.staff import note_of, record
+from leads.store.staff import add_user, note_of, record
 from leads.store.vault import Vault, VaultError
 from tests.factory import make_connection, make_site, send
 from tests.programs import ROOT
 
+SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 PERSON = {"first_name": "Jane", "email": "jane@example.com", "phone": "+12015550123"}
 
 
@@ -56,6 +58,8 @@ def everything(database: Database, vault: Vault) -> Site:
         other.body_sealed = vault.seal({"text": "?"}, "unreadable", "body", other.id)
         session.add(other)
         record(session, "anna", "purged", database.now(session), vault=vault, note="3 people")
+        anna, _ = add_user(session, "anna", "admin", database.now(session))
+        turn_on(session, vault, anna, SECRET, 0)
     return site
 
 
@@ -100,6 +104,8 @@ def test_every_sealed_value_comes_under_the_new_key(
         other = session.scalars(select(Unreadable)).one()
         assert opened.open(other.body_sealed, "unreadable", "body", other.id) == {"text": "?"}
         assert note_of(opened, session.scalars(select(Action)).one()) == "3 people"
+        anna = session.scalars(select(User)).one()
+        assert secret_of(opened, anna.id, anna.totp_sealed or b"") == SECRET
     assert list(reseal(database, opened)) == []
 
 

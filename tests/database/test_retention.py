@@ -258,11 +258,12 @@ def test_who_signed_in_and_looked_is_kept_for_a_year_and_who_decided_for_good(ti
             return list(session.scalars(select(Action.what)))
 
     with timed.write() as session:
-        for what in ("viewed", "signed_in", "signed_out", "sign_in_failed", "sign_in_unknown", "user_added"):
+        routine = ("viewed", "signed_in", "signed_out", "sign_in_failed", "sign_in_unknown", "code_failed")
+        for what in (*routine, "user_added"):
             record(session, "anna", what, clock())
     clock.forward(days=364)
     Retention(timed, timedelta(), threading.Event()).round()
-    assert len(left()) == 6
+    assert len(left()) == 7
     clock.forward(days=2)
     assert forget_routine(timed, clock() - YEAR, most=2) == 2
     Retention(timed, timedelta(), threading.Event()).round()

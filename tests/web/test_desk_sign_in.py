@@ -25,7 +25,7 @@ from tests.web.desk import PASSWORD, Person, make_user, plain, signed_in
 
 # Nothing here depends on the kind of database.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-OPEN = {"desk.sign_in", "desk.static"}
+OPEN = {"desk.sign_in", "desk.sign_in_code", "desk.static"}
 
 
 def _paths(app: Flask, method: str) -> dict[str, str]:
@@ -299,7 +299,7 @@ def test_staff_may_not_do_what_is_for_admins(app: Flask, database: Database) -> 
     gets, posts = _paths(app, "GET"), _paths(app, "POST")
     for_admins = {"user", "connection_new", "connection_kinds", "connection_options", "connection_remove"}
     guarded = [path for name, path in gets.items() if any(name.startswith(f"desk.{word}") for word in for_admins)]
-    assert len(guarded) == 6
+    assert len(guarded) == 7
     for path in guarded:
         assert "Only for admins" in sam.get(path, 403)
     for name, path in posts.items():
