@@ -43,7 +43,8 @@ def digits_of(typed: str) -> str:
 
 def matching_step(secret: str, typed: str, now: datetime) -> int | None:
     """The time step that this code is of, the present one or a neighbour. None: the code is wrong."""
-    app, present, code = pyotp.TOTP(secret), int(now.timestamp()) // _STEP, digits_of(typed).encode()
+    app, present = pyotp.TOTP(secret), int(now.timestamp()) // _STEP
+    code = digits_of(typed).encode("utf-8", "surrogatepass")
     steps = range(present - _DRIFT, present + _DRIFT + 1)
     right = [step for step in steps if hmac.compare_digest(app.generate_otp(step).encode(), code)]
     return right[-1] if right else None

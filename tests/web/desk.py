@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import html
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 from uuid import UUID
 
+import pyotp
 from argon2 import PasswordHasher
 from flask import Flask
 from sqlalchemy import Select, select, update
 from werkzeug.test import TestResponse
 
 from leads.store.models import Action, Delivery, Event, User, Worker
+from leads.store.second_factor import turn_on
 from leads.store.session import Database
+from leads.store.vault import Vault
 
 PASSWORD = "correct horse battery"
 
@@ -101,3 +104,18 @@ def signed_in(app: Flask, database: Database, name: str = "anna", role: str = "a
     person = Person(app)
     person.sign_in(name)
     return person
+
+
+SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+
+
+def give_second_factor(database: Database, vault: Vault, name: str = "anna") -> list[str]:
+    """From now on this user needs a code of SECRET. Returns the recovery codes."""
+    with database.write() as session:
+        user = session.scalars(select(User).where(User.name == name)).one()
+        return turn_on(session, vault, user, SECRET, step=0)
+
+
+def code_now(secret: str = SECRET, steps: int = 0) -> str:
+    """What the app shows now, or so many steps of thirty seconds later."""
+    return pyotp.TOTP(secret).at(datetime.now(UTC) + timedelta(seconds=30 * steps))
