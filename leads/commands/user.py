@@ -58,7 +58,7 @@ def reset_second_factor(name: str) -> None:
             fail(f"{found.name} has no second factor.")
         turn_off(session, found)
         office.record(session, "second_factor_reset", found.name)
-    click.echo(f"{found.name} has no second factor any more, and can set it up again after signing in.")
+    click.echo(f"{found.name} has no second factor any more. They can sign in with the password and set it up again.")
 
 
 @user.command("list")
