@@ -12,16 +12,17 @@ from uuid import UUID
 import pytest
 from flask import Flask
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from sqlalchemy import update
 from werkzeug.serving import make_server
 
 from config.settings import load_settings
 from leads.app import create_app
-from leads.store.models import Site, Unreadable, new_id
+from leads.store.models import Site, Unreadable, User, new_id
 from leads.store.outbox.replays import Chosen, start_replay
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.factory import make_connection, make_site, send
-from tests.web.desk import PASSWORD, beat, lead_of, make_user, set_state
+from tests.web.desk import PASSWORD, beat, code_now, lead_of, make_user, set_state
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text(encoding="utf-8")
@@ -137,6 +138,7 @@ def test_axe_finds_nothing(
         "users",
         "actions",
         "account",
+        "account/second-factor",
     ]
     paths = [f"/desk/{path}" for path in (*desk, "connections/new/sandbox", "unreadable")]
     for path in paths + filled:
@@ -203,6 +205,70 @@ def test_a_mapping_is_changed_without_scripts_and_nothing_is_found_on_the_way(
     page.get_by_role("button", name="Save all the same").click()
     expect(page.get_by_text("Message → notes, only when empty").first).to_be_visible()
     assert faults == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_second_factor_is_set_up_and_asked_for_without_scripts_on_a_phone(
+    browser: Browser, address: str, scheme: str
+) -> None:
+    """Scripts are off for the pages, not for axe-core."""
+    page = _page(browser, address, color_scheme=scheme, viewport={"width": 390, "height": 800})
+    refused: list[str] = []
+    page.on("console", lambda message: refused.append(message.text) if "Content Security" in message.text else None)
+    page.route("**/desk/static/**/*.js", lambda route: route.abort())
+    page.goto("/desk/account")
+    page.get_by_role("button", name="Set up").click()
+    page.get_by_label("Your password once more").fill(PASSWORD)
+    page.get_by_role("button", name="Set up").click()
+    picture = page.get_by_role("img", name="QR code")
+    expect(picture).to_be_in_viewport(ratio=1)
+    secret = page.locator(".key").inner_text().replace(" ", "").strip()
+    faults = _examine(page, "set up")
+    page.get_by_label("The 6 digits").fill("000000")
+    page.get_by_role("button", name="Turn on").click()
+    expect(page.get_by_label("The 6 digits")).to_be_focused()
+    faults += _examine(page, "set up, a wrong code")
+    page.get_by_label("The 6 digits").fill(code_now(secret))
+    page.get_by_role("button", name="Turn on").click()
+    codes = page.locator(".recovery li").all_inner_texts()
+    assert len(codes) == 10
+    faults += _examine(page, "recovery codes")
+    page.get_by_role("button", name="I have them").click()
+    for path in ("/desk/account", "/desk/account/second-factor", "/desk/users"):
+        page.goto(path)
+        faults += _examine(page, path)
+    page.get_by_role("button", name="Sign out").click()
+    page.fill("#name", "anna")
+    page.fill("#password", PASSWORD)
+    page.click("main button")
+    field = page.get_by_label("The 6 digits from the app on your phone")
+    expect(field).to_be_focused()
+    expect(field).to_have_attribute("autocomplete", "one-time-code")
+    expect(field).to_have_attribute("inputmode", "numeric")
+    faults += _examine(page, "code")
+    page.keyboard.type("123 456")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("was used already")
+    expect(field).to_be_focused()
+    faults += _examine(page, "a wrong code")
+    page.keyboard.type(codes[0])
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").first).to_contain_text("9 are left.")
+    assert (faults, refused) == ([], [])
+    page.context.close()
+
+
+def test_axe_finds_nothing_where_a_lost_phone_is_told(browser: Browser, address: str, database: Database) -> None:
+    make_user(database, "bert")
+    with database.write() as session:
+        session.execute(update(User).where(User.name == "bert").values(totp_sealed=b"anything"))
+    page = _page(browser, address, viewport={"width": 390, "height": 800})
+    page.goto("/desk/users")
+    faults = _examine(page, "users")
+    page.get_by_role("button", name="Phone lost").click()
+    expect(page.get_by_role("heading", name="Take the second factor of bert away?")).to_be_visible()
+    assert faults + _examine(page, "lost phone") == []
     page.context.close()
 
 
