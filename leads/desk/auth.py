@@ -230,7 +230,7 @@ def require_sign_in(ends: Ends, second_factor: bool) -> ResponseReturnValue | No
             end_session()
         return _send_to_sign_in(why)
     if (first := must_first(second_factor)) and request.endpoint not in first.open:
-        return redirect(_url(first.page), 303)
+        return _load_anew() if refreshes_itself() else redirect(_url(first.page), 303)
     return None
 
 
@@ -275,11 +275,16 @@ def _send_to_sign_in(why: str) -> ResponseReturnValue:
     if why:
         flash(why)  # also for a page that refreshes itself: it is loaded anew, and then nobody knows any more
     if refreshes_itself():
-        return Response(status=401, headers={"HX-Refresh": "true"})
+        return _load_anew()
     if request.method == "GET":
         return redirect(_url("desk.sign_in", next=request.full_path.rstrip("?")), 303)
     flash("Nothing was done of what you pressed. Please sign in and press it once more.")
     return redirect(_url("desk.sign_in", next=_page_before()), 303)
+
+
+def _load_anew() -> Response:
+    """To a page that refreshes itself, which would put another page into its middle."""
+    return Response(status=401, headers={"HX-Refresh": "true"})
 
 
 def _page_before() -> str | None:

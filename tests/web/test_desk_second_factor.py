@@ -329,6 +329,8 @@ def test_required_leads_to_the_set_up_first(
     nora.post("/desk/account", new=PASSWORD, again=PASSWORD)
     for path in ("/desk/", "/desk/leads", "/desk/account"):
         assert nora.client.get(path).location == FACTOR, path
+    live = nora.client.get("/desk/live", headers={"HX-Request": "true"})
+    assert (live.status_code, live.headers["HX-Refresh"]) == (401, "true"), "of a page that was open before"
     page = nora.get(FACTOR)
     assert "Everybody at this desk needs a second factor." in page
     assert ">Leads<" not in page
