@@ -73,7 +73,7 @@ def _sign_in(room: Room, half: HalfSignedIn) -> ResponseReturnValue:
         return _code_page(TOO_OFTEN, 429)
     with room.database.write() as writing:
         user, now = writing.get(User, half.user.id), room.database.now(writing)
-        if user is None:
+        if user is None or user.session != half.user.session:  # since it was looked at a moment ago
             return _back_to_the_password()
         passed = store.pass_with(writing, room.vault, user, request.form.get("code", ""), now)
         if passed is not None:

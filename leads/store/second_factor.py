@@ -21,7 +21,7 @@ from leads.store.vault import Vault
 
 RECOVERY_CODES = 10
 _STEP = 30  # seconds that a code is shown
-_DIGITS, _RECOVERY_DIGITS = 6, 12  # digits alone, so that one field with a telephone's keys takes both
+_RECOVERY_DIGITS = 12  # digits alone, as the app's, so that one field with a telephone's keys takes both
 _DRIFT = 1  # steps that a phone's clock may be ahead or behind (RFC 6238, section 5.2)
 
 

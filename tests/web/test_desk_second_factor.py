@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from config.settings import Settings
 from leads.app import create_app
+from leads.desk.auth import Throttle
 from leads.store.keyfile import add_key, drop_key, seal_with
 from leads.store.models import Action, Site, User, new_id
 from leads.store.resealing import reseal
@@ -334,6 +335,7 @@ def test_required_leads_to_the_set_up_first(
     page = nora.get(FACTOR)
     assert "Everybody at this desk needs a second factor." in page
     assert ">Leads<" not in page
+    assert "Not now, sign out" in page
     _, codes = _set_up(nora)
     assert len(codes) == 10
     assert ">Leads<" in nora.get("/desk/leads")
@@ -396,3 +398,19 @@ def test_no_code_and_no_secret_is_logged(
     told = caplog.text + "".join(capfd.readouterr())
     needles = [secret, code_now(secret), code_now(secret, steps=5), *codes]
     assert [needle for needle in needles if needle in told] == []
+
+
+def test_a_password_that_is_reset_while_the_code_is_looked_at_lets_nobody_in(
+    app: Flask, database: Database, codes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, admits = Person(app), Throttle.admits
+    anna.sign_in()
+
+    def meanwhile(throttle: Throttle, name: str, address: str) -> bool:
+        with database.write() as session:
+            reset_password(session.get_one(User, _id(database)))
+        return admits(throttle, name, address)
+
+    monkeypatch.setattr(Throttle, "admits", meanwhile)
+    assert anna.post(CODE, code=codes[0]).location.startswith("/desk/sign-in")
+    anna.get("/desk/", 303)
