@@ -12,7 +12,7 @@ from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 from marshmallow import Schema, ValidationError, fields, validates_schema
 
 MOST_CHOICES = 20  # of a list that is taken for one text
-_LONGEST = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
+LONGEST_EMAIL = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 # RFC 5322's dot-atom, of at most 64 characters (RFC 5321, section 4.5.3.1.1): nothing about it is to be made usual.
 _PLAIN_LOCAL_PART = re.compile(r"(?=.{1,64}$)[a-z0-9_+-]+(\.[a-z0-9_+-]+)*", re.IGNORECASE | re.ASCII)
 
@@ -81,7 +81,7 @@ class PersonSchema(Schema):
 
     first_name = text_field(100, "First name.")
     last_name = text_field(100, "Last name.")
-    email = EmailAddress(254, metadata={"description": "E-mail address."})
+    email = EmailAddress(LONGEST_EMAIL, metadata={"description": "E-mail address."})
     phone = PhoneNumber(60, metadata={"description": "Phone number, as typed."})
 
     @validates_schema(pass_original=True, skip_on_field_errors=False)
@@ -94,7 +94,7 @@ class PersonSchema(Schema):
 def address(typed: str) -> str:
     """An e-mail address in its usual form. Raises EmailNotValidError."""
     local, _, domain = typed.rpartition("@")
-    if _PLAIN_LOCAL_PART.fullmatch(local) and len(typed) <= _LONGEST:
+    if _PLAIN_LOCAL_PART.fullmatch(local) and len(typed) <= LONGEST_EMAIL:
         return f"{local}@{_domain(domain)}"
     return _validated(typed).normalized
 

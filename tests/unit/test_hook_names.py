@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from leads.intake.attribution import is_click_id, without_click_ids
@@ -120,6 +122,38 @@ def test_two_answers_of_one_name_are_both_kept() -> None:
     answers = [Answer("Tooth", ("Tooth",), text) for text in ("left", "right", "left")]
     found = understand(Submission("form plugin", "", answers), "US", WORDING)
     assert found.extra == {"Tooth": "left", "Tooth (2)": "right"}
+
+
+@pytest.mark.parametrize(
+    "nasty",
+    [
+        {"2": "a@" + "." * 64_000 + "@"},
+        {"name": " ".join(map(str, range(5600))), "first_name": " ".join(map(str, range(6000, 10_800)))},
+        {"your " * 12_000: "a"},
+    ],
+    ids=["an address of dots", "a name of many words", "a label that says your"],
+)
+def test_what_somebody_types_to_keep_us_busy_does_not(nasty: dict[str, str]) -> None:
+    began = time.process_time()
+    read(nasty)
+    assert time.process_time() - began < 0.15
+
+
+def test_many_answers_of_one_name_are_all_kept_and_soon() -> None:
+    answers = [Answer("Tooth", ("Tooth",), str(number % 5000)) for number in range(6000)]
+    began = time.process_time()
+    found = understand(Submission("form plugin", "", answers), "US", WORDING)
+    assert time.process_time() - began < 1.5, "forty microseconds for each are what their names cost"
+    assert len(found.extra) == 5000
+    assert found.extra["Tooth (5000)"] == "4999"
+
+
+def test_what_stands_beside_the_answers_is_kept_once_and_soon() -> None:
+    rest = [Answer("Room", ("Room",), str(number % 5000)) for number in range(6000)]
+    began = time.process_time()
+    found = understand(Submission("form plugin", "", [Answer("Tooth", ("Tooth",), "1")], rest), "US", WORDING)
+    assert time.process_time() - began < 1.0
+    assert len(found.extra) == 5000
 
 
 @pytest.mark.parametrize(

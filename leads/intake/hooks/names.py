@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +13,14 @@ from typing import Any
 
 import phonenumbers
 
+from leads.fields import LONGEST_EMAIL
 from leads.intake.attribution import ATTRIBUTION, is_click_id, path_only, without_click_ids
 from leads.intake.hooks.shapes import LEAVE, Answer, Submission
 
 _EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+")
 _PHONE = re.compile(r"\+?[\d\s().\-/]{9,25}")
 _ADDRESSES = ("referrer", "landing")
+_LONGEST_NAME = 300  # characters of what may be one of our fields: a longer one is a whole text
 
 
 @dataclass(slots=True)
@@ -28,15 +31,20 @@ class Understood:
     attribution: dict[str, str] = field(default_factory=dict)
     extra: dict[str, str] = field(default_factory=dict)
     consent: bool | None = None
+    _kept: set[tuple[str, str]] = field(default_factory=set)
+    _again: Counter[str] = field(default_factory=Counter)
 
     def keep(self, label: str, text: str) -> None:
         """Beside the answers, also where two fields have one name; unless it says again what stands there."""
         label = label.strip() or "?"
-        again, number = label, 1
-        while self.extra.get(again, text) != text:
-            number += 1
-            again = f"{label} ({number})"
-        self.extra[again] = text
+        if (label, text) in self._kept:
+            return
+        self._kept.add((label, text))
+        name = label
+        while name in self.extra:
+            self._again[label] += 1
+            name = f"{label} ({self._again[label] + 1})"
+        self.extra[name] = text
 
 
 def understand(submission: Submission, region: str, wording: str) -> Understood:
@@ -53,8 +61,10 @@ def understand(submission: Submission, region: str, wording: str) -> Understood:
     if submission.page:
         found.fields.setdefault("page", submission.page)
     _split_name(found)
+    said = {*found.fields.values(), *found.extra.values()}
     for answer in submission.rest:
-        if answer.text not in {*found.fields.values(), *found.extra.values()}:
+        if answer.text not in said:
+            said.add(answer.text)
             _keep(found, answer)
     _guess(found, region)
     return found
@@ -82,8 +92,8 @@ def _split_name(found: Understood) -> None:
     if not whole or {"first_name", "last_name"} <= found.fields.keys():
         return
     if found.fields.keys() & {"first_name", "last_name"}:
-        given = found.fields.get("first_name") or found.fields["last_name"]
-        rest = " ".join(word for word in whole.split() if word not in given.split())
+        given = set((found.fields.get("first_name") or found.fields["last_name"]).split())
+        rest = " ".join(word for word in whole.split() if word not in given)
         found.fields.setdefault("last_name", rest)
         found.fields.setdefault("first_name", rest)
         return
@@ -103,7 +113,8 @@ def _guess(found: Understood, region: str) -> None:
 
 
 def _is_email(text: str) -> bool:
-    return _EMAIL.fullmatch(text) is not None
+    # The length first: the pattern alone looks at each dot again for each dot.
+    return len(text) <= LONGEST_EMAIL and _EMAIL.fullmatch(text) is not None
 
 
 def _is_phone(text: str, region: str) -> bool:
@@ -158,7 +169,7 @@ def _field_of(names: Iterable[str]) -> str | None:
 def _in_order(name: str) -> list[str]:
     """The name, and what is left of it without words such as “your”, the fullest first."""
     found = [name]
-    while (shorter := _shorter(found[-1])) != found[-1]:
+    while len(name) <= _LONGEST_NAME and (shorter := _shorter(found[-1])) != found[-1]:
         found.append(shorter)
     return found
 
