@@ -19,6 +19,8 @@ MAX_PARTS = 100  # of a form, files and values of one name counted each
 MAX_DEPTH = 5
 MAX_NAME = 100  # characters of a field's name
 MAX_TEXT = 5000  # characters of one value
+_MARKS = 30  # in a row: no language has as many (UAX #15, section 13: Stream-Safe Text Format)
+_JOINER = "\u034f"  # COMBINING GRAPHEME JOINER: nobody sees it, and marks are not sorted across it
 
 
 class Undecodable(Exception):  # noqa: N818 - named by what it says of the body
@@ -120,7 +122,22 @@ def _text(value: str) -> str:
         return value  # as most are
     # PostgreSQL stores neither NUL nor half a surrogate pair; SQLite would, until the day of a migration.
     whole = value.replace("\x00", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return unicodedata.normalize("NFC", whole)
+    return unicodedata.normalize("NFC", _stream_safe(whole))
+
+
+def _stream_safe(text: str) -> str:
+    """The same with a joiner in rows of marks without end, as UAX #15 has it: to sort n of them takes n² steps."""
+    marks = {sign for sign in set(text) if unicodedata.combining(unicodedata.normalize("NFKD", sign)[0])}
+    if not marks:
+        return text  # as most
+    safe, row = list[str](), 0
+    for sign in text:
+        row = row + 1 if sign in marks else 0
+        if row > _MARKS:
+            safe.append(_JOINER)
+            row = 1
+        safe.append(sign)
+    return "".join(safe)
 
 
 def _refuse_constant(name: str) -> NoReturn:
