@@ -129,9 +129,13 @@ class Intake:
     def keep_unreadable(self, site: Site | None, body: bytes, reason: str, *, counted: bool = True) -> None:
         """What could not be understood is kept for staff, once, and not without bound from one address.
 
-        counted: here; else whoever calls has a bound of its own.
+        counted: here; else whoever calls has a bound of its own. Raises sqlalchemy.exc.SQLAlchemyError when nothing new
+        may be taken.
         """
-        if not body.strip() or (counted and self.spam.too_many("unreadable", request.remote_addr or "")):
+        if not body.strip():
+            return
+        self.database.require_intake()
+        if counted and self.spam.too_many("unreadable", request.remote_addr or ""):
             return
         digest = self.vault.digest("unreadable", site.id if site else "", body.hex())
         with self.database.write() as session:

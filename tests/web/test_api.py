@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,11 +16,13 @@ from werkzeug.test import TestResponse
 
 from leads.intake import receive
 from leads.store.models import Site
-from leads.store.sites import remove_site
+from leads.store.sites import hook_token, remove_site
+from leads.store.space import Space
+from tests.conftest import only_sqlite
 from tests.database.scan import found_in
 from tests.factory import make_site
 from tests.statements import statements
-from tests.web.pages import ORIGIN, page_of
+from tests.web.pages import FORM, ORIGIN, page_of
 from tests.web.stored import Stored
 
 CONSULTATIONS = "/api/v1/consultations"
@@ -239,6 +242,18 @@ def test_a_stranger_cannot_fill_the_database_with_rubbish(client: FlaskClient, s
     for number in range(7):
         assert post(client, b"rubbish %d" % number, environ_overrides=STRANGER).status_code == 400
     assert len(stored.unreadable()) == 5
+
+
+@only_sqlite
+def test_rubbish_does_not_fill_the_last_of_the_disk(
+    client: FlaskClient, stored: Stored, site: Site, tmp_path: Path
+) -> None:
+    """It is answered like an enquiry that meets an almost full disk: the sender may come again."""
+    stored.database.space = Space(tmp_path, min_free=2**60)
+    hook = f"/hooks/demo/{hook_token(stored.vault, site)}"
+    for path in (CONSULTATIONS, FORM, hook):
+        assert client.post(path, data=b"rubbish", content_type="text/plain").status_code == 503, path
+    assert stored.unreadable() == []
 
 
 @pytest.mark.parametrize(
