@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from config.settings import Settings
@@ -24,7 +24,7 @@ from leads.intake.problems import problem
 from leads.intake.receive import Intake
 from leads.intake.spam import SpamCheck
 from leads.store.schema import open_vault, require_current
-from leads.store.session import Database
+from leads.store.session import Database, is_away, is_unfit
 from leads.store.soundness import require_sound
 from leads.sync.connect import Limits
 from leads.upkeep.health import create_health
@@ -126,11 +126,20 @@ def _handle_errors(app: Flask) -> None:
         return Response(render_template("error.html", status=status, title=title, files=files), status)
 
     @app.errorhandler(SQLAlchemyError)
-    def no_database(error: SQLAlchemyError) -> Response:
+    def database_error(error: SQLAlchemyError) -> ResponseReturnValue:
+        if not is_away(error):
+            return not_of_the_database(error)
         app.logger.error("the database did not answer: %s", type(error).__name__)
         if _wants_json():
             return problem(503, "It could not be stored", "Send it again in a moment, with the same id.")
         return Response(render_template("error.html", status=503, title="Back in a moment"), 503, {"Retry-After": "10"})
+
+    def not_of_the_database(error: SQLAlchemyError) -> ResponseReturnValue:
+        if is_unfit(error) and not _wants_json():
+            return http_error(BadRequest())
+        # Without its text, which may quote somebody's name. Whoever sends an enquiry keeps it and tries again.
+        app.logger.error("a statement failed: %s, %s", type(error).__name__, type(error.__cause__).__name__)
+        return http_error(InternalServerError())
 
 
 def _wants_json() -> bool:

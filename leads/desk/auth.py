@@ -289,10 +289,10 @@ def _load_anew() -> Response:
 
 def _page_before() -> str | None:
     """The page on which a button was pressed, if it can be opened again."""
-    parts = urlsplit(request.referrer or "")
     try:
+        parts = urlsplit(request.referrer or "")
         current_app.url_map.bind(request.host).match(parts.path, "GET")
-    except HTTPException:
+    except (HTTPException, ValueError):
         return None
     return urlunsplit(("", "", parts.path, parts.query, "")) if parts.netloc == request.host else None
 
@@ -300,7 +300,10 @@ def _page_before() -> str | None:
 def safe_next(wanted: str | None) -> str:
     """Where to go after sign-in: a page of the desk, whatever was asked for."""
     home = _url("desk.home")
-    parts = urlsplit(wanted or "")
+    try:
+        parts = urlsplit(wanted or "")
+    except ValueError:
+        return home
     if parts.scheme or parts.netloc or not parts.path.startswith(home) or "\\" in parts.path:
         return home
     return f"{parts.path}?{parts.query}" if parts.query else parts.path

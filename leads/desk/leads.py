@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -170,10 +170,10 @@ def cursor(mark: str | None) -> Cursor | None:
     """The place in a list that an address names; None where it names none."""
     at, _, identifier = (mark or "").partition("~")
     try:
-        place = Cursor(datetime.fromisoformat(at), UUID(identifier))
-    except ValueError:
+        moment = datetime.fromisoformat(at)
+        return Cursor(moment.astimezone(UTC), UUID(identifier)) if moment.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return place if place.at.tzinfo else None
 
 
 def _lead(room: Room, lead_id: UUID, template: str, *, is_opened: bool = False) -> ResponseReturnValue:

@@ -24,6 +24,7 @@ from leads.store.turns import Turns
 Written = TypeVar("Written")
 # It is gone, locked, full or not to be had: whatever was to be written is not to blame.
 NO_DATABASE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, InvalidRequestError, NoRoomError)
+_NOT_ITSELF = (exc.InternalError, exc.DisconnectionError)  # no longer the primary, or its connection was taken away
 # For `with_for_update`: whoever stores an enquiry that refers to the row meanwhile need not wait.
 KEEPS_ITS_KEY: dict[str, Any] = {"key_share": True}
 # For the same: it may change, but not be removed before the commit.
@@ -172,6 +173,20 @@ def once_more(write: Callable[[], Written]) -> Written:
         if not (error.connection_invalidated or crossed(error.orig)):
             raise
         return write()
+
+
+def is_away(error: exc.SQLAlchemyError) -> bool:
+    """Whether the database did not do its part, so that the same may work in a moment."""
+    is_damaged = type(error) is exc.DatabaseError  # what SQLite says of a file that it cannot read
+    is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    return isinstance(error, (*NO_DATABASE, *_NOT_ITSELF)) or is_damaged or is_lost
+
+
+def is_unfit(error: exc.SQLAlchemyError) -> bool:
+    """Whether a value is one that no database can hold, such as a NUL or a time before the first year."""
+    return isinstance(error, exc.DataError) or (
+        isinstance(error, exc.StatementError) and isinstance(error.orig, ValueError | OverflowError)
+    )
 
 
 def _engine(url: str) -> Engine:

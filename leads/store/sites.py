@@ -30,6 +30,8 @@ DEFAULT_CONSENT = (
     "I agree that my details are stored and passed to the clinic's customer system so that the clinic can contact me."
 )
 
+_KEY = re.compile(r"[a-z0-9][a-z0-9-]{1,49}")
+
 
 class SiteError(ValueError):
     """A site cannot be like this. The text says why, in a sentence for each mistake."""
@@ -49,6 +51,8 @@ class Details(TypedDict, total=False):
 
 def find_site(session: Session, key: str) -> Site | None:
     """The site with this public key."""
+    if not _KEY.fullmatch(key):
+        return None
     return session.scalar(select(Site).where(Site.key == key))
 
 
@@ -156,7 +160,7 @@ def _assign(site: Site, given: Details) -> None:
 
 
 def _mistakes_of_key(session: Session, key: str) -> Iterator[str]:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{1,49}", key):
+    if not _KEY.fullmatch(key):
         yield "The key may have small letters, digits and hyphens, 2 to 50 of them."
     elif find_site(session, key) is not None:
         yield f"There is already a site with the key {key}."
