@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -31,8 +32,9 @@ def _config(connection: Connection | None = None) -> Config:
     return config
 
 
+@cache
 def head() -> str | None:
-    """The migration that this version of the program needs."""
+    """The migration that this version of the program needs. Read once: it takes ten milliseconds, and strangers ask."""
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, select, text, update
 
 from leads.store import schema
@@ -52,6 +54,13 @@ def test_an_empty_database_becomes_current(empty: Database) -> None:
     require_current(empty)
     assert current(empty) == head()
     assert set(Base.metadata.tables) <= set(inspect(empty.engine).get_table_names())
+
+
+def test_asking_whether_it_is_current_reads_no_migrations_again(database: Database) -> None:
+    """Strangers may ask: /readyz does so each time."""
+    assert head() == ScriptDirectory.from_config(schema._config()).get_current_head()
+    with patch.object(ScriptDirectory, "from_config", side_effect=AssertionError("read again")):
+        assert current(database) == head()
 
 
 def test_upgrading_again_changes_nothing(database: Database) -> None:
