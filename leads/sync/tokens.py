@@ -10,7 +10,7 @@ from datetime import time as time_of_day
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from integrations.core.errors import Misconfigured, Throttled, TryLater
 from integrations.core.http import Http
@@ -127,7 +127,7 @@ class Tokens:
         for wait in _KEEP_AGAIN:
             try:
                 return tokens.keep(self.database, lease, sealed, ends_at)
-            except DBAPIError:
+            except SQLAlchemyError:
                 time.sleep(wait)
         return tokens.keep(self.database, lease, sealed, ends_at)
 

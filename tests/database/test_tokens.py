@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, TimeoutError  # noqa: A004 - that of a pool and of the line of writers
 
 from integrations.core.errors import Misconfigured, TryLater
 from integrations.core.oauth import Token, redeem, renew
@@ -236,8 +236,9 @@ def test_a_sign_in_that_the_crm_ended_pauses_the_connection_and_is_told_once(des
     assert (desk.row().state, desk.states()) == ("working", ["confirmed"])
 
 
+@pytest.mark.parametrize("trouble", [OperationalError("", {}, Exception()), TimeoutError("no turn came")])
 def test_a_token_is_stored_again_when_the_database_was_in_trouble(
-    desk: Desk, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, clock: Clock, monkeypatch: pytest.MonkeyPatch, trouble: Exception
 ) -> None:
     desk.sign_in()
     clock.forward(hours=2)
@@ -248,7 +249,7 @@ def test_a_token_is_stored_again_when_the_database_was_in_trouble(
             keep(database, *more)
         if fails:
             fails.pop()
-            raise OperationalError("", {}, Exception())
+            raise trouble
         return keep(database, *more)
 
     monkeypatch.setattr("leads.sync.tokens.tokens.keep", in_trouble)
