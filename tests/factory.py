@@ -19,10 +19,10 @@ from leads.store.vault import Vault
 _GROUP = 32  # as the intake's groups
 
 
-def make_site(database: Database, key: str = "demo", **more: Any) -> Site:
+def make_site(database: Database, key: str = "demo", name: str = "Sunrise", **more: Any) -> Site:
     with database.write() as session:
         now = database.now(session)
-        return add_site(session, key=key, name="Sunrise", region="US", time_zone="America/New_York", now=now, **more)
+        return add_site(session, key=key, name=name, region="US", time_zone="America/New_York", now=now, **more)
 
 
 def make_connection(

@@ -7,10 +7,15 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+import structlog
 from sqlalchemy import and_, or_, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from leads.store.models import Alert
+from leads.store.session import is_away
+
+log = structlog.get_logger()
 
 SETTLED = timedelta(minutes=1)  # what is over sooner than this is not told, nor an end that is not one
 QUIET = timedelta(hours=1)  # between two notices that something about one connection begins
@@ -45,12 +50,21 @@ def recent_alerts(session: Session, limit: int = 50) -> list[Alert]:
 
 
 def settle(session: Session, conditions: Sequence[Condition], kinds: Sequence[str], now: datetime) -> None:
-    """Open what has begun and end what is over, of these kinds. An alert that ended a moment ago goes on."""
+    """Open what has begun and end what is over, of these kinds. An alert that ended a moment ago goes on.
+
+    One that cannot be kept is logged, and keeps no other from being told.
+    """
     standing = {(alert.kind, alert.subject): alert for alert in open_alerts(session, kinds)}
     for condition in conditions:
         key = (condition.kind, condition.subject)
-        alert = standing.pop(key, None) or _resumed(session, key, now) or _opened(session, condition, now)
-        alert.sentence, alert.ended_at = condition.sentence, None
+        try:
+            with session.begin_nested():
+                alert = standing.pop(key, None) or _resumed(session, key, now) or _opened(session, condition, now)
+                alert.sentence, alert.ended_at = condition.sentence, None
+        except SQLAlchemyError as error:
+            if is_away(error):
+                raise
+            log.error("an alert cannot be kept", kind=condition.kind, type=type(error).__name__)
     for alert in standing.values():
         alert.ended_at = now
     session.flush()

@@ -100,7 +100,7 @@ def _nowhere(signs: Signs, after: timedelta) -> Iterator[Condition]:
         if signs.now - wait.oldest > after:
             verbs = "is safe here and goes" if wait.number == 1 else "are safe here and go"
             sentence = f"{enquiries(wait.number)} {verbs} nowhere: {wait.sentence}"
-            yield Condition("late", wait.sentence or "", sentence)
+            yield Condition("late", wait.site.key if wait.site else "", sentence)
 
 
 def _canary(signs: Signs) -> Iterator[Condition]:

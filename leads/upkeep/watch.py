@@ -51,9 +51,11 @@ class Watchman:
         Telling is everybody's business: it may be that only one of the programs was given a mail server.
         """
         mine = self._is_mine(every)
-        if mine:
-            self.look()
-        self.post.tell(self.database)
+        try:
+            if mine:
+                self.look()
+        finally:  # what is known already is told, whatever the look came to
+            self.post.tell(self.database)
         return mine
 
     def _is_mine(self, every: timedelta) -> bool:

@@ -13,10 +13,11 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.exc import OperationalError
 
 from leads.store import backup, tasks
-from leads.store.alerts import open_alerts
+from leads.store.alerts import Condition, open_alerts, settle
 from leads.store.models import Alert, CanaryRun, Connection, Delivery, Event, Site, Task, Worker
 from leads.store.session import Database
 from leads.store.vault import Vault
+from leads.upkeep.alerts import KINDS
 from leads.upkeep.mail import Mail
 from leads.upkeep.notice import Notice, NoticeError
 from leads.upkeep.notices import Post
@@ -212,6 +213,31 @@ def test_an_enquiry_with_nowhere_to_go_is_told(watch: Watch, timed: Database, va
     send(timed, vault, make_site(timed, "alone"), email="jane@example.com")
     watch.passes(35, every=2)
     assert "1 enquiry is safe here and goes nowhere: The site Sunrise has no connection to a CRM." in watch.mails[0]
+
+
+def test_two_sites_of_one_long_name_are_both_told(watch: Watch, timed: Database, vault: Vault) -> None:
+    for key in ("one", "another"):
+        send(timed, vault, make_site(timed, key, name="S" * 200), email="jane@example.com")
+    watch.passes(35, every=2)
+    assert watch.mails[0].count("goes nowhere: The site SSS") == 2
+
+
+def test_one_that_cannot_be_kept_keeps_no_other_from_being_told(database: Database) -> None:
+    impossible = Condition("late", "a subject that is too long for PostgreSQL" * 9, "too long")
+    with database.write() as session:
+        settle(session, [impossible, Condition("late", "fine", "fine")], KINDS, database.now(session))
+    with database.read() as session:
+        assert "fine" in [alert.subject for alert in open_alerts(session)]
+
+
+def test_what_is_known_is_told_though_he_cannot_look(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Database] = []
+    monkeypatch.setattr("leads.upkeep.watch.signs", lambda *_: 1 / 0)
+    monkeypatch.setattr(Post, "tell", lambda _, database: told.append(database))
+    watch.clock.forward(minutes=1)
+    with pytest.raises(ZeroDivisionError):
+        watch.man.round()
+    assert told == [watch.database]
 
 
 def test_a_silent_worker_is_told_by_somebody_else(watch: Watch) -> None:

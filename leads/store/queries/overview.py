@@ -29,7 +29,7 @@ class Wait(NamedTuple):
     """Enquiries that have not arrived at one connection for one reason; see `_not_arrived` for the words.
 
     connection: in use or removed; None when the site has none. oldest: when the first of them was received. due: when
-    the next one is tried. sentence: what a CRM said of them, or None.
+    the next one is tried. sentence: what a CRM said of them, or None. site: of those that have no connection.
     """
 
     reason: str
@@ -38,6 +38,7 @@ class Wait(NamedTuple):
     oldest: datetime
     due: datetime
     sentence: str | None
+    site: Site | None = None
 
 
 class Today(NamedTuple):
@@ -173,7 +174,7 @@ def without_connection(session: Session, connections: Iterable[Connection]) -> l
         count, oldest = session.execute(select(func.count(), func.min(Event.received_at)).where(*alone)).one()
         if count:
             sentence = f"The site {site.name} has no connection to a CRM."
-            waits.append(Wait("no_connection", None, count, oldest, oldest, sentence))
+            waits.append(Wait("no_connection", None, count, oldest, oldest, sentence, site))
     return waits
 
 
