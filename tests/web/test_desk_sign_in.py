@@ -20,7 +20,7 @@ from leads.desk.auth import Throttle
 from leads.desk.hashing import BusyError, Hashing
 from leads.store.models import Site, User, new_id
 from leads.store.session import Database
-from leads.store.staff import add_user
+from leads.store.staff import add_user, is_password, reset_password
 from tests.web.desk import PASSWORD, Person, make_user, plain, signed_in
 
 # Nothing here depends on the kind of database.
@@ -219,6 +219,32 @@ def test_a_new_password_ends_all_other_sessions(app: Flask, database: Database) 
     anna.post("/desk/account", old=PASSWORD, new=new, again=new)
     assert anna.get("/desk/")
     elsewhere.get("/desk/", 303)
+
+
+def test_who_has_a_session_may_not_guess_the_old_password_on_and_on(app: Flask, database: Database) -> None:
+    anna, new = signed_in(app, database), "another long password"
+    for guess in range(10):
+        assert "not right" in anna.post("/desk/account", 422, old=f"guess {guess}", new=new, again=new).text
+    assert "wait 15 minutes" in anna.post("/desk/account", 429, old=PASSWORD, new=new, again=new).text
+
+
+def test_a_password_that_was_reset_meanwhile_stays_so(
+    app: Flask, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, new = signed_in(app, database), "another long password"
+    once: list[str] = []
+
+    def slow(user: User | None, password: str) -> bool:
+        if not once:
+            with database.write() as session:
+                once.append(reset_password(session.scalars(select(User)).one()))
+        return is_password(user, password)
+
+    monkeypatch.setattr("leads.desk.account.is_password", slow)
+    anna.post("/desk/account", old=PASSWORD, new=new, again=new)
+    assert "You were signed out here" in anna.get(anna.client.get("/desk/account").location)
+    Person(app).sign_in("anna", new, 401)
+    assert Person(app).sign_in("anna", once[0]).location == "/desk/"
 
 
 def test_signing_out(app: Flask, database: Database) -> None:
