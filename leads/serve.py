@@ -43,25 +43,33 @@ class Child:
     start_at: float = field(default=0.0)
 
     def start(self, environ: dict[str, str]) -> None:
-        # A session of its own, so that Ctrl-C reaches only us and each child ends in order.
-        self.process = subprocess.Popen(  # noqa: S603 - our own programs
-            self.command,
-            env=environ,
-            start_new_session=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - the supervisor has one thread
-        )
+        """Where there is no memory for it just now, that is a death like any other: the others live on."""
         self.started = time.monotonic()
+        try:
+            # A session of its own, so that Ctrl-C reaches only us and each child ends in order.
+            self.process = subprocess.Popen(  # noqa: S603 - our own programs
+                self.command,
+                env=environ,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - the supervisor has one thread
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            log.error("cannot be started; trying again", program=self.name, error=str(error), seconds=self._died())
 
     def look(self) -> None:
         """Note a death, and when to start again."""
         if self.process is None or (code := self.process.poll()) is None:
             return
+        log.error("ended unexpectedly; starting it again", program=self.name, exit_code=code, seconds=self._died())
+
+    def _died(self) -> float:
+        """Seconds until it is started again: more, the more often it dies."""
         if time.monotonic() - self.started > _STEADY:
             self.deaths = 0
         pause = min(0.5 * 2**self.deaths, _LONGEST_PAUSE)
         self.deaths += 1
         self.process, self.start_at = None, time.monotonic() + pause
-        log.error("ended unexpectedly; starting it again", program=self.name, exit_code=code, seconds=pause)
+        return pause
 
 
 class Supervisor:
