@@ -66,7 +66,7 @@ class Child:
         """Seconds until it is started again: more, the more often it dies."""
         if time.monotonic() - self.started > _STEADY:
             self.deaths = 0
-        pause = min(0.5 * 2**self.deaths, _LONGEST_PAUSE)
+        pause: float = min(0.5 * 2**self.deaths, _LONGEST_PAUSE)
         self.deaths += 1
         self.process, self.start_at = None, time.monotonic() + pause
         return pause

@@ -50,7 +50,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
         if request.method == "GET":
             return _account_page("", 200)
         with room.hashing.turn():
-            return _change_password(room, throttle)
+            return _change_password(room)
 
 
 def _sign_in(room: Room) -> ResponseReturnValue:
@@ -96,7 +96,7 @@ def _sign_in_page(name: str, trouble: str, status: int) -> ResponseReturnValue:
     return render_template("desk/sign_in.html", wanted=wanted, name=name[:100], trouble=trouble), status
 
 
-def _change_password(room: Room, throttle: Throttle) -> ResponseReturnValue:
+def _change_password(room: Room) -> ResponseReturnValue:
     old, new, again = (request.form.get(name, "") for name in ("old", "new", "again"))
     if new != again:
         return _account_page("The two new passwords are not the same.", 422)
@@ -105,11 +105,11 @@ def _change_password(room: Room, throttle: Throttle) -> ResponseReturnValue:
     # Who has just signed in with a one-time password need not type it a second time.
     if not user.one_time:
         # Counted as at the door: whoever sits at another person's session may not guess on and on.
-        if not throttle.admits(user.name, request.remote_addr or ""):
-            return _account_page(_TOO_OFTEN, 429)
+        if not room.throttle.admits(user.name, request.remote_addr or ""):
+            return _account_page(TOO_OFTEN, 429)
         if not is_password(user, old):
             return _account_page("The old password is not right.", 422)
-        throttle.succeeded(user.name, request.remote_addr or "")
+        room.throttle.succeeded(user.name, request.remote_addr or "")
     if is_password(user, new):
         return _account_page("Please choose a password other than the one you have now.", 422)
     try:
