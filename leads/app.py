@@ -23,6 +23,7 @@ from leads.intake.limit import Limiter
 from leads.intake.problems import problem
 from leads.intake.receive import Intake
 from leads.intake.spam import SpamCheck
+from leads.store.erasure_list import ErasureList
 from leads.store.schema import open_vault, require_current
 from leads.store.session import Database, is_away, is_unfit
 from leads.store.soundness import require_sound
@@ -105,8 +106,15 @@ def create_app(settings: Settings) -> Flask:
         app.register_blueprint(blueprint)
         app.extensions["csrf"].exempt(blueprint)  # no cookie is read there, so there is nothing to forge
     ends = auth.Ends(settings.session_idle, settings.session_longest)
-    required = settings.second_factor == "required"
-    desk = create_desk(database, vault, limits, settings.public_url, ends, second_factor_required=required)
+    desk = create_desk(
+        database,
+        vault,
+        limits,
+        settings.public_url,
+        ends,
+        ErasureList(settings.data_dir),
+        second_factor_required=settings.second_factor == "required",
+    )
     app.register_blueprint(desk)
     app.add_url_rule("/", "home", lambda: redirect(url_for("desk.home")))
     _handle_errors(app)

@@ -23,6 +23,7 @@ from leads.commands.balance import balance
 from leads.commands.canary import canary
 from leads.commands.connection import connection
 from leads.commands.demo_data import demo_data
+from leads.commands.erase_again import erase_again
 from leads.commands.export import export
 from leads.commands.keys import keys
 from leads.commands.lead import lead
@@ -39,6 +40,7 @@ from leads.store.session import sqlite_file
 from leads.sync import worker as sync_worker
 from leads.upkeep import logs
 from leads.upkeep.doctor import Line, asked, examine, line
+from leads.upkeep.erasures import Listing
 from leads.upkeep.retention import EVERY, Retention
 
 
@@ -63,6 +65,7 @@ def main() -> None:
 for group in (site, connection, lead, user, actions, alerts, balance, canary, purge, keys, demo_data):
     main.add_command(group)
 connection.add_command(mapping)
+lead.add_command(erase_again)
 lead.add_command(export)
 connection.add_command(try_dry)
 
@@ -102,7 +105,9 @@ def worker() -> None:
     stop = sync_worker.set_by_signals()
     start_watchman(office, stop)
     retention = Retention(office.database, timedelta(days=office.settings.keep_days), stop)
-    sync_worker.run(office.database, office.vault, office.settings, stop, [(retention.round, EVERY.total_seconds())])
+    listing = Listing(office.database, office.erasures)
+    upkeep = [(job, EVERY.total_seconds()) for job in (retention.round, listing.round)]
+    sync_worker.run(office.database, office.vault, office.settings, stop, upkeep)
 
 
 @main.group()
@@ -147,7 +152,7 @@ def doctor(online: bool, json_: bool) -> None:
     """Examine the installation and say what to do. Only what is wrong ends it with 1, not what staff should look at."""
     office = Office()
     settings = office.settings
-    lines = examine(office.database, settings.data_dir, settings.keys_file, settings.public_url)
+    lines = examine(office.database, settings.data_dir, settings.keys_file, office.erasures, settings.public_url)
     if settings.rate_limit_store:
         from leads.intake import limit  # noqa: PLC0415 - the other commands start quicker without it
 

@@ -12,6 +12,7 @@ from rich.progress import Progress
 from sqlalchemy import select
 
 from leads.commands.connection import find_connection
+from leads.commands.erase_again import unlisted
 from leads.commands.office import ME, Office, as_json, as_table, fail, json_option
 from leads.store import outbox
 from leads.store.models import DELIVERY_STATES, Connection, Delivery, Replay
@@ -139,8 +140,11 @@ def erase(code: str, yes: bool) -> None:
         click.echo(f"There is a record in {place.connection.name}{far}. {place.url or ''}".rstrip())
     if not yes:
         click.confirm(f"Erase {found.code} for good, here and with all that stands on the record in a CRM?", abort=True)
-    if not outbox.erase(office.database, office.vault, found.id, ME):
+    done = outbox.erase(office.database, office.vault, office.erasures, found.id, ME)
+    if not done:
         fail("Nothing was done: somebody was quicker.")
+    if not done.is_listed:
+        click.echo(unlisted(office.erasures.file), err=True)
     click.echo(f"Erased here. For the CRMs see: frontdesk lead show {found.code}")
 
 

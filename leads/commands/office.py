@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from config.settings import Settings, SettingsError, load_settings
 from leads.store import failpoint, staff
 from leads.store.backup import NoSpaceError, copy_before_upgrade
+from leads.store.erasure_list import ErasureList
 from leads.store.models import Site
 from leads.store.schema import SchemaError, open_vault, require_current, upgrade, upgrades_from
 from leads.store.session import Database, sqlite_file
@@ -79,6 +80,11 @@ class Office:
             return open_vault(self.database, self.settings.keys_file)
         except VaultError as error:
             fail(str(error), CANNOT_OPEN)
+
+    @cached_property
+    def erasures(self) -> ErasureList:
+        """Where it is written down who was erased."""
+        return ErasureList(self.settings.data_dir)
 
     @cached_property
     def limits(self) -> Limits:

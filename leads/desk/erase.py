@@ -21,6 +21,10 @@ from leads.store.queries.journey import journey
 from leads.store.staff import record
 
 _DONE = "Erased here. What a CRM holds is erased there by the sync; below you see how far it is."
+_UNLISTED = (
+    "But it could not be written into the list of erasures on the server, so nobody would know of it after a backup is "
+    "restored. It is tried again each hour. Tell whoever looks after the server: frontdesk doctor says more."
+)
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
@@ -37,7 +41,10 @@ def add_routes(desk: Blueprint, room: Room) -> None:
         with room.database.read() as session:
             person = person_behind(session, session.get(Lead, lead_id) or abort(404))
         # No CRM is called from here: it may be down, and somebody would wait for it.
-        flash(_DONE if outbox.erase(room.database, room.vault, person.id, current_user.name) else words.TOO_LATE)
+        done = outbox.erase(room.database, room.vault, room.erasures, person.id, current_user.name)
+        flash(_DONE if done else words.TOO_LATE)
+        if done and not done.is_listed:
+            flash(_UNLISTED)
         return redirect(url_for("desk.lead", lead_id=person.id), 303)
 
     @desk.post("/erasures/<uuid:lead_id>/<uuid:connection_id>/<any(again, by_hand):what>")

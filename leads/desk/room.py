@@ -10,6 +10,7 @@ from flask_login import current_user
 
 from leads.desk.auth import FailureNotes, Throttle
 from leads.desk.hashing import Hashing
+from leads.store.erasure_list import ErasureList
 from leads.store.models import Connection
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -20,13 +21,14 @@ from leads.sync.setup import Setup
 @dataclass(frozen=True, slots=True)
 class Room:
     """limits: what a call to a CRM may cost when somebody tests a connection. callback: the address that a CRM sends
-    people back to after they have signed in there. hashing: who may hash a password now. throttle, notes: of wrong
-    passwords and codes."""
+    people back to after they have signed in there. erasures: where it is written down who was erased. hashing: who may
+    hash a password now. throttle, notes: of wrong passwords and codes."""
 
     database: Database
     vault: Vault
     limits: Limits
     callback: str
+    erasures: ErasureList
     hashing: Hashing = field(default_factory=Hashing)
     throttle: Throttle = field(default_factory=Throttle)
     notes: FailureNotes = field(default_factory=FailureNotes)

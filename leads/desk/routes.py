@@ -33,6 +33,7 @@ from leads.desk import (
 )
 from leads.desk.hashing import BusyError
 from leads.desk.room import Room
+from leads.store.erasure_list import ErasureList
 from leads.store.people import name_of
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -48,12 +49,14 @@ def create_desk(
     limits: Limits,
     public_url: str,
     ends: auth.Ends,
+    erasures: ErasureList,
     *,
     second_factor_required: bool = False,
 ) -> Blueprint:
     """All pages for staff. limits: what a call may cost when somebody tests a connection. public_url: of Frontdesk.
 
-    ends: when one has to sign in again. second_factor_required: whoever has none sets one up before anything else.
+    ends: when one has to sign in again. erasures: where it is written down who was erased. second_factor_required:
+    whoever has none sets one up before anything else.
     """
     desk = Blueprint(
         "desk",
@@ -63,23 +66,11 @@ def create_desk(
         static_folder="static",
         static_url_path="/static",
     )
-    room = Room(database, vault, limits, public_url + CALLBACK)
+    room = Room(database, vault, limits, public_url + CALLBACK, erasures)
     desk.before_request(lambda: auth.require_sign_in(ends, second_factor_required))
-    parts = (
-        account,
-        second_factor,
-        home,
-        leads,
-        actions,
-        balance,
-        canary,
-        connections,
-        correct,
-        crm_sign_in,
-        dry_run,
-        erase,
-    )
-    for part in (*parts, mapping, replay, users, deeds):
+    people = (account, second_factor, users, deeds)
+    parts = (home, leads, actions, balance, canary, connections, correct, crm_sign_in, dry_run, erase, mapping, replay)
+    for part in (*people, *parts):
         part.add_routes(desk, room)
     integrity = {file["file"]: file["integrity"] for file in json.loads(_VENDORED.read_text(encoding="utf-8"))}
 

@@ -16,7 +16,10 @@ from leads.store.session import Database, sqlite_file
 
 _QUICK = 64 * 1024 * 1024  # bytes that are read through at a start in well below a second
 _HEADER = struct.Struct(">16sHBBBBBBII")  # sqlite.org/fileformat.html: up to the size in pages
-_RESTORE = "Stop Frontdesk, restore the last backup of the data folder (database and keys together), and start again."
+_RESTORE = (
+    "Stop Frontdesk, restore the last backup of the data folder (database and keys together; keep erased.txt), run "
+    "frontdesk lead erase-again, and start again."
+)
 _NEW = "Only if this is a new installation with a key of your own, run once: frontdesk db upgrade --new"
 
 

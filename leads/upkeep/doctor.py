@@ -11,10 +11,13 @@ import pysqlite3.dbapi2
 from sqlalchemy import func, select
 
 from integrations.core.base import Finding
+from leads.plain import number_of
 from leads.store import backup, tasks
 from leads.store.alerts import open_alerts
+from leads.store.erasure_list import ErasureList
 from leads.store.models import Connection, Site, User
 from leads.store.queries.balance import recent_balances
+from leads.store.queries.erasures import back, unlisted
 from leads.store.queries.lists import connections_in_use
 from leads.store.queries.lists import sites as all_sites
 from leads.store.queries.places import PLACES, SPAM, number_at
@@ -23,9 +26,15 @@ from leads.store.session import Database, sqlite_file
 from leads.store.soundness import inspect
 from leads.store.vault import VaultError, read_keys
 from leads.upkeep.alerts import EACH_NIGHT, how_old
+from leads.upkeep.erasures import told_of
 from leads.upkeep.health import readiness
 
 _LITTLE_SPACE = 500 * 1024 * 1024  # bytes
+_ERASE_AGAIN = (
+    "Was the database restored from an older copy? Before anything more is sent, run: frontdesk lead erase-again"
+)
+_LET_IT = "Let the user that Frontdesk runs as write there: after a restore nobody else knows who was erased."
+_EACH_HOUR = "A worker that can write there adds them within the hour; at once does: frontdesk lead erase-again"
 _OTHER_SETTINGS = (
     "The service itself has not met this: perhaps it has other settings than this shell, such as "
     "FRONTDESK_ALLOWED_PRIVATE_HOSTS. See: frontdesk config show"
@@ -40,12 +49,13 @@ class Line(NamedTuple):
     sentence: str
 
 
-def examine(database: Database, data_dir: Path, keys_file: Path, public_url: str) -> list[Line]:
+def examine(database: Database, data_dir: Path, keys_file: Path, erasures: ErasureList, public_url: str) -> list[Line]:
     """What is well and what is not, one sentence each."""
     return [
         _settings(data_dir, public_url),
         *_programs(database),
         *_machine(database, data_dir, keys_file),
+        *_erasures(database, erasures),
         *_content(database, f"{public_url}/desk"),
         *_alarms(database),
     ]
@@ -116,6 +126,28 @@ def _keys(database: Database, keys_file: Path) -> list[Line]:
         told = f"The key file holds {held} keys, so their rotation has not come to its end. See: frontdesk keys show"
         lines.append(Line("look", told))
     return lines
+
+
+def _erasures(database: Database, erasures: ErasureList) -> list[Line]:
+    """Whether whoever was erased on request is so still, and would be known after a restore. Silent where none was."""
+    try:
+        listed = erasures.read()
+    except OSError as error:
+        return [line(False, f"The list of erasures {erasures.file} cannot be read: {error.strerror}.")]
+    with database.read() as session:
+        found, missing = back(session, listed), unlisted(session, listed)
+    told = [Line("look", sentence) for sentence in told_of(found, erasures)]
+    if found.again:
+        people = number_of(len(found.again), "person is", "people are")
+        told.append(line(False, f"Erased on request, and here again: {people}. {_ERASE_AGAIN}"))
+    if not erasures.is_writable():
+        told.append(line(False, f"The list of erasures {erasures.file} cannot be written. {_LET_IT}"))
+    if missing:
+        people = number_of(len(missing), "erased person does", "erased people do")
+        told.append(Line("look", f"{people} not stand on the list of erasures {erasures.file} yet. {_EACH_HOUR}"))
+    if not told and listed.erased:
+        told.append(line(True, f"Nobody on the list of erasures is here again. Erased: {len(listed.erased)}."))
+    return told
 
 
 def _content(database: Database, desk: str) -> list[Line]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from leads.store.erasure_list import ErasureList
 from leads.store.models import Connection, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -39,13 +41,20 @@ def connection(timed: Database, vault: Vault, site: Site) -> Connection:
 
 
 @pytest.fixture
+def erasures(tmp_path: Path) -> ErasureList:
+    """The list of this host, which is empty."""
+    return ErasureList(tmp_path)
+
+
+@pytest.fixture
 def loop(
     timed: Database,
     vault: Vault,
     clock: Clock,
     site: Site,
     connection: Connection,
+    erasures: ErasureList,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Loop:
     """The worker's loop, with a CRM of tier A that behaves."""
-    return Loop(timed, vault, clock, site, connection.id, FakeCrm(), monkeypatch)
+    return Loop(timed, vault, clock, site, connection.id, FakeCrm(), erasures, monkeypatch)

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select, update
 
 from leads.store import outbox
+from leads.store.erasure_list import ErasureList
 from leads.store.models import Attempt, Connection, Delivery, Drift, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -34,6 +35,7 @@ class Loop:
     site: Site
     connection_id: UUID
     crm: FakeCrm
+    erasures: ErasureList
     monkeypatch: pytest.MonkeyPatch
     context: Context = field(init=False)
 

@@ -14,6 +14,7 @@ from integrations.core.base import Item, Pushed, Result, Seen
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, Unknown
 from leads.store import outbox
 from leads.store.clock import heartbeat, mend
+from leads.store.erasure_list import ErasureList
 from leads.store.models import (
     Action,
     Attempt,
@@ -59,7 +60,8 @@ def lead_of(database: Database, event_id: UUID) -> UUID:
 
 
 def erase(loop: Loop, event_id: UUID) -> bool:
-    return outbox.erase(loop.database, loop.vault, lead_of(loop.database, event_id), "anna")
+    lead_id = lead_of(loop.database, event_id)
+    return outbox.erase(loop.database, loop.vault, loop.erasures, lead_id, "anna") is not None
 
 
 def erasure(database: Database) -> Erasure:
@@ -73,7 +75,9 @@ def number(database: Database, model: type) -> int:
         return session.scalar(select(func.count()).select_from(model)) or 0
 
 
-def test_nothing_tells_who_it_was_any_more(timed: Database, vault: Vault, site: Site, connection: Connection) -> None:
+def test_nothing_tells_who_it_was_any_more(
+    timed: Database, vault: Vault, site: Site, connection: Connection, erasures: ErasureList
+) -> None:
     send(timed, vault, site, **JANE)
     send(timed, vault, site, "call_click", visitor_id="v1")
     delivered(timed, connection)
@@ -85,7 +89,7 @@ def test_nothing_tells_who_it_was_any_more(timed: Database, vault: Vault, site: 
         digests = set(session.scalars(select(Identity.digest))) | set(session.scalars(select(Event.client_digest)))
         digests |= set(session.scalars(select(Event.body_digest)))
         assert session.scalar(select(func.count()).select_from(Lead)) == 2, "the caller and Jane"
-    assert outbox.erase(timed, vault, lead_id, "anna")
+    assert outbox.erase(timed, vault, erasures, lead_id, "anna")
     with timed.read() as session:
         leads = session.scalars(select(Lead)).all()
         events = session.scalars(select(Event)).all()
@@ -100,7 +104,7 @@ def test_nothing_tells_who_it_was_any_more(timed: Database, vault: Vault, site: 
     assert [number(timed, model) for model in (Identity, Resubmission, RemoteRecord)] == [0, 0, 0]
     told = [(one.user_name, one.what, one.lead_id, one.note_sealed) for one in actions]
     assert told == [("anna", "erased", lead_id, None)]
-    assert not outbox.erase(timed, vault, lead_id, "sam"), "once is enough"
+    assert not outbox.erase(timed, vault, erasures, lead_id, "sam"), "once is enough"
 
 
 def test_the_record_goes_from_the_crm_and_the_day_still_closes(loop: Loop) -> None:
@@ -167,7 +171,7 @@ def test_neither_a_look_nor_a_night_wakes_it(loop: Loop) -> None:
 def test_whoever_writes_again_is_somebody_new(loop: Loop) -> None:
     said = {"client_id": "c", "visitor_id": "v", **JANE}
     first = send(loop.database, loop.vault, loop.site, **said)
-    assert outbox.erase(loop.database, loop.vault, lead_of(loop.database, first.event_id), "anna")
+    assert outbox.erase(loop.database, loop.vault, loop.erasures, lead_of(loop.database, first.event_id), "anna")
     again = send(loop.database, loop.vault, loop.site, **said)
     assert (again.repeated, again.reference == first.reference) == (False, False)
     with loop.database.read() as session:
@@ -443,7 +447,7 @@ def test_a_caller_who_became_known_is_erased_with_the_person(loop: Loop) -> None
     click = send(loop.database, loop.vault, loop.site, "call_click", visitor_id="v1")
     loop.tick()
     event_id = loop.send(visitor_id="v1")
-    assert outbox.erase(loop.database, loop.vault, lead_of(loop.database, event_id), "anna")
+    assert outbox.erase(loop.database, loop.vault, loop.erasures, lead_of(loop.database, event_id), "anna")
     loop.tick(seconds=1)
     assert loop.crm.erased == [f"r{click.event_id}"]
     with loop.database.read() as session:
@@ -477,9 +481,11 @@ def test_a_push_that_ends_after_the_erasure_leaves_nothing(loop: Loop) -> None:
     assert (number(loop.database, RemoteRecord), number(loop.database, Attempt)) == (0, 1)
 
 
-def test_without_a_connection_the_day_closes_as_well(timed: Database, vault: Vault, site: Site, clock: Clock) -> None:
+def test_without_a_connection_the_day_closes_as_well(
+    timed: Database, vault: Vault, site: Site, clock: Clock, erasures: ErasureList
+) -> None:
     one, other = (send(timed, vault, site, email=f"{name}@example.com") for name in ("jane", "joe"))
-    outbox.erase(timed, vault, lead_of(timed, one.event_id), "anna")
+    outbox.erase(timed, vault, erasures, lead_of(timed, one.event_id), "anna")
     with timed.read() as session:
         [day] = balance(session, site, last_days(site, clock(), 1), clock())
         [wait] = without_connection(session, [])
@@ -498,7 +504,9 @@ def test_without_a_connection_the_day_closes_as_well(timed: Database, vault: Vau
     assert other.reference
 
 
-def test_a_test_of_ours_is_nobody(timed: Database, vault: Vault, site: Site, clock: Clock) -> None:
+def test_a_test_of_ours_is_nobody(
+    timed: Database, vault: Vault, site: Site, clock: Clock, erasures: ErasureList
+) -> None:
     with timed.write() as session:
         lead_id = new_id()
         sealed = vault.seal({}, "lead", "person", lead_id)
@@ -508,8 +516,8 @@ def test_a_test_of_ours_is_nobody(timed: Database, vault: Vault, site: Site, clo
                 is_test=True, created_at=clock(), last_event_at=clock() - timedelta(days=1),
             )
         )  # fmt: skip
-    assert not outbox.erase(timed, vault, lead_id, "anna")
-    assert not outbox.erase(timed, vault, new_id(), "anna")
+    assert not outbox.erase(timed, vault, erasures, lead_id, "anna")
+    assert not outbox.erase(timed, vault, erasures, new_id(), "anna")
 
 
 def test_a_worker_that_dies_before_it_has_written_it_down_erases_again(
@@ -557,7 +565,9 @@ def test_whoever_was_erased_is_kept_until_a_crm_has_let_go(loop: Loop) -> None:
     assert [number(loop.database, model) for model in (Lead, Erasure)] == [0, 0]
 
 
-def test_whoever_is_erased_while_they_write_leaves_nothing_on_the_old_lead(database: Database, vault: Vault) -> None:
+def test_whoever_is_erased_while_they_write_leaves_nothing_on_the_old_lead(
+    database: Database, vault: Vault, erasures: ErasureList
+) -> None:
     site = make_site(database)
     make_connection(database, vault, site)
 
@@ -569,7 +579,7 @@ def test_whoever_is_erased_while_they_write_leaves_nothing_on_the_old_lead(datab
         lead_id = lead_of(database, first.event_id)
         with ThreadPoolExecutor(4) as pool:
             others = [pool.submit(write, round_, said) for said in ("one", "two", "one")]
-            done = pool.submit(outbox.erase, database, vault, lead_id, "anna")
+            done = pool.submit(outbox.erase, database, vault, erasures, lead_id, "anna")
             assert done.result()
             for other in others:
                 other.result()

@@ -119,7 +119,7 @@ def test_whoever_is_erased_may_stand_in_the_old_crm_as_well(loop: Loop) -> None:
     with loop.database.write() as session:
         outbox.remove(session, session.get_one(Connection, loop.connection_id), loop.clock())
     assert _sent_to(loop, _other(loop))
-    assert outbox.erase(loop.database, loop.vault, _rows(loop)[loop.connection_id].lead_id, "anna")
+    assert outbox.erase(loop.database, loop.vault, loop.erasures, _rows(loop)[loop.connection_id].lead_id, "anna")
     with loop.database.read() as session:
         left = session.scalars(select(Erasure).where(Erasure.connection_id == loop.connection_id)).one()
     assert left.state == "needs_you"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from flask import Flask
 from sqlalchemy import select, update
 
 from leads.store import outbox
+from leads.store.erasure_list import ErasureList
 from leads.store.models import Action, Connection, Delivery, Erasure, RemoteRecord, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -92,6 +94,24 @@ def test_the_pages_tell_that_it_is_done_and_by_whom(anna: Person, database: Data
     assert "moved on meanwhile" in anna.get(f"/desk/leads/{jane}")
     anna.get(f"/desk/leads/{UUID(int=7)}/erase", 404)
     anna.post(f"/desk/leads/{UUID(int=7)}/erase", 404)
+
+
+def test_the_list_of_erasures_names_her_by_code_and_id_alone(anna: Person, jane: UUID, tmp_path: Path) -> None:
+    anna.post(f"/desk/leads/{jane}/erase")
+    assert "list of erasures" not in anna.get(f"/desk/leads/{jane}")
+    [entry] = ErasureList(tmp_path).read().erased
+    assert entry.leads == (jane,)
+    assert not any(detail in (tmp_path / "erased.txt").read_text() for detail in JANE.values())
+
+
+def test_who_cannot_be_put_on_the_list_is_erased_all_the_same_and_that_is_told(
+    anna: Person, jane: UUID, tmp_path: Path
+) -> None:
+    (tmp_path / "erased.txt").mkdir()  # also root cannot write into it
+    anna.post(f"/desk/leads/{jane}/erase")
+    told = plain(anna.get(f"/desk/leads/{jane}"))
+    assert "anna erased the personal data" in told
+    assert "it could not be written into the list of erasures on the server" in told
 
 
 def test_what_a_crm_refuses_is_told_first_with_what_helps(anna: Person, database: Database, jane: UUID) -> None:

@@ -11,11 +11,13 @@ import secrets
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from leads.store.erasure_list import Entry, ErasureList
 from leads.store.failpoint import reach
 from leads.store.models import (
     Action,
@@ -41,32 +43,58 @@ ERASED = "It was erased on request."
 _NOBODY_KNOWS = ("Unknown", "Bug")  # verdicts of tries that may have been written
 
 
-def erase(database: Database, vault: Vault, lead_id: UUID, by: str) -> bool:
+class Erased(NamedTuple):
+    """Somebody is erased here. is_listed: whether it stands on the list of erasures too, which outlives a restore."""
+
+    is_listed: bool
+
+
+def erase(
+    database: Database,
+    vault: Vault,
+    erasures: ErasureList,
+    lead_id: UUID,
+    by: str,
+    listed: Entry | None = None,
+) -> Erased | None:
     """Erase a person here, and have the worker erase them in every CRM. by: the user's name.
 
-    lead_id: also that of a caller who turned out to be this person. False: there is nothing to erase, or it was done
-    before.
+    lead_id: also that of a caller who turned out to be this person. listed: only as long as they are who stands there
+    (`is_still`). None: there is nothing to erase, or it was done before.
     """
-    return once_more(lambda: _erase(database, vault, lead_id, by))  # done already, it is found so
+    entry = once_more(lambda: _erase(database, vault, erasures, lead_id, by, listed))  # done already, it is found so
+    return Erased(erasures.add("erased", entry)) if entry else None
 
 
-def _erase(database: Database, vault: Vault, lead_id: UUID, by: str) -> bool:
+def _erase(
+    database: Database, vault: Vault, erasures: ErasureList, lead_id: UUID, by: str, listed: Entry | None
+) -> Entry | None:
     with database.write() as session:
         lead = session.get(Lead, lead_id)
         if lead is None:
-            return False
+            return None
         # As the intake does: whoever writes again at this moment comes before or after, and is somebody new then.
         database.lock(session, _digests(session, with_callers(session, person_behind(session, lead).id)))
         person = _locked(session, lead)
-        if person.erased_at is not None or person.is_test:
-            return False
-        now = database.now(session)
-        _forget(session, vault, with_callers(session, person.id), by, now)
+        if person.erased_at is not None or person.is_test or (listed and not is_still(session, person, listed)):
+            return None
+        now, ids = database.now(session), with_callers(session, person.id)
+        _forget(session, vault, ids, by, now)
         record(session, by, "erased", now, lead_id=person.id)
         database.nudge(session)
+        entry = Entry(now, person.code, tuple(ids))
+        erasures.add("begun", entry)
         reach("forget.written")
     reach("forget.committed")
-    return True
+    return entry
+
+
+def is_still(session: Session, person: Lead, listed: Entry) -> bool:
+    """Whether this is somebody who stands there, and nothing came from them since: nobody asked to erase that."""
+    events = select(Event.id).where(Event.lead_id.in_(with_callers(session, person.id)))
+    later = exists(events.where(Event.received_at > listed.at))
+    again = exists().where(Resubmission.event_id.in_(events), Resubmission.received_at > listed.at)
+    return person.id in listed.leads and not session.scalar(select(or_(later, again)))
 
 
 def _locked(session: Session, lead: Lead) -> Lead:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from leads.store.among import among
+from leads.store.erasure_list import Entry, Listed
 from leads.store.models import Connection, Delivery, Erasure, Event, Lead, RemoteRecord, Site
-from leads.store.people import with_callers
+from leads.store.outbox.erasure import is_still
+from leads.store.people import person_behind, with_callers
 
 
 class Leftover(NamedTuple):
@@ -25,6 +29,18 @@ class Holding(NamedTuple):
 
     connection: Connection
     url: str | None
+
+
+class Back(NamedTuple):
+    """Who stands on the list of erasures and is here all the same, as after a restore.
+
+    again: to be erased again, each as they are listed. changed: who wrote since, or turned out to be somebody else, so
+    that a person has to look first. unclear: of whom the list does not know whether they were erased.
+    """
+
+    again: list[tuple[Lead, Entry]]
+    changed: list[Lead]
+    unclear: list[Lead]
 
 
 def erased_alone(site: Site) -> Select[UUID]:
@@ -58,6 +74,42 @@ def holding(session: Session, lead_id: UUID) -> list[Holding]:
     mine = RemoteRecord.lead_id.in_(with_callers(session, lead_id))
     rows = select(Connection, RemoteRecord.url).join(RemoteRecord, RemoteRecord.connection_id == Connection.id)
     return [Holding(*row) for row in session.execute(rows.where(mine).order_by(Connection.created_at))]
+
+
+def back(session: Session, listed: Listed) -> Back:
+    """Who of the list is here and not erased."""
+    again: dict[UUID, tuple[Lead, Entry]] = {}
+    changed: dict[UUID, Lead] = {}
+    for person, entry in _not_erased(session, listed.erased):
+        if is_still(session, person, entry):
+            again[person.id] = (person, entry)
+        else:
+            changed[person.id] = person
+    unclear = {person.id: person for person, _ in _not_erased(session, listed.begun)}
+    return Back(
+        list(again.values()),
+        [person for id_, person in changed.items() if id_ not in again],
+        [person for id_, person in unclear.items() if id_ not in again | changed],
+    )
+
+
+def unlisted(session: Session, listed: Listed) -> list[Entry]:
+    """Who is erased here and does not stand on the list."""
+    known = {entry.leads[0] for entry in listed.erased}
+    people = select(Lead.erased_at, Lead.code, Lead.id).where(Lead.erased_at.is_not(None), Lead.merged_into.is_(None))
+    return [
+        Entry(at, code, tuple(with_callers(session, lead_id)))
+        for at, code, lead_id in session.execute(people.order_by(Lead.erased_at, Lead.id))
+        if at and lead_id not in known
+    ]
+
+
+def _not_erased(session: Session, entries: Iterable[Entry]) -> Iterator[tuple[Lead, Entry]]:
+    by_id = {lead_id: entry for entry in sorted(entries) for lead_id in entry.leads}  # of two the later one
+    here = select(Lead).where(among(Lead.id, "ids"), Lead.erased_at.is_(None), Lead.is_test.is_(False))
+    for lead in session.scalars(here.order_by(Lead.id), {"ids": list(by_id)}).all():
+        if (person := person_behind(session, lead)).erased_at is None:
+            yield person, by_id[lead.id]
 
 
 def _in_trouble() -> ColumnElement[bool]:

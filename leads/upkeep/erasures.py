@@ -1,0 +1,62 @@
+"""The list of erasures is kept whole, and it is told who stands there and is in the database all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import structlog
+
+from leads.store.erasure_list import ErasureList
+from leads.store.models import Lead
+from leads.store.queries.erasures import Back, back, unlisted
+from leads.store.session import Database
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """erasures: the list of this host, which each worker keeps."""
+
+    database: Database
+    erasures: ErasureList
+
+    def round(self) -> None:
+        """Complete the list, and leave a line in the log where somebody on it is here again."""
+        complete(self.database, self.erasures)
+        listed = self.erasures.read()
+        with self.database.read() as session:
+            if again := back(session, listed).again:
+                log.error("erased people are here again, see: frontdesk doctor", people=len(again))
+
+
+def complete(database: Database, erasures: ErasureList) -> None:
+    """Add whoever is erased and missing there: by another host, while it could not be written, or before there was one.
+
+    Raises OSError when the list cannot be read.
+    """
+    listed = erasures.read()
+    with database.read() as session:
+        missing = unlisted(session, listed)
+    for entry in missing:
+        if not erasures.add("erased", entry):
+            return
+
+
+def told_of(found: Back, erasures: ErasureList) -> Iterator[str]:
+    """What a person has to look at, in sentences."""
+    if found.changed:
+        yield (
+            f"Erased on request, here again, and not as they were: {_codes(found.changed)}. They wrote since, or "
+            "turned out to be somebody else. Look at each; who is to be erased all the same: frontdesk lead erase CODE"
+        )
+    if found.unclear:
+        yield (
+            f"Their erasure was begun, and nobody knows whether it was done: {_codes(found.unclear)}. If they asked "
+            f"for it: frontdesk lead erase CODE. If not, take the line out of {erasures.file}."
+        )
+
+
+def _codes(leads: Iterable[Lead]) -> str:
+    return ", ".join(lead.code for lead in leads)
