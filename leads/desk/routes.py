@@ -23,6 +23,7 @@ from leads.desk import (
     deeds,
     dry_run,
     erase,
+    export,
     home,
     leads,
     mapping,
@@ -69,8 +70,8 @@ def create_desk(
     room = Room(database, vault, limits, public_url + CALLBACK, erasures)
     desk.before_request(lambda: auth.require_sign_in(ends, second_factor_required))
     people = (account, second_factor, users, deeds)
-    parts = (home, leads, actions, balance, canary, connections, correct, crm_sign_in, dry_run, erase, mapping, replay)
-    for part in (*people, *parts):
+    setting_up = (connections, crm_sign_in, mapping, dry_run, canary)
+    for part in (*people, *setting_up, home, leads, actions, correct, replay, erase, export, balance):
         part.add_routes(desk, room)
     integrity = {file["file"]: file["integrity"] for file in json.loads(_VENDORED.read_text(encoding="utf-8"))}
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Event, Lead, Site
 from leads.store.people import answers_of, person_of
+from leads.store.queries.lists import count
 from leads.store.session import Database
 from leads.store.vault import Vault
 
@@ -27,23 +28,31 @@ class Exported(NamedTuple):
     standings: Sequence[str]
 
 
-def exported(database: Database, vault: Vault, site_id: UUID | None = None, size: int = 500) -> Iterator[Exported]:
+def number_of(session: Session, site: Site | None) -> int:
+    """How many `exported` gives now."""
+    return count(session, Event.id, *_wanted(site))
+
+
+def exported(database: Database, vault: Vault, site: Site | None = None, size: int = 500) -> Iterator[Exported]:
     """All enquiries, or those of a site, oldest first. No slice holds the database while it is written away."""
     last: UUID | None = None
     while True:
         with database.read() as session:
-            rows = _slice(session, vault, site_id, last, size)
+            rows = _slice(session, vault, site, last, size)
         yield from rows
         if len(rows) < size:
             return
         last = rows[-1].event.id
 
 
-def _slice(session: Session, vault: Vault, site_id: UUID | None, last: UUID | None, size: int) -> list[Exported]:
+def _wanted(site: Site | None) -> list[ColumnElement[bool]]:
+    real = Event.is_test.is_(False)
+    return [real, Event.site_id == site.id] if site else [real]
+
+
+def _slice(session: Session, vault: Vault, site: Site | None, last: UUID | None, size: int) -> list[Exported]:
     real = select(Event, Lead, Site).join(Lead, Lead.id == Event.lead_id).join(Site, Site.id == Event.site_id)
-    real = real.where(Event.is_test.is_(False))
-    if site_id:
-        real = real.where(Event.site_id == site_id)
+    real = real.where(*_wanted(site))
     if last:
         real = real.where(Event.id > last)
     found = session.execute(real.order_by(Event.id).limit(size)).all()

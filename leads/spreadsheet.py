@@ -1,0 +1,62 @@
+"""Enquiries as a file for a spreadsheet, written by a command and by the desk. Text a line at a time, none kept."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from io import StringIO
+from typing import Any
+
+from leads.store.models import Site
+from leads.store.queries.export import Exported
+
+NOTE = (
+    "The file holds names, contact details and what people wrote about their health, and is not encrypted. "
+    "Delete it once it is no longer needed: what is erased or forgotten here later stays in it."
+)
+_PERSON = ("first_name", "last_name", "email", "phone")
+_ANSWERS = ("preferred_time", "preferred_contact", "service", "message", "page", "tel", "label")
+_COLUMNS = (
+    *("reference", "site", "received_at", "kind", *_PERSON, *_ANSWERS),
+    *("other_answers", "consent", "consent_wording", "standing"),
+)
+_RUNS = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet would take for a formula
+
+
+def whose(site: Site | None) -> str:
+    """Which enquiries the file holds, for who did what."""
+    return f"of {site.key}" if site else "of every website"
+
+
+def lines(rows: Iterable[Exported]) -> Iterator[str]:
+    """The columns' names, then each enquiry; one of these may itself have line breaks."""
+    yield "\ufeff" + _line(_COLUMNS)  # else Excel takes it for another encoding
+    for row in rows:
+        yield _line(map(_harmless, _cells(row)))
+
+
+def _line(cells: Iterable[str]) -> str:
+    text = StringIO(newline="")
+    csv.writer(text).writerow(cells)
+    return text.getvalue()
+
+
+def _cells(row: Exported) -> Iterator[Any]:
+    event, answers = row.event, row.answers
+    yield from (row.lead.code, row.site.key, f"{event.received_at:%Y-%m-%d %H:%M:%S}", event.kind)
+    yield from (row.person.get(name, "") for name in _PERSON)
+    yield from (answers.get(name, "") for name in _ANSWERS)
+    yield "; ".join(f"{name}: {text}" for group in ("attribution", "extra") for name, text in _group(answers, group))
+    yield {True: "given", False: "not given on the form", None: ""}[event.consent_given]
+    yield event.consent_version or ""
+    yield "; ".join(row.standings) or "no connection"
+
+
+def _group(answers: Any, group: str) -> Iterable[tuple[str, Any]]:
+    found = answers.get(group)
+    return found.items() if isinstance(found, dict) else ()
+
+
+def _harmless(cell: Any) -> str:
+    text = str(cell)
+    return f"'{text}" if text.startswith(_RUNS) else text
