@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
 
+import structlog
 from flask import Blueprint, Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
@@ -19,7 +20,10 @@ from leads.store.queries.export import exported, number_of
 from leads.store.sites import find_site
 from leads.store.staff import record
 
+log = structlog.get_logger()
+
 _LINES = 100  # in one piece of the answer
+_BROKEN_OFF = "THIS FILE IS NOT COMPLETE: the export broke off here. Please download it again.\r\n"
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
@@ -53,9 +57,13 @@ def _chosen(session: Session) -> Site | None:
     return find_site(session, key) or abort(404)
 
 
-def _pieces(lines: Iterator[str]) -> Iterable[str]:
+def _pieces(lines: Iterator[str]) -> Iterator[str]:
     """Each line alone would be a packet of its own."""
-    return iter(lambda: "".join(islice(lines, _LINES)), "")
+    try:
+        yield from iter(lambda: "".join(islice(lines, _LINES)), "")
+    except Exception as error:  # noqa: BLE001 - whatever it was, the web server would end the file as if it were whole
+        log.error("an export broke off", error=type(error).__name__)
+        yield _BROKEN_OFF
 
 
 def _name(site: Site | None, now: datetime) -> str:

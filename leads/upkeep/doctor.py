@@ -30,9 +30,7 @@ from leads.upkeep.erasures import told_of
 from leads.upkeep.health import readiness
 
 _LITTLE_SPACE = 500 * 1024 * 1024  # bytes
-_ERASE_AGAIN = (
-    "Was the database restored from an older copy? Before anything more is sent, run: frontdesk lead erase-again"
-)
+_ERASE_AGAIN = "Restored from an older copy? Before anything more is sent, run: frontdesk lead erase-again"
 _LET_IT = "Let the user that Frontdesk runs as write there: after a restore nobody else knows who was erased."
 _EACH_HOUR = "A worker that can write there adds them within the hour; at once does: frontdesk lead erase-again"
 _OTHER_SETTINGS = (
@@ -139,7 +137,7 @@ def _erasures(database: Database, erasures: ErasureList) -> list[Line]:
     told = [Line("look", sentence) for sentence in told_of(found, erasures)]
     if found.again:
         people = number_of(len(found.again), "person is", "people are")
-        told.append(line(False, f"Erased on request, and here again: {people}. {_ERASE_AGAIN}"))
+        told.append(line(False, f"{people} here again, though erased on request. {_ERASE_AGAIN}"))
     if not erasures.is_writable():
         told.append(line(False, f"The list of erasures {erasures.file} cannot be written. {_LET_IT}"))
     if missing:

@@ -133,6 +133,7 @@ def test_axe_finds_nothing(
         "balance",
         "leads",
         "leads?state=handled&kind=call_click",
+        "export",
         "connections",
         "connections/new",
         "users",

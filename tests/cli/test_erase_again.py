@@ -91,7 +91,7 @@ def test_a_copy_from_before_the_erasure_is_restored_and_she_goes_again(clinic: C
     restored = clinic.restore()
     assert _name(frontdesk, jane, **restored) == "Zyxwina"
     told = frontdesk("doctor", code=1, **restored).stdout
-    assert "wrong Erased on request, and here again: 1 person is." in told
+    assert "wrong 1 person is here again, though erased on request." in told
     assert "frontdesk lead erase-again" in told
     assert _name(frontdesk, jane, **restored) == "Zyxwina", "the doctor changes nothing"
     asked = frontdesk("lead", "erase-again", stdin="n\n", code=1, **restored).stdout
@@ -104,7 +104,7 @@ def test_a_copy_from_before_the_erasure_is_restored_and_she_goes_again(clinic: C
     [erasure] = as_json(frontdesk("lead", "show", jane, "--json", **restored))["erasures"]
     assert (erasure["state"], clinic.people()) == ("done", ["Joe"])
     assert f"command line erased the personal data of the enquiry {jane}" in frontdesk("actions", **restored).stdout
-    assert "Erased on request" not in frontdesk("doctor", code=1, **restored).stdout
+    assert "erased on request" not in frontdesk("doctor", code=1, **restored).stdout
     again = frontdesk("lead", "erase-again", "--yes", **restored).stdout
     assert "to be erased: 0." in again
     assert "Erased again" not in again

@@ -19,6 +19,7 @@ from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.factory import make_site, send
 from tests.statements import statements
+from tests.web.conftest import Outage
 from tests.web.desk import Person, decisions, plain, signed_in
 
 JANE = {"first_name": "Zyxwina", "last_name": "Quorbleton", "email": "zyx.quorb@example.com", "phone": "+12015550147"}
@@ -70,7 +71,7 @@ def test_of_one_website_alone(anna: Person, database_url: str, tmp_path: Path) -
     assert 'href="/desk/export?site=demo"' in anna.get("/desk/leads?site=demo&state=needs_you")
     page = anna.get("/desk/export?site=demo")
     told = plain(page)
-    for said in ("Export the enquiries of Sunrise?", "with 2 enquiries of Sunrise", "is not encrypted"):
+    for said in ("Export the enquiries of Sunrise?", "with 2 enquiries: all of Sunrise", "is not encrypted"):
         assert said in told
     found = re.search(r'<form method="post" action="(/desk/export[^"]+)"', page)
     assert found
@@ -85,7 +86,7 @@ def test_of_one_website_alone(anna: Person, database_url: str, tmp_path: Path) -
 @pytest.mark.usefixtures("enquiries")
 def test_it_asks_first_and_says_how_many(anna: Person, database: Database) -> None:
     assert 'href="/desk/export"' in anna.get("/desk/leads")
-    assert "with 3 enquiries of every website" in plain(anna.get("/desk/export"))
+    assert "with 3 enquiries: all of every website" in plain(anna.get("/desk/export"))
     with database.read() as session:
         assert session.scalars(decisions()).all() == []
 
@@ -121,6 +122,19 @@ def test_it_comes_in_pieces_and_each_slice_is_read_when_it_is_wanted(
         rest = list(pieces)
     assert (first.count(b"\r\n"), len(rest)) == (2, 1)
     assert any("FROM event" in statement for statement in seen), "the second slice, after the first piece was sent"
+
+
+@pytest.mark.usefixtures("enquiries")
+def test_a_file_that_breaks_off_says_so_at_its_end(
+    anna: Person, database: Database, monkeypatch: pytest.MonkeyPatch, outage: Outage
+) -> None:
+    monkeypatch.setattr(export, "_LINES", 2)
+    monkeypatch.setattr(queries.exported, "__defaults__", (None, 2))
+    answer = anna.client.post("/desk/export", data={"csrf_token": anna.token()})
+    with outage():
+        *_, last = answer.data.decode().splitlines()
+    assert last.startswith("THIS FILE IS NOT COMPLETE")
+    assert "NOT COMPLETE" not in anna.post("/desk/export", 200).text
 
 
 @pytest.mark.usefixtures("enquiries")
