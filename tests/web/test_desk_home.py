@@ -14,6 +14,7 @@ from flask import Flask
 from sqlalchemy import delete, select, update
 
 from leads.store import outbox
+from leads.store.erasure_list import ErasureList
 from leads.store.models import CanaryRun, Connection, Delivery, Site, Unreadable, new_id
 from leads.store.queries.signs import signs
 from leads.store.session import Database
@@ -158,7 +159,8 @@ def test_all_places_count_the_same_people_who_need_somebody(
     listed = {place: _listed(anna, place) for place in ("needs_you", "spam", "held")}
     assert listed == {"needs_you": {"Lena", "Nora", "Rita"}, "spam": {"Sam"}, "held": {"Paul", "Sam"}}
     assert anna.get("/desk/leads?state=needs_you").count("Needs you: ") == 3
-    told = [line.sentence for line in examine(database, tmp_path, tmp_path / "keys.json", "https://leads.example")]
+    found = examine(database, tmp_path, tmp_path / "keys.json", ErasureList(tmp_path), "https://leads.example")
+    told = [line.sentence for line in found]
     assert "Enquiries that need a person: 3. See: https://leads.example/desk/leads?state=needs_you" in told
     assert "Held, since it looks like spam: 1. See: https://leads.example/desk/leads?state=spam" in told
     with database.read() as session:
