@@ -95,12 +95,12 @@ def _drop_unfit(context: ExceptionContext) -> None:
 
 
 @contextmanager
-def unhurried(connection: Connection) -> Iterator[None]:
-    """Inside, a transaction may take as long as it takes: migrations do."""
+def unhurried(connection: Connection, seconds: int = 0) -> Iterator[None]:
+    """Inside, a statement may take so long; 0: as long as it takes, as migrations do."""
     raw = cast("Bounded", connection.connection.dbapi_connection)
-    raw.patience = None
+    raw.patience = seconds + 0.5 if seconds else None  # the server says first why
     for limit in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
-        connection.execute(text(f"SET LOCAL {limit} = 0"))
+        connection.execute(text(f"SET LOCAL {limit} = '{seconds}s'"))
     try:
         yield
     finally:

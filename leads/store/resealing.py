@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, LargeBinary, bindparam, func, select, true
 
 from leads.store.models import Base
 from leads.store.schema import KEY_CHECK
-from leads.store.session import Database, once_more
+from leads.store.session import Database, at_leisure, once_more
 from leads.store.vault import Vault, VaultError
 
 SLICE = 200  # values in one transaction
@@ -56,7 +56,7 @@ def places() -> list[Place]:
 def values_by_key(database: Database) -> Counter[bytes]:
     """Key id → how many values are sealed with it. Reads every sealed column through."""
     found: Counter[bytes] = Counter()
-    with database.read() as session:
+    with database.read() as session, at_leisure(session):
         for place in places():
             counts = select(_key_id(place).label("key_id"), func.count()).group_by("key_id")
             for kid, count in session.execute(counts.where(place.only, place.sealed.is_not(None))):
@@ -87,7 +87,8 @@ def _older(database: Database, vault: Vault, place: Place, after: Any, size: int
     older = select(place.row, place.sealed).where(place.only, _key_id(place) != vault.sealing)
     if after is not None:
         older = older.where(place.row > after)
-    with database.read() as session:
+    # After a stop, or where most is done, it looks through all of that first.
+    with database.read() as session, at_leisure(session):
         return session.execute(older.order_by(place.row).limit(size)).all()
 
 

@@ -28,7 +28,7 @@ from leads.store.models import (
     Resubmission,
     Unreadable,
 )
-from leads.store.session import Database
+from leads.store.session import Database, at_leisure
 
 SLICE = 100  # people in one transaction
 # What comes each day.
@@ -89,7 +89,8 @@ def _forget(database: Database, model: type[Action | Unreadable], old: ColumnEle
 def count_old(session: Session, before: datetime) -> tuple[int, int]:
     """How many people sent nothing since `before`, and how many of them are done with."""
     old = select(func.count()).where(Lead.last_event_at < before, ~Lead.is_test)
-    return session.scalars(old).one(), session.scalars(old.where(_nothing_left(before))).one()
+    with at_leisure(session):
+        return session.scalars(old).one(), session.scalars(old.where(_nothing_left(before))).one()
 
 
 def delete_leads(session: Session, lead_ids: Collection[UUID]) -> None:

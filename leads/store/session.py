@@ -7,7 +7,7 @@ write (sqlite.org/wal.html#walresetbug).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, 
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.orm import Session
 
-from leads.store.postgres import crossed, postgres_engine
+from leads.store.postgres import crossed, postgres_engine, unhurried
 from leads.store.space import NoRoomError, Space
 from leads.store.turns import Turns
 
@@ -160,6 +160,15 @@ class Database:
 def _clock_of(connection: Connection) -> datetime:
     now: datetime = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
     return now.astimezone(UTC)
+
+
+@contextmanager
+def at_leisure(session: Session, seconds: int = 0) -> Iterator[None]:
+    """Inside, a statement may take so long; 0: as long as it takes. For what reads a whole table through: of some
+    millions of rows it takes longer than anybody else may."""
+    connection = session.connection()
+    with nullcontext() if connection.dialect.name == "sqlite" else unhurried(connection, seconds):
+        yield
 
 
 def once_more(write: Callable[[], Written]) -> Written:

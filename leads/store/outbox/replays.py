@@ -17,10 +17,11 @@ from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Event, Replay, new_id
 from leads.store.outbox.decisions import LOOK_FIRST, requeue
-from leads.store.session import Database
+from leads.store.session import Database, at_leisure
 from leads.store.staff import record
 
 SLICE = 100  # deliveries in one commit
+LONGEST_COUNT = 60  # seconds: what is in the CRM is counted among millions, and somebody waits at the desk
 # What is held waits for a decision about each one, and what is being sent just now has its outcome decided elsewhere.
 REPLAYABLE = {
     "needs_you": ("refused", "expired"),
@@ -91,7 +92,8 @@ def load_chosen(kept: dict[str, Any]) -> Chosen:
 
 def start_replay(session: Session, chosen: Chosen, by: str, now: datetime) -> Replay:
     """Begin; the worker goes on with it. by: the user's name. Raises ReplayError when the filter finds nothing."""
-    total = session.scalar(select(func.count()).select_from(Delivery).where(*chosen.where(now))) or 0
+    with at_leisure(session, LONGEST_COUNT):
+        total = session.scalar(select(func.count()).select_from(Delivery).where(*chosen.where(now))) or 0
     if not total:
         raise ReplayError("Nothing fits this choice any more, so there is nothing to send again.")
     values = {"state": "running", "total": total, "done": 0, "skipped": 0, "started_at": now}

@@ -9,7 +9,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Replay
-from leads.store.outbox.replays import Chosen
+from leads.store.outbox.replays import LONGEST_COUNT, Chosen
+from leads.store.session import at_leisure
 
 
 class Reason(NamedTuple):
@@ -24,14 +25,15 @@ class Reason(NamedTuple):
 def reasons(session: Session, chosen: Chosen, now: datetime) -> list[Reason]:
     """What a filter finds now, the most frequent reason first."""
     number = func.count(Delivery.id)
-    rows = session.execute(
+    found = (
         select(Connection, Delivery.code, Delivery.sentence, number)
         .join(Connection, Connection.id == Delivery.connection_id)
         .where(*chosen.where(now))
         .group_by(Connection.id, Delivery.code, Delivery.sentence)
         .order_by(number.desc())
     )
-    return [Reason(*row) for row in rows.all()]
+    with at_leisure(session, LONGEST_COUNT):
+        return [Reason(*row) for row in session.execute(found).all()]
 
 
 def recent_replays(session: Session, limit: int = 20) -> list[Replay]:
