@@ -82,6 +82,7 @@ GROUPS = {
             "second_factor_reset": "{who} took the second factor of {note} away.",
             "site_added": "{who} added the website {note}.",
             "site_changed": "{who} changed the website {note}.",
+            "hook_address_changed": "{who} gave the website {note} a new address for form plugins.",
             "site_removed": "{who} removed the website {note}.",
             "keys_rotated": "{who} had everything sealed with the new key {note}.",
             "key_dropped": "{who} took the old key {note} out of the key file.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from leads.store.sites import (
     Details,
     SiteError,
     add_site,
+    change_hook_token,
     change_site,
     consent_text,
     hook_token,
@@ -78,25 +79,51 @@ def add(key: str, region: str, origins: list[str], thank_you_urls: list[str], **
 @click.option("--thank-you", "thank_you_urls", multiple=True, help="Page shown after the form; as --origin.")
 @click.option("--consent", help="What visitors are asked to agree to from now on.")
 @_token_option(default=None)
-def change(key: str, **options: Any) -> None:
+@click.option("--new-hook-address", is_flag=True, help="A new address for form plugins. The old one stops at once.")
+@click.option("--yes", is_flag=True, help="With --new-hook-address: do not ask.")
+def change(key: str, new_hook_address: bool, yes: bool, **options: Any) -> None:
     """Change what is given of a website, and nothing else. It holds within a second, without a restart."""
-    given = {name: value for name, value in options.items() if value not in (None, ())}
-    if not given:
+    given = _given(options)
+    if not given and not new_hook_address:
         raise click.UsageError("Say what to change, such as --name.")
-    given |= {name: [url for url in given[name] if url] for name in ("origins", "thank_you_urls") if name in given}
-    if "region" in given:
-        given["region"] = given["region"].upper()
     office = Office()
+    if new_hook_address and not yes:
+        _warn_of_the_old_address(office, key)
     try:
         with office.database.write() as session:
-            change_site(session, site_named(session, key), cast(Details, given), office.database.now(session))
-            office.record(session, "site_changed", key)
+            found = site_named(session, key)
+            if given:
+                change_site(session, found, cast(Details, given), office.database.now(session))
+                office.record(session, "site_changed", key)
+            if new_hook_address:
+                change_hook_token(found)
+                office.record(session, "hook_address_changed", key)
     except SiteError as error:
         fail(str(error))
     click.echo("Changed.")
+    if new_hook_address:
+        click.echo(f"Paste the new address into the form plugin's settings now: {_hook_address(office, found)}")
     _say_what_is_kept(given.get("origins", ()))
     if "consent" in given:
         click.echo(f"A form on the website's own pages needs the new wording too: frontdesk site snippet {key}")
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    given |= {name: [url for url in given[name] if url] for name in ("origins", "thank_you_urls") if name in given}
+    if "region" in given:
+        given["region"] = given["region"].upper()
+    return given
+
+
+def _warn_of_the_old_address(office: Office, key: str) -> None:
+    with office.database.read() as session:
+        name = site_named(session, key).name
+    click.confirm(
+        f"Form plugins of {name} get a new address, and the old one stops at once: until you have pasted the new one, "
+        "what they send is turned away and lost, unless the plugin keeps it. Change it now?",
+        abort=True,
+    )
 
 
 @site.command("remove")
@@ -126,7 +153,7 @@ def show(key: str, json_: bool) -> None:
             "consent": consent_text(session, found),
             "require_token": found.require_token,
         }
-    facts["form_plugins"] = f"{office.settings.public_url}/hooks/{found.key}/{hook_token(office.vault, found)}"
+    facts["form_plugins"] = _hook_address(office, found)
     if json_:
         as_json(facts)
         return
@@ -160,6 +187,10 @@ def snippet(key: str) -> None:
     # Not among what is put into pages: whoever reads it there can send whatever they like.
     click.echo(f"Does a form plugin send your form? Its address: frontdesk site show {key}", err=True)
     click.echo(_SNIPPET.format(base=office.settings.public_url, key=key, consent=consent))
+
+
+def _hook_address(office: Office, row: Site) -> str:
+    return f"{office.settings.public_url}/hooks/{row.key}/{hook_token(office.vault, row)}"
 
 
 def _in_words(value: Any) -> str:

@@ -84,6 +84,7 @@ ACTION_KINDS = (
     *("code_failed", "recovery_code_used", "recovery_codes_made", "second_factor_on", "second_factor_off"),
     *("user_added", "user_removed", "password_reset", "second_factor_reset"),
     *("site_added", "site_changed", "site_removed"),
+    "hook_address_changed",
     *("keys_rotated", "key_dropped"),
 )
 DRIFT_KINDS = ("deleted", "changed", "duplicated", "never_stored")
@@ -120,7 +121,7 @@ class Meta(Base):
 
 class Site(Base):
     """One website of a clinic. `key` is public: it stands in the page. require_token: an enquiry without what our form
-    carries is held."""
+    carries is held. hook_salt: goes into the address for form plugins, None for the first one."""
 
     __tablename__ = "site"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -131,6 +132,7 @@ class Site(Base):
     origins: Mapped[list[str]]
     thank_you_urls: Mapped[list[str]]
     require_token: Mapped[bool] = mapped_column(default=False, server_default=false())
+    hook_salt: Mapped[UUID | None]
     consent_version: Mapped[str]
     created_at: Mapped[datetime]
 

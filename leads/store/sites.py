@@ -58,7 +58,13 @@ def find_site(session: Session, key: str) -> Site | None:
 
 def hook_token(vault: Vault, site: Site) -> str:
     """What the address for form plugins ends with: nobody without our key can guess it. Made anew each time."""
-    return vault.digest("hook", site.id).hex()
+    salt = [site.hook_salt] if site.hook_salt else []
+    return vault.digest("hook", site.id, *salt).hex()
+
+
+def change_hook_token(site: Site) -> None:
+    """Another one from now on: it stands in addresses and in settings of plugins, and so it leaks sooner or later."""
+    site.hook_salt = new_id()
 
 
 def consent_text(session: Session, site: Site) -> str:

@@ -50,6 +50,22 @@ def test_the_address_for_form_plugins_is_shown_and_stands_in_no_page(
     assert "frontdesk site show demo" in snippet.stderr
 
 
+def test_the_address_for_form_plugins_can_be_changed(
+    frontdesk: Frontdesk, database: Database, site: Site, vault: Vault
+) -> None:
+    change, old = ("site", "change", "demo", "--new-hook-address"), hook_token(vault, site)
+    assert "the old one stops at once" in frontdesk(*change, code=1).stdout, "nobody said yes"
+    assert old in frontdesk("site", "show", "demo").stdout
+    told = frontdesk(*change, "--yes", public_url="https://leads.example").stdout
+    with database.read() as session:
+        new = hook_token(vault, session.get_one(Site, site.id))
+        done = session.scalars(select(Action.what)).all()
+    assert new != old
+    assert f"settings now: https://leads.example/hooks/demo/{new}\n" in told
+    assert f"/hooks/demo/{new}\n" in frontdesk("site", "show", "demo").stdout
+    assert done == ["hook_address_changed"]
+
+
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [

@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 from leads.intake.hooks import routes
 from leads.store.models import Site
 from leads.store.session import Database
-from leads.store.sites import hook_token
+from leads.store.sites import change_hook_token, hook_token
 from leads.store.vault import Vault
 from tests.factory import make_site
 from tests.web.stored import Stored
@@ -55,6 +55,15 @@ def test_each_plugin_is_understood(client: FlaskClient, stored: Stored, hook: st
     assert case["answers"].items() <= stored.answers().items()
     for kept_of_nobody in ("Zz9", "192.0.2.7", "Browser", "not-to-be-kept", "cookie"):
         assert kept_of_nobody not in json.dumps(stored.answers())
+
+
+def test_an_old_address_stops_at_once(client: FlaskClient, stored: Stored, site: Site, hook: str) -> None:
+    assert sent(client, hook, ADA).status_code == 200
+    with stored.database.write() as session:
+        change_hook_token(changed := session.get_one(Site, site.id))
+    assert sent(client, hook, ADA | {"message": "More"}).status_code == 404
+    assert sent(client, f"/hooks/demo/{hook_token(stored.vault, changed)}", ADA | {"message": "More"}).get_json()["ok"]
+    assert len(stored.events()) == 2
 
 
 def test_multipart_is_understood_too(client: FlaskClient, stored: Stored, hook: str) -> None:
