@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from unittest.mock import Mock
 from urllib.parse import quote
 
 import pytest
 from flask import Flask
+from sqlalchemy import exc
 from werkzeug.routing import Rule
 
 from leads.store.models import new_id
 from leads.store.session import Database
+from tests.conftest import only_sqlite
 from tests.web.desk import Person, signed_in
 from tests.web.pages import FORM
 
@@ -51,6 +54,7 @@ ASKED = {
     "/desk/actions": ["older", "who", "group"],
     "/desk/balance": ["from", "to", "site"],
     "/desk/replays": ["state", "connection", "site", "code", "period"],
+    "/desk/export": ["site"],
     "/desk/sign-in": ["next"],
     "/desk/oauth/callback": ["state", "code", "error"],
     "/f/demo/thanks": ["reference", "consent"],
@@ -112,3 +116,26 @@ def test_nor_does_the_door_by_what_is_typed_there(app: Flask, anna: Person) -> N
         assert stranger.sign_in("anna", next=value).location.startswith("/desk/")
         answer = anna.client.post("/desk/leads", data={"csrf_token": anna.token(), "q": value})
         assert answer.status_code < 500, value
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (exc.ProgrammingError("SELECT", {}, Exception("no such column")), 500),
+        (exc.IntegrityError("INSERT", {}, Exception("twice")), 500),
+        (exc.DataError("SELECT", {}, Exception("a NUL")), 400),
+        (exc.OperationalError("SELECT", {}, Exception("gone")), 503),
+        (exc.DBAPIError("SELECT", {}, Exception("cut off"), connection_invalidated=True), 503),
+        (exc.TimeoutError("no connection was to be had"), 503),
+        (exc.DatabaseError("SELECT", {}, Exception("malformed")), 503),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@only_sqlite
+def test_only_what_means_that_the_database_is_away_says_so(
+    app: Flask, anna: Person, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+) -> None:
+    monkeypatch.setattr("leads.desk.connections.connections_in_use", Mock(side_effect=error))
+    app.testing = False
+    page = anna.get("/desk/connections", status)
+    assert ("Back in a moment" in page) == (status == 503)
