@@ -147,8 +147,9 @@ def save(session: Session, joined: Sequence[tuple[Found, Trace]], now: datetime)
     new = [lead for lead, _ in joined if not lead.code]
     for lead, code in zip(new, _new_codes(session, len(new)), strict=True):
         lead.code = code
-    rows = [{name: getattr(lead, name) for name in _COLUMNS} for lead, _ in joined]
-    upsert(session, Lead, rows, ["person_sealed", "known", "shareable", "last_event_at"])
+    # Two may be of one person, by different ways. What is written is the lead as it stands after both.
+    rows = {lead.id: {name: getattr(lead, name) for name in _COLUMNS} for lead, _ in joined}
+    upsert(session, Lead, list(rows.values()), ["person_sealed", "known", "shareable", "last_event_at"])
     remember(session, joined, now)
 
 

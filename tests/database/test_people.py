@@ -145,6 +145,18 @@ def test_what_is_stored_in_one_commit_is_joined_as_if_it_had_come_one_by_one(dat
         assert session.scalar(select(func.count()).select_from(Event)) == 5
 
 
+def test_two_of_one_group_may_be_one_person_by_different_ways(database: Database, vault: Vault) -> None:
+    """One by her e-mail, one by her phone: they share nothing but her."""
+    site = make_site(database)
+    first = send(database, vault, site, email=JANE["email"], phone=JANE["phone"])
+    by_email = _event(site, "a", email=JANE["email"], first_name=JANE["first_name"])
+    by_phone = _event(site, "b", phone=JANE["phone"], last_name=JANE["last_name"])
+    accepted = outbox.accept(database, vault, [by_email, by_phone])
+    assert {one.reference for one in accepted} == {first.reference}
+    with database.read() as session:
+        assert person_of(vault, session.scalars(select(Lead)).one()) == JANE
+
+
 def test_a_group_that_cannot_be_stored_whole_is_not_stored_in_part(database: Database, vault: Vault) -> None:
     site = make_site(database)
     nowhere = replace(_event(site, "b", email="b@example.com"), site_id=new_id())
