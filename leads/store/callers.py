@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Update, and_, exists, or_, select, update
 from sqlalchemy.orm import Session
 
+from leads.store import budget
 from leads.store.models import Attempt, Connection, Delivery, Event, Identity, Lead, RemoteRecord
 
 MOVED = "The caller is now known; moving the call to the person."
@@ -59,8 +60,7 @@ def _doubtful() -> ColumnElement[bool]:
 
 def _go(now: datetime, **why: Any) -> Update:
     """Due now, with a fresh budget: the wait was nobody's fault."""
-    fresh = {"state": "waiting", "due_at": now, "tries_from": now, "attempts": 0, "code": None, "sentence": None}
-    return update(Delivery).values(**(fresh | why))
+    return update(Delivery).values(**(budget.fresh(now) | why))
 
 
 def _at_a_paused_connection() -> ColumnElement[bool]:

@@ -135,6 +135,49 @@ def test_a_call_that_was_on_its_way_while_the_caller_became_known_is_moved_too(
     assert {item.lead.code for item in delivered(timed, connection)} == {known}
 
 
+@pytest.mark.parametrize("became", ["refused", "expired"])
+@pytest.mark.usefixtures("known")
+def test_a_call_that_was_on_its_way_and_did_not_arrive_is_moved_with_a_fresh_budget(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock, became: str
+) -> None:
+    click = send(timed, vault, site, "call_click", visitor_id="v2").event_id
+    clock.forward(days=7)
+    lane = leased(timed, connection)
+    flying = outbox.claim(timed, lane, 10, 60)
+    send(timed, vault, site, visitor_id="v2", **JANE)
+    assert finished(timed, lane, flying, became, code="too_long", sentence="Too long.", field="last_name") == 0
+    row = delivery_of(timed, click)
+    assert (row.state, row.code, row.field) == ("waiting", "moved", None)
+    assert (row.attempts, row.missing, row.tries_from, row.due_at) == (0, 0, clock(), clock())
+
+
+@pytest.mark.usefixtures("known")
+def test_a_call_whose_connection_was_removed_on_its_way_is_written_down_beside_others(
+    timed: Database, vault: Vault, site: Site, connection: Connection
+) -> None:
+    click = send(timed, vault, site, "call_click", visitor_id="v2").event_id
+    other = send(timed, vault, site, email="tom@example.com").event_id
+    lane = leased(timed, connection)
+    flying = outbox.claim(timed, lane, 10, 60)
+    send(timed, vault, site, visitor_id="v2", **JANE)
+    with timed.write() as session:
+        outbox.remove(session, session.get_one(Connection, connection.id), timed.now(session))
+    assert finished(timed, lane, flying, "refused", code="too_long", sentence="Too long.") == 0
+    assert [delivery_of(timed, one).code for one in (click, other)] == ["removed", "removed"]
+
+
+@pytest.mark.usefixtures("known")
+def test_what_the_crm_lost_of_the_caller_is_not_held_against_the_person(
+    timed: Database, vault: Vault, site: Site, connection: Connection
+) -> None:
+    click = send(timed, vault, site, "call_click", visitor_id="v2").event_id
+    delivered(timed, connection)
+    with timed.write() as session:
+        session.scalars(select(Delivery).where(Delivery.event_id == click)).one().missing = 2
+    send(timed, vault, site, visitor_id="v2", **JANE)
+    assert (delivery_of(timed, click).code, delivery_of(timed, click).missing) == ("moved", 0)
+
+
 @pytest.mark.parametrize("how", ["no answer", "half of it failed", "half of it failed twice", "worker died"])
 def test_a_call_of_which_nobody_knows_whether_it_arrived_moves_once_that_is_known(
     timed: Database, vault: Vault, site: Site, connection: Connection, known: str, clock: Clock, how: str

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from leads.store import budget
 from leads.store.failpoint import reach
 from leads.store.models import Connection, Delivery, Erasure, Event, Lead
 from leads.store.outbox.arrivals import HELD_BY_REMOVAL, HOLD_SENTENCES, hold_reason, way_to
@@ -28,9 +29,8 @@ _HELD_FOR_ITSELF = and_(Delivery.state == "held", func.coalesce(Delivery.code, "
 
 def requeue(delivery: Delivery, now: datetime) -> None:
     """Send again, with a fresh budget: what staff press and what a release does."""
-    delivery.state, delivery.due_at, delivery.attempts = "waiting", now, 0
-    delivery.code = delivery.sentence = delivery.field = None
-    delivery.missing, delivery.tries_from = 0, now
+    for name, value in budget.fresh(now).items():
+        setattr(delivery, name, value)
     reach("requeue.written")
 
 
@@ -108,7 +108,7 @@ def try_now(session: Session, connection: Connection, now: datetime) -> None:
     session.execute(
         update(Delivery)
         .where(Delivery.connection_id == connection.id, Delivery.state == "held", Delivery.code == "paused")
-        .values(state="waiting", due_at=now, code=None, sentence=None, attempts=0, tries_from=now)
+        .values(**budget.fresh(now))
     )
     bring_forward(session, connection.id, now)
 

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
+from leads.store import budget
 from leads.store.among import among
 from leads.store.callers import MOVED
 from leads.store.failpoint import reach
@@ -26,6 +27,7 @@ from leads.store.session import KEEPS_ITS_KEY, Database, once_more
 _IN_HAND, _LET_GO = "coalesce(delivery.state, '') = 'sending'", "token = NULL, lease_until = NULL"
 _IN_DOUBT = "coalesce(delivery.state, '') = 'refused'"
 _ERASED = "coalesce(delivery.state, '') = 'erased'"
+_OF_A_MOVE = ("lead_id", "missing", "tries_from")  # written only where a call moves to the person
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def _write_down(session: Session, lane: Lane, outcomes: Sequence[Outcome], healt
 def _known_after_removal(session: Session, rows: Sequence[dict[str, Any]]) -> set[UUID]:
     """Write down what was in hand when its connection was removed: nobody has to look in the CRM for it any more."""
     known = [row if row["state"] == "sent" else row | HELD_BY_REMOVAL for row in rows if not row["unknown"]]
-    stays = [{name: row[name] for name in row if name != "lead_id"} | {"check_at": None} for row in known]
+    stays = [{name: row[name] for name in row if name not in _OF_A_MOVE} | {"check_at": None} for row in known]
     return update_all(session, Delivery, ("id", "token"), stays, _LET_GO, where=_IN_DOUBT)
 
 
@@ -152,15 +154,14 @@ def _finished(outcome: Outcome, person: UUID | None, now: datetime) -> dict[str,
     claimed, row = outcome.claimed, outcome.claimed.delivery
     answered = outcome.remote_id is not None
     moves = person is not None and outcome.state != "waiting" and not outcome.unknown
-    return ({"lead_id": person} if moves else {}) | {
+    finished = {
         "id": row.id,
         "token": claimed.token,
-        "state": "waiting" if moves else outcome.state,
-        "due_at": now if moves else outcome.due_at,
+        "state": outcome.state,
+        "due_at": outcome.due_at,
         "unknown": outcome.unknown,
-        # What the CRM has of the caller is known now: the event goes to the person.
-        "code": "moved" if moves else outcome.code,
-        "sentence": MOVED if moves else outcome.sentence,
+        "code": outcome.code,
+        "sentence": outcome.sentence,
         "field": outcome.field,
         "attempts": row.attempts + outcome.counts,
         "remote_id": outcome.remote_id if answered else row.remote_id,
@@ -168,6 +169,10 @@ def _finished(outcome: Outcome, person: UUID | None, now: datetime) -> dict[str,
         "sent_at": now if answered else row.sent_at,
         "check_at": outcome.check_at if answered else row.check_at,
     }
+    if not moves:
+        return finished
+    # What the CRM has of the caller is known now: the event goes to the person.
+    return finished | budget.fresh(now) | {"lead_id": person, "code": "moved", "sentence": MOVED}
 
 
 def _records(lane: Lane, written: Sequence[Outcome], people: Mapping[UUID, UUID]) -> list[dict[str, Any]]:
