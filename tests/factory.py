@@ -93,7 +93,7 @@ def send_many(
     Quick, since it goes past the outbox; what they say cannot be read.
     """
     with database.write() as session:
-        lead = join(session, vault, site.id, NOBODY, [], trusted=False, now=(now := database.now(session)))
+        lead = join(session, vault, site.id, NOBODY, [], now=(now := database.now(session)))
         save(session, [(lead, NOBODY)], now)
         events = [
             {

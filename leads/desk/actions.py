@@ -139,7 +139,7 @@ def _release(room: Room, event_id: UUID) -> ResponseReturnValue:
         if event.hold_code in _RELEASES:
             now, what = room.database.now(session), _RELEASES[event.hold_code]
             held = [row.id for row in deliveries_of(session, event.id) if row.state == "held"]
-            going = outbox.release_hold(session, event, lead, now)
+            going = outbox.release_hold(session, room.vault, event, lead, now)
             if what == "consent_given":  # whoever decides this has read where it was given
                 gave = (
                     Resubmission.event_id == event.id,

@@ -44,7 +44,8 @@ def merge(session: Session, caller_id: UUID, person_id: UUID, now: datetime) -> 
     session.execute(update(RemoteRecord).where(RemoteRecord.lead_id == caller_id).values(retire=True))
     for identity in session.scalars(select(Identity).where(Identity.lead_id == caller_id)).all():
         session.delete(identity)
-        session.merge(Identity(digest=identity.digest, lead_id=person_id, kind=identity.kind, seen_at=now))
+        same = {"digest": identity.digest, "kind": identity.kind, "trusted": identity.trusted}
+        session.merge(Identity(**same, lead_id=person_id, seen_at=now))
 
 
 def _doubtful() -> ColumnElement[bool]:

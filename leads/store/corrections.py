@@ -43,7 +43,8 @@ def _join_by(
     session: Session, vault: Vault, lead: Lead, before: Mapping[str, str], after: Mapping[str, str], now: datetime
 ) -> None:
     """A mistyped address or number may be somebody else's: what they send must not be joined to this lead."""
-    old, new = (trace(vault, lead.site_id, person, None) for person in (before, after))
+    trusted = lead.shareable or not lead.known  # else some of it may stand only in what is held
+    old, new = (trace(vault, lead.site_id, person, None, trusted) for person in (before, after))
     gone = set(old.digests.values()) - set(new.digests.values())
     session.execute(delete(Identity).where(Identity.lead_id == lead.id, Identity.digest.in_(gone)))
     remember(session, [(lead, new)], now)

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Uuid,
     false,
     text,
+    true,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -190,13 +191,18 @@ class Lead(Base):
 
 
 class Identity(Base):
-    """An e-mail, phone or browser by which events are joined. Several leads may share a phone, as families do."""
+    """An e-mail, phone or browser by which events are joined. Several leads may share a phone, as families do.
+
+    trusted: an event that is not held says so, or staff. What is not finds the lead, but joins nothing to one that may
+    be shared.
+    """
 
     __tablename__ = "identity"
     digest: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
     lead_id: Mapped[UUID] = mapped_column(ForeignKey("lead.id"), primary_key=True, index=True)
     kind: Mapped[str] = mapped_column(_words("email", "phone", "visitor"))
     seen_at: Mapped[datetime]
+    trusted: Mapped[bool] = mapped_column(default=True, server_default=true())
 
 
 class Event(Base):

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from leads.store import callers
@@ -32,10 +32,15 @@ CODES = len(_ALPHABET) ** 6
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What an event tells of who it is: digests to look up, and the person's details as given."""
+    """What an event tells of who it is: digests to look up, and the person's details as given.
+
+    trusted: with consent and without suspicion, or cleared by staff. What is not is held, and must not get into a CRM
+    with what is.
+    """
 
     digests: Mapping[str, bytes]
     person: Mapping[str, str]
+    trusted: bool = False
 
     @property
     def known(self) -> bool:
@@ -79,15 +84,23 @@ class Answered(Protocol):
 
 
 class Seen(NamedTuple):
-    """By what a lead was recognised, and when it was last."""
+    """By what a lead was recognised, and when it was last. trusted: see Trace."""
 
     digest: bytes
     kind: str
     seen_at: datetime
+    trusted: bool
     lead: Found
 
+    @property
+    def joins(self) -> bool:
+        """Not where only what is held says that it is this person, and others' details would go out with hers."""
+        return self.trusted or not self.lead.shareable
 
-def trace(vault: Vault, site_id: UUID | str, answers: Mapping[str, Any], visitor_id: str | None) -> Trace:
+
+def trace(
+    vault: Vault, site_id: UUID | str, answers: Mapping[str, Any], visitor_id: str | None, trusted: bool = False
+) -> Trace:
     """Read the person out of an event's answers."""
     given = {
         "email": (answers.get("email") or "").casefold(),
@@ -95,7 +108,7 @@ def trace(vault: Vault, site_id: UUID | str, answers: Mapping[str, Any], visitor
         "visitor": visitor_id,
     }
     digests = {kind: vault.digest(kind, site_id, value) for kind, value in given.items() if value}
-    return Trace(digests, {name: answers[name] for name in PERSON_FIELDS if answers.get(name)})
+    return Trace(digests, {name: answers[name] for name in PERSON_FIELDS if answers.get(name)}, trusted)
 
 
 def look_up(session: Session, traces: Iterable[Trace]) -> Sequence[Seen]:
@@ -105,8 +118,8 @@ def look_up(session: Session, traces: Iterable[Trace]) -> Sequence[Seen]:
         return []
     leads: dict[UUID, Found] = {}  # each once, however many ways lead to it
     seen = [
-        Seen(digest, kind, seen_at, leads.setdefault(lead[0], Found(*lead)))
-        for digest, kind, seen_at, *lead in session.execute(_BY_DIGEST, {"digests": digests})
+        Seen(digest, kind, seen_at, trusted, leads.setdefault(lead[0], Found(*lead)))
+        for digest, kind, seen_at, trusted, *lead in session.execute(_BY_DIGEST, {"digests": digests})
     ]
     return sorted(seen, key=lambda one: one.seen_at, reverse=True)
 
@@ -117,26 +130,24 @@ def join(
     site_id: UUID,
     found: Trace,
     seen: Iterable[Seen],
-    trusted: bool,
     now: datetime,
 ) -> Found:
     """The lead that an event belongs to, merged as needed; a new one is yet to be written (`save`).
 
-    seen: what `look_up` gave. trusted: the event has consent and is not suspected, so its details may replace those
-    that are not.
+    seen: what `look_up` gave.
     """
     mine = set(found.digests.values())
-    leads = [(one.kind, one.lead) for one in seen if one.digest in mine]
+    leads = [(one.kind, one.lead) for one in seen if one.digest in mine and one.joins]
     known = _same_person(vault, found, leads) if found.known else None
     anonymous = next((lead for kind, lead in leads if kind == "visitor" and not lead.known), None)
     caller = next((lead for kind, lead in leads if kind == "visitor"), None)
     lead = (known or anonymous) if found.known else caller
     if lead is None:
         person = found.person if found.known else {}
-        return _new_lead(vault, site_id, person, found.known, found.known and trusted, now)
+        return _new_lead(vault, site_id, person, found.known, found.known and found.trusted, now)
     if known and anonymous:
         callers.merge(session, anonymous.id, known.id, now)
-    _learn(session, vault, lead, found, trusted, now)
+    _learn(session, vault, lead, found, now)
     lead.last_event_at = max(lead.last_event_at, now)
     return lead
 
@@ -156,11 +167,28 @@ def save(session: Session, joined: Sequence[tuple[Found, Trace]], now: datetime)
 def remember(session: Session, joined: Iterable[tuple[Found | Lead, Trace]], now: datetime) -> None:
     """Recognise these leads by what they left. They must be written already."""
     rows = [
-        {"digest": digest, "lead_id": lead.id, "kind": kind, "seen_at": now}
+        # By a browser only taps are joined, and they say nothing of who it is.
+        {
+            "digest": digest,
+            "lead_id": lead.id,
+            "kind": kind,
+            "seen_at": now,
+            "trusted": found.trusted or kind == "visitor",
+        }
         for lead, found in joined
         for kind, digest in found.digests.items()
     ]
-    upsert(session, Identity, rows, ["seen_at"])
+    upsert(session, Identity, [row for row in rows if row["trusted"]], ["seen_at", "trusted"])
+    upsert(session, Identity, [row for row in rows if not row["trusted"]], ["seen_at"])
+
+
+def vouch(session: Session, vault: Vault, lead: Lead, answers: Mapping[str, Any], now: datetime) -> None:
+    """Staff have cleared an event that was held: learn of the person what it says, and join others by it."""
+    found = trace(vault, lead.site_id, answers, None, trusted=True)
+    _learn(session, vault, lead, found, now)
+    # Only what is still there: an address that staff have corrected since may be somebody else's.
+    theirs = (Identity.lead_id == lead.id, Identity.digest.in_(found.digests.values()))
+    session.execute(update(Identity).where(*theirs).values(trusted=True))
 
 
 def are_two(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
@@ -216,7 +244,10 @@ def with_callers(session: Session, lead_id: UUID) -> list[UUID]:
 
 _COLUMNS = tuple(column.name for column in fields(Found))
 _BY_DIGEST = (
-    select(Identity.digest, Identity.kind, Identity.seen_at, *(getattr(Lead, name) for name in _COLUMNS))
+    select(
+        *(Identity.digest, Identity.kind, Identity.seen_at, Identity.trusted),
+        *(getattr(Lead, name) for name in _COLUMNS),
+    )
     .join(Lead, Lead.id == Identity.lead_id)
     # Erased while this waited for the row: whoever it was is somebody new.
     .where(among(Identity.digest, "digests"), Lead.erased_at.is_(None))
@@ -289,15 +320,23 @@ def code_of(number: int) -> str:
 _TAKEN = select(Lead.code).where(among(Lead.code, "codes"))
 
 
-def _learn(session: Session, vault: Vault, lead: Found, found: Trace, trusted: bool, now: datetime) -> None:
-    if not found.known:
+def _learn(session: Session, vault: Vault, lead: Found | Lead, found: Trace, now: datetime) -> None:
+    if not found.known or (lead.shareable and not found.trusted):
         return
     person = person_of(vault, lead)
-    # Nobody may rewrite a patient's details by typing her e-mail into a form: what stands is only added to.
-    newer = {**person, **found.person} if trusted and not lead.shareable else {**found.person, **person}
+    newer = _added(lead, person, found)
     if newer != person:
         lead.person_sealed = vault.seal(newer, "lead", "person", lead.id)
-    lead.shareable = lead.shareable or trusted
+    lead.shareable = lead.shareable or found.trusted
     if not lead.known:
         lead.known = True
         callers.release(session, lead.id, now)
+
+
+def _added(lead: Found | Lead, person: Mapping[str, str], found: Trace) -> dict[str, str]:
+    """The lead's details with those of an event."""
+    if lead.shareable or not found.trusted:
+        # Nobody may rewrite a patient's details by typing her e-mail into a form: what stands is only added to.
+        return {**found.person, **person}
+    # What was held until now stays out of CRMs. An unknown caller's details are those that staff entered.
+    return {**({} if lead.known else person), **found.person}

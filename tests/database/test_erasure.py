@@ -137,7 +137,7 @@ def test_nothing_sends_it_again(loop: Loop, state: str) -> None:
     assert erase(loop, event_id)
     with loop.database.write() as session:
         event, lead = session.get_one(Event, event_id), session.get_one(Lead, lead_of(loop.database, event_id))
-        assert outbox.release_hold(session, event, lead, loop.clock()) == 0
+        assert outbox.release_hold(session, loop.vault, event, lead, loop.clock()) == 0
         outbox.requeue_all_of(session, lead.id, loop.connection_id, loop.clock())
         connection = session.get_one(Connection, loop.connection_id)
         outbox.remove(session, connection, loop.clock())

@@ -74,7 +74,7 @@ def test_consent_is_told_as_it_was_given(database: Database, vault: Vault) -> No
         for one in (later, unasked):
             event = session.get_one(Event, one.event_id)
             event.received_at = _AFTERNOON
-            release_hold(session, event, session.get_one(Lead, event.lead_id), database.now(session))
+            release_hold(session, vault, event, session.get_one(Lead, event.lead_id), database.now(session))
         session.get_one(Event, ann.event_id).received_at = _AFTERNOON
         at_nora = session.scalars(select(Delivery.id).where(Delivery.event_id == later.event_id)).one()
         record(session, "sam", "not_spam", _AFTERNOON, delivery_id=at_nora)

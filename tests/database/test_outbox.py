@@ -474,9 +474,9 @@ def test_what_is_held_for_itself_says_so_when_its_connection_is_removed_until_so
     row = delivery_of(timed, event_id)
     assert (row.state, row.code, row.sentence) == ("held", before.code, before.sentence)
     if len(held) == 2:
-        assert release_hold(timed, event_id) == 0
+        assert release_hold(timed, vault, event_id) == 0
         assert delivery_of(timed, event_id).code == "no_consent"
-    assert release_hold(timed, event_id) == 0
+    assert release_hold(timed, vault, event_id) == 0
     assert delivery_of(timed, event_id).code == "removed"
     assert taken_over(timed, vault, site)[1] == 1
 
@@ -588,23 +588,23 @@ def test_send_again_gives_a_fresh_budget(
     assert len(delivered(timed, connection)) == 1
 
 
-def release_hold(database: Database, event_id: object) -> int:
+def release_hold(database: Database, vault: Vault, event_id: object) -> int:
     with database.write() as session:
         event = session.get_one(Event, event_id)
-        return outbox.release_hold(session, event, session.get_one(Lead, event.lead_id), database.now(session))
+        return outbox.release_hold(session, vault, event, session.get_one(Lead, event.lead_id), database.now(session))
 
 
 @pytest.mark.usefixtures("connection")
 def test_not_spam_goes_out(timed: Database, vault: Vault, site: Site) -> None:
     event_id = send(timed, vault, site, suspicion="trap", **JANE).event_id
-    assert release_hold(timed, event_id) == 1
+    assert release_hold(timed, vault, event_id) == 1
     assert delivery_of(timed, event_id).state == "waiting"
 
 
 def test_not_spam_still_waits_for_a_paused_connection(timed: Database, vault: Vault, site: Site) -> None:
     make_connection(timed, vault, site, state="paused")
     event_id = send(timed, vault, site, suspicion="trap", **JANE).event_id
-    assert release_hold(timed, event_id) == 0
+    assert release_hold(timed, vault, event_id) == 0
     assert (delivery_of(timed, event_id).state, delivery_of(timed, event_id).code) == ("held", "paused")
 
 
@@ -659,7 +659,7 @@ def test_what_was_taken_over_and_has_not_arrived_is_taken_over_again(
         connection, number = taken_over(timed, vault, site)
         assert number == 2, "what has arrived is not sent again"
     assert [item.event.id for item in delivered(timed, connection)] == [waits]
-    assert release_hold(timed, held) == 1
+    assert release_hold(timed, vault, held) == 1
     assert [item.event.id for item in delivered(timed, connection)] == [held]
 
 
@@ -668,7 +668,7 @@ def test_what_is_cleared_while_no_connection_is_there_goes_to_the_next_one(
 ) -> None:
     event_id = send(timed, vault, site, consent=False, **JANE).event_id
     removed(timed, connection)
-    assert release_hold(timed, event_id) == 0
+    assert release_hold(timed, vault, event_id) == 0
     assert (delivery_of(timed, event_id).state, delivery_of(timed, event_id).code) == ("held", "removed")
     connection, number = taken_over(timed, vault, site)
     assert number == 1

@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, select, text, update
 
 from leads.store import schema
-from leads.store.models import Base, Delivery
+from leads.store.models import Base, Delivery, Identity
 from leads.store.outbox.arrivals import HELD_BY_REMOVAL, HOLD_SENTENCES
 from leads.store.schema import SchemaError, current, head, open_vault, require_current, upgrade
 from leads.store.session import Database
@@ -99,6 +99,23 @@ def test_what_a_removed_connection_held_in_an_older_version_says_why_it_is_held(
     with database.read() as session:
         rows = session.scalars(select(Delivery)).all()
     assert {row.event_id: (row.code, row.sentence) for row in rows} == events
+
+
+def test_what_an_older_version_learned_from_held_enquiries_alone_is_told_apart(
+    database: Database, vault: Vault
+) -> None:
+    site = make_site(database)
+    send(database, vault, site, email="jane@example.com", visitor_id="v1")
+    send(database, vault, site, "call_click", visitor_id="v2")
+    send(database, vault, site, consent=False, email="nora@example.com", phone="+12015550123", visitor_id="v3")
+    with database.write() as session:
+        session.execute(update(Identity).values(trusted=True))
+    trusted = import_module("leads.store.migrations.versions.0013_trusted_identity")
+    with database.engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        trusted.tell_apart()
+    with database.read() as session:
+        told = sorted((row.kind, row.trusted) for row in session.scalars(select(Identity)))
+    assert told == [("email", False), ("email", True), ("phone", False), *[("visitor", True)] * 3]
 
 
 def test_the_schema_of_a_newer_version_is_refused(database: Database) -> None:

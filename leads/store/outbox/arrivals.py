@@ -103,7 +103,8 @@ class Arrival:
         site = str(new.site_id)  # once: it takes as long as a hash
         client = client_digest(vault, site, new.client_id)
         body = vault.digest("body", new.kind, sorted(new.answers.items()), new.consent_given)
-        found = trace(vault, site, new.answers, new.visitor_id)
+        trusted = bool(new.consent_given) and new.suspicion is None
+        found = trace(vault, site, new.answers, new.visitor_id, trusted)
         return cls(new, client, body, found, frozenset({client, *found.digests.values()}))
 
     def of_its_own(self, vault: Vault) -> Arrival:
@@ -212,8 +213,7 @@ def _lead(session: Session, vault: Vault, arrival: Arrival, seen: Sequence[Seen]
     new = arrival.new
     if new.test_run:
         return make_test_lead(vault, new.site_id, arrival.trace, now)
-    trusted = bool(new.consent_given) and new.suspicion is None
-    return join(session, vault, new.site_id, arrival.trace, seen, trusted, now)
+    return join(session, vault, new.site_id, arrival.trace, seen, now)
 
 
 def _event(vault: Vault, arrival: Arrival, lead: Found, now: datetime) -> dict[str, Any]:

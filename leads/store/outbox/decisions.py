@@ -14,6 +14,8 @@ from leads.store.models import Connection, Delivery, Erasure, Event, Lead
 from leads.store.outbox.arrivals import HELD_BY_REMOVAL, HOLD_SENTENCES, hold_reason, way_to
 from leads.store.outbox.erasing import out_of_reach
 from leads.store.outbox.outcomes import bring_forward
+from leads.store.people import answers_of, vouch
+from leads.store.vault import Vault
 
 # It may have arrived, and its CRM cannot tell: somebody has to look there before it is sent again.
 LOOK_FIRST = "unknown_outcome"
@@ -43,11 +45,13 @@ def requeue_all_of(session: Session, lead_id: UUID, connection_id: UUID, now: da
             requeue(delivery, now)
 
 
-def release_hold(session: Session, event: Event, lead: Lead, now: datetime) -> int:
+def release_hold(session: Session, vault: Vault, event: Event, lead: Lead, now: datetime) -> int:
     """A person has cleared the event (not spam, or consent was given). Returns how many deliveries may go now."""
-    asks_consent = event.hold_code == "spam" and event.kind == "consultation_request" and not event.consent_given
+    is_form = event.kind == "consultation_request"  # a tap says nothing of who it is, and nobody's consent
+    asks_consent = event.hold_code == "spam" and is_form and not event.consent_given
     event.hold_code = "no_consent" if asks_consent else None
-    lead.shareable = lead.shareable or (lead.known and event.hold_code is None)
+    if is_form and not asks_consent:
+        vouch(session, vault, lead, answers_of(vault, event), now)
     held = session.execute(
         select(Delivery, Connection)
         .join(Connection, Connection.id == Delivery.connection_id)
