@@ -283,6 +283,7 @@ class Connection(Base):
     `leads.sync.mapping`; None: those that its kind starts with. fields: what the version before reads instead.
     tokens_sealed: what OAuth gave us; token_lease*: the one who may renew it now; sign_in_ends_at: when a person must
     sign in again or enter a new key. quota_*: what the CRM last said of the calls it allows today, and when.
+    takes_over: what came before it is still being given to it, and nothing is sent meanwhile.
     """
 
     __tablename__ = "connection"
@@ -317,6 +318,7 @@ class Connection(Base):
     quota_left: Mapped[int | None]
     quota_of: Mapped[int | None]
     quota_at: Mapped[datetime | None]
+    takes_over: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class Delivery(Base):

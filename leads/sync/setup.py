@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import chain, count
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ from integrations.core.registry import connector as connector_class
 from leads.store import callers, outbox, tokens
 from leads.store.models import Connection, Site, new_id
 from leads.store.queries.lists import connections_in_use
-from leads.store.session import Database
+from leads.store.session import NO_DATABASE, Database
 from leads.store.sites import find_site
 from leads.store.staff import record
 from leads.store.vault import Vault
@@ -28,7 +28,6 @@ from leads.sync.connect import Limits, build_connector, options_of, stored_conne
 from leads.sync.plan import Plan, changes, default_plan, plan_of
 from leads.sync.tokens import ends
 
-_IN_FLIGHT = timedelta(minutes=1)  # longer than an enquiry can take to be stored
 _LONGEST_NAME = 100
 _SLOWEST, _FASTEST = 0.1, 1000.0  # calls a second
 CALLERS = {"record": "get a record with their code", "wait": "wait until they are known"}
@@ -126,6 +125,7 @@ class Setup:
                 failures=0,
                 probes=0,
                 created_at=now,
+                takes_over=True,
                 sign_in_ends_at=ends(None, connector.key_ends(options), now),
             )
             connection.options_sealed = self._seal(connection, options)
@@ -135,17 +135,10 @@ class Setup:
                 outbox.start_failing(connection, wrong[0].sentence, now)
             session.add(connection)
             session.flush()
-            outbox.backfill(session, connection, now)
             self._record(session, connection, "connection_added")
-        self._hand_over_the_last(connection)
+        with suppress(*NO_DATABASE):  # it is stored, and the worker goes on with this
+            outbox.take_over(self.database, connection.id)
         return connection
-
-    def _hand_over_the_last(self, connection: Connection) -> None:
-        """What was being stored while the connection was made did not see it yet."""
-        with self.database.write() as session:
-            session.get_one(Site, connection.site_id, with_for_update=True)  # waits for those, and lets go at once
-        with self.database.write() as session:
-            outbox.backfill(session, connection, self.database.now(session), since=connection.created_at - _IN_FLIGHT)
 
     def test(self, connection_id: UUID) -> list[Finding]:
         """Check a stored connection, and create in the CRM what is missing there."""

@@ -35,6 +35,7 @@ from leads.sync.deliver import run_lane
 from leads.sync.replay import replay_on
 from leads.sync.retry import Policy
 from leads.sync.sign_in import keep_alive
+from leads.sync.takeover import take_over_on
 
 log = structlog.get_logger()
 
@@ -65,12 +66,16 @@ def run(
     def replay() -> None:
         replay_on(context)
 
+    def take_over() -> None:
+        take_over_on(context)
+
     def keep_signed_in() -> None:
         keep_alive(context)
 
     gc.collect()
     gc.freeze()  # what stays for good is looked through no more
-    jobs = [(canary.begin_due, _BEAT), (canary.step, _TICK), (replay, _TICK), (keep_signed_in, _HOUR)]
+    jobs = [(canary.begin_due, _BEAT), (canary.step, _TICK), (keep_signed_in, _HOUR)]
+    jobs += [(replay, _TICK), (take_over, _TICK)]
     Clock(context, settings.lanes, [*jobs, *upkeep]).run()
 
 

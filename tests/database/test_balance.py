@@ -103,8 +103,7 @@ def test_a_site_without_a_connection_waits(timed: Database, vault: Vault, clock:
     connection = make_connection(timed, vault, alone)
     clock.forward(minutes=2)
     assert not today(timed, alone).closes, "the new connection should have got it"
-    with timed.write() as session:
-        outbox.backfill(session, connection, clock())
+    outbox.take_over(timed, connection.id)
     assert (counts(today(timed, alone)), today(timed, alone).closes) == ({"waiting": 1}, True)
 
 
@@ -120,8 +119,7 @@ def test_what_came_between_two_connections_goes_to_the_second(
     assert (counts(today(timed, site)), today(timed, site).closes) == ({"held": 1, "waiting": 1}, True)
     clock.forward(minutes=5)
     second = make_connection(timed, vault, site, name="Second")
-    with timed.write() as session:
-        outbox.backfill(session, second, clock())
+    outbox.take_over(timed, second.id)
     clock.forward(minutes=5)
     assert (counts(today(timed, site)), today(timed, site).closes) == ({"waiting": 2}, True)
 

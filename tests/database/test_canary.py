@@ -95,10 +95,7 @@ def test_a_test_is_counted_once_and_shown_nowhere(
     assert not _post(timed, vault, run).repeated
     assert _post(timed, vault, run).repeated
     assert _begin(timed, site).id == run.id, "one run at a time"
-    make_connection(timed, vault, site, name="A new one")
-    with timed.write() as session:
-        new = session.scalars(select(Connection).where(Connection.name == "A new one")).one()
-        assert outbox.backfill(session, new, timed.now(session)) == 0
+    assert outbox.take_over(timed, make_connection(timed, vault, site, name="A new one").id) == 0
     with timed.read() as session:
         state = overview(session, timed.now(session))
         assert (state.any_event, dict(state.waiting), list(state.waits)) == (False, {}, [])

@@ -142,8 +142,7 @@ def test_nothing_sends_it_again(loop: Loop, state: str) -> None:
         connection = session.get_one(Connection, loop.connection_id)
         outbox.remove(session, connection, loop.clock())
     other = make_connection(loop.database, loop.vault, loop.site, name="Second")
-    with loop.database.write() as session:
-        assert outbox.backfill(session, session.merge(other), loop.clock()) == 0
+    assert outbox.take_over(loop.database, other.id) == 0
     with loop.database.write() as session:
         for chosen in ("needs_you", "waiting", "in_the_crm"):
             with pytest.raises(ReplayError):
@@ -494,8 +493,7 @@ def test_without_a_connection_the_day_closes_as_well(
     assert wait.number == 1
     clock.forward(minutes=5)
     connection = make_connection(timed, vault, site)
-    with timed.write() as session:
-        assert outbox.backfill(session, session.merge(connection), clock()) == 1
+    assert outbox.take_over(timed, connection.id) == 1
     clock.forward(minutes=5)
     with timed.read() as session:
         [day] = balance(session, site, last_days(site, clock(), 1), clock())

@@ -492,8 +492,7 @@ def test_what_may_have_arrived_when_its_connection_is_removed_is_for_a_person_an
     assert (row.state, row.code) == ("refused", "unknown_outcome")
     assert "It may have arrived: the connection was removed" in str(row.sentence)
     other = make_connection(timed, vault, site)
-    with timed.write() as session:
-        assert outbox.backfill(session, session.get_one(Connection, other.id), clock()) == 0
+    assert outbox.take_over(timed, other.id) == 0
 
 
 @pytest.mark.parametrize(
@@ -612,9 +611,7 @@ def test_a_first_connection_gets_what_came_before_it(timed: Database, vault: Vau
     early = send(timed, vault, site, **JANE).event_id
     held = send(timed, vault, site, consent=False, **TOM).event_id
     connection = make_connection(timed, vault, site)
-    with timed.write() as session:
-        assert outbox.backfill(session, connection, timed.now(session)) == 2
-        assert outbox.backfill(session, connection, timed.now(session)) == 0
+    assert [outbox.take_over(timed, connection.id) for _ in range(2)] == [2, 0]
     assert delivery_of(timed, held).code == "no_consent"
     assert [item.event.id for item in delivered(timed, connection)] == [early]
 
@@ -624,8 +621,7 @@ def test_a_second_connection_gets_only_what_is_new(
 ) -> None:
     send(timed, vault, site, **JANE)
     second = make_connection(timed, vault, site)
-    with timed.write() as session:
-        assert outbox.backfill(session, second, timed.now(session)) == 0
+    assert outbox.take_over(timed, second.id) == 0
 
 
 def test_a_new_connection_takes_over_from_a_removed_one(
@@ -634,8 +630,8 @@ def test_a_new_connection_takes_over_from_a_removed_one(
     event_id = send(timed, vault, site, **JANE).event_id
     removed(timed, connection)
     new = make_connection(timed, vault, site)
-    with timed.write() as session:
-        assert outbox.backfill(session, new, timed.now(session)) == 1
+    assert outbox.take_over(timed, new.id) == 1
+    with timed.read() as session:
         rows = session.scalars(select(Delivery).where(Delivery.event_id == event_id)).all()
         assert {row.connection_id: row.state for row in rows} == {connection.id: "handled", new.id: "waiting"}
     assert len(delivered(timed, new)) == 1
@@ -643,8 +639,7 @@ def test_a_new_connection_takes_over_from_a_removed_one(
 
 def taken_over(database: Database, vault: Vault, site: Site) -> tuple[Connection, int]:
     connection = make_connection(database, vault, site)
-    with database.write() as session:
-        return connection, outbox.backfill(session, connection, database.now(session))
+    return connection, outbox.take_over(database, connection.id)
 
 
 def test_what_was_taken_over_and_has_not_arrived_is_taken_over_again(

@@ -106,9 +106,7 @@ def test_whoever_was_still_sending_it_changes_nothing_any_more(loop: Loop) -> No
 def test_what_was_sent_through_another_connection_is_not_taken_over_by_a_new_one(loop: Loop) -> None:
     _broken_off(loop)
     assert _sent_to(loop, _other(loop))
-    new = _other(loop)
-    with loop.database.write() as session:
-        assert outbox.backfill(session, session.get_one(Connection, new), loop.clock()) == 0
+    assert outbox.take_over(loop.database, _other(loop)) == 0
 
 
 def test_whoever_is_erased_may_stand_in_the_old_crm_as_well(loop: Loop) -> None:

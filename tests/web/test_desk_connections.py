@@ -321,8 +321,7 @@ def test_an_old_link_to_a_removed_connection_tells_what_became_of_it_and_leads_t
     assert "Connect a CRM" in page
     new = make_connection(database, vault, site, name="New CRM")
     make_connection(database, vault, make_site(database, "other"), name="Of another website")
-    with database.write() as session:
-        outbox.backfill(session, session.get_one(Connection, new.id), database.now(session))
+    outbox.take_over(database, new.id)
     sam = signed_in(app, database, "sam", "staff")
     page = sam.get(path)
     assert "In the CRM 2 Need you 1 Taken care of 1 Handed over 2" in plain(page)

@@ -483,8 +483,7 @@ def test_what_another_connection_took_over_is_counted_and_told_once(
     event_id = send(database, vault, site, **JANE).event_id
     _remove_connections(database)
     new = make_connection(database, vault, site)
-    with database.write() as session:
-        outbox.backfill(session, session.get_one(Connection, new.id), database.now(session))
+    outbox.take_over(database, new.id)
     page = plain(anna.get("/desk/live"))
     assert "On the way 1" in page
     assert "Taken care of 0" in page

@@ -43,7 +43,7 @@ from leads.store.outbox.proof import (
     to_check,
     to_retire,
 )
-from leads.store.outbox.takeover import backfill, is_left, send_elsewhere
+from leads.store.outbox.takeover import is_left, send_elsewhere, take_over, taking_over
 
 __all__ = [
     "HOLD_SENTENCES",
@@ -61,7 +61,6 @@ __all__ = [
     "SiteRow",
     "accept",
     "also_of",
-    "backfill",
     "bring_forward",
     "check_all",
     "checked",
@@ -93,6 +92,8 @@ __all__ = [
     "send_elsewhere",
     "settle",
     "start_failing",
+    "take_over",
+    "taking_over",
     "to_check",
     "to_erase",
     "to_retire",

@@ -153,10 +153,12 @@ _HOLD = select(Connection.id).where(Connection.id == bindparam("connection")).wi
 
 
 def usable(now: Moment) -> ColumnElement[bool]:
-    """A connection that calls may be made to: it works, or its probe is due, and the CRM has not asked for quiet."""
+    """A connection that calls may be made to: it works, or its probe is due, the CRM has not asked for quiet, and what
+    came before it is all there."""
     probe = and_(Connection.state == "failing", Connection.probe_at <= now)
     quiet = and_(Connection.wait_until.is_not(None), Connection.wait_until > now)
-    return and_(Connection.removed_at.is_(None), or_(Connection.state == "working", probe), ~quiet)
+    in_use = and_(Connection.removed_at.is_(None), Connection.takes_over.is_(False))
+    return and_(in_use, or_(Connection.state == "working", probe), ~quiet)
 
 
 def mine(lane: Lane, now: Moment) -> ColumnElement[bool]:

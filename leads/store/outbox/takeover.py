@@ -2,53 +2,120 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
 
-from sqlalchemy import and_, exists, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, not_, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from leads.store.models import Connection, Delivery, Event, Lead
+from leads.store.models import Connection, Delivery, Event, Lead, Site
 from leads.store.outbox.arrivals import delivery_row, hold_reason, way_to
 from leads.store.outbox.decisions import LOOK_FIRST
 from leads.store.past_orm import insert_all
-from leads.store.session import ONLY_STAYS
+from leads.store.session import KEEPS_ITS_KEY, ONLY_STAYS, Database
 
+SLICE = 200  # events in one transaction
+_BREATH = 0.05  # seconds between slices in which others write
 # Another connection took it over.
 HANDED_ON = and_(Delivery.state == "handled", func.coalesce(Delivery.code, "") == "replaced")
 _SENT = "It goes through another connection instead."
 _SENT_IN_DOUBT = "Nobody knows whether it arrived. A person had it sent through another connection as well."
 
 
-def backfill(session: Session, connection: Connection, now: datetime, since: datetime | None = None) -> int:
-    """Give a new connection what no other one has or will get. since: received not earlier; None: at any time.
+class _Place(NamedTuple):
+    """An event's, in the order in which they came."""
 
-    Returns how many events.
+    received_at: datetime
+    event_id: UUID
+
+
+def take_over(database: Database, connection_id: UUID, stop: threading.Event | None = None) -> int:
+    """Give a new connection what no other one has or will get, a slice in each transaction. Returns how many events.
+
+    Nothing is sent there before all is given, or a later enquiry could overtake an earlier one of the same person.
+    Whoever is ended in the midst of it, be it by `stop`, leaves `takes_over` as it is: the worker begins anew.
     """
+    stop = stop or threading.Event()
+    _wait_for_the_last(database, connection_id)
+    number, place = 0, None
+    while not stop.is_set():
+        orphans = _orphans(database, connection_id, place)
+        number += _give_all(database, connection_id, [event_id for _, event_id in orphans])
+        if len(orphans) < SLICE:
+            _end(database, connection_id)
+            break
+        place = orphans[-1]
+        stop.wait(_BREATH)
+    return number
+
+
+def taking_over(session: Session) -> Sequence[UUID]:
+    """New connections that do not have all yet that came before them."""
+    return session.scalars(select(Connection.id).where(Connection.takes_over, Connection.removed_at.is_(None))).all()
+
+
+def _wait_for_the_last(database: Database, connection_id: UUID) -> None:
+    """What was being stored while the connection was made did not see it yet."""
+    with database.write() as session:
+        site_id = session.get_one(Connection, connection_id).site_id
+        session.get_one(Site, site_id, with_for_update=True)  # waits for those, and lets go at once
+
+
+def _orphans(database: Database, connection_id: UUID, place: _Place | None) -> list[_Place]:
+    """The next slice of events, oldest first. Looked for while others write: there may be many that are none."""
+    with database.read() as session:
+        connection = session.get_one(Connection, connection_id)
+        of_site = select(Event.received_at, Event.id).where(Event.site_id == connection.site_id, ~_has_a_way())
+        if place is not None:
+            of_site = of_site.where(tuple_(Event.received_at, Event.id) > place)
+        oldest = of_site.join(Lead, Lead.id == Event.lead_id).where(Event.is_test.is_(False), Lead.erased_at.is_(None))
+        found = session.execute(oldest.order_by(Event.received_at, Event.id).limit(SLICE))
+        return [_Place(*row) for row in found] if connection.removed_at is None else []
+
+
+def _has_a_way() -> ColumnElement[bool]:
     gone = Delivery.connection_id.in_(select(Connection.id).where(Connection.removed_at.is_not(None)))
     # What one connection took over from another, and had not brought to its CRM when it was removed itself, as well.
     left_by_removed = and_(gone, or_(Delivery.state.in_(("held", "waiting")), HANDED_ON))
-    in_time = [Event.received_at >= since] if since else []
-    orphans = session.execute(
-        select(Event, Lead)
-        .join(Lead, Lead.id == Event.lead_id)
-        .where(
-            Event.site_id == connection.site_id,
-            *in_time,
-            Event.is_test.is_(False),
-            Lead.erased_at.is_(None),
-            ~exists().where(Delivery.event_id == Event.id, not_(left_by_removed)),
-        )
-        .order_by(Event.received_at)
-        .with_for_update(of=Lead, **ONLY_STAYS)  # one that is being erased just now is seen to be
-    ).all()
-    for event, lead in orphans:
-        session.execute(
-            update(Delivery)
-            .where(Delivery.event_id == event.id)
-            .values(state="handled", code="replaced", sentence=_SENT)
-        )
-        _give(session, event, lead, connection, now)
+    return exists().where(Delivery.event_id == Event.id, not_(left_by_removed))
+
+
+def _give_all(database: Database, connection_id: UUID, event_ids: Sequence[UUID]) -> int:
+    """Those of these events that still go nowhere. Returns how many."""
+    if not event_ids:
+        return 0
+    with database.write() as session:
+        database.lock(session, _giving(session.get_one(Connection, connection_id)))
+        connection = session.get_one(Connection, connection_id, with_for_update=KEEPS_ITS_KEY)
+        if connection.removed_at is not None:
+            return 0
+        orphans = session.execute(
+            select(Event, Lead)
+            .join(Lead, Lead.id == Event.lead_id)
+            .where(Event.id.in_(event_ids), Lead.erased_at.is_(None), ~_has_a_way())
+            .order_by(Event.received_at, Event.id)
+            .with_for_update(of=Lead, **ONLY_STAYS)  # one that is being erased just now is seen to be
+        ).all()
+        left = update(Delivery).where(Delivery.event_id.in_([event.id for event, _ in orphans]))
+        session.execute(left.values(state="handled", code="replaced", sentence=_SENT))
+        now = database.now(session)
+        insert_all(session, Delivery, [_given(event, lead, connection, now) for event, lead in orphans])
+        database.nudge(session)
     return len(orphans)
+
+
+def _giving(connection: Connection) -> frozenset[bytes]:
+    """Two new connections of one site do not give themselves the same at once. Of a UUID 7 the end is random."""
+    return frozenset({connection.site_id.bytes[-8:]})
+
+
+def _end(database: Database, connection_id: UUID) -> None:
+    with database.write() as session:
+        session.execute(update(Connection).where(Connection.id == connection_id).values(takes_over=False))
+        database.nudge(session)
 
 
 def is_left(delivery: Delivery, connection: Connection) -> bool:
@@ -74,13 +141,10 @@ def send_elsewhere(session: Session, delivery: Delivery, to: Connection, now: da
     delivery.unknown = in_doubt  # whoever erases the person has to know
     delivery.sentence = _SENT_IN_DOUBT if in_doubt else _SENT
     lead = session.get_one(Lead, event.lead_id)
-    _give(session, event, lead, to, now, unknown=in_doubt and looks_first)
+    insert_all(session, Delivery, [_given(event, lead, to, now) | {"unknown": in_doubt and looks_first}])
     return True
 
 
-def _give(
-    session: Session, event: Event, lead: Lead, connection: Connection, now: datetime, unknown: bool = False
-) -> None:
+def _given(event: Event, lead: Lead, connection: Connection, now: datetime) -> dict[str, Any]:
     hold = hold_reason(event.hold_code, event.kind, lead.known, way_to(connection))
-    row = delivery_row(event.id, lead.id, connection.id, hold, event.received_at, now)
-    insert_all(session, Delivery, [row | {"unknown": unknown}])
+    return delivery_row(event.id, lead.id, connection.id, hold, event.received_at, now)
