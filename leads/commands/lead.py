@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from leads.commands.connection import find_connection
 from leads.commands.erase_again import unlisted
@@ -23,6 +24,7 @@ from leads.store.queries.journey import DeliveryStory, Journey, journey
 from leads.store.queries.leads import LeadFilter, lead_by_code, leads
 from leads.store.queries.replays import reasons
 from leads.store.staff import note_view, record
+from leads.store.vault import Vault
 
 _RETRIABLE = ("waiting", "refused", "expired", "sent", "confirmed")
 _ERASURES = {
@@ -73,7 +75,7 @@ def show(code: str, json_: bool) -> None:
     office = Office()
     with office.database.read() as session:
         found = lead_by_code(session, code)
-        way_of = journey(session, office.vault, found.id) if found else None
+        way_of = _whole(session, office.vault, found.id) if found else None
         erasures = erasures_of(session, found.id) if found else []
     if way_of is None:
         fail(f"There is no lead with the code {code}.")
@@ -146,6 +148,15 @@ def erase(code: str, yes: bool) -> None:
     if not done.is_listed:
         click.echo(unlisted(office.erasures.file), err=True)
     click.echo(f"Erased here. For the CRMs see: frontdesk lead show {found.code}")
+
+
+def _whole(session: Session, vault: Vault, lead_id: UUID) -> Journey | None:
+    """All pages of it as one."""
+    page = whole = journey(session, vault, lead_id)
+    while page and whole and page.older:
+        page = journey(session, vault, lead_id, page.older)
+        whole = whole._replace(events=[*whole.events, *(page.events if page else ())], older=None)
+    return whole
 
 
 def _retry_one(office: Office, code: str) -> int:

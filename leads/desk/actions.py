@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from flask import Blueprint, abort, flash, redirect, url_for
+from flask import Blueprint, abort, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from sqlalchemy import update
@@ -50,7 +50,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
                 record(session, current_user.name, "drift_right", now, delivery_id=found.delivery_id)
                 room.database.nudge(session)
                 flash("Noted: it is right as the CRM has it.")
-        return redirect(url_for("desk.lead", lead_id=lead_id), 303)
+        return _back_to(lead_id)
 
     @desk.post("/events/<uuid:event_id>/release")
     def release(event_id: UUID) -> ResponseReturnValue:
@@ -63,7 +63,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
             row.seen_at = room.database.now(session)
             record(session, current_user.name, "resubmission_seen", row.seen_at)
             lead_id = session.get_one(Event, row.event_id).lead_id
-        return redirect(url_for("desk.lead", lead_id=lead_id), 303)
+        return _back_to(lead_id)
 
     @desk.post("/unreadable/<uuid:row_id>/all-seen")
     def all_unreadable_seen(row_id: UUID) -> ResponseReturnValue:
@@ -84,6 +84,11 @@ def add_routes(desk: Blueprint, room: Room) -> None:
         return redirect(url_for("desk.unreadable"), 303)
 
 
+def _back_to(lead_id: UUID) -> ResponseReturnValue:
+    """The lead's page, and the part of it on which the button was pressed."""
+    return redirect(url_for("desk.lead", lead_id=lead_id, older=request.form.get("older")), 303)
+
+
 def _decide(room: Room, delivery_id: UUID, what: str) -> ResponseReturnValue:
     with room.database.write() as session:
         delivery = session.get(Delivery, delivery_id, with_for_update=True) or abort(404)
@@ -99,7 +104,7 @@ def _decide(room: Room, delivery_id: UUID, what: str) -> ResponseReturnValue:
             flash("It is on its way again." if what == "send_again" else "Noted: you took care of it.")
         else:
             flash(words.TOO_LATE)
-    return redirect(url_for("desk.lead", lead_id=delivery.lead_id), 303)
+    return _back_to(delivery.lead_id)
 
 
 def _send_elsewhere(room: Room, delivery_id: UUID, chosen: Connection) -> ResponseReturnValue:
@@ -117,7 +122,7 @@ def _send_elsewhere(room: Room, delivery_id: UUID, chosen: Connection) -> Respon
             flash(f"Handed over to “{to.name}”. Below is how it stands there.")
         else:
             flash(words.TOO_LATE)
-    return redirect(url_for("desk.lead", lead_id=lead.id), 303)
+    return _back_to(lead.id)
 
 
 def _locked(session: Session, event: Event) -> Lead:
@@ -153,7 +158,7 @@ def _release(room: Room, event_id: UUID) -> ResponseReturnValue:
             flash(_what_follows(event, going))
         else:
             flash("Nothing was done: somebody has decided this already.")
-    return redirect(url_for("desk.lead", lead_id=lead.id), 303)
+    return _back_to(lead.id)
 
 
 def _what_follows(event: Event, going: int) -> str:

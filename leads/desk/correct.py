@@ -17,8 +17,9 @@ from leads.desk.leads import lead_context
 from leads.desk.room import Room
 from leads.store import outbox
 from leads.store.corrections import Change, correct
-from leads.store.models import Delivery, Lead, Site
+from leads.store.models import Delivery, Event, Lead, Site
 from leads.store.people import person_of
+from leads.store.queries.leads import Cursor
 from leads.store.staff import record
 
 
@@ -35,11 +36,11 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
 
 class _Mistakes(Exception):  # noqa: N818 - named by what it tells
-    """What was typed cannot be. errors: field → sentences."""
+    """What was typed cannot be. enquiry: which one was refused. errors: field → sentences."""
 
-    def __init__(self, lead_id: UUID, errors: Mapping[str, list[str]]) -> None:
+    def __init__(self, lead_id: UUID, enquiry: Cursor, errors: Mapping[str, list[str]]) -> None:
         super().__init__()
-        self.lead_id, self.errors = lead_id, errors
+        self.lead_id, self.enquiry, self.errors = lead_id, enquiry, errors
 
 
 def _correct(room: Room, delivery_id: UUID) -> UUID:
@@ -56,7 +57,8 @@ def _correct(room: Room, delivery_id: UUID) -> UUID:
             region, person = session.get_one(Site, lead.site_id).region, person_of(room.vault, lead)
             given = understood(person, region, names, request.form)
         except ValidationError as error:
-            raise _Mistakes(lead.id, error.messages_dict) from None
+            event = session.get_one(Event, delivery.event_id)
+            raise _Mistakes(lead.id, Cursor(event.received_at, event.id), error.messages_dict) from None
         _store(session, room, lead, delivery, given)
     flash("It is on its way again.")
     return lead.id
@@ -78,6 +80,6 @@ def _told(change: Change) -> str:
 
 def _again(room: Room, mistakes: _Mistakes) -> ResponseReturnValue:
     """The page once more, with what was typed and what is wrong with it."""
-    context = lead_context(room, mistakes.lead_id)
+    context = lead_context(room, mistakes.lead_id, mistakes.enquiry)
     context["correction"] = correction_of(context["journey"], request.form, mistakes.errors)
     return render_template("desk/lead.html", **context), 422

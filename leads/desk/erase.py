@@ -14,10 +14,11 @@ from leads.desk import words
 from leads.desk.auth import admin_only
 from leads.desk.room import Room
 from leads.store import outbox
-from leads.store.models import Connection, Delivery, Erasure, Lead
+from leads.store.models import Connection, Delivery, Erasure, Event, Lead
 from leads.store.people import person_behind
 from leads.store.queries.erasures import holding
 from leads.store.queries.journey import journey
+from leads.store.queries.lists import count
 from leads.store.staff import record
 
 _DONE = "Erased here. What a CRM holds is erased there by the sync; below you see how far it is."
@@ -59,11 +60,11 @@ def _ask(room: Room, lead_id: UUID) -> ResponseReturnValue:
     with room.database.read() as session:
         found = journey(session, room.vault, lead_id) or abort(404)
         there = holding(session, found.lead.id)
+        of_theirs = Delivery.event_id.in_(select(Event.id).where(Event.lead_id == found.lead.id))
+        waiting = count(session, Delivery.id, of_theirs, Delivery.state.in_(("waiting", "held", "refused", "expired")))
+        under_way = count(session, Delivery.id, of_theirs, Delivery.state == "sending") > 0
     if found.lead.erased_at is not None or found.lead.is_test:
         return redirect(url_for("desk.lead", lead_id=found.lead.id), 303)
-    ways = [way.delivery for story in found.events for way in story.deliveries]
-    waiting = sum(row.state in ("waiting", "held", "refused", "expired") for row in ways)
-    under_way = any(row.state == "sending" for row in ways)
     return render_template("desk/erase.html", journey=found, holding=there, waiting=waiting, under_way=under_way)
 
 

@@ -177,7 +177,7 @@ def cursor(mark: str | None) -> Cursor | None:
 
 
 def _lead(room: Room, lead_id: UUID, template: str, *, is_opened: bool = False) -> ResponseReturnValue:
-    context = lead_context(room, lead_id)
+    context = lead_context(room, lead_id, cursor(request.args.get("older")))
     if (found := context["journey"].lead.id) != lead_id:
         return redirect(url_for("desk.lead", lead_id=found), 303)
     if is_opened:
@@ -185,16 +185,19 @@ def _lead(room: Room, lead_id: UUID, template: str, *, is_opened: bool = False) 
     return render_template(template, **context)
 
 
-def lead_context(room: Room, lead_id: UUID) -> dict[str, Any]:
-    """What the lead's page shows, also of the person whom a caller turned out to be."""
+def lead_context(room: Room, lead_id: UUID, start: Cursor | None = None) -> dict[str, Any]:
+    """What the lead's page shows, also of the person whom a caller turned out to be. start: the first of its enquiries;
+    None: the newest."""
     with room.database.read() as session:
         now = room.database.now(session)
-        found = journey(session, room.vault, lead_id) or abort(404)
+        found = journey(session, room.vault, lead_id, start) or abort(404)
         erasures = erasures_of(session, found.lead.id) if found.lead.erased_at else []
         in_use = connections_in_use(session)
     return {
         "now": now,
         "journey": found,
+        "older": mark(start) if start else None,
+        "mark": mark,
         "timeline": _timeline,
         "erasures": erasures,
         "correction": correction_of(found),

@@ -6,6 +6,7 @@ import re
 import time
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from flask import Flask
@@ -17,6 +18,7 @@ from leads.store.clock import heartbeat
 from leads.store.models import Delivery, Event, Lead
 from leads.store.outbox import check_all, erase
 from leads.store.outbox.trial import forget
+from leads.store.queries.journey import journey
 from leads.store.queries.signs import signs
 from leads.store.retention import forget_slice, forget_unreadable
 from leads.store.session import Database
@@ -117,6 +119,12 @@ def test_every_page_goes_by_indexes(loop: Loop, app: Flask, seen: Seen) -> None:
                 visited.append((path, answer.status_code))
         for asked in ("state=needs_you", "state=in_the_crm", "state=handled", "kind=call_click", "site=demo&period=7"):
             assert client.get(f"/desk/leads?{asked}").status_code == 200
+        newest = f"{loop.clock().isoformat()}~{UUID(int=2**128 - 1).hex}"
+        assert client.get(f"/desk/leads/{lead_id}", query_string={"older": newest}).status_code == 200
+        with loop.database.read() as session:
+            page = journey(session, loop.vault, lead_id, size=0)
+        assert page is not None
+        assert page.older
         for typed in ("Jane", "jane@example.com", "2015550123", "ABC-DEF"):
             form = {"q": typed, "csrf_token": _token(client.get("/desk/leads").text)}
             assert client.post("/desk/leads", data=form).status_code == 200
@@ -130,6 +138,6 @@ def _token(page: str) -> str:
     return found[1] if found else ""
 
 
-def _ids(database: Database) -> tuple[object, object]:
+def _ids(database: Database) -> tuple[UUID, UUID]:
     with database.read() as session:
-        return session.scalars(select(Lead.id)).first(), session.scalars(select(Delivery.id)).first()
+        return session.scalars(select(Lead.id)).one(), session.scalars(select(Delivery.id)).one()

@@ -11,7 +11,9 @@ from markupsafe import Markup
 from sqlalchemy import delete, select, update
 
 from leads.desk import words
+from leads.store import outbox
 from leads.store.models import Attempt, Connection, ConsentText, Event, Lead, RemoteRecord, Site
+from leads.store.outbox import NewEvent
 from leads.store.queries import leads as queries
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -206,6 +208,41 @@ def test_paging_shows_each_lead_once_and_leads_back(anna: Person, database: Data
     assert _names(first) == pages[0]
     assert _link(first, "prev") == ""
     assert _names(anna.get("/desk/leads?older=nonsense~1")) == pages[0]
+
+
+def test_a_persons_page_shows_the_newest_and_leads_to_older_ones(
+    anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    first = send(database, vault, site, visitor_id="v", **JANE)
+    send(database, vault, site, "call_click", visitor_id="v")  # of the caller whom a form makes known below
+    tap = {"source": "website", "consent_given": None, "consent_version": None}
+    taps = [NewEvent(site.id, "call_click", str(n), "v", {}, **tap) for n in range(60)]
+    outbox.accept(database, vault, taps)
+    person = f"/desk/leads/{lead_of(database, first.event_id)}"
+    page = anna.get(person)
+    assert page.count('class="event"') == 50
+    assert "Newest" not in page
+    assert "waits for somebody" not in page
+    older = _link(page, "next")
+    assert "Consultation request" in plain(anna.get(older))
+    assert anna.get(older).count('class="event"') == 12
+    assert _link(anna.get(older), "next") == ""
+    assert f'href="{person}">← Newest' in anna.get(older)
+    live = re.findall(r'hx-get="([^"]+)"', anna.get(older))
+    assert "Consultation request" in plain(anna.get(live[0].replace("&amp;", "&")))
+
+    delivery_id = set_state(database, first.event_id, "refused", code="bad_phone", sentence="No.", field="phone")
+    told = anna.get(person)
+    assert "An older enquiry of this person waits for somebody." in plain(told)
+    there = re.findall(r'waits for somebody.</strong> <a href="([^"]+)"', told)[0]
+    assert "Correct it and send it again" in anna.get(there)
+    wrong = anna.post(f"/desk/deliveries/{delivery_id}/correct", 422, phone="12").text
+    assert 'value="12"' in wrong
+    mark = re.findall(r'name="older" value="([^"]+)"', anna.get(there))[0]
+    sent = anna.post(f"/desk/deliveries/{delivery_id}/handled", older=mark)
+    assert sent.location == there, "a button ends where it was pressed"
+    assert "62 enquiries that have not arrived" not in plain(anna.get(f"{person}/erase"))
+    assert "61 enquiries that have not arrived are not sent any more" in plain(anna.get(f"{person}/erase"))
 
 
 def _link(page: str, rel: str) -> str:

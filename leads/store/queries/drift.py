@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
@@ -38,12 +37,6 @@ def open_drifts(session: Session, vault: Vault, limit: int = 20) -> list[Found]:
         Found(drift, lead, site, connection, name_of(person_of(vault, lead)))
         for drift, lead, site, connection in session.execute(latest)
     ]
-
-
-def drifts_of(session: Session, delivery_id: UUID) -> list[Drift]:
-    """All that was ever found of one delivery, oldest first."""
-    here = select(Drift).where(Drift.delivery_id == delivery_id)
-    return list(session.scalars(here.order_by(Drift.found_at, Drift.id)))
 
 
 def _open(rows: Any) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import exists, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from leads.store.models import (
@@ -23,8 +24,13 @@ from leads.store.models import (
     Site,
 )
 from leads.store.people import answers_of, person_behind, person_of
-from leads.store.queries.drift import drifts_of
+from leads.store.queries.leads import Cursor
+from leads.store.queries.places import PLACES, SPAM
 from leads.store.vault import Vault
+
+# Any stranger can send as many as they like.
+EVENTS = 50  # on one page
+RESUBMISSIONS = 20  # of one event
 
 
 class DeliveryStory(NamedTuple):
@@ -32,9 +38,9 @@ class DeliveryStory(NamedTuple):
 
     delivery: Delivery
     connection: Connection
-    attempts: list[Attempt]
-    actions: list[Action]
-    drifts: list[Drift]
+    attempts: Sequence[Attempt]
+    actions: Sequence[Action]
+    drifts: Sequence[Drift]
 
 
 class Again(NamedTuple):
@@ -49,13 +55,14 @@ class Again(NamedTuple):
 
 class EventStory(NamedTuple):
     """One enquiry. wording: of the consent that was asked for. resubmissions: the same form with other answers or
-    consent."""
+    consent; those that nobody has seen come first where there are more."""
 
     event: Event
     answers: Mapping[str, Any]
     wording: str | None
-    resubmissions: list[Again]
-    deliveries: list[DeliveryStory]
+    resubmissions: Sequence[Again]
+    more_resubmissions: int
+    deliveries: Sequence[DeliveryStory]
 
 
 class LeftRecord(NamedTuple):
@@ -67,25 +74,62 @@ class LeftRecord(NamedTuple):
 
 
 class Journey(NamedTuple):
-    """All there is to tell of one lead, newest enquiry first."""
+    """One lead and a page of its enquiries, newest first. older: where the next page begins; None: this is the last.
+    older_waiting: the newest enquiry on a later page of which somebody has to decide or see something."""
 
     lead: Lead
     site: Site
     person: Mapping[str, str]
-    events: list[EventStory]
-    left: list[LeftRecord]
+    events: Sequence[EventStory]
+    left: Sequence[LeftRecord]
+    older: Cursor | None
+    older_waiting: Cursor | None
 
 
-def journey(session: Session, vault: Vault, lead_id: UUID) -> Journey | None:
-    """All there is to tell of a lead; of the person when this caller was merged. None: there is no such lead."""
+def journey(
+    session: Session, vault: Vault, lead_id: UUID, start: Cursor | None = None, size: int = EVENTS
+) -> Journey | None:
+    """What there is to tell of a lead; of the person when this caller was merged. None: there is no such lead.
+
+    start: the enquiry that the page begins with; None: the newest.
+    """
     lead = session.get(Lead, lead_id)
     if lead is None:
         return None
     lead = person_behind(session, lead)
     site = session.get_one(Site, lead.site_id)
-    newest = select(Event).where(Event.lead_id == lead.id).order_by(Event.received_at.desc(), Event.id.desc())
-    events = [_event_story(session, vault, event) for event in session.scalars(newest)]
-    return Journey(lead, site, person_of(vault, lead), events, _left_records(session, lead))
+    found = session.scalars(_newest(select(Event), lead, start).limit(size + 1)).all()
+    events, older = found[:size], _place(found[size]) if len(found) > size else None
+    return Journey(
+        lead,
+        site,
+        person_of(vault, lead),
+        _stories(session, vault, site, events),
+        _left_records(session, lead),
+        older,
+        _waiting(session, lead, older) if older else None,
+    )
+
+
+def _place(event: Event) -> Cursor:
+    return Cursor(event.received_at, event.id)
+
+
+def _newest(events: Any, lead: Lead, start: Cursor | None) -> Any:
+    mine = events.where(Event.lead_id == lead.id).order_by(Event.received_at.desc(), Event.id.desc())
+    return mine.where(tuple_(Event.received_at, Event.id) <= start) if start else mine
+
+
+def _waiting(session: Session, lead: Lead, start: Cursor) -> Cursor | None:
+    """The newest enquiry from `start` on that waits for a person: it must not hide behind what anybody can send."""
+    mine = Delivery.event_id == Event.id
+    waits = or_(
+        exists().where(mine, or_(PLACES["needs_you"], SPAM)),
+        exists().where(mine, Drift.delivery_id == Delivery.id, Drift.settled_at.is_(None)),
+        exists().where(Resubmission.event_id == Event.id, Resubmission.seen_at.is_(None)),
+    )
+    found = _newest(select(Event.received_at, Event.id), lead, start).where(waits).limit(1)
+    return next((Cursor(*row) for row in session.execute(found)), None)
 
 
 def _left_records(session: Session, lead: Lead) -> list[LeftRecord]:
@@ -96,39 +140,78 @@ def _left_records(session: Session, lead: Lead) -> list[LeftRecord]:
     return [LeftRecord(*row) for row in session.execute(left.order_by(Lead.created_at, Lead.id))]
 
 
-def _event_story(session: Session, vault: Vault, event: Event) -> EventStory:
-    answers = answers_of(vault, event)
-    again = select(Resubmission).where(Resubmission.event_id == event.id).order_by(Resubmission.received_at)
-    ways = session.execute(
+def _stories(session: Session, vault: Vault, site: Site, events: Sequence[Event]) -> list[EventStory]:
+    """All that belongs to these enquiries, each kind of it in one statement."""
+    ids = [event.id for event in events]
+    ways, again, more = _ways(session, ids), *_resubmissions(session, ids)
+    wordings = _wordings(session, site, [*events, *(row for rows in again.values() for row in rows)])
+    stories = []
+    for event in events:
+        answers = answers_of(vault, event)
+        repeats = [_again(vault, event, answers, row, wordings) for row in again.get(event.id, ())]
+        wording = wordings.get(event.consent_version)
+        stories.append(EventStory(event, answers, wording, repeats, more.get(event.id, 0), ways.get(event.id, [])))
+    return stories
+
+
+def _ways(session: Session, event_ids: Sequence[UUID]) -> dict[UUID, list[DeliveryStory]]:
+    rows = session.execute(
         select(Delivery, Connection)
         .join(Connection, Connection.id == Delivery.connection_id)
-        .where(Delivery.event_id == event.id)
+        .where(Delivery.event_id.in_(event_ids))
         .order_by(Connection.created_at)
     ).all()
-    return EventStory(
-        event,
-        answers,
-        _wording(session, event, event.consent_version),
-        [_again(session, vault, event, answers, row) for row in session.scalars(again)],
-        [_delivery_story(session, delivery, connection) for delivery, connection in ways],
+    ids = [delivery.id for delivery, _ in rows]
+    tries = _by_delivery(session, Attempt, ids, Attempt.started_at, Attempt.id)
+    actions = _by_delivery(session, Action, ids, Action.at, Action.id)
+    drifts = _by_delivery(session, Drift, ids, Drift.found_at, Drift.id)
+    found = defaultdict(list)
+    for delivery, connection in rows:
+        mine = (tries[delivery.id], actions[delivery.id], drifts[delivery.id])
+        found[delivery.event_id].append(DeliveryStory(delivery, connection, *mine))
+    return found
+
+
+def _by_delivery(session: Session, model: Any, ids: Sequence[UUID], *order: Any) -> dict[UUID, list[Any]]:
+    found = defaultdict(list)
+    for row in session.scalars(select(model).where(model.delivery_id.in_(ids)).order_by(*order)):
+        found[row.delivery_id].append(row)
+    return found
+
+
+def _resubmissions(
+    session: Session, event_ids: Sequence[UUID]
+) -> tuple[dict[UUID, list[Resubmission]], dict[UUID, int]]:
+    """Event → its first RESUBMISSIONS in the order in which they came, unseen ones before all others; and how many more
+    there are."""
+    of_event = Resubmission.event_id
+    first = (Resubmission.seen_at.is_not(None), Resubmission.received_at, Resubmission.id)
+    numbered = select(
+        Resubmission.id,
+        func.row_number().over(partition_by=of_event, order_by=first).label("number"),
+        func.count().over(partition_by=of_event).label("all"),
     )
+    one = numbered.where(of_event.in_(event_ids)).subquery("one")
+    shown = select(Resubmission, one.c.all).join(one, one.c.id == Resubmission.id).where(one.c.number <= RESUBMISSIONS)
+    found, more = defaultdict(list), {}
+    for row, every in session.execute(shown.order_by(Resubmission.received_at, Resubmission.id)):
+        found[row.event_id].append(row)
+        more[row.event_id] = max(every - RESUBMISSIONS, 0)
+    return found, more
 
 
-def _again(session: Session, vault: Vault, event: Event, first: Mapping[str, Any], row: Resubmission) -> Again:
+def _again(
+    vault: Vault, event: Event, first: Mapping[str, Any], row: Resubmission, wordings: Mapping[str | None, str]
+) -> Again:
     answers = vault.open(row.answers_sealed, "resubmission", "answers", row.id)
     same = answers == {name: value for name, value in first.items() if name != "suspicion"}
     differs = row.consent_given is not None and row.consent_given != bool(event.consent_given)
-    wording = _wording(session, event, row.consent_version)
+    wording = wordings.get(row.consent_version)
     return Again(row, {} if same else answers, wording, row.consent_given if differs else None)
 
 
-def _wording(session: Session, event: Event, version: str | None) -> str | None:
-    found = session.get(ConsentText, (event.site_id, version)) if version else None
-    return found.text if found else None
-
-
-def _delivery_story(session: Session, delivery: Delivery, connection: Connection) -> DeliveryStory:
-    tries = select(Attempt).where(Attempt.delivery_id == delivery.id).order_by(Attempt.started_at, Attempt.id)
-    actions = select(Action).where(Action.delivery_id == delivery.id).order_by(Action.at, Action.id)
-    tried, decided = list(session.scalars(tries)), list(session.scalars(actions))
-    return DeliveryStory(delivery, connection, tried, decided, drifts_of(session, delivery.id))
+def _wordings(session: Session, site: Site, asked: Iterable[Event | Resubmission]) -> dict[str | None, str]:
+    """Version → what visitors were asked to agree to."""
+    versions = {row.consent_version for row in asked} - {None}
+    here = (ConsentText.site_id == site.id, ConsentText.version.in_(versions))
+    return {row.version: row.text for row in session.scalars(select(ConsentText).where(*here))}

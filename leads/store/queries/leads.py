@@ -60,6 +60,13 @@ class Cursor(NamedTuple):
     id: UUID
 
 
+class Heard(NamedTuple):
+    """What somebody did last, and when."""
+
+    kind: str
+    received_at: datetime
+
+
 class LeadRow(NamedTuple):
     """One line of the list. name: as given, or None for a caller not yet known. standing: None without a connection.
     drifts: what a look at the CRM found, and nobody has seen to yet."""
@@ -67,7 +74,7 @@ class LeadRow(NamedTuple):
     lead: Lead
     name: str | None
     site: Site
-    last_event: Event | None
+    last_event: Heard | None
     standing: Standing | None
     drifts: Sequence[Drift] = ()
 
@@ -156,8 +163,7 @@ def _has(here: ColumnElement[bool], are_many: bool) -> ColumnElement[bool]:
 def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[LeadRow]:
     ids = [lead.id for lead in found]
     by_site = {site.id: site for site in sites(session)}
-    events = session.scalars(select(Event).where(Event.lead_id.in_(ids)).order_by(Event.received_at, Event.id))
-    last_event = {event.lead_id: event for event in events}
+    last_event = _last_events(session, ids)
     drifts = _open_drifts(session, ids)
     standings: dict[UUID, set[Standing]] = {}
     told = (Delivery.lead_id, Delivery.state, Delivery.code, Delivery.check_at.is_not(None))
@@ -174,6 +180,14 @@ def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[LeadRow
         )
         for lead in found
     ]
+
+
+def _last_events(session: Session, ids: Sequence[UUID]) -> dict[UUID, Heard]:
+    """Of each lead the last one alone: any stranger can send as many as they like."""
+    newest = select(Event.id).where(Event.lead_id == Lead.id).order_by(Event.received_at.desc(), Event.id.desc())
+    last = select(newest.limit(1).correlate(Lead).scalar_subquery()).where(Lead.id.in_(ids))
+    found = select(Event.lead_id, Event.kind, Event.received_at).where(Event.id.in_(last))
+    return {lead_id: Heard(kind, at) for lead_id, kind, at in session.execute(found)}
 
 
 def _open_drifts(session: Session, ids: Sequence[UUID]) -> dict[UUID, list[Drift]]:
