@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -16,6 +15,7 @@ from flask_login import current_user
 from leads.desk import words
 from leads.desk.actions import CAN_BE_HANDLED, CAN_SEND_AGAIN
 from leads.desk.correction import correction_of
+from leads.desk.filters import PERIODS, Choice, choice_of
 from leads.desk.room import Room
 from leads.store import outbox
 from leads.store.models import Action, Attempt, Connection, Site, Unreadable
@@ -30,7 +30,7 @@ from leads.store.queries.leads import (
     leads,
     search,
 )
-from leads.store.queries.lists import connections_in_use, count, sites, start_of_day, unreadable
+from leads.store.queries.lists import connections_in_use, count, sites, unreadable
 from leads.store.staff import note_of, note_view
 
 STATES = {
@@ -41,23 +41,6 @@ STATES = {
     "spam": "Maybe spam",
     "handled": "Taken care of",
 }
-_DAYS = {"7": 7, "30": 30}
-PERIODS = {"today": "Today", "7": "Last 7 days", "30": "Last 30 days"}
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What is chosen in the filters; an empty text means all. It stands in the URL, so it holds nothing personal."""
-
-    state: str = ""
-    kind: str = ""
-    site: str = ""
-    period: str = ""
-
-    def given(self) -> dict[str, str]:
-        """The filters that are set, for links and hidden fields."""
-        chosen = {"state": self.state, "kind": self.kind, "site": self.site, "period": self.period}
-        return {name: value for name, value in chosen.items() if value}
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
@@ -88,7 +71,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 def _list(room: Room) -> ResponseReturnValue:
     with room.database.read() as session:
         now, known = room.database.now(session), sites(session)
-        choice = _choice(request.args, known)
+        choice = choice_of(request.args, STATES, known)
         page = leads(
             session,
             room.vault,
@@ -102,7 +85,7 @@ def _list(room: Room) -> ResponseReturnValue:
 def _search(room: Room, typed: str) -> ResponseReturnValue:
     with room.database.read() as session:
         now, known = room.database.now(session), sites(session)
-        choice = _choice(request.form, known)
+        choice = choice_of(request.form, STATES, known)
         if not typed:
             return redirect(_list_url(choice), 303)
         if coded := lead_by_code(session, typed):
@@ -129,31 +112,14 @@ def _render_list(known: Sequence[Site], choice: Choice, now: datetime, **more: A
     )
 
 
-def _choice(given: Mapping[str, str], known: Sequence[Site]) -> Choice:
-    """What is not in the lists counts as all."""
-
-    def one_of(name: str, allowed: Any) -> str:
-        value = given.get(name, "")
-        return value if value in allowed else ""
-
-    return Choice(
-        one_of("state", STATES),
-        one_of("kind", words.EVENTS),
-        one_of("site", [site.key for site in known]),
-        one_of("period", PERIODS),
-    )
-
-
 def _filter(choice: Choice, known: Sequence[Site], now: datetime) -> LeadFilter:
-    site = next((site for site in known if site.key == choice.site), None)
-    since = None
-    if choice.period == "today":
-        zone = (site or known[0]).time_zone if known else "UTC"
-        since = start_of_day(zone, now)
-    elif choice.period:
-        since = now - timedelta(days=_DAYS[choice.period])
-    site_id = site.id if site else None
-    return LeadFilter(place=choice.state or None, kind=choice.kind or None, site_id=site_id, since=since)
+    site = choice.site_among(known)
+    return LeadFilter(
+        place=choice.state or None,
+        kind=choice.kind or None,
+        site_id=site.id if site else None,
+        since=choice.since(known, now),
+    )
 
 
 def _list_url(choice: Choice) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from dataclasses import replace
+from datetime import datetime
 from uuid import UUID
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
@@ -13,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from sqlalchemy.orm import Session
 
+from leads.desk.filters import PERIODS, Choice, choice_of
 from leads.desk.room import Room
 from leads.store.models import Connection, Replay, Site
 from leads.store.outbox.replays import REPLAYABLE, Chosen, ReplayError, load_chosen, start_replay, stop_replay
@@ -27,19 +27,6 @@ STATES = {
     "waiting": "Waiting for the next try",
     "in_the_crm": "In the CRM already",
 }
-_DAYS = {"1": 1, "7": 7, "30": 30}
-PERIODS = {"1": "Last 24 hours", "7": "Last 7 days", "30": "Last 30 days"}
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What is chosen in the filters, as it stands in the URL; an empty text means all. Nothing in it is personal."""
-
-    state: str
-    connection: str = ""
-    site: str = ""
-    code: str = ""
-    period: str = ""
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
@@ -114,28 +101,18 @@ def _progress(room: Room, replay_id: UUID, template: str) -> ResponseReturnValue
 
 
 def _choice(given: Mapping[str, str], known: Sequence[Site], connections: Sequence[Connection]) -> Choice:
-    """What is not in the lists counts as all."""
-
-    def one_of(name: str, allowed: Any) -> str:
-        value = given.get(name, "")
-        return value if value in allowed else ""
-
-    return Choice(
-        one_of("state", REPLAYABLE) or "needs_you",
-        one_of("connection", [str(row.id) for row in connections]),
-        one_of("site", [site.key for site in known]),
-        given.get("code", "").strip()[:60],
-        one_of("period", PERIODS),
-    )
+    choice = choice_of(given, REPLAYABLE, known, connections)
+    return choice if choice.state else replace(choice, state="needs_you")
 
 
 def _chosen(choice: Choice, known: Sequence[Site], now: datetime) -> Chosen:
+    site = choice.site_among(known)
     return Chosen(
         choice.state,
         UUID(choice.connection) if choice.connection else None,
-        next((site.id for site in known if site.key == choice.site), None),
+        site.id if site else None,
         choice.code or None,
-        now - timedelta(days=_DAYS[choice.period]) if choice.period else None,
+        choice.since(known, now),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from flask import Flask
 from sqlalchemy import select
@@ -78,6 +80,16 @@ def test_the_filter_stands_in_the_address(sam: Person, database: Database) -> No
     told = plain(sam.get(f"/desk/replays/{row.id}"))
     assert "Refused at Sandbox CRM of Sunrise with the code bad_mail received since" in told
     assert "4 deliveries" in plain(sam.get("/desk/replays?state=refused&connection=nonsense&period=x&site=y"))
+
+
+@pytest.mark.usefixtures("refused")
+def test_today_means_today_as_in_the_list_that_leads_here(sam: Person, database: Database) -> None:
+    with database.write() as session:
+        oldest = session.scalars(select(Delivery).order_by(Delivery.id)).first()
+        assert oldest is not None
+        oldest.created_at -= timedelta(days=2)
+    assert "4 deliveries, and why" in plain(sam.get("/desk/replays?state=refused"))
+    assert "3 deliveries, and why" in plain(sam.get("/desk/replays?state=refused&period=today"))
 
 
 def test_nothing_to_send_again(sam: Person, database: Database) -> None:
