@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,15 +15,16 @@ from sqlalchemy.orm import Session
 
 from leads.commands.connection import find_connection
 from leads.commands.erase_again import unlisted
-from leads.commands.office import ME, Office, as_json, as_table, fail, json_option
+from leads.commands.office import ME, Office, as_json, as_table, fail, json_option, site_named
+from leads.plain import enquiries, number_of
 from leads.store import outbox
 from leads.store.models import DELIVERY_STATES, Connection, Delivery, Replay
-from leads.store.outbox.replays import REPLAYABLE, Chosen, ReplayError, replay_slice, start_replay, stop_replay
+from leads.store.outbox.replays import REPLAYABLE, SPAM, Chosen, ReplayError, replay_slice, start_replay, stop_replay
 from leads.store.people import name_of
 from leads.store.queries.erasures import Leftover, erasures_of, holding
 from leads.store.queries.journey import DeliveryStory, Journey, journey
 from leads.store.queries.leads import LeadFilter, lead_by_code, leads
-from leads.store.queries.replays import reasons
+from leads.store.queries.replays import reasons, suspected
 from leads.store.staff import note_view, record
 from leads.store.vault import Vault
 
@@ -120,6 +122,38 @@ def retry(code: str | None, state: str | None, connection: str | None, reason: s
         click.echo(_replay(office, chosen))
 
 
+@lead.command("put-aside")
+@click.option("--site", "site", help="Only those of this website, by its key.")
+@click.option("--days", type=click.IntRange(min=1), help="Only those of so many days.")
+@click.option("--dry-run", is_flag=True, help="Show how many there are, and some of them, and do nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def put_aside(site: str | None, days: int | None, dry_run: bool, yes: bool) -> None:
+    """Put all aside that is held because it looks like spam: it is not sent, and waits for nobody any more.
+
+    Nothing is deleted: each can still be sent from its page at the desk. What is held for want of consent, or because a
+    connection was paused, stays as it is.
+    """
+    office = Office()
+    with office.database.read() as session:
+        now = office.database.now(session)
+        site_id = site_named(session, site).id if site else None
+        since = now - timedelta(days=days) if days else None
+        chosen = Chosen(SPAM, site_id=site_id, since=since, until=now)
+        found = suspected(session, office.vault, chosen, now)
+    if not found.enquiries:
+        click.echo("Nothing is held as spam, so nothing was put aside.")
+        return
+    click.echo(f"Held as spam: {enquiries(found.enquiries)}, from {found.oldest:%Y-%m-%d} to {found.newest:%Y-%m-%d}.")
+    for one in found.examples:
+        who = one.name or "unknown caller"
+        click.echo(f"  {one.lead.code}  {one.event.received_at:%Y-%m-%d %H:%M} UTC  {who}  {one.suspicion}".rstrip())
+    if dry_run:
+        return
+    if not yes:
+        click.confirm("Is none of them real? Put all aside?", abort=True)
+    click.echo(_replay(office, chosen))
+
+
 @lead.command("erase")
 @click.argument("code")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -208,28 +242,30 @@ def _show_reasons(office: Office, chosen: Chosen) -> None:
 
 
 def _replay(office: Office, chosen: Chosen) -> str:
-    """Send all of them again, showing how far it is. Ctrl-C stops it after the slice that is on its way.
+    """Send all of them again, or put them aside, showing how far it is. Ctrl-C stops it after the slice in hand.
 
     Returns what became of it, in a sentence.
     """
+    deed, kind = ("put aside", "put_aside") if chosen.is_spam else ("sent again", "replay")
     with office.database.write() as session:
         try:
             replay = start_replay(session, chosen, ME, office.database.now(session))
-            office.record(session, "replay_started")
+            told = number_of(replay.total, "delivery", "deliveries") if chosen.is_spam else ""
+            office.record(session, f"{kind}_started", told)
         except ReplayError:
-            return "Nothing fits, so nothing was sent again."
+            return f"Nothing fits, so nothing was {deed}."
     try:
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("Sending again", total=replay.total)
+            task = progress.add_task("Putting aside" if chosen.is_spam else "Sending again", total=replay.total)
             while replay_slice(office.database, replay.id, patient=False):
                 progress.update(task, completed=_replay_row(office, replay.id).done)
     except KeyboardInterrupt:
         with office.database.write() as session:
             stop_replay(session, replay.id, office.database.now(session))
-            office.record(session, "replay_stopped")
+            office.record(session, f"{kind}_stopped")
     ended = _replay_row(office, replay.id)
     passed_over = f". Left alone, since it had moved on meanwhile: {ended.skipped}" if ended.skipped else ""
-    return f"Sent again: {ended.done}{passed_over}"
+    return f"{deed.capitalize()}: {ended.done}{passed_over}"
 
 
 def _replay_row(office: Office, replay_id: UUID) -> Replay:

@@ -143,7 +143,7 @@ def _release(room: Room, event_id: UUID) -> ResponseReturnValue:
         lead = _locked(session, event)
         if event.hold_code in _RELEASES:
             now, what = room.database.now(session), _RELEASES[event.hold_code]
-            held = [row.id for row in deliveries_of(session, event.id) if row.state == "held"]
+            held = [row.id for row in deliveries_of(session, event.id) if outbox.may_be_released(row, event)]
             going = outbox.release_hold(session, room.vault, event, lead, now)
             if what == "consent_given":  # whoever decides this has read where it was given
                 gave = (

@@ -29,6 +29,7 @@ _BY_A_PERSON = {
     "bad_key": "An admin has to enter a new key, or mend it in the CRM",
 }
 _SEE_THE_BALANCE = "The balance of the day shows whose. Please tell whoever looks after Frontdesk."
+_LOOKS_LIKE_SPAM = "Open each one and say whether it is real; or put all of them aside in their list."
 _ASK_FIRST = "Ask the visitor before you say that consent was given."
 _LEFT_BEHIND = "The next CRM that an admin connects takes over what waits; or take care of it yourself."
 _LEFT_BESIDE = "Open each one: a button sends it another way where one is open; else take care of it yourself."
@@ -236,7 +237,10 @@ def wait_line(wait: Wait, state: Overview) -> WaitLine:
         "paused": (f"waiting for {name}, which staff paused", "They go as soon as it is started again."),
         "on_the_way": (f"on the way to {name}", _next_try(wait, wait.due, now)),
         "unknown_caller": ("waiting for the caller to be known", f"{name} was set up so; a form may tell who it was."),
-        "spam": (f"held before {name}: looks like spam", "Open each one and say whether it is real."),
+        "spam": (
+            f"held before {name}: looks like spam",
+            _LOOKS_LIKE_SPAM,
+        ),
         "no_consent": (f"held before {name}: no consent to share", _ASK_FIRST),
         "removed": (f"not sent to {name}", _LEFT_BESIDE if _has_another(wait, state) else _LEFT_BEHIND),
         "refused": (f"refused by {name}", told),

@@ -1,4 +1,7 @@
-"""Send many again: first how many and why they failed, then one button, then how far it has come."""
+"""Send many again: first how many and why they failed, then one button, then how far it has come.
+
+How far putting aside spam has come (`put_aside.py`) is told by the same pages.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from sqlalchemy.orm import Session
 
+from leads.desk import words
 from leads.desk.filters import PERIODS, Choice, choice_of
 from leads.desk.room import Room
 from leads.store.models import Connection, Replay, Site
@@ -52,8 +56,10 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     def replay_stop(replay_id: UUID) -> ResponseReturnValue:
         with room.database.write() as session:
             now = room.database.now(session)
+            row = session.get(Replay, replay_id) or abort(404)
             stop_replay(session, replay_id, now)
-            record(session, current_user.name, "replay_stopped", now)
+            what = "put_aside_stopped" if load_chosen(row.chosen).is_spam else "replay_stopped"
+            record(session, current_user.name, what, now)
         return redirect(url_for("desk.replay", replay_id=replay_id), 303)
 
 
@@ -62,7 +68,7 @@ def _choose(room: Room) -> ResponseReturnValue:
         now, known, connections = room.database.now(session), sites(session), connections_in_use(session)
         choice = _choice(request.args, known, connections)
         found = reasons(session, _chosen(choice, known, now), now)
-        earlier = [(one, _words(session, one)) for one in recent_replays(session)]
+        earlier = [(one, *_words(session, one)) for one in recent_replays(session)]
     return render_template(
         "desk/replays.html",
         now=now,
@@ -96,8 +102,8 @@ def _progress(room: Room, replay_id: UUID, template: str) -> ResponseReturnValue
     with room.database.read() as session:
         now = room.database.now(session)
         row = session.get(Replay, replay_id) or abort(404)
-        told, zone = _words(session, row), _zone(sites(session))
-    return render_template(template, now=now, replay=row, told=told, zone=zone)
+        (told, done), zone = _words(session, row), _zone(sites(session))
+    return render_template(template, now=now, replay=row, told=told, done=done, zone=zone)
 
 
 def _choice(given: Mapping[str, str], known: Sequence[Site], connections: Sequence[Connection]) -> Choice:
@@ -116,10 +122,12 @@ def _chosen(choice: Choice, known: Sequence[Site], now: datetime) -> Chosen:
     )
 
 
-def _words(session: Session, replay: Replay) -> str:
-    """What was chosen, in words."""
+def _words(session: Session, replay: Replay) -> tuple[str, str]:
+    """What was chosen, and what is done to it, in words."""
     chosen = load_chosen(replay.chosen)
-    parts = [STATES[chosen.state]]
+    parts = ["What looks like spam" if chosen.is_spam else STATES[chosen.state]]
+    if chosen.kind:
+        parts.append(f"({words.EVENTS[chosen.kind]})")
     if chosen.connection_id and (row := session.get(Connection, chosen.connection_id)):
         parts.append(f"at {row.name}")
     if chosen.site_id and (site := session.get(Site, chosen.site_id)):
@@ -128,7 +136,7 @@ def _words(session: Session, replay: Replay) -> str:
         parts.append(f"with the code {chosen.code}")
     if chosen.since:
         parts.append(f"received since {chosen.since:%d %b %Y, %H:%M} UTC")
-    return " ".join(parts)
+    return " ".join(parts), "put aside" if chosen.is_spam else "sent again"
 
 
 def _zone(known: Sequence[Site]) -> str:

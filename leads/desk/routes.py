@@ -27,6 +27,7 @@ from leads.desk import (
     home,
     leads,
     mapping,
+    put_aside,
     replay,
     second_factor,
     users,
@@ -71,7 +72,7 @@ def create_desk(
     desk.before_request(lambda: auth.require_sign_in(ends, second_factor_required))
     people = (account, second_factor, users, deeds)
     setting_up = (connections, crm_sign_in, mapping, dry_run, canary)
-    for part in (*people, *setting_up, home, leads, actions, correct, replay, erase, export, balance):
+    for part in (*people, *setting_up, home, leads, actions, correct, put_aside, replay, erase, export, balance):
         part.add_routes(desk, room)
     integrity = {file["file"]: file["integrity"] for file in json.loads(_VENDORED.read_text(encoding="utf-8"))}
 

@@ -101,6 +101,7 @@ ACTIONS = {
     "consent_given": "said that consent was given",
     "sent_elsewhere": "sent it through another connection",
     "handled": "took care of it",
+    "put_aside": "put it aside as spam",
     "corrected": "corrected it and sent it again",
     "connection_added": "added it",
     "connection_replaced": "changed its name, key or options.",

@@ -77,6 +77,7 @@ ROLES = ("admin", "staff")
 ACTION_KINDS = (
     *("send_again", "sent_elsewhere", "corrected", "handled", "not_spam", "consent_given", "drift_right"),
     *("erased", "erase_again", "erase_by_hand"),
+    *("put_aside", "put_aside_started", "put_aside_stopped"),
     *("resubmission_seen", "unreadable_seen", "replay_started", "replay_stopped", "purged"),
     *("viewed", "details_revealed", "exported"),
     *("connection_added", "connection_replaced", "connection_paused", "connection_resumed", "connection_removed"),
@@ -488,9 +489,9 @@ class CanaryRun(Base):
 
 
 class Replay(Base):
-    """Many deliveries sent again in the background. chosen: the filter, as it stood on the page.
+    """Many deliveries sent again, or put aside as spam, in the background. chosen: the filter, as it stood on the page.
 
-    after: the last delivery that was looked at. done: sent again; skipped: had moved on meanwhile.
+    after: the last delivery that was looked at. done: sent again or put aside; skipped: had moved on meanwhile.
     """
 
     __tablename__ = "replay"

@@ -9,6 +9,7 @@ from leads.store.outbox.arrivals import HOLD_SENTENCES, Accepted, NewEvent, acce
 from leads.store.outbox.claimed import Claimed, EventRow, LeadRow, SiteRow
 from leads.store.outbox.decisions import (
     handled,
+    may_be_released,
     pause,
     release_hold,
     remove,
@@ -78,6 +79,7 @@ __all__ = [
     "last_in_doubt",
     "lease",
     "left_to_staff",
+    "may_be_released",
     "not_erased",
     "not_retired",
     "pause",

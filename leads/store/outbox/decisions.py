@@ -20,6 +20,7 @@ from leads.store.vault import Vault
 # It may have arrived, and its CRM cannot tell: somebody has to look there before it is sent again.
 LOOK_FIRST = "unknown_outcome"
 NOBODY_SIGNED_IN = "Nobody has signed in at the CRM yet. Press “Sign in” on the connection's page."
+PUT_ASIDE = "A person put this aside as spam. If it is real after all, press “Not spam, send”."
 _REMOVED_MIDWAY = (
     "It may have arrived: the connection was removed while this was being sent. Look in the CRM; then press “I took "
     "care of it”."
@@ -45,18 +46,25 @@ def requeue_all_of(session: Session, lead_id: UUID, connection_id: UUID, now: da
             requeue(delivery, now)
 
 
+def may_be_released(delivery: Delivery, event: Event) -> bool:
+    """Whether a person may clear it: what is held, and what was put aside as spam and turns out to be real."""
+    put_aside = delivery.state == "handled" and delivery.code != "replaced" and event.hold_code == "spam"
+    return delivery.state == "held" or put_aside
+
+
 def release_hold(session: Session, vault: Vault, event: Event, lead: Lead, now: datetime) -> int:
     """A person has cleared the event (not spam, or consent was given). Returns how many deliveries may go now."""
+    ways = session.execute(
+        select(Delivery, Connection)
+        .join(Connection, Connection.id == Delivery.connection_id)
+        .where(Delivery.event_id == event.id, Delivery.state.in_(("held", "handled")))
+    ).all()
+    held = [way for way in ways if may_be_released(way[0], event)]
     is_form = event.kind == "consultation_request"  # a tap says nothing of who it is, and nobody's consent
     asks_consent = event.hold_code == "spam" and is_form and not event.consent_given
     event.hold_code = "no_consent" if asks_consent else None
     if is_form and not asks_consent:
         vouch(session, vault, lead, answers_of(vault, event), now)
-    held = session.execute(
-        select(Delivery, Connection)
-        .join(Connection, Connection.id == Delivery.connection_id)
-        .where(Delivery.event_id == event.id, Delivery.state == "held")
-    ).all()
     for delivery, connection in held:
         requeue(delivery, now)
         if hold := hold_reason(event.hold_code, event.kind, lead.known, way_to(connection)):
@@ -146,6 +154,6 @@ def _erase_no_more(session: Session, connection: Connection) -> None:
 
 
 def handled(delivery: Delivery) -> None:
-    """A person took care of it outside of Frontdesk."""
+    """A person took care of it outside of Frontdesk, or put it aside as spam."""
+    delivery.sentence = PUT_ASIDE if delivery.code == "spam" else "A person took care of this."
     delivery.state, delivery.code, delivery.field = "handled", "by_hand", None
-    delivery.sentence = "A person took care of this."

@@ -1,6 +1,7 @@
-"""Many deliveries sent again: chosen by a filter, in slices, each slice and how far it came in one commit.
+"""Many deliveries sent again, or put aside as spam: chosen by a filter, in slices, each slice with how far it came in
+one commit.
 
-What a filter chose when it was started is what is sent again: what moved on meanwhile is passed over, and what came
+What a filter chose when it was started is what it is done to: what moved on meanwhile is passed over, and what came
 into the same state later is left alone. So a worker that is killed loses nothing and repeats nothing.
 """
 
@@ -12,16 +13,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Event, Replay, new_id
-from leads.store.outbox.decisions import LOOK_FIRST, requeue
+from leads.store.outbox.decisions import LOOK_FIRST, handled, requeue
 from leads.store.session import Database, at_leisure
 from leads.store.staff import record
 
 SLICE = 100  # deliveries in one commit
 LONGEST_COUNT = 60  # seconds: what is in the CRM is counted among millions, and somebody waits at the desk
+SPAM = "spam"  # what is held as spam is never sent, but put aside
 # What is held waits for a decision about each one, and what is being sent just now has its outcome decided elsewhere.
 REPLAYABLE = {
     "needs_you": ("refused", "expired"),
@@ -38,9 +40,9 @@ class ReplayError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Which deliveries to send again. state: a word of REPLAYABLE. code: the reason's. since: received not earlier.
+    """Which deliveries to send again. state: a word of REPLAYABLE; or SPAM, for what is put aside.
 
-    connection_id, site_id, code, since: None for all.
+    code: the reason's. since, until: received not earlier, not later. kind: what the visitor did. None stands for all.
     """
 
     state: str
@@ -48,13 +50,18 @@ class Chosen:
     site_id: UUID | None = None
     code: str | None = None
     since: datetime | None = None
+    until: datetime | None = None
+    kind: str | None = None
+
+    @property
+    def is_spam(self) -> bool:
+        """Whether these are put aside."""
+        return self.state == SPAM
 
     def where(self, now: datetime) -> list[ColumnElement[bool]]:
         """What is in it and was at `now`."""
-        states = REPLAYABLE[self.state]
-        # due_at tells since when one has been where it is, except for those that wait for a later try.
-        settled = or_(Delivery.state == "waiting", Delivery.due_at <= now)
-        found = [Delivery.state.in_(states), Delivery.created_at <= now, settled, *_can_be_sent()]
+        here = [_held_as_spam()] if self.is_spam else [*_stuck(REPLAYABLE[self.state], now), *_can_be_sent()]
+        found = [*here, Delivery.created_at <= min(now, self.until or now)]
         if self.connection_id:
             found.append(Delivery.connection_id == self.connection_id)
         if self.code:
@@ -62,13 +69,25 @@ class Chosen:
         if self.since:
             found.append(Delivery.created_at >= self.since)
         if self.site_id:
-            here = select(Connection.id).where(Connection.site_id == self.site_id)
-            found.append(Delivery.connection_id.in_(here))
+            of_site = select(Connection.id).where(Connection.site_id == self.site_id)
+            found.append(Delivery.connection_id.in_(of_site))
+        if self.kind:
+            found.append(exists().where(Event.id == Delivery.event_id, Event.kind == self.kind))
         return found
 
     def dump(self) -> dict[str, Any]:
         """As it is kept in the database."""
         return {name: str(value) for name, value in asdict(self).items() if value is not None}
+
+
+def _stuck(states: Sequence[str], now: datetime) -> list[ColumnElement[bool]]:
+    # due_at tells since when one has been where it is, except for those that wait for a later try.
+    return [Delivery.state.in_(states), or_(Delivery.state == "waiting", Delivery.due_at <= now)]
+
+
+def _held_as_spam() -> ColumnElement[bool]:
+    """Also at a connection that was removed."""
+    return and_(Delivery.state == "held", Delivery.code == "spam")
 
 
 def _can_be_sent() -> list[ColumnElement[bool]]:
@@ -80,13 +99,15 @@ def _can_be_sent() -> list[ColumnElement[bool]]:
 
 def load_chosen(kept: dict[str, Any]) -> Chosen:
     """What `dump` gave."""
-    connection, site, since = (kept.get(name) for name in ("connection_id", "site_id", "since"))
+    connection, site, since, until = (kept.get(name) for name in ("connection_id", "site_id", "since", "until"))
     return Chosen(
         kept["state"],
         UUID(connection) if connection else None,
         UUID(site) if site else None,
         kept.get("code"),
         datetime.fromisoformat(since) if since else None,
+        datetime.fromisoformat(until) if until else None,
+        kept.get("kind"),
     )
 
 
@@ -95,7 +116,7 @@ def start_replay(session: Session, chosen: Chosen, by: str, now: datetime) -> Re
     with at_leisure(session, LONGEST_COUNT):
         total = session.scalar(select(func.count()).select_from(Delivery).where(*chosen.where(now))) or 0
     if not total:
-        raise ReplayError("Nothing fits this choice any more, so there is nothing to send again.")
+        raise ReplayError("Nothing fits this choice any more, so nothing was done.")
     values = {"state": "running", "total": total, "done": 0, "skipped": 0, "started_at": now}
     replay = Replay(id=new_id(), started_by=by, chosen=chosen.dump(), **values)
     session.add(replay)
@@ -104,7 +125,7 @@ def start_replay(session: Session, chosen: Chosen, by: str, now: datetime) -> Re
 
 
 def stop_replay(session: Session, replay_id: UUID, now: datetime) -> None:
-    """Send no more of it. What went already goes on."""
+    """Do no more of it. What was done already stays so."""
     replay = session.get(Replay, replay_id, with_for_update=True)
     if replay is not None and replay.state == "running":
         replay.state, replay.ended_at = "stopped", now
@@ -117,7 +138,7 @@ def running_replays(session: Session) -> Sequence[UUID]:
 
 
 def replay_slice(database: Database, replay_id: UUID, *, patient: bool = True) -> bool:
-    """Send the next slice again. False: it has come to an end.
+    """Do the next slice. False: it has come to an end.
 
     patient: pass this turn while a connection that works has enough to do, so that new enquiries need not queue behind.
     """
@@ -126,19 +147,22 @@ def replay_slice(database: Database, replay_id: UUID, *, patient: bool = True) -
         replay = session.get_one(Replay, replay_id, with_for_update=True)
         if replay.state != "running":
             return False
-        some = _next_slice(session, replay)
-        if patient and any(
-            _is_busy(session, connection_id, now) for connection_id in {row.connection_id for row in some}
+        chosen = load_chosen(replay.chosen)
+        some = _next_slice(session, replay, chosen)
+        if (
+            patient
+            and not chosen.is_spam
+            and any(_is_busy(session, connection_id, now) for connection_id in {row.connection_id for row in some})
         ):
             return True
-        _send_again(session, replay, some, now)
+        _do(session, replay, chosen, some, now)
         database.nudge(session)
     return replay.state == "running"
 
 
-def _next_slice(session: Session, replay: Replay) -> Sequence[Delivery]:
+def _next_slice(session: Session, replay: Replay, chosen: Chosen) -> Sequence[Delivery]:
     """And one more, if there is one."""
-    left = load_chosen(replay.chosen).where(replay.started_at)
+    left = chosen.where(replay.started_at)
     if replay.after:
         left.append(Delivery.id > replay.after)
     return session.scalars(select(Delivery).where(*left).order_by(Delivery.id).limit(SLICE + 1).with_for_update()).all()
@@ -152,11 +176,14 @@ def _is_busy(session: Session, connection_id: UUID, now: datetime) -> bool:
     return (session.scalar(select(func.count()).select_from(queued)) or 0) > 2 * SLICE
 
 
-def _send_again(session: Session, replay: Replay, found: Sequence[Delivery], now: datetime) -> None:
+def _do(session: Session, replay: Replay, chosen: Chosen, found: Sequence[Delivery], now: datetime) -> None:
     rows = found[:SLICE]
     for row in rows:
-        requeue(row, now)
-        record(session, replay.started_by, "send_again", now, delivery_id=row.id)
+        if chosen.is_spam:
+            handled(row)
+        else:
+            requeue(row, now)
+        record(session, replay.started_by, "put_aside" if chosen.is_spam else "send_again", now, delivery_id=row.id)
     replay.done += len(rows)
     replay.after = rows[-1].id if rows else replay.after
     if found == rows:  # only now: to count what is left each time would go through all of it

@@ -1,0 +1,82 @@
+"""None of these is real: put all aside that looks like spam. First how many and which, then one button."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+
+from leads.desk import words
+from leads.desk.filters import PERIODS, Choice, choice_of
+from leads.desk.room import Room
+from leads.store.models import Site
+from leads.store.outbox.replays import SPAM, Chosen, ReplayError, start_replay
+from leads.store.queries.lists import sites
+from leads.store.queries.replays import suspected
+from leads.store.staff import record
+
+
+def add_routes(desk: Blueprint, room: Room) -> None:
+    """The page that asks, and its button. How far it has come is told by `replay.py`."""
+
+    @desk.get("/put-aside", endpoint="put_aside")
+    def put_aside() -> ResponseReturnValue:
+        return _ask(room)
+
+    @desk.post("/put-aside", endpoint="put_aside_start")
+    def put_aside_start() -> ResponseReturnValue:
+        return _start(room)
+
+
+def _ask(room: Room) -> ResponseReturnValue:
+    with room.database.read() as session:
+        now, known = room.database.now(session), sites(session)
+        choice = choice_of(request.args, (), known)
+        found = suspected(session, room.vault, _chosen(choice, known, now), now)
+    return render_template(
+        "desk/put_aside.html",
+        now=now,
+        choice=choice,
+        site=choice.site_among(known),
+        period=PERIODS.get(choice.period),
+        zone=known[0].time_zone if known else "UTC",
+        found=found,
+    )
+
+
+def _start(room: Room) -> ResponseReturnValue:
+    with room.database.write() as session:
+        now, known = room.database.now(session), sites(session)
+        choice = choice_of(request.form, (), known)
+        try:
+            # Up to what the page told of: what came meanwhile, nobody has seen.
+            chosen = _chosen(choice, known, now, datetime.fromisoformat(request.form.get("until", "")))
+            begun = start_replay(session, chosen, current_user.name, now)
+        except ReplayError as error:
+            flash(str(error))
+            return _back(choice)
+        except (ValueError, TypeError):  # not what the page sends
+            return _back(choice)
+        told = words.number_of(begun.total, "delivery", "deliveries")
+        record(session, current_user.name, "put_aside_started", now, vault=room.vault, note=told)
+    return redirect(url_for("desk.replay", replay_id=begun.id), 303)
+
+
+def _back(choice: Choice) -> ResponseReturnValue:
+    given: dict[str, Any] = dict(choice.given())
+    return redirect(url_for("desk.put_aside", **given), 303)
+
+
+def _chosen(choice: Choice, known: Sequence[Site], now: datetime, until: datetime | None = None) -> Chosen:
+    site = choice.site_among(known)
+    return Chosen(
+        SPAM,
+        site_id=site.id if site else None,
+        since=choice.since(known, now),
+        until=until,
+        kind=choice.kind or None,
+    )
