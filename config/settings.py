@@ -198,8 +198,9 @@ class SettingsSchema(Schema):
         load_default=0,
         validate=validate.Range(0, 36500),
         metadata={
-            "help": "A person is forgotten here this many days after the last enquiry, once all of it is in the CRM; "
-            "0: never."
+            "help": "A person is forgotten here this many days after the last enquiry, once all of it is in the CRM "
+            "or was taken care of; also what is held as spam, for want of consent or until a caller is known, if "
+            "nobody has decided on it by then. 0: never."
         },
     )
     allowed_private_hosts = Words(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, redirect, render_template, request, url_for
@@ -14,6 +15,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from config.settings import Settings
 from leads.demo.routes import create_demo
 from leads.desk import auth
+from leads.desk.room import Room
 from leads.desk.routes import create_desk
 from leads.intake.api import create_api
 from leads.intake.decode import MAX_BODY, MAX_PARTS
@@ -28,6 +30,7 @@ from leads.store.schema import open_vault, require_current
 from leads.store.session import Database, is_away, is_unfit
 from leads.store.soundness import require_sound
 from leads.sync.connect import Limits
+from leads.sync.sign_in import CALLBACK
 from leads.upkeep.health import create_health
 from leads.upkeep.metrics import create_metrics
 
@@ -106,15 +109,15 @@ def create_app(settings: Settings) -> Flask:
         app.register_blueprint(blueprint)
         app.extensions["csrf"].exempt(blueprint)  # no cookie is read there, so there is nothing to forge
     ends = auth.Ends(settings.session_idle, settings.session_longest)
-    desk = create_desk(
+    room = Room(
         database,
         vault,
         limits,
-        settings.public_url,
-        ends,
-        ErasureList(settings.data_dir),
-        second_factor_required=settings.second_factor == "required",
+        callback=settings.public_url + CALLBACK,
+        erasures=ErasureList(settings.data_dir),
+        keep=timedelta(days=settings.keep_days),
     )
+    desk = create_desk(room, ends, second_factor_required=settings.second_factor == "required")
     app.register_blueprint(desk)
     app.add_url_rule("/", "home", lambda: redirect(url_for("desk.home")))
     _handle_errors(app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 
 import click
 
@@ -82,5 +83,5 @@ def channels(settings: Settings) -> list[Channel]:
 def start_watchman(office: Office, stop: threading.Event | None = None) -> None:
     """Let somebody look after all in the background, for as long as this program runs."""
     settings = office.settings
-    post = Post(channels(settings), settings.public_url, settings.digest_at)
+    post = Post(channels(settings), settings.public_url, settings.digest_at, timedelta(days=settings.keep_days))
     Watchman(office.database, post, settings.alert_after).start(stop or threading.Event())

@@ -12,15 +12,23 @@ from leads.plain import number_of
 from leads.store.retention import count_old
 from leads.upkeep.retention import slices
 
+_UNDECIDED = {
+    "no_consent": "Held for want of consent",
+    "spam": "Held since it looks like spam",
+    "unknown_caller": "Held until the caller is known",
+}
+
 
 @click.command("purge")
 @click.option("--days", type=click.IntRange(min=1), help="Instead of FRONTDESK_KEEP_DAYS.")
 @click.option("--dry-run", is_flag=True, help="Only say how many it would be.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def purge(days: int | None, dry_run: bool, yes: bool) -> None:
-    """Forget people who have not been heard of for long, and whose enquiries are all in the CRM.
+    """Forget people who have not been heard of for long, and of whom nothing is left to do.
 
-    The worker does it by itself each hour when FRONTDESK_KEEP_DAYS is set. What has not arrived is always kept.
+    The worker does it by itself each hour when FRONTDESK_KEEP_DAYS is set. What waits to be sent, was refused or given
+    up, and nobody has seen to, is always kept. What is held because it looks like spam, lacks consent or came from a
+    caller who never said who it was is forgotten too, if nobody has decided on it in all that time.
     """
     office = Office()
     keep = days or office.settings.keep_days
@@ -28,14 +36,18 @@ def purge(days: int | None, dry_run: bool, yes: bool) -> None:
         fail("Enquiries are kept for ever, since FRONTDESK_KEEP_DAYS is 0. Say how long: frontdesk purge --days 365")
     with office.database.read() as session:
         before = office.database.now(session) - timedelta(days=keep)
-        old, done = count_old(session, before)
-    click.echo(f"People who sent nothing for {keep} days: {old}. All of it has arrived and is done with: {done}.")
-    if dry_run or not done:
+        old = count_old(session, before)
+    click.echo(
+        f"People who sent nothing for {keep} days: {old.people}. All of it has arrived and is done with: {old.done}."
+    )
+    for code, number in sorted(old.undecided.items()):
+        click.echo(f"{_UNDECIDED[code]}, and nobody has decided on it in all that time: {number}.")
+    if dry_run or not old.forgettable:
         return
     if not yes:
         click.confirm("Delete them here for good? The CRM keeps what it has.", abort=True)
     forgotten = 0
-    with click.progressbar(length=old, label="Forgetting") as bar:
+    with click.progressbar(length=old.people, label="Forgetting") as bar:
         for slice_ in slices(office.database, before, threading.Event()):
             forgotten += slice_.forgotten
             bar.update(slice_.looked_at)

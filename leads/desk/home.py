@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from flask import Blueprint, render_template
 
+from leads import plain
 from leads.desk import words
 from leads.desk.canary import canary_lines
 from leads.desk.room import Room
@@ -14,6 +15,7 @@ from leads.store.models import Connection
 from leads.store.queries.drift import open_drifts
 from leads.store.queries.leads import LeadFilter, leads
 from leads.store.queries.overview import Overview, Wait, overview
+from leads.store.retention import notice
 from leads.store.space import Space
 
 # What a person can help with comes first.
@@ -79,7 +81,10 @@ def _render(room: Room, template: str) -> str:
         overview=state,
         headline=full_disk(room.database.space) or headline(state),
         list_of=_LISTS,
-        waits=[wait_line(wait, state) for wait in sorted(state.waits, key=lambda wait: _ORDER.index(wait.reason))],
+        waits=[
+            wait_line(wait, state, room.keep)
+            for wait in sorted(state.waits, key=lambda wait: _ORDER.index(wait.reason))
+        ],
         latest=latest,
         drifted=drifted,
         canaries=canaries,
@@ -229,8 +234,8 @@ def _checking(state: Overview) -> str:
     return " ".join(notes)
 
 
-def wait_line(wait: Wait, state: Overview) -> WaitLine:
-    """Why these wait and what happens next."""
+def wait_line(wait: Wait, state: Overview, keep: timedelta) -> WaitLine:
+    """Why these wait and what happens next. keep: how long a person is kept; zero: for ever."""
     now, name, told = state.now, _named(wait.connection), wait.sentence or ""
     why, help_text = {
         "problem": (f"waiting for {name}, which has a problem", _next_try(wait, None, now)),
@@ -239,9 +244,9 @@ def wait_line(wait: Wait, state: Overview) -> WaitLine:
         "unknown_caller": ("waiting for the caller to be known", f"{name} was set up so; a form may tell who it was."),
         "spam": (
             f"held before {name}: looks like spam",
-            _LOOKS_LIKE_SPAM,
+            _LOOKS_LIKE_SPAM + _forgotten(wait, keep, now),
         ),
-        "no_consent": (f"held before {name}: no consent to share", _ASK_FIRST),
+        "no_consent": (f"held before {name}: no consent to share", _ASK_FIRST + _forgotten(wait, keep, now)),
         "removed": (f"not sent to {name}", _LEFT_BESIDE if _has_another(wait, state) else _LEFT_BEHIND),
         "refused": (f"refused by {name}", told),
         "unknown_outcome": (f"may or may not have arrived at {name}", told),
@@ -250,6 +255,14 @@ def wait_line(wait: Wait, state: Overview) -> WaitLine:
         "no_connection": ("with nowhere to go", told),
     }[wait.reason]
     return WaitLine(wait, why, help_text)
+
+
+def _forgotten(wait: Wait, keep: timedelta, now: datetime) -> str:
+    """That the first of them will be forgotten, where that is soon."""
+    at = wait.oldest + keep
+    if not keep or at - now > notice(keep):
+        return ""
+    return f" Nobody decided for long: the oldest is forgotten {plain.days_until(at, now) or 'any time now'}."
 
 
 def _named(connection: Connection | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from uuid import UUID
 
 from flask import abort, redirect, url_for
@@ -21,14 +22,16 @@ from leads.sync.setup import Setup
 @dataclass(frozen=True, slots=True)
 class Room:
     """limits: what a call to a CRM may cost when somebody tests a connection. callback: the address that a CRM sends
-    people back to after they have signed in there. erasures: where it is written down who was erased. hashing: who may
-    hash a password now. throttle, notes: of wrong passwords and codes."""
+    people back to after they have signed in there. erasures: where it is written down who was erased. keep: how long
+    after the last enquiry a person is forgotten; zero: never. hashing: who may hash a password now. throttle, notes: of
+    wrong passwords and codes."""
 
     database: Database
     vault: Vault
     limits: Limits
     callback: str
     erasures: ErasureList
+    keep: timedelta = timedelta()
     hashing: Hashing = field(default_factory=Hashing)
     throttle: Throttle = field(default_factory=Throttle)
     notes: FailureNotes = field(default_factory=FailureNotes)

@@ -35,30 +35,15 @@ from leads.desk import (
 )
 from leads.desk.hashing import BusyError
 from leads.desk.room import Room
-from leads.store.erasure_list import ErasureList
 from leads.store.people import name_of
-from leads.store.session import Database
-from leads.store.vault import Vault
-from leads.sync.connect import Limits
-from leads.sync.sign_in import CALLBACK
 
 _VENDORED = Path(__file__).parent / "static" / "vendor" / "vendor.json"
 
 
-def create_desk(
-    database: Database,
-    vault: Vault,
-    limits: Limits,
-    public_url: str,
-    ends: auth.Ends,
-    erasures: ErasureList,
-    *,
-    second_factor_required: bool = False,
-) -> Blueprint:
-    """All pages for staff. limits: what a call may cost when somebody tests a connection. public_url: of Frontdesk.
+def create_desk(room: Room, ends: auth.Ends, *, second_factor_required: bool = False) -> Blueprint:
+    """All pages for staff.
 
-    ends: when one has to sign in again. erasures: where it is written down who was erased. second_factor_required:
-    whoever has none sets one up before anything else.
+    ends: when one has to sign in again. second_factor_required: whoever has none sets one up before anything else.
     """
     desk = Blueprint(
         "desk",
@@ -68,7 +53,6 @@ def create_desk(
         static_folder="static",
         static_url_path="/static",
     )
-    room = Room(database, vault, limits, public_url + CALLBACK, erasures)
     desk.before_request(lambda: auth.require_sign_in(ends, second_factor_required))
     people = (account, second_factor, users, deeds)
     setting_up = (connections, crm_sign_in, mapping, dry_run, canary)

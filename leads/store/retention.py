@@ -1,17 +1,19 @@
 """Who is forgotten: people whose last enquiry is old, and of whom nothing is left to do.
 
-What has not arrived is never deleted, however old it is: it waits for the CRM, or for a person to decide. Slice by
-slice, so that no lock is held for long. By person and not by month: one who came back is kept whole.
+What has not arrived is never deleted, however old it is: it waits for the CRM, or for a person to see to it. Otherwise
+only with what is held since it looks like spam, lacks consent or came from a caller who never said who it was: where
+nobody has let it go in all that time it is forgotten too, or else a clinic would keep for ever just those whom it may
+not keep. Slice by slice, so that no lock is held for long. By person and not by month: one who came back is kept whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from leads.store.clock import purging_allowed
@@ -33,7 +35,13 @@ from leads.store.session import Database, at_leisure
 SLICE = 100  # people in one transaction
 # What comes each day.
 _ROUTINE = ("viewed", "signed_in", "signed_out", "sign_in_failed", "sign_in_unknown", "code_failed")
+UNDECIDED = ("no_consent", "spam", "unknown_caller")  # held for one of these, nobody has to keep it
 _DONE = ("sent", "confirmed", "handled", "erased")  # `sent` is the end where a CRM cannot be read back
+
+
+def notice(keep: timedelta) -> timedelta:
+    """How long beforehand people are told that what they have not decided on will be forgotten."""
+    return min(timedelta(days=14), keep / 2)
 
 
 class Place(NamedTuple):
@@ -86,11 +94,37 @@ def _forget(database: Database, model: type[Action | Unreadable], old: ColumnEle
     return len(gone)
 
 
-def count_old(session: Session, before: datetime) -> tuple[int, int]:
-    """How many people sent nothing since `before`, and how many of them are done with."""
-    old = select(func.count()).where(Lead.last_event_at < before, ~Lead.is_test)
+class Old(NamedTuple):
+    """How many people sent nothing since a moment. done: all of it arrived, or somebody saw to it. undecided: by why it
+    is held, one of UNDECIDED; the first of them that a person has. All but the rest of `people` would be forgotten."""
+
+    people: int
+    done: int
+    undecided: Mapping[str, int]
+
+    @property
+    def forgettable(self) -> int:
+        return self.done + sum(self.undecided.values())
+
+
+def count_old(session: Session, before: datetime) -> Old:
+    """Who would be forgotten, and why."""
+    old = (Lead.last_event_at < before, ~Lead.is_test)
+    why = case(*((_is_held(code), code) for code in UNDECIDED), else_="done").label("why")
+    found = select(why).where(*old, _nothing_left(before)).subquery()
     with at_leisure(session):
-        return session.scalars(old).one(), session.scalars(old.where(_nothing_left(before))).one()
+        people = session.scalars(select(func.count()).select_from(Lead).where(*old)).one()
+        number: dict[str, int] = dict(session.execute(select(found.c.why, func.count()).group_by(found.c.why)).all())
+    return Old(people, number.pop("done", 0), number)
+
+
+def _is_held(code: str) -> ColumnElement[bool]:
+    """Also where no connection was there for it."""
+    alone = and_(Event.lead_id == Lead.id, Event.hold_code == code, ~exists().where(Delivery.event_id == Event.id))
+    return or_(
+        exists().where(Delivery.lead_id == Lead.id, Delivery.state == "held", Delivery.code == code),
+        exists().where(alone),
+    )
 
 
 def delete_leads(session: Session, lead_ids: Collection[UUID]) -> None:
@@ -123,16 +157,22 @@ def _done_with(database: Database, session: Session, lead_ids: Sequence[UUID], b
 
 
 def _nothing_left(before: datetime) -> ColumnElement[bool]:
-    """Everything of a person is in the CRM or was taken over by staff, and nobody looks at it any more."""
+    """Everything of a person is in the CRM, was taken over by staff, or is held and nobody has decided on it in all
+    that time; and nobody looks at it any more."""
     merged, known = aliased(Lead), aliased(Lead)
-    of_event = Resubmission.event_id == Event.id
+    mine, of_event = Event.lead_id == Lead.id, Resubmission.event_id == Event.id
+    may_go = func.coalesce(Event.hold_code, "").in_(UNDECIDED)
+    nobody_let_it_go = and_(
+        Delivery.state == "held", func.coalesce(Delivery.code, "").in_(UNDECIDED), Delivery.unknown.is_(False)
+    )
     kept_for = (
-        Lead.erased_at.is_(None)
-        & exists().where(Event.lead_id == Lead.id, ~exists().where(Delivery.event_id == Event.id)),
+        Lead.erased_at.is_(None) & exists().where(mine, ~may_go, ~exists().where(Delivery.event_id == Event.id)),
         exists().where(Erasure.lead_id == Lead.id, Erasure.ended_at.is_(None)),
-        exists().where(Delivery.lead_id == Lead.id, or_(Delivery.state.not_in(_DONE), Delivery.check_at.is_not(None))),
+        exists().where(Delivery.lead_id == Lead.id, Delivery.state.not_in(_DONE), ~nobody_let_it_go),
+        exists().where(Delivery.lead_id == Lead.id, Delivery.check_at.is_not(None)),
         exists().where(Delivery.lead_id == Lead.id, Drift.delivery_id == Delivery.id, Drift.settled_at.is_(None)),
-        exists().where(Event.lead_id == Lead.id, of_event, Resubmission.seen_at.is_(None)),
+        exists().where(mine, of_event, Resubmission.seen_at.is_(None), ~may_go),
+        exists().where(mine, of_event, Resubmission.received_at >= before),  # a newer word
         exists().where(RemoteRecord.lead_id == Lead.id, RemoteRecord.retire),
         exists().where(merged.merged_into == Lead.id),  # it goes first
         # The code that a caller was told leads to somebody who came back.

@@ -19,6 +19,7 @@ from leads.store import alerts, tasks
 from leads.store.alerts import Condition, Pending
 from leads.store.queries.balance import DayBalance, balance, last_days
 from leads.store.queries.lists import sites
+from leads.store.retention import count_old, notice
 from leads.store.session import Database
 from leads.upkeep.notice import Channel, Notice, NoticeError
 
@@ -26,16 +27,19 @@ log = structlog.get_logger()
 
 _AGAIN = timedelta(minutes=5)  # after a notice could not be sent; also what a process may take to send one
 _GIVEN_UP = timedelta(days=2)  # a daily summary would have been tried meanwhile
+_HELD = {"no_consent": "for want of consent", "spam": "since it looks like spam"}
 TEST = Notice("Frontdesk: a test", "This is a test. Notices of Frontdesk reach you.\n")
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """Where notices go. public_url: of the desk. digest_at: hour of the daily summary, None without one."""
+    """Where notices go. public_url: of the desk. digest_at: hour of the daily summary, None without one. keep: how long
+    after the last enquiry a person is forgotten; zero: never."""
 
     channels: Sequence[Channel]
     public_url: str
     digest_at: int | None
+    keep: timedelta = timedelta()
 
     def tell(self, database: Database) -> None:
         """Send what nobody was told yet, and the daily summary when it is due."""
@@ -99,9 +103,22 @@ class Post:
         wrong = [f"- {alert.sentence} Since {_moment(alert.began_at, zone)}." for alert in standing]
         text = ["Yesterday:", *(f"- {describe(day)}" for day in days), ""]
         text += ["What is wrong now:", *wrong, ""] if wrong else ["Nothing is wrong now.", ""]
+        text += _to_be_forgotten(session, self.keep, now)
         well = not wrong and all(day.closes for day in days)
         subject = "all is well" if well else number_of(len(wrong), "thing is", "things are") + " wrong"
         return Notice(f"Frontdesk: yesterday, and {subject}", "\n".join([*text, self._desk()]))
+
+
+def _to_be_forgotten(session: Session, keep: timedelta, now: datetime) -> list[str]:
+    """Whom nobody has decided on, in good time: a real person may be among them."""
+    if not keep:
+        return []
+    found = count_old(session, now - keep + notice(keep)).undecided
+    told = [
+        f"- {number_of(found[code], 'person', 'people')} held {why}" for code, why in _HELD.items() if code in found
+    ]
+    within = f"Within {number_of(notice(keep).days, 'day')} these are forgotten, if nobody decides on them before:"
+    return [within, *told, ""] if told else []
 
 
 def describe(day: DayBalance) -> str:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from leads.store.models import Delivery, Lead
+from leads.store.models import Delivery, Lead, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.cli.conftest import Frontdesk
@@ -45,3 +45,20 @@ def test_what_has_arrived_goes_and_the_rest_stays(frontdesk: Frontdesk, database
     assert "People forgotten: 1." in frontdesk("purge", "--days", "100", "--yes").stdout
     assert _people(database) == 1
     assert "done with: 0." in frontdesk("purge", "--days", "100", "--yes").stdout
+
+
+def test_what_nobody_decided_on_is_counted_by_itself_and_goes_too(
+    frontdesk: Frontdesk, database: Database, vault: Vault
+) -> None:
+    with database.read() as session:
+        site = session.scalars(select(Site)).one()
+    send(database, vault, site, email="spam@example.com", suspicion="Too quick.")
+    send(database, vault, site, email="no@example.com", consent=False)
+    with database.write() as session:
+        session.execute(update(Lead).values(last_event_at=database.now(session) - timedelta(days=365)))
+    said = frontdesk("purge", "--dry-run", "--days", "100").stdout
+    assert "sent nothing for 100 days: 4. All of it has arrived and is done with: 1." in said
+    assert "Held for want of consent, and nobody has decided on it in all that time: 1." in said
+    assert "Held since it looks like spam, and nobody has decided on it in all that time: 1." in said
+    assert "People forgotten: 3." in frontdesk("purge", "--days", "100", "--yes").stdout
+    assert _people(database) == 1

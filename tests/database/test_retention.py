@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import func, select, update
@@ -36,7 +38,7 @@ from leads.store.staff import record
 from leads.store.vault import Vault
 from leads.upkeep.retention import Retention, slices
 from tests.database.lanes import Clock, delivered
-from tests.factory import send
+from tests.factory import make_connection, send
 
 YEAR = timedelta(days=365)
 _PERSONAL = (Lead, Identity, Event, Resubmission, Delivery, Attempt, Drift, RemoteRecord, Erasure)
@@ -71,7 +73,7 @@ def test_a_person_is_forgotten_with_all_that_was_kept(timed: Database, clock: Cl
     assert _forget(timed, clock) == 0
     clock.forward(days=2)
     with timed.read() as session:
-        assert count_old(session, clock() - YEAR) == (1, 1)
+        assert count_old(session, clock() - YEAR) == (1, 1, {})
     assert _forget(timed, clock) == 1
     assert _left(timed) == {}
 
@@ -96,7 +98,7 @@ def test_what_has_not_arrived_is_kept_however_old_it_is(timed: Database, clock: 
         session.execute(update(Delivery).values(state=state))
     clock.forward(days=4000)
     with timed.read() as session:
-        assert count_old(session, clock() - YEAR) == (1, 0)
+        assert count_old(session, clock() - YEAR) == (1, 0, {})
     assert _forget(timed, clock) == 0
     assert _left(timed)["event"] == 1
 
@@ -106,6 +108,88 @@ def test_what_a_crm_took_and_cannot_be_read_back_is_done_with(timed: Database, c
     with timed.write() as session:
         session.execute(update(Delivery).values(state="sent"))
     clock.forward(days=366)
+    assert _forget(timed, clock) == 1
+
+
+HELD: dict[str, dict[str, Any]] = {
+    "spam": {"suspicion": "Too quick.", "email": "s@example.com"},
+    "no_consent": {"consent": False, "email": "n@example.com"},
+    "unknown_caller": {"kind": "call_click", "visitor_id": "browser"},
+}
+
+
+def _held(database: Database, vault: Vault, site: Site, why: str, **more: Any) -> UUID:
+    """An enquiry that is held. Returns its event's id."""
+    with database.write() as session:
+        session.execute(update(Connection).values(unknown_callers="wait"))
+    event_id = send(database, vault, site, **(HELD[why] | more)).event_id
+    with database.read() as session:
+        codes = session.scalars(select(Delivery.code).where(Delivery.event_id == event_id)).all()
+    assert set(codes) <= {why}
+    return event_id
+
+
+@pytest.mark.parametrize(("why", "connected"), [*((why, True) for why in HELD), ("spam", False), ("no_consent", False)])
+def test_what_is_held_and_nobody_let_go_is_forgotten_as_all_else(
+    timed: Database, vault: Vault, site: Site, clock: Clock, why: str, connected: bool
+) -> None:
+    if connected:
+        make_connection(timed, vault, site)
+    _held(timed, vault, site, why)
+    clock.forward(days=364)
+    assert _forget(timed, clock) == 0
+    clock.forward(days=2)
+    with timed.read() as session:
+        old = count_old(session, clock() - YEAR)
+    assert (old, old.forgettable) == ((1, 0, {why: 1}), 1)
+    assert _forget(timed, clock) == 1
+    assert _left(timed) == {}
+
+
+@pytest.mark.parametrize("code", ["paused", "removed"])
+def test_what_staff_paused_or_a_removed_connection_left_is_kept(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock, code: str
+) -> None:
+    send(timed, vault, site, email="jane@example.com")
+    with timed.write() as session:
+        session.execute(update(Delivery).values(state="held", code=code))
+    clock.forward(days=4000)
+    assert _forget(timed, clock) == 0
+
+
+def test_held_beside_what_has_not_arrived_is_kept(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock
+) -> None:
+    _held(timed, vault, site, "spam")
+    refused = send(timed, vault, site, email="s@example.com").event_id
+    with timed.write() as session:
+        session.execute(update(Delivery).where(Delivery.event_id == refused).values(state="refused"))
+    clock.forward(days=4000)
+    assert _forget(timed, clock) == 0
+    with timed.write() as session:
+        for row in session.scalars(select(Delivery).where(Delivery.event_id == refused)):
+            outbox.handled(row)
+    assert _forget(timed, clock) == 1
+
+
+@pytest.mark.parametrize("state", ["held", "handled"])
+def test_held_or_put_aside_a_newer_word_keeps_them(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock, state: str
+) -> None:
+    event_id = _held(timed, vault, site, "spam")
+    if state == "handled":
+        with timed.write() as session:
+            for row in session.scalars(select(Delivery)):
+                outbox.handled(row)
+    clock.forward(days=300)
+    with timed.write() as session:
+        again = {"event_id": event_id, "body_digest": b"b" * 16, "answers_sealed": b"s"}
+        session.add(Resubmission(received_at=clock(), seen_at=clock(), **again))
+    clock.forward(days=100)
+    assert _forget(timed, clock) == 0
+    with timed.write() as session:
+        session.execute(update(Resubmission).values(seen_at=None))  # it is part of what nobody decided on
+    clock.forward(days=300)
     assert _forget(timed, clock) == 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -462,6 +463,23 @@ def test_the_daily_summary(
     assert watch.mails[-1].startswith("Frontdesk: yesterday, and all is well\n")
     assert "Nothing is wrong now." in watch.mails[-1]
     assert len(watch.mails) == 5, "the all-clear and the third summary"
+
+
+def test_the_daily_summary_tells_in_good_time_who_will_be_forgotten(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock, server: MailServer
+) -> None:
+    watch = Watch(timed, clock, server, digest_at=8)
+    watch.man = replace(watch.man, post=replace(watch.man.post, keep=timedelta(days=28)))
+    watch.passes(30, every=5)
+    for number in range(2):
+        send(timed, vault, site, email=f"jane{number}@example.com", suspicion="Too quick.")
+    send(timed, vault, site, email="no@example.com", consent=False)
+    clock.forward(days=13)
+    watch.passes(24 * 60, every=60)
+    assert "forgotten" not in watch.mails[-1]
+    watch.passes(24 * 60, every=60)
+    told = "Within 14 days these are forgotten, if nobody decides on them before:\n"
+    assert f"{told}- 1 person held for want of consent\n- 2 people held since it looks like spam\n" in watch.mails[-1]
 
 
 def test_a_summary_that_could_not_be_sent_is_sent_later(

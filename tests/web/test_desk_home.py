@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 from flask import Flask
 from sqlalchemy import delete, select, update
 
+from config.settings import Settings
+from leads.app import create_app
 from leads.store import outbox
 from leads.store.erasure_list import ErasureList
 from leads.store.models import CanaryRun, Connection, Delivery, Site, Unreadable, new_id
@@ -187,6 +190,21 @@ def test_of_many_reasons_the_first_are_shown_and_the_rest_behind_one_press(
     shown, _, rest = anna.get("/desk/live").partition('<details id="more-waits"')
     assert [len(re.findall(r'<li id="wait-\d+">', part)) for part in (shown, rest)] == [first, reasons - first]
     assert (f"Show {reasons - first} more" in rest) == (reasons > first)
+
+
+def test_that_what_nobody_decides_on_is_forgotten_is_told_in_good_time(
+    settings: Settings, database: Database, vault: Vault, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leads.app.Database", lambda _url, **_: database)
+    anna = signed_in(create_app(replace(settings, keep_days=100)), database)
+    send(database, vault, site, suspicion="Too quick.", **JANE)
+    send(database, vault, site, consent=False, email="joe@example.com")
+    soon = "Nobody decided for long: the oldest is forgotten in 9 days."
+    for days, times in ((85, 0), (90, 2)):
+        with database.write() as session:
+            ago = database.now(session) - timedelta(days=days, hours=1)
+            session.execute(update(Delivery).values(created_at=ago))
+        assert plain(anna.get("/desk/live")).count(soon) == times
 
 
 def test_no_consent_needs_a_person(sentence: Sentence, database: Database, vault: Vault, site: Site) -> None:
