@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from leads.store import outbox
-from leads.store.models import Action, Connection, Delivery, Event, Replay, Site
+from leads.store.models import Action, Connection, Delivery, Event, Lead, Replay, Site
 from leads.store.outbox.replays import (
     SLICE,
     Chosen,
@@ -204,6 +204,23 @@ def test_what_may_have_arrived_is_left_to_a_person(
     _run(timed, _start(timed))
     assert delivery_of(timed, plain).state == "waiting"
     assert _states(timed) == {"waiting": 1, "refused": 1}
+
+
+def test_spam_is_put_aside_in_slices_and_a_persons_word_stands(
+    timed: Database, vault: Vault, site: Site, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leads.store.outbox.replays.SLICE", 3)
+    events = [send(timed, vault, site, email=f"p{n}@example.com", suspicion="Too quick.").event_id for n in range(8)]
+    replay_id = _start(timed, Chosen("spam", until=timed.time()))
+    with timed.write() as session:
+        event = session.get_one(Event, events[-1])
+        assert outbox.release_hold(session, event, session.get_one(Lead, event.lead_id), timed.now(session)) == 1
+    assert _run(timed, replay_id) == 3
+    row = _row(timed, replay_id)
+    assert (row.state, row.total, row.done, row.skipped) == ("finished", 8, 7, 1)
+    assert _states(timed) == {"handled": 7, "waiting": 1}
+    chosen = load_chosen(row.chosen)
+    assert (chosen.is_spam, chosen.until) == (True, timed.time())
 
 
 def test_nothing_to_send_again(timed: Database, connection: Connection) -> None:
