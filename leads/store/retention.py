@@ -151,9 +151,11 @@ def _done_with(database: Database, session: Session, lead_ids: Sequence[UUID], b
     """Which of them are done with, and stay so until the commit: one may come back at this very moment."""
     digests = session.scalars(select(Identity.digest).where(Identity.lead_id.in_(lead_ids))).all()
     database.lock(session, set(digests))
+    # The leads first, as whoever lets go what is held: neither holds what the other waits for.
+    session.execute(select(Lead.id).where(Lead.id.in_(lead_ids)).order_by(Lead.id).with_for_update())
     session.execute(select(Delivery.id).where(Delivery.lead_id.in_(lead_ids)).order_by(Delivery.id).with_for_update())
     done = select(Lead.id).where(Lead.id.in_(lead_ids), Lead.last_event_at < before, _nothing_left(before))
-    return session.scalars(done.with_for_update()).all()
+    return session.scalars(done).all()
 
 
 def _nothing_left(before: datetime) -> ColumnElement[bool]:

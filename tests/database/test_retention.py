@@ -193,6 +193,30 @@ def test_held_or_put_aside_a_newer_word_keeps_them(
     assert _forget(timed, clock) == 1
 
 
+def test_what_staff_let_go_at_that_very_moment_is_not_lost(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock
+) -> None:
+    events = [_held(timed, vault, site, "spam", email=f"p{number}@example.com") for number in range(30)]
+    clock.forward(days=366)
+
+    def let_go(event_id: UUID) -> bool:
+        with timed.write() as session:
+            event = session.get(Event, event_id)
+            lead = session.get(Lead, event.lead_id, with_for_update=True) if event else None
+            if event is None or lead is None:
+                return False  # forgotten already
+            outbox.release_hold(session, event, lead, clock())
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        decided = [pool.submit(let_go, event_id) for event_id in reversed(events)]
+        forgotten = _forget(timed, clock)
+        let = sum(future.result() for future in decided)
+    with timed.read() as session:
+        states = session.scalars(select(Delivery.state)).all()
+    assert (let, list(states)) == (30 - forgotten, ["waiting"] * (30 - forgotten))
+
+
 def test_nobody_is_kept_for_a_look_that_a_removed_connection_will_never_get(
     timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock
 ) -> None:
