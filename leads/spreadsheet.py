@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from io import StringIO
 from typing import Any
 
+from leads.store.codes import told
 from leads.store.models import Site
 from leads.store.queries.export import Exported
 
@@ -18,7 +19,7 @@ _PERSON = ("first_name", "last_name", "email", "phone")
 _ANSWERS = ("preferred_time", "preferred_contact", "service", "message", "page", "tel", "label")
 _COLUMNS = (
     *("reference", "site", "received_at", "kind", *_PERSON, *_ANSWERS),
-    *("other_answers", "consent", "consent_wording", "standing"),
+    *("other_answers", "consent", "consent_wording", "standing", "person_reference"),
 )
 _RUNS = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet would take for a formula
 
@@ -43,13 +44,14 @@ def _line(cells: Iterable[str]) -> str:
 
 def _cells(row: Exported) -> Iterator[Any]:
     event, answers = row.event, row.answers
-    yield from (row.lead.code, row.site.key, f"{event.received_at:%Y-%m-%d %H:%M:%S}", event.kind)
+    yield from (told(event, row.lead), row.site.key, f"{event.received_at:%Y-%m-%d %H:%M:%S}", event.kind)
     yield from (row.person.get(name, "") for name in _PERSON)
     yield from (answers.get(name, "") for name in _ANSWERS)
     yield "; ".join(f"{name}: {text}" for group in ("attribution", "extra") for name, text in _group(answers, group))
     yield {True: "given", False: "not given on the form", None: ""}[event.consent_given]
     yield event.consent_version or ""
     yield "; ".join(row.standings) or "no connection"
+    yield row.lead.code
 
 
 def _group(answers: Any, group: str) -> Iterable[tuple[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from leads.store import outbox
+from leads.store import codes, outbox
 from leads.store.models import Connection, Delivery, Event, Site, new_id
 from leads.store.outbox import Accepted, NewEvent
 from leads.store.people import NOBODY, join, save
@@ -93,7 +93,8 @@ def send_many(
     Quick, since it goes past the outbox; what they say cannot be read.
     """
     with database.write() as session:
-        lead = join(session, vault, site.id, NOBODY, [], now=(now := database.now(session)))
+        now = database.now(session)
+        lead = join(session, vault, site.id, NOBODY, [], code=codes.draw(), now=now)
         save(session, [(lead, NOBODY)], now)
         events = [
             {

@@ -90,7 +90,7 @@ def show(code: str, json_: bool) -> None:
     for left in erasures:
         click.echo(f"  {left.connection.name}: {_ERASURES[left.erasure.state]}  {left.erasure.sentence or ''}".rstrip())
     for story in way_of.events:
-        click.echo(f"\n{story.event.received_at:%Y-%m-%d %H:%M:%S} UTC  {story.event.kind}")
+        click.echo(f"\n{story.event.received_at:%Y-%m-%d %H:%M:%S} UTC  {story.event.kind}  {story.code}")
         for way in story.deliveries:
             click.echo(f"  {way.connection.name}: {way.delivery.state}  {way.delivery.sentence or ''}".rstrip())
             for attempt in way.attempts:
@@ -293,6 +293,7 @@ def _as_dict(journey: Journey, erasures: Sequence[Leftover]) -> dict[str, Any]:
         "events": [
             {
                 "id": story.event.id,
+                "code": story.code,
                 "kind": story.event.kind,
                 "received_at": story.event.received_at,
                 "answers": dict(story.answers),

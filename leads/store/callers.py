@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Update, and_, exists, or_, select, update
+from sqlalchemy import ColumnElement, Update, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from leads.store import budget
@@ -14,6 +14,15 @@ from leads.store.models import Attempt, Connection, Delivery, Event, Identity, L
 
 MOVED = "The caller is now known; moving the call to the person."
 _PAUSED = "This connection was paused by staff."
+
+
+class Caller(Protocol):
+    """The lead of somebody not yet known, however it was read."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def code(self) -> str: ...
 
 
 def release(session: Session, lead_id: UUID, now: datetime) -> None:
@@ -32,10 +41,15 @@ def _release(session: Session, which: ColumnElement[bool], now: datetime) -> Non
     session.execute(update(Delivery).where(*waiting_for_name).values(code="paused", sentence=_PAUSED))
 
 
-def merge(session: Session, caller_id: UUID, person_id: UUID, now: datetime) -> None:
-    """The unknown caller was this person: the events go to her, and so does what the CRM already has."""
+def merge(session: Session, caller: Caller, person_id: UUID, now: datetime) -> None:
+    """The unknown caller was this person: the events go to her, and so does what the CRM already has.
+
+    Each keeps the code that was told for it: at a repeat, another one would tell that the person was known.
+    """
+    caller_id = caller.id
     session.execute(update(Lead).where(Lead.id == caller_id).values(merged_into=person_id))
-    session.execute(update(Event).where(Event.lead_id == caller_id).values(lead_id=person_id))
+    moved = {"lead_id": person_id, "code": func.coalesce(Event.code, caller.code)}
+    session.execute(update(Event).where(Event.lead_id == caller_id).values(**moved))
     in_use = Delivery.connection_id.in_(select(Connection.id).where(Connection.removed_at.is_(None)))
     arrived = (Delivery.lead_id == caller_id, Delivery.state.in_(("sent", "confirmed")))
     session.execute(_go(now, lead_id=person_id, code="moved", sentence=MOVED).where(*arrived, in_use))

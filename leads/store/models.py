@@ -150,7 +150,7 @@ class ConsentText(Base):
 
 
 class Lead(Base):
-    """The person behind events of one site, or a caller known only by `code`.
+    """The person behind events of one site, or a caller known only by `code`, which was told for the first of them.
 
     known: there is an e-mail or a phone. shareable: an event with consent, not suspected, stands behind the
     details. merged_into: the lead that this one turned out to be. is_test: made by the canary, never counted.
@@ -209,7 +209,8 @@ class Identity(Base):
 class Event(Base):
     """One thing a visitor did. client_digest: of the id that the browser made, so that it counts once.
 
-    is_test: sent by the canary, never counted as an enquiry.
+    is_test: sent by the canary, never counted as an enquiry. code: what the visitor was told, where the lead was known
+    before; None: the lead's own code was told (see `codes.py`).
     """
 
     __tablename__ = "event"
@@ -226,7 +227,15 @@ class Event(Base):
     hold_code: Mapped[str | None]
     is_test: Mapped[bool] = mapped_column(default=False, server_default=false())
     received_at: Mapped[datetime]
+    code: Mapped[str | None] = mapped_column(String(8))
     __table_args__ = (
+        # Not unique: the version before told one code for all calls of a caller, and they keep it at whoever it was.
+        Index(
+            "ix_event_code",
+            "code",
+            sqlite_where=text("code IS NOT NULL"),
+            postgresql_where=text("code IS NOT NULL"),
+        ),
         # With all that is counted by day, so that the counts read the index alone.
         Index("ix_event_site_day", "site_id", "received_at", "is_test", "kind", "id"),
         # Few are tests, and every count leaves them out.

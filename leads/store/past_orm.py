@@ -19,6 +19,7 @@ from leads.store.models import Base, UTCDateTime
 
 Row = Mapping[str, Any]
 _Convert = Callable[[Any], Any]
+Asked = tuple[InstrumentedAttribute[Any], Collection[bytes | str]]  # a column of bytes or words, and values
 _MOST = 100  # rows in one statement for SQLite, which takes 32,766 values
 
 
@@ -98,14 +99,20 @@ def update_all(
 def any_there(session: Session, column: InstrumentedAttribute[Any], values: Collection[bytes | str]) -> bool:
     """Whether one of these stands in an indexed column of bytes or words: most enquiries are of people not seen before,
     and for them nothing else needs to be asked."""
-    if not values:
-        return False
-    table, name = column.class_.__tablename__, column.key
+    return bool(values) and are_there(session, (column, values))[0]
+
+
+def are_there(session: Session, *asked: Asked) -> Sequence[bool]:
+    """The same for several columns at once. None of them may be asked for no value."""
     is_sqlite = session.get_bind().dialect.name == "sqlite"
-    among = f"IN ({','.join('?' * len(values))})" if is_sqlite else "= ANY(%b)"
-    sql = f"SELECT EXISTS (SELECT 1 FROM {table} WHERE {name} {among})"  # noqa: S608 - names of ours, and marks
-    given = tuple(map(_plain, values)) if is_sqlite else (list(values),)
-    return bool(session.connection().exec_driver_sql(sql, given).scalar())
+    parts = [
+        f"EXISTS (SELECT 1 FROM {column.class_.__tablename__} WHERE {column.key} "  # noqa: S608 - names, and marks
+        + (f"IN ({','.join('?' * len(values))}))" if is_sqlite else "= ANY(%b))")
+        for column, values in asked
+    ]
+    given = chain.from_iterable(map(_plain, some) if is_sqlite else [list(some)] for _, some in asked)
+    [row] = session.connection().exec_driver_sql(f"SELECT {', '.join(parts)}", tuple(given))
+    return [bool(there) for there in row]
 
 
 @cache

@@ -8,7 +8,6 @@ The rules, in order:
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -26,8 +25,6 @@ from leads.store.session import KEEPS_ITS_KEY
 from leads.store.vault import Vault
 
 PERSON_FIELDS = ("first_name", "last_name", "email", "phone", "phone_typed")
-_ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # without what a caller and a listener confuse
-CODES = len(_ALPHABET) ** 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ NOBODY = Trace({}, {})
 
 @dataclass(slots=True)
 class Found:
-    """A lead as the intake reads and writes it, past the ORM. code: empty until one is drawn."""
+    """A lead as the intake reads and writes it, past the ORM."""
 
     id: UUID
     site_id: UUID
@@ -130,11 +127,12 @@ def join(
     site_id: UUID,
     found: Trace,
     seen: Iterable[Seen],
+    code: str,
     now: datetime,
 ) -> Found:
     """The lead that an event belongs to, merged as needed; a new one is yet to be written (`save`).
 
-    seen: what `look_up` gave.
+    seen: what `look_up` gave. code: what its visitor is told, and so that of a new lead.
     """
     mine = set(found.digests.values())
     leads = [(one.kind, one.lead) for one in seen if one.digest in mine and one.joins]
@@ -144,9 +142,9 @@ def join(
     lead = (known or anonymous) if found.known else caller
     if lead is None:
         person = found.person if found.known else {}
-        return _new_lead(vault, site_id, person, found.known, found.known and found.trusted, now)
+        return _new_lead(vault, site_id, code, person, found.known, found.known and found.trusted, now)
     if known and anonymous:
-        callers.merge(session, anonymous.id, known.id, now)
+        callers.merge(session, anonymous, known.id, now)
     _learn(session, vault, lead, found, now)
     lead.last_event_at = max(lead.last_event_at, now)
     return lead
@@ -155,9 +153,6 @@ def join(
 def save(session: Session, joined: Sequence[tuple[Found, Trace]], now: datetime) -> None:
     """Write these leads, new or not, and by what all of them are recognised from now on."""
     session.flush()
-    new = [lead for lead, _ in joined if not lead.code]
-    for lead, code in zip(new, _new_codes(session, len(new)), strict=True):
-        lead.code = code
     # Two may be of one person, by different ways. What is written is the lead as it stands after both.
     rows = {lead.id: {name: getattr(lead, name) for name in _COLUMNS} for lead, _ in joined}
     upsert(session, Lead, list(rows.values()), ["person_sealed", "known", "shareable", "last_event_at"])
@@ -200,10 +195,10 @@ def are_two(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     return _both_give(one, other, "email")
 
 
-def make_test_lead(vault: Vault, site_id: UUID, found: Trace, now: datetime) -> Found:
+def make_test_lead(vault: Vault, site_id: UUID, found: Trace, code: str, now: datetime) -> Found:
     """A lead for a test enquiry, yet to be written. It is saved without a trace, so that no visitor's enquiry can ever
     be joined to it."""
-    lead = _new_lead(vault, site_id, found.person, True, True, now)
+    lead = _new_lead(vault, site_id, code, found.person, True, True, now)
     lead.is_test = True
     return lead
 
@@ -278,13 +273,13 @@ def _alike(one: Mapping[str, str], other: Mapping[str, str], name: str) -> bool:
 
 
 def _new_lead(
-    vault: Vault, site_id: UUID, person: Mapping[str, str], known: bool, shareable: bool, now: datetime
+    vault: Vault, site_id: UUID, code: str, person: Mapping[str, str], known: bool, shareable: bool, now: datetime
 ) -> Found:
     lead_id = new_id()
     return Found(
         id=lead_id,
         site_id=site_id,
-        code="",
+        code=code,
         person_sealed=vault.seal(dict(person), "lead", "person", lead_id),
         known=known,
         shareable=shareable,
@@ -292,32 +287,6 @@ def _new_lead(
         created_at=now,
         last_event_at=now,
     )
-
-
-def _new_codes(session: Session, count: int) -> set[str]:
-    """That many codes that no lead has."""
-    codes: set[str] = set()
-    while missing := count - len(codes):
-        drawn = {_draw() for _ in range(missing)}
-        taken = session.scalars(_TAKEN, {"codes": drawn}) if any_there(session, Lead.code, drawn) else ()
-        codes |= drawn - set(taken)
-    return codes
-
-
-def _draw() -> str:
-    return code_of(secrets.randbelow(CODES))
-
-
-def code_of(number: int) -> str:
-    """The reference code of this number, below CODES; each has another one."""
-    letters = ""
-    for _ in range(6):
-        number, letter = divmod(number, len(_ALPHABET))
-        letters += _ALPHABET[letter]
-    return f"{letters[:3]}-{letters[3:]}"
-
-
-_TAKEN = select(Lead.code).where(among(Lead.code, "codes"))
 
 
 def _learn(session: Session, vault: Vault, lead: Found | Lead, found: Trace, now: datetime) -> None:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from integrations.core.base import EventKind, Item
 from integrations.core.errors import DeliveryError, Refused
+from leads.store.codes import told
 from leads.store.consents import Noted
 from leads.store.models import Connection, Event, Lead, Site
 from leads.store.outbox import Claimed, EventRow, LeadRow, SiteRow
@@ -46,6 +47,8 @@ def translate(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item:
     person = person_of(vault, lead) if may_be_named else _caller(lead.code)
     differing = _differing(answers, person, mapping.mapped(plan.rules)) if may_be_named else {}
     always, when_empty = mapping.apply(plan.rules, {**facts, **dict.fromkeys(PERSON_FIELDS, ""), **_named(person)})
+    # The record keeps the person's own code; the activity tells the one that this visitor can say.
+    shared = {**facts, "reference": told(event, lead)}
     return Item(
         lead_id=str(lead.id),
         event_id=str(event.id),
@@ -54,7 +57,7 @@ def translate(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item:
         title=TITLES[event.kind],
         record=always,
         fill=when_empty,
-        activity={name: str(facts[name]) for name in plan.share if facts.get(name)} | differing,
+        activity={name: str(shared[name]) for name in plan.share if shared.get(name)} | differing,
         remote_id=enquiry.remote_id,
         stopgaps=lambda: mapping.stopgaps(plan.rules, _named(_caller(lead.code))),
     )

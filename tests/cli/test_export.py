@@ -29,6 +29,14 @@ def _rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(StringIO(text[1:], newline="")))
 
 
+def test_each_enquiry_has_its_own_code_and_that_of_its_person(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
+) -> None:
+    first, second = (send(database, vault, site, email="jane@example.com").reference for _ in range(2))
+    rows = _rows(frontdesk("lead", "export", "--csv", "-").stdout)
+    assert [(row["reference"], row["person_reference"]) for row in rows] == [(first, first), (second, first)]
+
+
 def test_all_enquiries_stand_in_the_file_and_only_its_owner_may_read_it(
     frontdesk: Frontdesk, database: Database, vault: Vault, site: Site, tmp_path: Path
 ) -> None:

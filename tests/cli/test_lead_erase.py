@@ -42,6 +42,20 @@ def test_a_person_is_erased_by_the_code(frontdesk: Frontdesk, database: Database
         assert session.scalars(select(Action.user_name).where(Action.what == "erased")).all() == ["command line"]
 
 
+def test_the_code_of_any_enquiry_leads_to_the_person_also_once_they_are_erased(
+    frontdesk: Frontdesk, database: Database, vault: Vault
+) -> None:
+    site = make_site(database)
+    first, second = (send(database, vault, site, email="zyx@example.com").reference for _ in range(2))
+    shown = frontdesk("lead", "show", second).stdout
+    assert [line.split()[-1] for line in shown.splitlines() if "consultation_request" in line] == [second, first]
+    assert frontdesk("lead", "erase", second, "--yes").stdout
+    for code in (first, second):
+        told = as_json(frontdesk("lead", "show", code, "--json"))
+        assert (told["code"], told["person"]) == (first, {})
+        assert [event["code"] for event in told["events"]] == [second, first]
+
+
 def test_who_is_not_there_is_told(frontdesk: Frontdesk, database: Database, vault: Vault) -> None:
     assert "no lead with the code AAA-AAA" in frontdesk("lead", "erase", "AAA-AAA", "--yes", code=1).stderr
     code = send(database, vault, make_site(database), email="zyx@example.com").reference

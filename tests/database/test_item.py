@@ -40,6 +40,24 @@ def test_a_corrected_phone_number_stands_in_the_activity(database: Database, vau
     assert (second.fill["phone"], second.activity) == ("+12015550141", {"phone_given": "+12015550142"})
 
 
+def test_the_record_keeps_the_persons_code_and_each_activity_tells_its_own(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    rules = [{"to": "code", "from": "reference", "write": "always"}, {"to": "email", "from": "email"}]
+    connection = make_connection(database, vault, site, mapping=rules, share=["reference"])
+    tap = send(database, vault, site, "call_click", visitor_id="v", tel="+12015550100")
+    form = send(database, vault, site, visitor_id="v", email="cora@example.com")
+    told = [(item.record["code"], item.activity["reference"]) for item in _items(database, vault, connection)]
+    assert told == [(tap.reference, tap.reference), (tap.reference, form.reference)]
+    send(database, vault, site, visitor_id="w", email="dora@example.com")
+    moved = send(database, vault, site, "call_click", visitor_id="x", tel="+12015550100")
+    later = send(database, vault, site, visitor_id="x", email="cora@example.com")
+    (_, dora), *cora = [
+        (item.record["code"], item.activity["reference"]) for item in _items(database, vault, connection)
+    ]
+    assert cora == [(tap.reference, moved.reference), (tap.reference, later.reference)]
+    assert dora not in {code for pair in cora for code in pair}
+
+
 def test_only_what_the_connection_maps_is_told(database: Database, vault: Vault) -> None:
     site = make_site(database)
     connection = make_connection(database, vault, site, mapping=[{"to": "email", "from": "email"}])

@@ -109,6 +109,17 @@ def test_search_by_code_in_any_form_opens_the_lead(anna: Person, database: Datab
     assert f"Caller {code}" in anna.get(page)
 
 
+def test_every_code_that_a_person_was_told_opens_their_page_and_stands_at_its_enquiry(
+    anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    sent = [send(database, vault, site, **JANE) for _ in range(3)]
+    page = f"/desk/leads/{lead_of(database, sent[0].event_id)}"
+    for one in sent:
+        assert anna.post("/desk/leads", q=one.reference).location == page
+        article = anna.get(page).split(f'id="event-{one.event_id}"')[1].split("</article>")[0]
+        assert {other.reference for other in sent if other.reference in article} == {one.reference}
+
+
 def test_the_code_of_a_caller_who_became_known_opens_the_person(
     anna: Person, database: Database, vault: Vault, site: Site
 ) -> None:

@@ -9,14 +9,14 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
-from leads.store import canary
+from leads.store import canary, codes
 from leads.store.among import among
 from leads.store.failpoint import reach
 from leads.store.models import Connection, Delivery, Event, Lead, Resubmission, new_id
-from leads.store.past_orm import any_there, insert_all
+from leads.store.past_orm import are_there, insert_all
 from leads.store.people import (
     NOBODY,
     Found,
@@ -42,6 +42,7 @@ HOLD_SENTENCES = {
 }
 
 HELD_BY_REMOVAL = {"state": "held", "code": "removed", "sentence": HOLD_SENTENCES["removed"]}
+_Here = Row[*tuple[Any, ...]]  # an event that was sent before, as `_BY_CLIENT` reads it
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class NewEvent:
 
 
 class Accepted(NamedTuple):
-    """reference: the lead's code. repeated: the same browser id was here before."""
+    """reference: the event's own code, see `codes.py`. repeated: the same browser id was here before."""
 
     event_id: UUID
     reference: str
@@ -89,10 +90,12 @@ def client_digest(vault: Vault, site_id: UUID | str, client_id: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An event on its way in. client, body: digests of the browser's id and of what it said. digests: of all by which
-    others may be the same event or of the same person."""
+    """An event on its way in. client, body: digests of the browser's id and of what it said. code: what its visitor is
+    told, once it is known to be free. digests: of all by which others may be the same event, of the same person or told
+    the same."""
 
     new: NewEvent
+    code: str
     client: bytes
     body: bytes
     trace: Trace
@@ -105,7 +108,8 @@ class Arrival:
         body = vault.digest("body", new.kind, sorted(new.answers.items()), new.consent_given)
         trusted = bool(new.consent_given) and new.suspicion is None
         found = trace(vault, site, new.answers, new.visitor_id, trusted)
-        return cls(new, client, body, found, frozenset({client, *found.digests.values()}))
+        code = codes.draw()
+        return cls(new, code, client, body, found, frozenset({client, codes.lock_of(code), *found.digests.values()}))
 
     def of_its_own(self, vault: Vault) -> Arrival:
         """The same under an id that nobody else's can be: what this person sends again is found by it."""
@@ -139,7 +143,7 @@ def _strangers(arrivals: Iterable[Arrival]) -> Iterator[list[Arrival]]:
 
 
 def _accept_some(session: Session, vault: Vault, arrivals: Sequence[Arrival], now: datetime) -> list[Accepted]:
-    here = _already_here(session, arrivals)
+    arrivals, here = _looked_up(session, arrivals)
     if others := {one.client: one.of_its_own(vault) for one in arrivals if _is_of_another(vault, one, here)}:
         arrivals = [others.get(one.client, one) for one in arrivals]
         here |= _already_here(session, list(others.values()))
@@ -150,24 +154,33 @@ def _accept_some(session: Session, vault: Vault, arrivals: Sequence[Arrival], no
     ]
 
 
-def _already_here(session: Session, arrivals: Sequence[Arrival]) -> dict[bytes, Row[*tuple[Any, ...]]]:
+def _looked_up(session: Session, arrivals: Sequence[Arrival]) -> tuple[Sequence[Arrival], dict[bytes, _Here]]:
+    """With codes that nobody was told, and those of them that are here already. Mostly one question answers both."""
+    clients, drawn = [one.client for one in arrivals], [one.code for one in arrivals]
+    asked = (Event.client_digest, clients), (Lead.code, drawn), (Event.code, drawn)
+    is_repeat, *are_taken = are_there(session, *asked)
+    if any(are_taken):
+        free = codes.free(session, drawn)
+        arrivals = [replace(one, code=code) for one, code in zip(arrivals, free, strict=True)]
+    return arrivals, _already_here(session, arrivals) if is_repeat else {}
+
+
+def _already_here(session: Session, arrivals: Sequence[Arrival]) -> dict[bytes, _Here]:
     clients = [one.client for one in arrivals]
-    if not any_there(session, Event.client_digest, clients):
-        return {}
     return {row.client_digest: row for row in session.execute(_BY_CLIENT, {"clients": clients})}
 
 
 _BY_CLIENT = (
     select(
         *(Event.client_digest, Event.id, Event.body_digest, Event.answers_sealed, Event.is_test, Event.received_at),
-        Lead.code,
+        func.coalesce(Event.code, Lead.code).label("code"),
     )
     .join(Lead, Lead.id == Event.lead_id)
     .where(among(Event.client_digest, "clients"))
 )
 
 
-def _is_of_another(vault: Vault, arrival: Arrival, here: Mapping[bytes, Row[*tuple[Any, ...]]]) -> bool:
+def _is_of_another(vault: Vault, arrival: Arrival, here: Mapping[bytes, _Here]) -> bool:
     """Pages give one id to all their visitors, as a cache does: that makes two people's enquiries no repeat."""
     row = here.get(arrival.client)
     if row is None or row.is_test or row.body_digest == arrival.body:
@@ -175,7 +188,7 @@ def _is_of_another(vault: Vault, arrival: Arrival, here: Mapping[bytes, Row[*tup
     return are_two(answers_of(vault, row), arrival.trace.person)
 
 
-def _repeated(session: Session, vault: Vault, arrival: Arrival, row: Row[*tuple[Any, ...]], now: datetime) -> Accepted:
+def _repeated(session: Session, vault: Vault, arrival: Arrival, row: _Here, now: datetime) -> Accepted:
     if not row.is_test and row.body_digest != arrival.body:
         _keep_other_answers(session, vault, row.id, arrival, now)
     return Accepted(row.id, row.code, row.received_at, repeated=True)
@@ -206,14 +219,14 @@ def _store(session: Session, vault: Vault, arrivals: Sequence[Arrival], now: dat
     for event, one in zip(events, arrivals, strict=True):
         if one.new.test_run:
             canary.stored(session, one.new.test_run, event["id"], now)
-    return [Accepted(event["id"], lead.code, now, repeated=False) for event, lead in zip(events, leads, strict=True)]
+    return [Accepted(event["id"], one.code, now, repeated=False) for event, one in zip(events, arrivals, strict=True)]
 
 
 def _lead(session: Session, vault: Vault, arrival: Arrival, seen: Sequence[Seen], now: datetime) -> Found:
     new = arrival.new
     if new.test_run:
-        return make_test_lead(vault, new.site_id, arrival.trace, now)
-    return join(session, vault, new.site_id, arrival.trace, seen, now)
+        return make_test_lead(vault, new.site_id, arrival.trace, arrival.code, now)
+    return join(session, vault, new.site_id, arrival.trace, seen, arrival.code, now)
 
 
 def _event(vault: Vault, arrival: Arrival, lead: Found, now: datetime) -> dict[str, Any]:
@@ -232,6 +245,7 @@ def _event(vault: Vault, arrival: Arrival, lead: Found, now: datetime) -> dict[s
         "hold_code": _hold_code(new),
         "is_test": new.test_run is not None,
         "received_at": now,
+        "code": None if arrival.code == lead.code else arrival.code,
     }
 
 

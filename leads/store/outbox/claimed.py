@@ -47,6 +47,7 @@ class EventRow(NamedTuple):
     consent_version: str | None
     is_test: bool
     received_at: datetime
+    code: str | None
 
 
 class LeadRow(NamedTuple):

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import exists, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
+from leads.store.codes import told
 from leads.store.models import (
     Action,
     Attempt,
@@ -54,10 +55,11 @@ class Again(NamedTuple):
 
 
 class EventStory(NamedTuple):
-    """One enquiry. wording: of the consent that was asked for. resubmissions: the same form with other answers or
-    consent; those that nobody has seen come first where there are more."""
+    """One enquiry. code: what its visitor can say. wording: of the consent that was asked for. resubmissions: the same
+    form with other answers or consent; those that nobody has seen come first where there are more."""
 
     event: Event
+    code: str
     answers: Mapping[str, Any]
     wording: str | None
     resubmissions: Sequence[Again]
@@ -104,7 +106,7 @@ def journey(
         lead,
         site,
         person_of(vault, lead),
-        _stories(session, vault, site, events),
+        _stories(session, vault, lead, site, events),
         _left_records(session, lead),
         older,
         _waiting(session, lead, older) if older else None,
@@ -140,7 +142,7 @@ def _left_records(session: Session, lead: Lead) -> list[LeftRecord]:
     return [LeftRecord(*row) for row in session.execute(left.order_by(Lead.created_at, Lead.id))]
 
 
-def _stories(session: Session, vault: Vault, site: Site, events: Sequence[Event]) -> list[EventStory]:
+def _stories(session: Session, vault: Vault, lead: Lead, site: Site, events: Sequence[Event]) -> list[EventStory]:
     """All that belongs to these enquiries, each kind of it in one statement."""
     ids = [event.id for event in events]
     ways, again, more = _ways(session, ids), *_resubmissions(session, ids)
@@ -150,7 +152,8 @@ def _stories(session: Session, vault: Vault, site: Site, events: Sequence[Event]
         answers = answers_of(vault, event)
         repeats = [_again(vault, event, answers, row, wordings) for row in again.get(event.id, ())]
         wording = wordings.get(event.consent_version)
-        stories.append(EventStory(event, answers, wording, repeats, more.get(event.id, 0), ways.get(event.id, [])))
+        beside = (answers, wording, repeats, more.get(event.id, 0), ways.get(event.id, []))
+        stories.append(EventStory(event, told(event, lead), *beside))
     return stories
 
 

@@ -209,10 +209,15 @@ def _urgency(standing: Standing) -> tuple[int, bool, str]:
 
 
 def lead_by_code(session: Session, typed: str) -> Lead | None:
-    """The lead with this reference code, in any case, with or without hyphen; a merged caller leads to the person."""
+    """The lead with this reference code, or with an event that has it, in any case, with or without hyphen; a merged
+    caller leads to the person."""
     letters = re.sub(r"[\s-]", "", typed).upper()
-    coded = (Lead.code == f"{letters[:3]}-{letters[3:]}", Lead.is_test.is_(False))
-    lead = session.scalar(select(Lead).where(*coded)) if len(letters) == 6 else None
+    if len(letters) != 6:
+        return None
+    code = f"{letters[:3]}-{letters[3:]}"
+    ids = select(Lead.id).where(Lead.code == code).union_all(select(Event.lead_id).where(Event.code == code))
+    # A call that moved has the code of its caller: both lead to the same person.
+    lead = session.scalar(select(Lead).where(Lead.id.in_(ids), Lead.is_test.is_(False)).limit(1))
     return person_behind(session, lead) if lead else None
 
 
