@@ -22,6 +22,7 @@ from leads.sync.connect import Limits
 from leads.sync.setup import Setup
 from tests.cli.conftest import Frontdesk
 from tests.factory import send
+from tests.web.desk import lead_of
 
 NUMBER = 2500
 
@@ -60,7 +61,7 @@ def test_a_visitor_who_comes_back_is_the_invented_person(filled: Database, vault
         assert lead is not None
         email, site = person_of(vault, lead)["email"], session.get_one(Site, lead.site_id)
     again = send(filled, vault, site, email=email)
-    assert again.reference == lead.code
+    assert lead_of(filled, again.event_id) == lead.id
 
 
 def test_retention_forgets_the_old_ones(filled: Database) -> None:

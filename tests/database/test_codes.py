@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select, update
 
-from leads.store import codes, outbox
+from leads.store import codes, outbox, people
 from leads.store.models import Event, Lead, Site
-from leads.store.outbox import NewEvent
+from leads.store.outbox import NewEvent, arrivals
 from leads.store.queries.leads import lead_by_code
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -17,7 +19,7 @@ from tests.factory import make_site, send
 from tests.statements import statements
 from tests.web.desk import lead_of
 
-JANE = {"first_name": "Jane", "last_name": "Doe", "email": "jane@example.com", "phone": "+12015550123"}
+JANE: dict[str, Any] = {"first_name": "Jane", "last_name": "Doe", "email": "jane@example.com", "phone": "+12015550123"}
 
 
 @pytest.fixture
@@ -138,6 +140,22 @@ def test_codes_cost_no_statement_of_their_own(
         if "code" in one and one.startswith("SELECT") and "connection" not in one.lower() and "identity" not in one
     ]
     assert "client_digest" in asked
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_ids_of_two_events_do_not_tell_whether_a_lead_was_made_between_them(
+    database: Database, vault: Vault, site: Site, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if known:
+        send(database, vault, site, **JANE)
+    numbers = itertools.count(1)
+    for module in (arrivals, people):
+        monkeypatch.setattr(module, "new_id", lambda: UUID(int=next(numbers)))
+    persons = [{"email": "own@example.com"}, {"email": JANE["email"]}]
+    events = [
+        NewEvent(site.id, "consultation_request", one["email"], "v", one, "website", True, "1") for one in persons
+    ]
+    assert [answer.event_id.int for answer in outbox.accept(database, vault, events)] == [1, 2]
 
 
 def test_a_test_enquiry_is_found_by_no_code(database: Database, vault: Vault, site: Site) -> None:

@@ -54,9 +54,9 @@ def code_in(response: TestResponse) -> str:
 
 def _as_it_looks(response: TestResponse) -> tuple[Any, ...]:
     """All of an answer but what differs each time anyway."""
-    body = re.sub(r"[0-9a-f-]{36}|\d{4}-\d\d-\d\dT[\d:.+]+", "…", CODE.sub("CODE", response.get_data(as_text=True)))
+    body = re.sub(r"[0-9a-f-]{36}|\d{4}-\d\d-\d\dT[\d:.+]+", "…", response.get_data(as_text=True))
     headers = {name: CODE.sub("CODE", value) for name, value in response.headers if name != "Date"}
-    return response.status_code, headers, body
+    return response.status_code, headers, CODE.sub("CODE", body)
 
 
 @pytest.mark.parametrize("trap", [{}, {HONEYPOT: "x"}])

@@ -95,6 +95,7 @@ class Arrival:
     the same."""
 
     new: NewEvent
+    event_id: UUID
     code: str
     client: bytes
     body: bytes
@@ -108,8 +109,11 @@ class Arrival:
         body = vault.digest("body", new.kind, sorted(new.answers.items()), new.consent_given)
         trusted = bool(new.consent_given) and new.suspicion is None
         found = trace(vault, site, new.answers, new.visitor_id, trusted)
-        code = codes.draw()
-        return cls(new, code, client, body, found, frozenset({client, codes.lock_of(code), *found.digests.values()}))
+        # Ids count on within a millisecond, and the visitor sees this one: made once the lead is known, it would tell
+        # whether there was an id to be made for the lead as well.
+        event_id, code = new_id(), codes.draw()
+        digests = frozenset({client, codes.lock_of(code), *found.digests.values()})
+        return cls(new, event_id, code, client, body, found, digests)
 
     def of_its_own(self, vault: Vault) -> Arrival:
         """The same under an id that nobody else's can be: what this person sends again is found by it."""
@@ -230,7 +234,7 @@ def _lead(session: Session, vault: Vault, arrival: Arrival, seen: Sequence[Seen]
 
 
 def _event(vault: Vault, arrival: Arrival, lead: Found, now: datetime) -> dict[str, Any]:
-    new, event_id = arrival.new, new_id()
+    new, event_id = arrival.new, arrival.event_id
     return {
         "id": event_id,
         "site_id": new.site_id,
