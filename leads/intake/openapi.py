@@ -55,7 +55,11 @@ _RECEIPT = {
     "required": ["id", "reference", "received_at"],
     "properties": {
         "id": {"type": "string", "format": "uuid"},
-        "reference": {"type": "string", "description": "A short code that the visitor can say on the phone."},
+        "reference": {
+            "type": "string",
+            "description": "A short code that the visitor can say on the phone. Each request has one of its own, "
+            "whoever it is of; sent again with the same id, it has the same.",
+        },
         "received_at": {"type": "string", "format": "date-time"},
     },
 }

@@ -26,9 +26,9 @@ from leads.sync.removal import heed
 _RIGHTS_AGAIN = timedelta(minutes=5)  # a wrong key that is tried every minute may lock the account
 _BROKEN_OFF = (
     "It may have arrived: the connection broke off before the CRM had answered. Look in the CRM for the reference "
-    "code, and delete what you find."
+    "codes of the enquiries, and delete what you find."
 )
-_NAMELESS = "The CRM holds this person, but does not say under which number. Look there for the reference code."
+_NAMELESS = "The CRM holds this person, but does not say under which number. Look there for the reference codes."
 
 
 class _AskAPerson(Exception):  # noqa: N818 - it says what happens next

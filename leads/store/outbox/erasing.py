@@ -18,7 +18,7 @@ from leads.store.session import Database
 _AT_ONCE = 20  # people in one pass of a lane
 _OUT_OF_REACH = "The connection was removed, so Frontdesk can erase nothing there any more."
 BY_HAND = "Delete the record in the CRM by hand; then press “I erased it there”."
-_MAYBE = "It may have arrived: look for the reference code in the CRM, and delete what you find."
+_MAYBE = "It may have arrived: look for the reference codes in the CRM, and delete what you find."
 _COPIES = "The CRM has more records of this person, which Frontdesk did not make. Look at them there:"
 
 
