@@ -23,7 +23,7 @@ _STANDARD = OURS.keys() | {"name", "companyName", "address1", "city", "state", "
 _STANDARD |= {"source", "gender", "dateOfBirth", "timezone"}
 _TEXTS = {"TEXT", "LARGE_TEXT", "PHONE", "EMAIL", "NUMERICAL", "FLOAT", "MONETORY", "DATE", "TIME"}
 _CHOICES = {"SINGLE_OPTIONS", "RADIO"}
-_MISSING = re.compile(r"contact\b.*\bnot found", re.IGNORECASE)
+_MISSING = re.compile(r"contact\b.{0,100}\bnot found", re.IGNORECASE)
 _UNKNOWN = re.compile(r"property (\w{1,60}) should not exist|invalid field (\w{1,60})", re.IGNORECASE)
 _NO_MARKUP = str.maketrans("<>", "‹›")  # whether a note is text or HTML is not documented: so it reads as both
 
