@@ -20,7 +20,7 @@ from leads.store.models import Base, Lead
 from leads.store.outbox.replays import Chosen, start_replay
 from leads.store.queries.replays import reasons
 from leads.store.resealing import reseal, values_by_key
-from leads.store.retention import count_old
+from leads.store.retention import Old, count_old
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.conftest import only_postgres
@@ -45,7 +45,7 @@ def _reseal(database: Database, vault: Vault) -> object:
 
 def _purge(database: Database, _: Vault) -> object:
     with database.read() as session:
-        return count_old(session, database.now(session) + timedelta(days=1)) == (1, 0)
+        return count_old(session, database.now(session) + timedelta(days=1)) == Old(1, 0, {})
 
 
 def _reasons(database: Database, _: Vault) -> object:

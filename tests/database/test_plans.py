@@ -53,7 +53,7 @@ def test_the_loop_goes_by_indexes(loop: Loop, seen: Seen) -> None:
         loop.tick()
         with loop.database.read() as session:
             lead_id = session.get_one(Event, gone).lead_id
-        assert erase(loop.database, loop.vault, lead_id, "anna")
+        assert erase(loop.database, loop.vault, loop.erasures, lead_id, "anna")
         for _ in range(4):
             loop.tick(minutes=1)
         loop.night()

@@ -214,7 +214,7 @@ def test_spam_is_put_aside_in_slices_and_a_persons_word_stands(
     replay_id = _start(timed, Chosen("spam", until=timed.time()))
     with timed.write() as session:
         event = session.get_one(Event, events[-1])
-        assert outbox.release_hold(session, event, session.get_one(Lead, event.lead_id), timed.now(session)) == 1
+        assert outbox.release_hold(session, vault, event, session.get_one(Lead, event.lead_id), timed.now(session))
     assert _run(timed, replay_id) == 3
     row = _row(timed, replay_id)
     assert (row.state, row.total, row.done, row.skipped) == ("finished", 8, 7, 1)

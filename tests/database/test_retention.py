@@ -205,7 +205,7 @@ def test_what_staff_let_go_at_that_very_moment_is_not_lost(
             lead = session.get(Lead, event.lead_id, with_for_update=True) if event else None
             if event is None or lead is None:
                 return False  # forgotten already
-            outbox.release_hold(session, event, lead, clock())
+            outbox.release_hold(session, vault, event, lead, clock())
         return True
 
     with ThreadPoolExecutor(4) as pool:
