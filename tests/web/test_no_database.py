@@ -38,10 +38,15 @@ def wire(database_url: str) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def app(database_url: str, database: Database, vault: Vault, wire: Proxy, tmp_path: Path) -> Flask:
+def app(
+    database_url: str, database: Database, vault: Vault, wire: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Flask]:
     make_site(database)
     url = make_url(database_url).set(query={"host": f"127.0.0.1:{wire.port}"}).render_as_string(hide_password=False)
-    return create_app(load_settings({}, database_url=url, data_dir=str(tmp_path)))
+    wired = Database(url)
+    monkeypatch.setattr("leads.app.Database", lambda _url, **_: wired)
+    yield create_app(load_settings({}, database_url=url, data_dir=str(tmp_path)))
+    wired.close()
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
