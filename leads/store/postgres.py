@@ -58,8 +58,8 @@ def postgres_engine(url: str) -> Engine:
         url,
         hide_parameters=True,  # a database error must not carry a patient's name
         pool_use_lifo=True,  # the one that was used last has the statements of the intake prepared
-        pool_size=10,
-        max_overflow=10,
+        pool_size=20,
+        max_overflow=0,  # those beyond a pool's size are opened for each use, which costs more than the use
         pool_timeout=5,
     )
     event.listen(engine, "do_connect", _connect)
@@ -83,9 +83,13 @@ def _note_use(_raw: Any, record: ConnectionPoolEntry) -> None:
 
 def _connect(_dialect: Any, _record: Any, args: list[Any], options: dict[str, Any]) -> Bounded:
     connection = Bounded.connect(*args, **(_CONNECT | options))
-    connection.autocommit = True
-    connection.execute(cast("Any", f"{_LIMITS}; {_PLANS}"))
-    connection.autocommit = False
+    try:
+        connection.autocommit = True
+        connection.execute(cast("Any", f"{_LIMITS}; {_PLANS}"))
+        connection.autocommit = False
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

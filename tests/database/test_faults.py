@@ -178,6 +178,21 @@ def test_out_of_connections_is_an_error_at_once(database_url: str, database: Dat
 
 
 @only_postgres
+def test_as_many_connections_as_are_used_at_once_stay_open(database: Database) -> None:
+    def use() -> None:
+        with database.engine.connect():
+            together.wait(10)
+
+    together, opened = threading.Barrier(20), list[object]()
+    event.listen(database.engine, "connect", lambda raw, _record: opened.append(raw))
+    for _ in range(2):
+        with ThreadPoolExecutor(20) as pool:
+            for one in [pool.submit(use) for _ in range(20)]:
+                one.result()
+    assert len(opened) <= 20, "what is opened anew for each use costs more than the use"
+
+
+@only_postgres
 def test_our_own_pool_is_not_waited_for_long(database: Database) -> None:
     held = [database.engine.connect() for _ in range(20)]
     assert seconds(lambda: stored(database)) < 8
