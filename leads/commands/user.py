@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import click
+from sqlalchemy.orm import Session
 
 from leads.commands.office import Office, as_json, as_table, fail, json_option
-from leads.store.models import ROLES
+from leads.store.models import ROLES, User
 from leads.store.queries.lists import users
 from leads.store.second_factor import turn_off
 from leads.store.staff import StaffError, add_user, find_user, remove_user, reset_password
@@ -37,9 +38,7 @@ def password(name: str) -> None:
     """Give someone a new one-time password and end their sessions."""
     office = Office()
     with office.database.write() as session:
-        found = find_user(session, name)
-        if found is None:
-            fail(f"There is no user called {name}.")
+        found = _named(session, name)
         one_time = reset_password(found)
         office.record(session, "password_reset", found.name)
     _show(one_time)
@@ -51,9 +50,7 @@ def reset_second_factor(name: str) -> None:
     """Take someone's second factor away and end their sessions, as when the phone is lost."""
     office = Office()
     with office.database.write() as session:
-        found = find_user(session, name)
-        if found is None:
-            fail(f"There is no user called {name}.")
+        found = _named(session, name)
         if not found.has_second_factor:
             fail(f"{found.name} has no second factor.")
         turn_off(session, found)
@@ -91,14 +88,17 @@ def remove(name: str) -> None:
     try:
         with office.database.write() as session:
             office.database.lock(session, [office.vault.digest("admins")])
-            found = find_user(session, name)
-            if found is None:
-                fail(f"There is no user called {name}.")
+            found = _named(session, name)
             remove_user(session, found)
             office.record(session, "user_removed", found.name)
     except StaffError as error:
         fail(str(error))
     click.echo(f"{found.name} can no longer sign in. What they did stays written down under their name.")
+
+
+def _named(session: Session, name: str) -> User:
+    """Ends the program with a sentence when there is nobody of this name."""
+    return find_user(session, name) or fail(f"There is no user called {name}.")
 
 
 def _show(one_time: str) -> None:

@@ -103,13 +103,8 @@ def _change_password(room: Room) -> ResponseReturnValue:
     with room.database.read() as session:
         user = session.get_one(User, current_user.id)
     # Who has just signed in with a one-time password need not type it a second time.
-    if not user.one_time:
-        # Counted as at the door: whoever sits at another person's session may not guess on and on.
-        if not room.throttle.admits(user.name, request.remote_addr or ""):
-            return _account_page(TOO_OFTEN, 429)
-        if not is_password(user, old):
-            return _account_page("The old password is not right.", 422)
-        room.throttle.succeeded(user.name, request.remote_addr or "")
+    if not user.one_time and (trouble := trouble_with_password(room, user, old, "The old password is not right.")):
+        return _account_page(trouble, 429 if trouble == TOO_OFTEN else 422)
     if is_password(user, new):
         return _account_page("Please choose a password other than the one you have now.", 422)
     try:
@@ -124,6 +119,21 @@ def _change_password(room: Room) -> ResponseReturnValue:
     start_session(user)
     flash("Your new password is set. You are signed out everywhere else.")
     return redirect(url_for("desk.home"), 303)
+
+
+def trouble_with_password(room: Room, user: User, typed: str, wrong: str) -> str:
+    """What to say of a password that somebody signed in typed once more; empty: it is right. wrong: where it is not.
+
+    To be asked in a turn of `room.hashing`. Counted as at the door: whoever sits at another person's session may not
+    guess on and on.
+    """
+    address = request.remote_addr or ""
+    if not room.throttle.admits(user.name, address):
+        return TOO_OFTEN
+    if not is_password(user, typed):
+        return wrong
+    room.throttle.succeeded(user.name, address)
+    return ""
 
 
 def _account_page(trouble: str, status: int) -> ResponseReturnValue:

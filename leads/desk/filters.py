@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 from leads.desk import words
 from leads.store.models import Connection, Site
@@ -24,12 +26,17 @@ class Choice:
     code: str = ""
     period: str = ""
 
-    def given(self) -> dict[str, str]:
+    def given(self) -> dict[str, Any]:
         """The filters that are set, for links and hidden fields."""
         return {name: value for name, value in asdict(self).items() if value}
 
     def site_among(self, known: Sequence[Site]) -> Site | None:
         return next((site for site in known if site.key == self.site), None)
+
+    def site_id_among(self, known: Sequence[Site]) -> UUID | None:
+        """None: every website."""
+        site = self.site_among(known)
+        return site.id if site else None
 
     def since(self, known: Sequence[Site], now: datetime) -> datetime | None:
         """When the period begins: today in the chosen site's zone, or else the first one's."""

@@ -113,18 +113,16 @@ def _render_list(known: Sequence[Site], choice: Choice, now: datetime, **more: A
 
 
 def _filter(choice: Choice, known: Sequence[Site], now: datetime) -> LeadFilter:
-    site = choice.site_among(known)
     return LeadFilter(
         place=choice.state or None,
         kind=choice.kind or None,
-        site_id=site.id if site else None,
+        site_id=choice.site_id_among(known),
         since=choice.since(known, now),
     )
 
 
 def _list_url(choice: Choice) -> str:
-    values: dict[str, Any] = dict(choice.given())
-    return url_for("desk.lead_list", **values)
+    return url_for("desk.lead_list", **choice.given())
 
 
 def mark(cursor: Cursor) -> str:

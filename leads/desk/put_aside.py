@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -67,15 +66,13 @@ def _start(room: Room) -> ResponseReturnValue:
 
 
 def _back(choice: Choice) -> ResponseReturnValue:
-    given: dict[str, Any] = dict(choice.given())
-    return redirect(url_for("desk.put_aside", **given), 303)
+    return redirect(url_for("desk.put_aside", **choice.given()), 303)
 
 
 def _chosen(choice: Choice, known: Sequence[Site], now: datetime, until: datetime | None = None) -> Chosen:
-    site = choice.site_among(known)
     return Chosen(
         SPAM,
-        site_id=site.id if site else None,
+        site_id=choice.site_id_among(known),
         since=choice.since(known, now),
         until=until,
         kind=choice.kind or None,

@@ -112,11 +112,10 @@ def _choice(given: Mapping[str, str], known: Sequence[Site], connections: Sequen
 
 
 def _chosen(choice: Choice, known: Sequence[Site], now: datetime) -> Chosen:
-    site = choice.site_among(known)
     return Chosen(
         choice.state,
         UUID(choice.connection) if choice.connection else None,
-        site.id if site else None,
+        choice.site_id_among(known),
         choice.code or None,
         choice.since(known, now),
     )

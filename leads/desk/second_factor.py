@@ -13,14 +13,13 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from markupsafe import Markup
 
-from leads.desk.account import TOO_OFTEN
+from leads.desk.account import TOO_OFTEN, trouble_with_password
 from leads.desk.auth import HalfSignedIn, end_half_session, half_signed_in, start_session
-from leads.desk.hashing import BusyError
 from leads.desk.room import Room
 from leads.plain import number_of
 from leads.store import second_factor as store
 from leads.store.models import User
-from leads.store.staff import is_password, note_sign_in, record
+from leads.store.staff import note_sign_in, record
 from leads.store.vault import VaultError
 
 _PATIENCE = 900  # seconds to find an app and scan the picture
@@ -105,22 +104,10 @@ def _tell_what_is_left(codes: int) -> None:
 
 
 def _trouble_with_password(room: Room) -> str:
-    """What to say when the password that was typed anew is wrong; empty: it is right."""
-    name, address = current_user.name, request.remote_addr or ""
-    if not room.throttle.admits(name, address):
-        return TOO_OFTEN
     with room.database.read() as reading:
         user = reading.get_one(User, current_user.id)
-    try:
-        with room.hashing.turn():
-            is_right = is_password(user, request.form.get("password", ""))
-    except BusyError:
-        room.throttle.untried(name, address)
-        raise
-    if not is_right:
-        return _WRONG_PASSWORD
-    room.throttle.succeeded(name, address)
-    return ""
+    with room.hashing.turn():
+        return trouble_with_password(room, user, request.form.get("password", ""), _WRONG_PASSWORD)
 
 
 def _change(room: Room, what: str) -> ResponseReturnValue:
