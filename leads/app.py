@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, redirect, render_template, request, url_for
@@ -101,7 +102,7 @@ def create_app(settings: Settings) -> Flask:
         create_api(intake),
         create_form(intake),
         create_hooks(intake, Limiter(settings.rate_limit * TIMES_A_VISITOR, settings.rate_limit_store)),
-        create_demo(database, lambda: hidden_fields(spam, "demo")),
+        create_demo(database, partial(hidden_fields, spam)),
         create_health(database),
         create_metrics(database, settings.metrics_token),
     ]

@@ -151,6 +151,7 @@ def show(key: str, json_: bool) -> None:
         facts = _facts(found) | {
             "thank_you_urls": list(found.thank_you_urls),
             "consent": consent_text(session, found),
+            "consent_version": found.consent_version,
             "require_token": found.require_token,
         }
     facts["form_plugins"] = _hook_address(office, found)
@@ -180,13 +181,14 @@ def snippet(key: str) -> None:
     """Print what to put into the website's pages."""
     office = Office()
     with office.database.read() as session:
-        consent = escape(consent_text(session, site_named(session, key)))
+        found = site_named(session, key)
+        wording = {"consent": escape(consent_text(session, found)), "version": found.consent_version}
     if urlsplit(office.settings.public_url).hostname in ("127.0.0.1", "localhost"):
         warning = "These addresses are of this machine alone. Set FRONTDESK_PUBLIC_URL, as the service has it."
         click.echo(warning, err=True)
     # Not among what is put into pages: whoever reads it there can send whatever they like.
     click.echo(f"Does a form plugin send your form? Its address: frontdesk site show {key}", err=True)
-    click.echo(_SNIPPET.format(base=office.settings.public_url, key=key, consent=consent))
+    click.echo(_SNIPPET.format(base=office.settings.public_url, key=key, **wording))
 
 
 def _hook_address(office: Office, row: Site) -> str:
@@ -219,7 +221,7 @@ _SNIPPET = """\
 <!-- A link to the hosted form; it needs no JavaScript: -->
 <a href="{base}/f/{key}/consultation">Request your consultation</a>
 
-<!-- Or a form of your own, with any of these fields; the consent wording is the one that is kept: -->
+<!-- Or a form of your own, with any of these fields; the consent wording and its version belong together: -->
 <form method="post" action="{base}/f/{key}/consultation" accept-charset="utf-8">
   <label>First name <input name="first_name" autocomplete="given-name"></label>
   <label>Last name <input name="last_name" autocomplete="family-name"></label>
@@ -228,6 +230,7 @@ _SNIPPET = """\
   <label>When may we call you? <input name="preferred_time"></label>
   <label>Your message <textarea name="message"></textarea></label>
   <label><input type="checkbox" name="consent" value="yes"> {consent}</label>
+  <input type="hidden" name="consent_version" value="{version}">
   <label hidden>Leave this empty <input name="website" tabindex="-1" autocomplete="off"></label>
   <button>Send request</button>
 </form>

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 
 from flask import Blueprint, abort, render_template
 
+from leads.store.models import Site
 from leads.store.session import Database
 from leads.store.sites import consent_text, find_site
 
 SITE_KEY = "demo"
 
 
-def create_demo(database: Database, hidden_fields: Callable[[], Mapping[str, str]]) -> Blueprint:
+def create_demo(database: Database, hidden_fields: Callable[[Site], Mapping[str, str]]) -> Blueprint:
     """Routes under /demo; not found unless there is a site `demo`. hidden_fields: what a form carries unseen."""
     demo = Blueprint(
         "demo",
@@ -30,6 +31,6 @@ def create_demo(database: Database, hidden_fields: Callable[[], Mapping[str, str
             if site is None:
                 abort(404)
             consent = consent_text(session, site)
-        return render_template("demo.html", site=site, consent_text=consent, hidden=hidden_fields())
+        return render_template("demo.html", site=site, consent_text=consent, hidden=hidden_fields(site))
 
     return demo

@@ -23,15 +23,16 @@ from leads.store.sites import origin_of
 
 _CONTROL = {"token", HONEYPOT, "next", canary.FIELD}
 _SHOWN = {"first_name", "last_name", "email", "phone", "preferred_time", "message"}  # what form.html asks
-_ASKED_AGAIN = {*_SHOWN, "consent", "consent_as_sent", HONEYPOT}
+_ASKED_AGAIN = {*_SHOWN, "consent", "consent_as_sent", "consent_version", HONEYPOT}
 _RANDOM = re.compile(r"[0-9a-f]{8}(-?)([0-9a-f]{4}\1){3}[0-9a-f]{12}", re.IGNORECASE)  # a UUID, or its digits alone
 _NOT_TICKED = {"0", "n", "no", "not", "none", "off", "f", "false", "nein", "non", "null", "undefined"}
 _REFERENCE = re.compile(r"[A-Z2-9]{3}-[A-Z2-9]{3}")
 
 
-def hidden_fields(spam: SpamCheck, site_key: str) -> dict[str, str]:
-    """What a form must carry besides its questions: its own id, so that it counts once, and when it was shown."""
-    return {"id": str(new_id()), "token": spam.token(site_key)}
+def hidden_fields(spam: SpamCheck, site: Site) -> dict[str, str]:
+    """What a form carries besides its questions: an id, so that it counts once, when it was shown, and which wording
+    it asks to agree to."""
+    return {"id": str(new_id()), "token": spam.token(site.key), "consent_version": site.consent_version}
 
 
 def create_form(intake: Intake) -> Blueprint:
@@ -53,7 +54,7 @@ def create_form(intake: Intake) -> Blueprint:
     @form.post("/<key>/consultation")
     def send(key: str) -> Response:
         try:
-            site = intake.site(key) or abort(404)
+            site = intake.recent_site(key) or abort(404)
             with intake.groups.on_the_way():
                 return _receive(intake, site)
         except SQLAlchemyError as error:
@@ -174,7 +175,7 @@ def _way_back(site: Site) -> str | None:
 def _page(
     intake: Intake, site: Site, raw: Mapping[str, Any], errors: Mapping[str, Any], status: int, trouble: str = ""
 ) -> Response:
-    hidden = hidden_fields(intake.spam, site.key)
+    hidden = hidden_fields(intake.spam, site)
     # The same attempt goes on: it keeps its id, the time since the form was first shown, and a clinic's own questions.
     hidden |= {name: value for name, value in raw.items() if value and name not in _ASKED_AGAIN}
     page = render_template(

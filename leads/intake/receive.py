@@ -19,12 +19,12 @@ from leads.store.groups import Groups
 from leads.store.models import Event, Site, Unreadable, new_id
 from leads.store.outbox import Accepted, NewEvent
 from leads.store.session import NO_DATABASE, Database
-from leads.store.sites import consent_text, find_site
+from leads.store.sites import consent_text, find_site, has_wording
 from leads.store.vault import Vault
 
 _SITE_IS_FRESH = 1.0  # seconds
 _NEVER = (float("-inf"), None)
-_NOT_ANSWERS = {"site", "id", "visitor_id", "consent"}
+_NOT_ANSWERS = {"site", "id", "visitor_id", "consent", "consent_version"}
 _PERSON = {"first_name", "last_name", "email", "phone"}
 _NOT_OUR_NAMES = (
     "It holds none of our fields for a name, an e-mail address or a phone number. A form plugin has an address of its "
@@ -93,7 +93,10 @@ class Intake:
         suspicion: str | None,
         test_run: UUID | None = None,
     ) -> Accepted:
-        """Store what a schema has loaded. data: with `id`, and `consent` where it was asked. test_run: whose it is."""
+        """Store what a schema has loaded. data: with `id`, and `consent` where it was asked. test_run: whose it is.
+
+        Raises sqlalchemy.exc.SQLAlchemyError when it could not be stored.
+        """
         answers = {name: value for name, value in data.items() if name not in _NOT_ANSWERS}
         asked = "consent" in data
         return self.groups.add(
@@ -105,11 +108,18 @@ class Intake:
                 answers=answers,
                 source=source,
                 consent_given=data["consent"] if asked else None,
-                consent_version=site.consent_version if asked else None,
+                consent_version=self._wording(site, data.get("consent_version")) if asked else None,
                 suspicion=suspicion,
                 test_run=test_run,
             ),
         )
+
+    def _wording(self, site: Site, shown: str | None) -> str:
+        """Which wording the visitor agreed to: a page that was opened before a new one shows the one before."""
+        if shown is None or shown == site.consent_version:
+            return site.consent_version
+        with self.database.read() as session:
+            return shown if has_wording(session, site, shown) else site.consent_version
 
     def here_since(self, site: Site, kind: str, sent_id: str, since: datetime) -> bool:
         """Whether what was sent under this id is here, and came not before that moment."""

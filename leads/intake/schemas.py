@@ -17,7 +17,7 @@ MAX_ID = 100  # characters of an id that the browser made
 
 
 class CutText(LooseString):
-    """Text of a tap: cut, never refused, since a browser that follows the link does not wait for our answer."""
+    """Text that no visitor could mend, or of a tap, whose browser does not wait for our answer: cut, never refused."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
         return _as_text(value).strip()[: self.limit]
@@ -103,6 +103,9 @@ class ConsultationSchema(PersonSchema, _Intake):
         load_default=False,
         error_messages={"invalid": "Please send true or false."},
         metadata={"description": "True or false, no text: whether the visitor agreed to the site's consent wording."},
+    )
+    consent_version = CutText(
+        20, metadata={"description": "Which of the site's consent wordings was shown; without it, the one valid now."}
     )
     attribution = Attribution(metadata={"description": "Of " + ", ".join(ATTRIBUTION) + "."})
 

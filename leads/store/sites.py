@@ -72,6 +72,11 @@ def consent_text(session: Session, site: Site) -> str:
     return session.get_one(ConsentText, (site.id, site.consent_version)).text
 
 
+def has_wording(session: Session, site: Site, version: str) -> bool:
+    """Whether this is a wording that visitors of the site were asked to agree to, now or before."""
+    return session.get(ConsentText, (site.id, version)) is not None
+
+
 def add_site(
     session: Session,
     *,

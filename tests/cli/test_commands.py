@@ -34,6 +34,7 @@ def test_a_site_is_added_listed_and_its_snippet_printed(frontdesk: Frontdesk) ->
     snippet = frontdesk("site", "snippet", "lakeside", public_url="https://leads.example").stdout
     assert 'action="https://leads.example/f/lakeside/consultation"' in snippet
     assert 'src="https://leads.example/f/static/website.js" data-site="lakeside"' in snippet
+    assert 'name="consent_version" value="1"' in snippet
     assert "may need consent" in snippet
     assert "of this machine alone" in frontdesk("site", "snippet", "lakeside").stderr
     assert "no site" in frontdesk("site", "snippet", "nowhere", code=1).stderr
@@ -101,6 +102,7 @@ def test_a_site_is_changed_in_what_is_given_alone(frontdesk: Frontdesk, site: Si
         "region": "DE",
         "origins": ["https://clinic.example", "http://clinic.example:8080"],
         "consent": "Call me.",
+        "consent_version": "2",
     }
     frontdesk(*change, "--time-zone", "Europe/Berlin", "--origin", "", "--thank-you", "https://clinic.example/thanks")
     shown = frontdesk("site", "show", "demo").stdout

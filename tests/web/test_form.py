@@ -335,6 +335,19 @@ def test_the_wording_is_shown_and_its_version_kept(client: FlaskClient, stored: 
     assert [event.consent_version for event in stored.events()] == ["1", "2"]
 
 
+def test_the_wording_that_is_kept_is_the_one_that_was_shown(client: FlaskClient, stored: Stored) -> None:
+    typed, other = filled(client), filled(client)
+    with stored.database.write() as session:
+        site = session.scalars(select(Site)).one()
+        change_site(session, site, {"consent": "You may also write to me."}, stored.database.now(session))
+    again = page_of(client.post(FORM, data=other | {"email": "jane@"}))  # comes back, and shows the new wording
+    client.post(FORM, data=typed)
+    client.post(FORM, data=again.values | {"email": "jane.two@example.com", "consent": "yes"})
+    client.post(FORM, data=JANE | {"email": "jane.three@example.com", "consent_version": "97"})
+    assert [event.consent_version for event in stored.events()] == ["1", "2", "2"]
+    assert "extra" not in stored.answers()
+
+
 def test_without_the_database_what_was_typed_is_kept_and_sent_again(
     client: FlaskClient, stored: Stored, outage: Any
 ) -> None:
