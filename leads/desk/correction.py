@@ -12,7 +12,7 @@ from leads.desk import words
 from leads.fields import PersonSchema
 from leads.store.corrections import CORRECTABLE
 from leads.store.models import Delivery
-from leads.store.outbox.decisions import LOOK_FIRST
+from leads.store.outbox.holds import LOOK_FIRST
 from leads.store.queries.journey import Journey
 
 # The CRM took these and lost them, or never said: the details are not what is wrong.

@@ -17,7 +17,7 @@ from sqlalchemy import inspect, select, text, update
 
 from leads.store import schema
 from leads.store.models import Base, Delivery, Identity
-from leads.store.outbox.arrivals import HELD_BY_REMOVAL, HOLD_SENTENCES
+from leads.store.outbox.holds import HELD_BY_REMOVAL, HOLD_SENTENCES
 from leads.store.schema import SchemaError, current, head, open_vault, require_current, upgrade
 from leads.store.session import Database
 from leads.store.vault import Vault, VaultError

@@ -16,6 +16,7 @@ from leads.store import canary, codes
 from leads.store.among import among
 from leads.store.failpoint import reach
 from leads.store.models import Connection, Delivery, Event, Lead, Resubmission, new_id
+from leads.store.outbox.holds import HOLD_SENTENCES, Way, hold_reason, withhold
 from leads.store.past_orm import are_there, insert_all
 from leads.store.people import (
     NOBODY,
@@ -33,15 +34,6 @@ from leads.store.people import (
 from leads.store.session import ONLY_STAYS, Database, once_more
 from leads.store.vault import Vault
 
-HOLD_SENTENCES = {
-    "spam": "This looks like spam. Nothing was sent; if it is a real enquiry, press “Not spam, send”.",
-    "no_consent": "There is no consent of the visitor that the details are shared with the CRM.",
-    "paused": "This connection was paused by staff.",
-    "unknown_caller": "This connection takes calls only once the caller is known.",
-    "removed": "The connection was removed before this was sent. Add a new one, or take care of it yourself.",
-}
-
-HELD_BY_REMOVAL = {"state": "held", "code": "removed", "sentence": HOLD_SENTENCES["removed"]}
 _Here = Row[*tuple[Any, ...]]  # an event that was sent before, as `_BY_CLIENT` reads it
 
 
@@ -195,6 +187,8 @@ def _is_of_another(vault: Vault, arrival: Arrival, here: Mapping[bytes, _Here]) 
 def _repeated(session: Session, vault: Vault, arrival: Arrival, row: _Here, now: datetime) -> Accepted:
     if not row.is_test and row.body_digest != arrival.body:
         _keep_other_answers(session, vault, row.id, arrival, now)
+        if arrival.new.consent_given is False:
+            withhold(session, row.id)
     return Accepted(row.id, row.code, row.received_at, repeated=True)
 
 
@@ -264,14 +258,6 @@ def _hold_code(new: NewEvent) -> str | None:
     return "no_consent" if new.kind == "consultation_request" and not new.consent_given else None
 
 
-class Way(NamedTuple):
-    """What decides whether an event may go to a connection. state: its own, or `removed`."""
-
-    connection_id: UUID
-    state: str
-    unknown_callers: str
-
-
 def _ways(session: Session, site_ids: Collection[UUID]) -> Mapping[UUID, list[Way]]:
     """Connections in use, by their site."""
     ways = defaultdict(list)
@@ -318,19 +304,3 @@ def delivery_row(
         "created_at": received_at,
         "tries_from": now,
     }
-
-
-def hold_reason(hold_code: str | None, kind: str, known: bool, way: Way) -> str | None:
-    """Why an event may not go to a connection now; None when it may. hold_code, kind: the event's. known: its lead."""
-    if hold_code:
-        return hold_code
-    if way.state in ("paused", "removed"):
-        return way.state
-    waits = kind == "call_click" and not known and way.unknown_callers == "wait"
-    return "unknown_caller" if waits else None
-
-
-def way_to(connection: Connection) -> Way:
-    """The way to a connection that is loaded."""
-    state = connection.state if connection.removed_at is None else "removed"
-    return Way(connection.id, state, connection.unknown_callers)

@@ -10,22 +10,19 @@ from sqlalchemy.orm import Session
 
 from leads.store import budget
 from leads.store.failpoint import reach
-from leads.store.models import Connection, Delivery, Erasure, Event, Lead
-from leads.store.outbox.arrivals import HELD_BY_REMOVAL, HOLD_SENTENCES, hold_reason, way_to
+from leads.store.models import Connection, Delivery, Erasure, Event, Lead, Resubmission
 from leads.store.outbox.erasing import out_of_reach
+from leads.store.outbox.holds import HELD_BY_REMOVAL, HOLD_SENTENCES, LOOK_FIRST, NOT_ARRIVED, hold_reason, way_to
 from leads.store.outbox.outcomes import bring_forward
 from leads.store.people import answers_of, vouch
 from leads.store.vault import Vault
 
-# It may have arrived, and its CRM cannot tell: somebody has to look there before it is sent again.
-LOOK_FIRST = "unknown_outcome"
 NOBODY_SIGNED_IN = "Nobody has signed in at the CRM yet. Press “Sign in” on the connection's page."
 PUT_ASIDE = "A person put this aside as spam. If it is real after all, press “Not spam, send”."
 _REMOVED_MIDWAY = (
     "It may have arrived: the connection was removed while this was being sent. Look in the CRM; then press “I took "
     "care of it”."
 )
-NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
 # What is held because of what it is, whatever becomes of the connection.
 _HELD_FOR_ITSELF = and_(Delivery.state == "held", func.coalesce(Delivery.code, "").in_(("spam", "no_consent")))
 
@@ -61,7 +58,7 @@ def release_hold(session: Session, vault: Vault, event: Event, lead: Lead, now: 
     ).all()
     held = [way for way in ways if may_be_released(way[0], event)]
     is_form = event.kind == "consultation_request"  # a tap says nothing of who it is, and nobody's consent
-    asks_consent = event.hold_code == "spam" and is_form and not event.consent_given
+    asks_consent = event.hold_code == "spam" and is_form and not _agrees(session, event)
     event.hold_code = "no_consent" if asks_consent else None
     if is_form and not asks_consent:
         vouch(session, vault, lead, answers_of(vault, event), now)
@@ -70,6 +67,14 @@ def release_hold(session: Session, vault: Vault, event: Event, lead: Lead, now: 
         if hold := hold_reason(event.hold_code, event.kind, lead.known, way_to(connection)):
             delivery.state, delivery.code, delivery.sentence = "held", hold, HOLD_SENTENCES[hold]
     return sum(delivery.state == "waiting" for delivery, _ in held)
+
+
+def _agrees(session: Session, event: Event) -> bool:
+    """Whether the visitor gave consent, by the last word that there is of it."""
+    said = (Resubmission.event_id == event.id, Resubmission.consent_given.is_not(None))
+    last = select(Resubmission.consent_given).where(*said).order_by(Resubmission.received_at.desc()).limit(1)
+    again = session.scalar(last)
+    return bool(event.consent_given if again is None else again)
 
 
 def pause(session: Session, connection: Connection, now: datetime) -> None:

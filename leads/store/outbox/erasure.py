@@ -32,8 +32,8 @@ from leads.store.models import (
     RemoteRecord,
     Resubmission,
 )
-from leads.store.outbox.decisions import LOOK_FIRST
 from leads.store.outbox.erasing import out_of_reach
+from leads.store.outbox.holds import LOOK_FIRST
 from leads.store.people import person_behind, with_callers
 from leads.store.session import ONLY_STAYS, Database, once_more
 from leads.store.staff import record

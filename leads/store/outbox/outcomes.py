@@ -16,9 +16,9 @@ from leads.store.among import among
 from leads.store.callers import MOVED
 from leads.store.failpoint import reach
 from leads.store.models import Attempt, Connection, Delivery, Erasure, Lead, RemoteRecord, new_id
-from leads.store.outbox.arrivals import HELD_BY_REMOVAL
 from leads.store.outbox.claimed import Claimed
 from leads.store.outbox.erasing import arrived_after_all
+from leads.store.outbox.holds import HELD_BY_REMOVAL
 from leads.store.outbox.lanes import Lane, claim, hold
 from leads.store.past_orm import insert_all, update_all, upsert
 from leads.store.session import KEEPS_ITS_KEY, Database, once_more
@@ -27,6 +27,7 @@ from leads.store.session import KEEPS_ITS_KEY, Database, once_more
 _IN_HAND, _LET_GO = "coalesce(delivery.state, '') = 'sending'", "token = NULL, lease_until = NULL"
 _IN_DOUBT = "coalesce(delivery.state, '') = 'refused'"
 _ERASED = "coalesce(delivery.state, '') = 'erased'"
+_HELD = "coalesce(delivery.state, '') = 'held'"
 _OF_A_MOVE = ("lead_id", "missing", "tries_from")  # written only where a call moves to the person
 
 
@@ -105,6 +106,7 @@ def _write_down(session: Session, lane: Lane, outcomes: Sequence[Outcome], healt
         some = [row for row in rows if ("lead_id" in row) is moves]
         ours |= update_all(session, Delivery, ("id", "token"), some, _LET_GO, where=_IN_HAND)
     ours |= _known_after_removal(session, [row for row in rows if row["id"] not in ours])
+    ours |= _known_after_withdrawal(session, [row for row in rows if row["id"] not in ours])
     _known_after_erasure(session, lane, [one for one in outcomes if one.claimed.delivery.id not in ours], now)
     written = [outcome for outcome in outcomes if outcome.claimed.delivery.id in ours]
     upsert(session, RemoteRecord, _records(lane, written, people), ["remote_id", "url", "retire"])
@@ -120,6 +122,14 @@ def _known_after_removal(session: Session, rows: Sequence[dict[str, Any]]) -> se
     known = [row if row["state"] == "sent" else row | HELD_BY_REMOVAL for row in rows if not row["unknown"]]
     stays = [{name: row[name] for name in row if name not in _OF_A_MOVE} | {"check_at": None} for row in known]
     return update_all(session, Delivery, ("id", "token"), stays, _LET_GO, where=_IN_DOUBT)
+
+
+def _known_after_withdrawal(session: Session, rows: Sequence[dict[str, Any]]) -> set[UUID]:
+    """Consent was taken back while this was in hand: what has not arrived stays held."""
+    arrived = [{name: row[name] for name in row if name not in _OF_A_MOVE} for row in rows if row["state"] == "sent"]
+    stays = [{name: row[name] for name in ("id", "token", "unknown")} for row in rows if row["state"] != "sent"]
+    of_both = (update_all(session, Delivery, ("id", "token"), some, _LET_GO, where=_HELD) for some in (arrived, stays))
+    return set().union(*of_both)
 
 
 def _known_after_erasure(session: Session, lane: Lane, outcomes: Sequence[Outcome], now: datetime) -> None:
@@ -258,6 +268,7 @@ def give_back(database: Database, claimed: Sequence[Claimed], due_at: datetime |
         found = update_all(session, Delivery, ("id", "token"), rows, _LET_GO, where=_IN_HAND)
         rest = [row for row in rows if row["id"] not in found]
         found |= _known_after_removal(session, rest)
+        found |= _known_after_withdrawal(session, [row for row in rest if row["id"] not in found])
         erased = [
             _let_go(one, one.left_behind or one.delivery.unknown) for one in claimed if one.delivery.id not in found
         ]

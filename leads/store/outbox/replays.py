@@ -17,7 +17,8 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Event, Replay, new_id
-from leads.store.outbox.decisions import LOOK_FIRST, handled, requeue
+from leads.store.outbox.decisions import handled, requeue
+from leads.store.outbox.holds import LOOK_FIRST
 from leads.store.session import Database, at_leisure
 from leads.store.staff import record
 

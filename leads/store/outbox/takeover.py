@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, and_, exists, func, not_, or_, select, tup
 from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Event, Lead, Site
-from leads.store.outbox.arrivals import delivery_row, hold_reason, way_to
-from leads.store.outbox.decisions import LOOK_FIRST
+from leads.store.outbox.arrivals import delivery_row
+from leads.store.outbox.holds import LOOK_FIRST, hold_reason, way_to
 from leads.store.past_orm import insert_all
 from leads.store.session import KEEPS_ITS_KEY, ONLY_STAYS, Database
 

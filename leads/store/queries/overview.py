@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from leads.store.alerts import open_alerts
 from leads.store.models import Alert, Connection, Delivery, Event, Resubmission, Site, Unreadable
-from leads.store.outbox.decisions import LOOK_FIRST, NOT_ARRIVED
+from leads.store.outbox.holds import LOOK_FIRST, NOT_ARRIVED
 from leads.store.queries.balance import MARGIN, DayBalance, recent_balances
 from leads.store.queries.drift import drift_counts
 from leads.store.queries.erasures import Leftover, erased_alone, erasures_that_need_you, open_erasures

@@ -1,0 +1,67 @@
+"""Why a delivery may not go: suspected, without consent, paused, or for a person to decide."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from leads.store.models import Connection, Delivery, Event
+
+HOLD_SENTENCES = {
+    "spam": "This looks like spam. Nothing was sent; if it is a real enquiry, press “Not spam, send”.",
+    "no_consent": "There is no consent of the visitor that the details are shared with the CRM.",
+    "paused": "This connection was paused by staff.",
+    "unknown_caller": "This connection takes calls only once the caller is known.",
+    "removed": "The connection was removed before this was sent. Add a new one, or take care of it yourself.",
+}
+
+# It may have arrived, and its CRM cannot tell: somebody has to look there before it is sent again.
+LOOK_FIRST = "unknown_outcome"
+NOT_ARRIVED = ("waiting", "sending", "held", "refused", "expired")
+HELD_BY_REMOVAL = {"state": "held", "code": "removed", "sentence": HOLD_SENTENCES["removed"]}
+
+
+class Way(NamedTuple):
+    """What decides whether an event may go to a connection. state: its own, or `removed`."""
+
+    connection_id: UUID
+    state: str
+    unknown_callers: str
+
+
+def hold_reason(hold_code: str | None, kind: str, known: bool, way: Way) -> str | None:
+    """Why an event may not go to a connection now; None when it may. hold_code, kind: the event's. known: its lead."""
+    if hold_code:
+        return hold_code
+    if way.state in ("paused", "removed"):
+        return way.state
+    waits = kind == "call_click" and not known and way.unknown_callers == "wait"
+    return "unknown_caller" if waits else None
+
+
+def way_to(connection: Connection) -> Way:
+    """The way to a connection that is loaded."""
+    state = connection.state if connection.removed_at is None else "removed"
+    return Way(connection.id, state, connection.unknown_callers)
+
+
+def withhold(session: Session, event_id: UUID) -> None:
+    """The visitor took back consent: what is not in a CRM yet stays here until a person has decided.
+
+    What is being sent just now may arrive all the same; whoever sends it keeps the token, and tells (`outcomes.py`).
+    """
+    event = session.get_one(Event, event_id, with_for_update=True)
+    its = select(Delivery).where(Delivery.event_id == event_id).order_by(Delivery.id).with_for_update()
+    deliveries = session.scalars(its).all()
+    left = [one for one in deliveries if one.state in NOT_ARRIVED]
+    if event.hold_code is not None or (deliveries and not left):
+        return
+    event.hold_code = "no_consent"
+    for one in left:
+        if one.code not in (LOOK_FIRST, "removed"):  # these go nowhere without a person
+            one.unknown = one.unknown or one.state == "sending"
+            one.state, one.code, one.field = "held", "no_consent", None
+            one.sentence = HOLD_SENTENCES["no_consent"]

@@ -1,0 +1,175 @@
+"""Consent that is taken back by sending the form again: what is not in a CRM yet stays here until staff decide."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select
+
+from leads.store import outbox
+from leads.store.models import Attempt, Connection, Delivery, Event, Lead, Site, new_id
+from leads.store.outbox import Accepted, Claimed
+from leads.store.outbox.takeover import send_elsewhere
+from leads.store.session import Database
+from leads.store.vault import Vault
+from tests.database.lanes import delivered, delivery_of, finished, leased
+from tests.factory import make_connection, send
+
+JANE = {"first_name": "Jane", "email": "jane@example.com"}
+
+
+@pytest.fixture
+def agreed(timed: Database, vault: Vault, connection: Connection, site: Site) -> Accepted:
+    return send(timed, vault, site, client_id="one", **JANE)
+
+
+@pytest.fixture
+def in_hand(timed: Database, vault: Vault, connection: Connection, site: Site, agreed: Accepted) -> Claimed:
+    """Being sent at the moment in which consent is taken back."""
+    [claimed] = outbox.claim(timed, leased(timed, connection), 10, 60)
+    take_back(timed, vault, site)
+    return claimed
+
+
+def take_back(database: Database, vault: Vault, site: Site) -> None:
+    send(database, vault, site, client_id="one", consent=False, **JANE)
+
+
+def standing(database: Database, event_id: UUID) -> tuple[str, str | None, bool]:
+    row = delivery_of(database, event_id)
+    return row.state, row.code, row.unknown
+
+
+def cleared(database: Database, vault: Vault, accepted: Accepted) -> int:
+    with database.write() as session:
+        event = session.get_one(Event, accepted.event_id)
+        return outbox.release_hold(session, vault, event, session.get_one(Lead, event.lead_id), database.now(session))
+
+
+def test_what_waits_is_held_until_staff_clear_it(
+    timed: Database, vault: Vault, connection: Connection, site: Site, agreed: Accepted
+) -> None:
+    for _ in range(2):
+        take_back(timed, vault, site)
+    assert standing(timed, agreed.event_id) == ("held", "no_consent", False)
+    assert delivered(timed, connection) == []
+    assert cleared(timed, vault, agreed) == 1
+    assert len(delivered(timed, connection)) == 1
+
+
+@pytest.mark.parametrize("changed", [{"service": "implants"}, {"email": "Jane@Example.com"}])
+def test_other_answers_with_consent_hold_nothing(
+    timed: Database, vault: Vault, connection: Connection, site: Site, agreed: Accepted, changed: dict[str, str]
+) -> None:
+    send(timed, vault, site, client_id="one", **JANE | changed)
+    assert len(delivered(timed, connection)) == 1
+
+
+@pytest.mark.parametrize("state", ["refused", "expired"])
+def test_what_staff_would_send_again_is_held_too(
+    timed: Database, vault: Vault, connection: Connection, site: Site, agreed: Accepted, state: str
+) -> None:
+    lane = leased(timed, connection)
+    finished(timed, lane, outbox.claim(timed, lane, 10, 60), state, code="invalid", field="email")
+    take_back(timed, vault, site)
+    assert standing(timed, agreed.event_id) == ("held", "no_consent", False)
+
+
+def test_a_connection_that_is_started_again_sends_it_not(
+    timed: Database, vault: Vault, connection: Connection, site: Site, agreed: Accepted
+) -> None:
+    with timed.write() as session:
+        outbox.pause(session, session.get_one(Connection, connection.id), timed.now(session))
+    take_back(timed, vault, site)
+    with timed.write() as session:
+        outbox.resume(session, session.get_one(Connection, connection.id), timed.now(session))
+    assert delivered(timed, connection) == []
+
+
+def test_what_had_arrived_stays_as_it_is(
+    timed: Database, vault: Vault, connection: Connection, site: Site, agreed: Accepted
+) -> None:
+    delivered(timed, connection)
+    take_back(timed, vault, site)
+    assert standing(timed, agreed.event_id) == ("sent", None, False)
+    with timed.read() as session:
+        assert session.get_one(Event, agreed.event_id).hold_code is None
+
+
+def test_what_may_have_arrived_stays_for_a_person(
+    timed: Database, vault: Vault, connection: Connection, site: Site, agreed: Accepted
+) -> None:
+    lane = leased(timed, connection)
+    finished(timed, lane, outbox.claim(timed, lane, 10, 60), "refused", code="unknown_outcome", unknown=True)
+    take_back(timed, vault, site)
+    assert standing(timed, agreed.event_id) == ("refused", "unknown_outcome", True)
+
+
+@pytest.mark.parametrize(
+    ("state", "more", "becomes"),
+    [
+        ("sent", {}, ("sent", None, False)),
+        ("waiting", {"code": "timeout", "unknown": True}, ("held", "no_consent", True)),
+        ("waiting", {"code": "unavailable"}, ("held", "no_consent", False)),
+        ("refused", {"code": "invalid"}, ("held", "no_consent", False)),
+    ],
+)
+def test_what_was_in_hand_tells_what_became_of_it(
+    timed: Database,
+    connection: Connection,
+    in_hand: Claimed,
+    state: str,
+    more: dict[str, Any],
+    becomes: tuple[str, str | None, bool],
+) -> None:
+    event_id = in_hand.event.id
+    assert standing(timed, event_id) == ("held", "no_consent", True), "its worker may die over it"
+    assert finished(timed, lane_of(timed, connection), [in_hand], state, **more) == 0
+    assert standing(timed, event_id) == becomes
+    with timed.read() as session:
+        assert session.scalars(select(Attempt.verdict)).all() == [state]
+        assert session.scalars(select(Delivery.token)).all() == [None]
+
+
+def test_what_was_in_hand_and_not_sent_is_given_back(timed: Database, in_hand: Claimed) -> None:
+    outbox.give_back(timed, [in_hand])
+    assert standing(timed, in_hand.event.id) == ("held", "no_consent", False)
+
+
+def test_what_is_no_spam_still_needs_the_consent_that_was_taken_back(
+    timed: Database, vault: Vault, connection: Connection, site: Site
+) -> None:
+    agreed = send(timed, vault, site, client_id="one", suspicion="trap", **JANE)
+    take_back(timed, vault, site)
+    assert cleared(timed, vault, agreed) == 0
+    assert standing(timed, agreed.event_id) == ("held", "no_consent", False)
+    assert cleared(timed, vault, agreed) == 1
+
+
+def test_no_other_connection_gets_what_a_removed_one_left(
+    timed: Database, vault: Vault, connection: Connection, site: Site, agreed: Accepted
+) -> None:
+    with timed.write() as session:
+        outbox.remove(session, session.get_one(Connection, connection.id), timed.now(session))
+    take_back(timed, vault, site)
+    other = make_connection(timed, vault, site, name="Another")
+    with timed.write() as session:
+        row = session.scalars(select(Delivery)).one()
+        send_elsewhere(session, row, session.get_one(Connection, other.id), timed.now(session), looks_first=True)
+    assert delivered(timed, other) == []
+
+
+def test_a_website_without_a_connection_remembers(timed: Database, vault: Vault, site: Site) -> None:
+    agreed = send(timed, vault, site, client_id="one", **JANE)
+    take_back(timed, vault, site)
+    with timed.read() as session:
+        assert session.get_one(Event, agreed.event_id).hold_code == "no_consent"
+
+
+def lane_of(database: Database, connection: Connection) -> outbox.Lane:
+    """The lane that holds this connection."""
+    with database.read() as session:
+        row = session.get_one(Connection, connection.id)
+        return outbox.Lane(row.id, row.lease_worker or "", row.lease_token or new_id(), probing=False)
