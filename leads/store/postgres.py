@@ -24,6 +24,11 @@ _LIMITS = (
 # A plan is kept as long as its connection: one that was made while a table was small would read it from end to end when
 # it has grown. Every statement has an index to go by (tests/database/test_plans.py), so that is what it goes by.
 _PLANS = "SET enable_seqscan = off; SET jit = off"
+# Some hosts turn it off for speed, and a crash of the server then loses what a visitor was thanked for.
+_DURABLE = (
+    "SELECT set_config('synchronous_commit', 'on', false) "
+    "WHERE current_setting('synchronous_commit') IN ('off', 'local')"
+)
 _CONNECT = {
     "connect_timeout": 2,  # seconds, for each host of the URL; psycopg takes no less
     "keepalives_idle": 5,  # a server that vanished from the network is noticed also while we only listen
@@ -85,7 +90,7 @@ def _connect(_dialect: Any, _record: Any, args: list[Any], options: dict[str, An
     connection = Bounded.connect(*args, **(_CONNECT | options))
     try:
         connection.autocommit = True
-        connection.execute(cast("Any", f"{_LIMITS}; {_PLANS}"))
+        connection.execute(cast("Any", f"{_LIMITS}; {_PLANS}; {_DURABLE}"))
         connection.autocommit = False
     except BaseException:
         connection.close()

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from leads.store.models import Meta, Site, Worker, new_id
 from leads.store.session import Database
-from tests.conftest import only_sqlite
+from tests.conftest import only_postgres, only_sqlite
 from tests.factory import make_site
 
 MARK = "Zyxwvut"
@@ -31,6 +31,22 @@ def test_sqlite_is_set_up_to_lose_nothing(database: Database, pragma: str, value
     for opened in (database.read, database.write):
         with opened() as session:
             assert session.execute(text(f"PRAGMA {pragma}")).scalar_one() == value
+
+
+@only_postgres
+@pytest.mark.parametrize(
+    ("set_to", "kept"), [("off", "on"), ("local", "on"), ("on", "on"), ("remote_apply", "remote_apply")]
+)
+def test_postgresql_writes_to_the_disk_before_it_answers(
+    database: Database, database_url: str, set_to: str, kept: str
+) -> None:
+    own = database.engine.url.database
+    with database.glance() as connection:
+        connection.execute(text(f'ALTER DATABASE "{own}" SET synchronous_commit = {set_to}'))
+    other = Database(database_url)
+    with other.write() as session:
+        assert session.execute(text("SHOW synchronous_commit")).scalar_one() == kept
+    other.close()
 
 
 @only_sqlite
