@@ -357,6 +357,9 @@ def _collect(environ: Mapping[str, str], known: set[str]) -> tuple[dict[str, str
         if name in known:
             given[name] = value
         elif name.endswith("_file") and name.removesuffix("_file") in known:
+            if environ.get(plain := variable.removesuffix("_FILE")):
+                mistakes.append(f"{variable}: {plain} is set as well; leave one of the two out")
+                continue
             try:
                 given[name.removesuffix("_file")] = Path(value).read_text(encoding="utf-8").rstrip("\r\n")
             except (OSError, UnicodeDecodeError):

@@ -196,9 +196,13 @@ def _errors(answer: Answer) -> list[tuple[str, str]]:
     return [
         (code, f"{row.get('policyName', '')} {row.get('message', '')}")
         for row in rows
-        for code in (str(row.get("code") or row.get("category") or ""), *re.findall(r'"error":"(\w+)"', str(row)))
+        for code in (_code(row), *re.findall(r'"error":"(\w+)"', str(row)))
         if code
     ]
+
+
+def _code(row: Mapping[str, Any]) -> str:
+    return str(row.get("code") or row.get("category") or row.get("errorType") or "")
 
 
 def _named(answer: Answer) -> str:

@@ -8,16 +8,17 @@ from typing import Any, Protocol, cast
 from zoneinfo import ZoneInfo
 
 from integrations.core.base import EventKind, Item
-from integrations.core.errors import DeliveryError, Refused
+from integrations.core.errors import DeliveryError, Refused, TryLater
 from leads.store.codes import told
 from leads.store.consents import Noted
 from leads.store.models import Connection, Event, Lead, Site
 from leads.store.outbox import Claimed, EventRow, LeadRow, SiteRow
 from leads.store.people import PERSON_FIELDS, answers_of, person_of
-from leads.store.vault import Vault
+from leads.store.vault import Vault, VaultError
 from leads.sync import mapping
 from leads.sync.calls import log_bug
 from leads.sync.plan import Plan, plan_of
+from leads.sync.retry import BUG
 
 TITLES = {"consultation_request": "Consultation request", "call_click": "Tapped “Call us”"}
 
@@ -64,7 +65,7 @@ def translate(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item:
 
 
 def build_all(vault: Vault, connection: Connection, claimed: Iterable[Claimed]) -> list[Item | DeliveryError]:
-    """Translate each. One that cannot be translated needs a person, and holds up no other."""
+    """Translate each. One that cannot be translated holds up no other."""
     plan = plan_of(connection)
     return [build(vault, plan, one) for one in claimed]
 
@@ -73,9 +74,12 @@ def build(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item | DeliveryError:
     """Translate as this plan says, or tell that it cannot be done."""
     try:
         return translate(vault, plan, enquiry)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with one must not stop the others
+    except VaultError as error:
         log_bug(error)
         return Refused("unreadable", "Frontdesk cannot read this enquiry any more. Ask whoever looks after the server.")
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with one must not stop the others
+        log_bug(error)
+        return TryLater(*BUG)  # nothing was sent, and the next version may know better
 
 
 def _caller(code: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ LOOK_YOURSELF = (
     "It may have arrived: the connection broke off before the CRM had answered, and this CRM cannot be asked. "
     "Look in the CRM; then press “Send again” or “I took care of it”."
 )
+BUG = ("bug", "Frontdesk made a mistake of its own. It is logged, and the enquiry is tried again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,4 +133,4 @@ def describe(result: Result | Exception, tier: Tier = "A") -> tuple[str, str]:
     code, sentence = getattr(result, "code", None), getattr(result, "sentence", None)
     if isinstance(code, str) and isinstance(sentence, str):
         return code, sentence
-    return "bug", "Frontdesk made a mistake of its own. It is logged, and the enquiry is tried again."
+    return BUG

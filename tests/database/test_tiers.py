@@ -149,6 +149,19 @@ def test_where_the_crm_cannot_be_asked_what_surely_did_not_arrive_is_tried_again
     assert loop.row().state == "sent"
 
 
+def test_what_a_mistake_of_ours_keeps_from_being_translated_is_tried_again(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop.send()
+    with monkeypatch.context() as mistaken:
+        mistaken.setattr("leads.sync.item.mapping.apply", lambda *_: 1 / 0)
+        loop.tick()
+    row = loop.row()
+    assert (row.state, row.code, row.unknown, loop.crm.written) == ("waiting", "bug", False, [])
+    loop.tick(minutes=1)
+    assert loop.row().state == "confirmed"
+
+
 def test_one_enquiry_that_cannot_be_read_any_more_holds_up_no_other(loop: Loop) -> None:
     broken, well = loop.send("Ann"), loop.send("Bob")
     with loop.database.write() as session:

@@ -227,3 +227,11 @@ def test_the_address_of_a_database_that_cannot_be_read_is_told_without_it(url: s
 def test_failpoints_that_cannot_be_are_told_in_a_sentence(spec: str) -> None:
     assert mistakes(FAIL_AT=spec)[0].startswith("FRONTDESK_FAIL_AT: must be POINT:ACTION")
     assert load_settings({"FRONTDESK_FAIL_AT": "claim.written:kill:2,finish.written:raise"}).fail_at
+
+
+def test_a_value_and_a_file_with_it_are_told_and_not_chosen_between(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("of the file")
+    both = {"FRONTDESK_METRICS_TOKEN": "of the environment", "FRONTDESK_METRICS_TOKEN_FILE": str(file)}
+    with pytest.raises(SettingsError, match="FRONTDESK_METRICS_TOKEN is set as well"):
+        load_settings(both)

@@ -100,6 +100,15 @@ def test_search_by_phone_reads_the_number_as_each_sites_country_does(
     assert _names(anna.post("/desk/leads", 200, q="030 / 901 820").text) == ["Karl"]
 
 
+@pytest.mark.parametrize("typed", ["5550155", "555 0155", "555-0155", "(201) 555", "0155"])
+def test_search_by_a_part_of_a_number_needs_no_country_and_no_certain_way_of_writing(
+    anna: Person, database: Database, vault: Vault, site: Site, typed: str
+) -> None:
+    send(database, vault, site, first_name="Rita", phone="+12015550155")
+    send(database, vault, site, first_name="Otto", phone="+12015690166")
+    assert _names(anna.post("/desk/leads", 200, q=typed).text) == ["Rita"]
+
+
 def test_search_by_code_in_any_form_opens_the_lead(anna: Person, database: Database, vault: Vault, site: Site) -> None:
     caller = send(database, vault, site, "call_click")
     page = f"/desk/leads/{lead_of(database, caller.event_id)}"

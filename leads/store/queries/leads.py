@@ -23,6 +23,9 @@ from leads.store.vault import Vault
 PAGE_SIZE = 25
 MOST_FOUND = 50
 MOST_SEARCHED = 5_000  # leads that one search by name decrypts
+_NUMBER = re.compile(r"[\d\s()+./-]+")
+_NO_DIGIT = re.compile(r"\D")
+_FEWEST = 4  # digits by which a number is looked for
 ARRIVED = ("sent", "confirmed")
 # The first of these that one of a lead's deliveries has is what the list says of the lead.
 URGENCY = ("refused", "expired", "held", "sending", "waiting", "sent", "confirmed", "handled", "erased")
@@ -256,10 +259,14 @@ def _e164(typed: str, region: str) -> str | None:
 
 
 def _matcher(typed: str) -> Callable[[Mapping[str, str]], bool]:
-    """Whether a person's details hold every word that was typed; accents and case do not matter."""
-    words = _plain(typed).split()
+    """Whether a person's details hold every word that was typed, or the number holds these digits; accents, case and
+    what stands between digits do not matter."""
+    words, digits = _plain(typed).split(), _NO_DIGIT.sub("", typed)
+    is_number = len(digits) >= _FEWEST and bool(_NUMBER.fullmatch(typed))
 
     def matches(person: Mapping[str, str]) -> bool:
+        if is_number and digits in _NO_DIGIT.sub("", person.get("phone", "")):
+            return True
         details = _plain(" ".join(person.values()))
         return all(word in details for word in words)
 
