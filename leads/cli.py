@@ -32,11 +32,12 @@ from leads.commands.office import CANNOT_OPEN, WRONG, Office, as_json, fail, jso
 from leads.commands.purge import purge
 from leads.commands.site import site
 from leads.commands.user import user
-from leads.store import backup, failpoint, tasks
+from leads.plain import number_of
+from leads.store import backup, failpoint, outbox, tasks
 from leads.store.models import Site
 from leads.store.queries.lists import connections_in_use
 from leads.store.schema import current
-from leads.store.session import sqlite_file
+from leads.store.session import at_leisure, sqlite_file
 from leads.sync import worker as sync_worker
 from leads.upkeep import logs
 from leads.upkeep.doctor import Line, asked, examine, line
@@ -143,6 +144,21 @@ def db_backup(file: Path) -> None:
     with office.database.write() as session:
         tasks.done(session, backup.TASK, office.database.now(session))
     click.echo(f"Copied to {file}. Without the key file ({office.settings.keys_file}) nobody can read it.")
+
+
+@db.command("restored")
+def db_restored() -> None:
+    """After a restore, before Frontdesk starts: look before anything is sent that may have been sent since.
+
+    What had not arrived when the copy was made is looked up in its CRM; where that cannot be asked, the desk asks a
+    person. Safe to repeat.
+    """
+    office = Office()
+    _ = office.vault
+    with office.database.write() as session, at_leisure(session):
+        number = outbox.doubt_all(session)
+        office.record(session, "restored", number_of(number, "enquiry", "enquiries"))
+    click.echo(f"To be looked up before it is sent: {number_of(number, 'enquiry', 'enquiries')}.")
 
 
 @main.command()

@@ -89,6 +89,7 @@ GROUPS = {
             "site_removed": "{who} removed the website {note}.",
             "keys_rotated": "{who} had everything sealed with the new key {note}.",
             "key_dropped": "{who} took the old key {note} out of the key file.",
+            "restored": "{who} put back a copy of the database, with {note} that had not arrived then.",
         },
     ),
 }

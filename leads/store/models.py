@@ -87,7 +87,7 @@ ACTION_KINDS = (
     *("user_added", "user_removed", "password_reset", "second_factor_reset"),
     *("site_added", "site_changed", "site_removed"),
     "hook_address_changed",
-    *("keys_rotated", "key_dropped"),
+    *("keys_rotated", "key_dropped", "restored"),
 )
 DRIFT_KINDS = ("deleted", "changed", "duplicated", "never_stored")
 ERASURE_STATES = ("waiting", "done", "needs_you", "handled")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
+from integrations.core.base import Tier
 from integrations.core.errors import Throttled, TryLater, Unknown
-from leads.store import outbox
-from leads.store.models import Event
+from leads.store import budget, outbox
+from leads.store.models import Attempt, Delivery, Event, RemoteRecord
 from tests.database.lanes import leased
 from tests.database.loop import Loop
 from tests.fakes import FakeCrm
@@ -160,6 +161,27 @@ def test_what_a_mistake_of_ours_keeps_from_being_translated_is_tried_again(
     assert (row.state, row.code, row.unknown, loop.crm.written) == ("waiting", "bug", False, [])
     loop.tick(minutes=1)
     assert loop.row().state == "confirmed"
+
+
+@pytest.mark.parametrize(
+    ("tier", "becomes"),
+    [("A", ("confirmed", None)), ("B", ("confirmed", None)), ("C", ("refused", "unknown_outcome"))],
+)
+def test_what_was_delivered_before_a_copy_was_put_back_is_there_once(
+    loop: Loop, tier: Tier, becomes: tuple[str, str | None]
+) -> None:
+    loop.use(FakeCrm(tier, readable=tier != "C"))
+    event_id = loop.send()
+    loop.tick()
+    with loop.database.write() as session:  # as it stood in the copy
+        session.execute(delete(Attempt))
+        session.execute(delete(RemoteRecord))
+        fresh = budget.fresh(loop.clock()) | {"remote_id": None, "sent_at": None, "check_at": None}
+        session.execute(update(Delivery).where(Delivery.event_id == event_id).values(**fresh))
+        assert [outbox.doubt_all(session), outbox.doubt_all(session)] == [1, 0]
+    loop.tick(minutes=1)
+    assert (loop.row().state, loop.row().code) == becomes
+    assert loop.crm.written == [str(event_id)]
 
 
 def test_one_enquiry_that_cannot_be_read_any_more_holds_up_no_other(loop: Loop) -> None:

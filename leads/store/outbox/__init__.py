@@ -8,6 +8,7 @@ deliveries with a token, and `finish` writes down what became of them, for the h
 from leads.store.outbox.arrivals import Accepted, NewEvent, accept, client_digest
 from leads.store.outbox.claimed import Claimed, EventRow, LeadRow, SiteRow
 from leads.store.outbox.decisions import (
+    doubt_all,
     handled,
     may_be_released,
     pause,
@@ -68,6 +69,7 @@ __all__ = [
     "checked",
     "claim",
     "client_digest",
+    "doubt_all",
     "end",
     "erase",
     "erased",

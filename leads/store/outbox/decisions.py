@@ -158,6 +158,13 @@ def _erase_no_more(session: Session, connection: Connection) -> None:
         out_of_reach(erasure)
 
 
+def doubt_all(session: Session) -> int:
+    """A copy of the database was put back: what had not arrived when it was made may have arrived since. Returns how
+    many that are."""
+    open_ = (Delivery.state.in_(NOT_ARRIVED), Delivery.unknown.is_(False))
+    return len(session.scalars(update(Delivery).where(*open_).values(unknown=True).returning(Delivery.id)).all())
+
+
 def handled(delivery: Delivery) -> None:
     """A person took care of it outside of Frontdesk, or put it aside as spam."""
     delivery.sentence = PUT_ASIDE if delivery.code == "spam" else "A person took care of this."
