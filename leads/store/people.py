@@ -137,7 +137,9 @@ def join(
     mine = set(found.digests.values())
     leads = [(one.kind, one.lead) for one in seen if one.digest in mine and one.joins]
     known = _same_person(vault, found, leads) if found.known else None
-    anonymous = next((lead for kind, lead in leads if kind == "visitor" and not lead.known), None)
+    # A caller whose details staff have entered may be found by these as well: nobody is merged into themselves.
+    unknown = (lead for kind, lead in leads if kind == "visitor" and not lead.known)
+    anonymous = next((lead for lead in unknown if lead is not known), None)
     caller = next((lead for kind, lead in leads if kind == "visitor"), None)
     lead = (known or anonymous) if found.known else caller
     if lead is None:

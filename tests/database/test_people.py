@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from leads.store import outbox
+from leads.store.corrections import correct
 from leads.store.models import Event, Lead, Site, new_id
 from leads.store.outbox import Accepted, NewEvent
 from leads.store.people import person_of
@@ -53,6 +54,19 @@ def test_a_person_of_one_site_is_a_stranger_at_another(database: Database, vault
     here, there = make_site(database), make_site(database, key="other")
     jane, stranger = send(database, vault, here, **JANE), send(database, vault, there, **JANE)
     assert _lead(database, jane) != _lead(database, stranger)
+
+
+def test_a_caller_found_by_what_staff_entered_and_by_the_browser_is_one(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    click = send(database, vault, site, "call_click", visitor_id="v1")
+    with database.write() as session:
+        caller = session.scalars(select(Lead)).one()
+        correct(session, vault, caller, JANE, database.now(session))
+        caller.known = caller.shareable = False  # as an earlier version left them
+    assert _lead(database, send(database, vault, site, visitor_id="v1", **JANE)) == _lead(database, click)
+    with database.read() as session:
+        lead = session.scalars(select(Lead)).one()
+    assert (lead.known, lead.merged_into) == (True, None)
 
 
 def test_a_click_before_the_form_becomes_the_persons(database: Database, vault: Vault) -> None:
