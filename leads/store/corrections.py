@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
+from leads.store import callers
 from leads.store.models import Identity, Lead
 from leads.store.people import person_of, remember, trace
 from leads.store.vault import Vault
@@ -36,7 +37,15 @@ def correct(session: Session, vault: Vault, lead: Lead, given: Mapping[str, str]
     if changes:
         lead.person_sealed = vault.seal(after, "lead", "person", lead.id)
         _join_by(session, vault, lead, before, after, now)
+        if not lead.known and (after.get("email") or after.get("phone")):
+            _introduce(session, lead, now)
     return changes
+
+
+def _introduce(session: Session, lead: Lead, now: datetime) -> None:
+    """Staff say who the caller is: CRMs get the details, and calls that waited for them may go."""
+    lead.known = lead.shareable = True
+    callers.release(session, lead.id, now)
 
 
 def _join_by(

@@ -20,7 +20,7 @@ from leads.store.vault import Vault
 from leads.sync.item import translate
 from leads.sync.plan import plan_of
 from tests.database.lanes import delivered
-from tests.factory import send
+from tests.factory import make_connection, send
 from tests.statements import statements
 
 JANE = {"first_name": "Jane", "email": "jane@example.com"}
@@ -170,6 +170,18 @@ def test_what_staff_entered_for_a_caller_stays_once_the_caller_is_known(
         correct(session, vault, session.scalars(select(Lead)).one(), {"last_name": "Doe"}, timed.now(session))
     assert who(timed, send(timed, vault, site, visitor_id="v1", **JANE)) == who(timed, tap)
     assert person(timed, vault, tap) == {**JANE, "last_name": "Doe"}
+
+
+def test_a_caller_of_whom_staff_entered_how_to_reach_them_is_known(
+    timed: Database, vault: Vault, site: Site, connection: Connection
+) -> None:
+    waits = make_connection(timed, vault, site, name="Waits", unknown_callers="wait")
+    tap = send(timed, vault, site, "call_click", visitor_id="v1")
+    with timed.write() as session:
+        correct(session, vault, session.scalars(select(Lead)).one(), JANE, timed.now(session))
+    assert records(told(timed, vault, connection)) == [JANE]
+    assert records(told(timed, vault, waits)) == [JANE]
+    assert who(timed, send(timed, vault, site, visitor_id="v1", **JANE)) == who(timed, tap)
 
 
 def test_a_tap_that_is_no_spam_names_nobody_who_gave_no_consent(
