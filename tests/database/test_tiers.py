@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import delete, update
 
-from integrations.core.base import Tier
+from integrations.core.base import Item, Result, Tier
 from integrations.core.errors import Throttled, TryLater, Unknown
 from leads.store import budget, outbox
 from leads.store.models import Attempt, Delivery, Event, RemoteRecord
 from tests.database.lanes import leased
 from tests.database.loop import Loop
+from tests.factory import send
 from tests.fakes import FakeCrm
+from tests.web.desk import lead_of
 
 CUT = Unknown("cut", "The connection broke off.")
 
@@ -138,6 +141,24 @@ def test_where_the_crm_cannot_be_asked_a_person_decides(loop: Loop, how: str) ->
         outbox.requeue(session.merge(loop.row()), loop.clock())
     loop.tick()
     assert (loop.row().state, crm.written) == ("sent", [event_id]), "a person said: send again"
+
+
+def test_where_the_crm_cannot_be_asked_a_person_decides_also_of_a_caller_who_became_known_meanwhile(loop: Loop) -> None:
+    crm = FakeCrm("C", readable=False)
+    loop.use(crm)
+    loop.send()
+    loop.tick()
+    click = send(loop.database, loop.vault, loop.site, "call_click", visitor_id="v1").event_id
+
+    def cut_off(batch: Sequence[Item]) -> list[Result]:
+        loop.send(visitor_id="v1")
+        return [CUT for one in batch if crm.keep(one)]
+
+    crm.answers = [cut_off]
+    loop.tick()
+    assert (loop.row(click).state, loop.row(click).code) == ("refused", "unknown_outcome")
+    assert loop.row(click).lead_id == lead_of(loop.database, click)
+    assert crm.written.count(str(click)) == 1
 
 
 def test_where_the_crm_cannot_be_asked_what_surely_did_not_arrive_is_tried_again(loop: Loop) -> None:
