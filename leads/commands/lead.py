@@ -18,6 +18,7 @@ from leads.commands.erase_again import unlisted
 from leads.commands.office import ME, Office, as_json, as_table, fail, json_option, site_named
 from leads.plain import enquiries, number_of
 from leads.store import outbox
+from leads.store.in_use import kept_in_use
 from leads.store.models import DELIVERY_STATES, Connection, Delivery, Replay
 from leads.store.outbox.replays import REPLAYABLE, SPAM, Chosen, ReplayError, replay_slice, start_replay, stop_replay
 from leads.store.people import name_of
@@ -198,7 +199,7 @@ def _retry_one(office: Office, code: str) -> int:
         found = lead_by_code(session, code)
         if found is None:
             fail(f"There is no lead with the code {code}.")
-        in_use = select(Connection.id).where(Connection.removed_at.is_(None))
+        in_use = kept_in_use(session)
         mine = (Delivery.lead_id == found.id, Delivery.state.in_(_RETRIABLE), Delivery.connection_id.in_(in_use))
         rows = session.scalars(select(Delivery).where(*mine).with_for_update()).all()
         now = office.database.now(session)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from leads.desk import words
 from leads.desk.room import Room, existing
 from leads.store import outbox
+from leads.store.in_use import kept_in_use
 from leads.store.models import Connection, Delivery, Drift, Event, Lead, Resubmission, Unreadable
 from leads.store.queries.lists import deliveries_of
 from leads.store.session import ONLY_STAYS
@@ -91,9 +92,12 @@ def _back_to(lead_id: UUID) -> ResponseReturnValue:
 
 def _decide(room: Room, delivery_id: UUID, what: str) -> ResponseReturnValue:
     with room.database.write() as session:
-        delivery = session.get(Delivery, delivery_id, with_for_update=True) or abort(404)
+        delivery = session.get(Delivery, delivery_id) or abort(404)
+        # The connection before the delivery, as whoever removes it: neither holds what the other waits for.
+        in_use = kept_in_use(session, Connection.id == delivery.connection_id)
+        session.refresh(delivery, with_for_update=True)
         allowed = CAN_SEND_AGAIN if what == "send_again" else CAN_BE_HANDLED
-        if delivery.state in allowed and _in_use(session, delivery, what):
+        if delivery.state in allowed and (in_use or what != "send_again"):
             now = room.database.now(session)
             if what == "send_again":
                 outbox.requeue(delivery, now)
@@ -130,11 +134,6 @@ def _locked(session: Session, event: Event) -> Lead:
     lead = session.get_one(Lead, event.lead_id, with_for_update=True)
     session.refresh(event, with_for_update=True)
     return lead
-
-
-def _in_use(session: Session, delivery: Delivery, what: str) -> bool:
-    """Nothing can be sent through a connection that was removed."""
-    return what != "send_again" or session.get_one(Connection, delivery.connection_id).removed_at is None
 
 
 def _release(room: Room, event_id: UUID) -> ResponseReturnValue:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Update, and_, exists, func, or_, select, u
 from sqlalchemy.orm import Session
 
 from leads.store import budget
+from leads.store.in_use import kept_in_use
 from leads.store.models import Attempt, Connection, Delivery, Event, Identity, Lead, RemoteRecord
 
 MOVED = "The caller is now known; moving the call to the person."
@@ -50,7 +51,8 @@ def merge(session: Session, caller: Caller, person_id: UUID, now: datetime) -> N
     session.execute(update(Lead).where(Lead.id == caller_id).values(merged_into=person_id))
     moved = {"lead_id": person_id, "code": func.coalesce(Event.code, caller.code)}
     session.execute(update(Event).where(Event.lead_id == caller_id).values(**moved))
-    in_use = Delivery.connection_id.in_(select(Connection.id).where(Connection.removed_at.is_(None)))
+    to = select(Delivery.connection_id).where(Delivery.lead_id == caller_id)
+    in_use = Delivery.connection_id.in_(kept_in_use(session, Connection.id.in_(to)))
     arrived = (Delivery.lead_id == caller_id, Delivery.state.in_(("sent", "confirmed")))
     session.execute(_go(now, lead_id=person_id, code="moved", sentence=MOVED).where(*arrived, in_use))
     session.execute(update(Delivery).where(Delivery.lead_id == caller_id, ~_doubtful()).values(lead_id=person_id))

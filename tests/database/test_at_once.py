@@ -8,19 +8,21 @@ from functools import partial
 from typing import Any, TypeVar
 
 import pytest
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from leads.store import outbox
-from leads.store.models import Connection, Site
+from leads.store.models import Connection, Delivery, Event, Lead, Site
 from leads.store.outbox import Health, lanes, outcomes
 from leads.store.outbox.outcomes import report
+from leads.store.outbox.replays import Chosen, replay_slice, start_replay
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync import setup as naming
 from leads.sync.connect import Limits
 from leads.sync.setup import Setup, SetupError
 from tests.conftest import only_postgres
-from tests.database.lanes import delivery_of, leased, outcome
+from tests.database.lanes import delivered, delivery_of, leased, outcome
 from tests.factory import send
 
 pytestmark = only_postgres
@@ -70,6 +72,47 @@ def test_it_never_comes_to_wait_where_nobody_will_send_it(
     at_once[0].result(10)
     row = delivery_of(timed, event_id)
     assert (row.state, row.code) == ("held", code)
+
+
+def replayed(database: Database, vault: Vault, site: Site) -> None:
+    with database.write() as session:
+        begun = start_replay(session, Chosen("in_the_crm"), "anna", database.now(session))
+    replay_slice(database, begun.id)
+
+
+def released(database: Database, vault: Vault, site: Site) -> None:
+    with database.write() as session:
+        event = session.scalars(select(Event).where(Event.hold_code == "spam")).one()
+        lead = session.get_one(Lead, event.lead_id, with_for_update=True)
+        outbox.release_hold(session, vault, event, lead, database.now(session))
+
+
+def joined(database: Database, vault: Vault, site: Site) -> None:
+    send(database, vault, site, visitor_id="v1", email="jane@example.com")
+
+
+@pytest.mark.parametrize("does", [replayed, released, joined])
+def test_what_is_sent_again_never_comes_to_wait_at_a_connection_that_is_removed_meanwhile(
+    timed: Database,
+    vault: Vault,
+    site: Site,
+    connection: Connection,
+    pool: ThreadPoolExecutor,
+    does: Callable[[Database, Vault, Site], None],
+) -> None:
+    send(timed, vault, site, email="jane@example.com")
+    send(timed, vault, site, "call_click", visitor_id="v1")
+    delivered(timed, connection)
+    send(timed, vault, site, email="tom@example.com", suspicion="trap")
+    with timed.write() as session:
+        session.execute(update(Delivery).values(check_at=None))
+    with timed.write() as session:
+        outbox.remove(session, session.get_one(Connection, connection.id, with_for_update=True), timed.now(session))
+        session.flush()
+        at_once = waits(pool, lambda: does(timed, vault, site))
+    at_once.result(10)
+    with timed.read() as session:
+        assert "waiting" not in set(session.scalars(select(Delivery.state)))
 
 
 def test_it_goes_to_the_first_connection_that_is_made_meanwhile(

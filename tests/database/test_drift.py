@@ -14,7 +14,7 @@ from sqlalchemy import event, select, update
 from integrations.core.base import Item, Pushed, Result, Seen
 from integrations.core.errors import Refused, TryLater
 from leads.store import outbox
-from leads.store.models import Delivery, Event, RemoteRecord
+from leads.store.models import Connection, Delivery, Event, RemoteRecord
 from leads.sync.retry import FAILURES_TO_PAUSE
 from tests.database.lanes import leased
 from tests.database.loop import Loop
@@ -405,3 +405,18 @@ def _shouted(seen: Seen) -> dict[str, str]:
 def _states(loop: Loop) -> set[str]:
     with loop.database.read() as session:
         return set(session.scalars(select(Delivery.state)))
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_what_a_look_shows_once_its_connection_is_removed_changes_nothing(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    def looked_up(items: Sequence[Item]) -> list[Seen | None]:
+        with loop.database.write() as session:
+            outbox.remove(session, session.get_one(Connection, loop.connection_id), loop.clock())
+        return [None if lost else loop.crm.held[one.event_id] for one in items]
+
+    monkeypatch.setattr(loop.crm, "find", looked_up)
+    loop.send()
+    loop.tick()
+    assert (loop.row().state, loop.row().check_at) == ("sent", None), "else it would wait there, or be kept, for ever"

@@ -283,6 +283,23 @@ def test_two_who_press_at_once_send_it_once(
     assert _done(database) == [("sam", "sent_elsewhere")]
 
 
+@only_postgres
+def test_nothing_is_sent_again_at_a_connection_that_is_removed_meanwhile(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    delivery_id = set_state(database, send(database, vault, site, **JANE).event_id, "confirmed")
+    with ThreadPoolExecutor() as pool:
+        with database.write() as session:
+            old = session.scalars(select(Connection).with_for_update()).one()
+            outbox.remove(session, old, database.now(session))
+            session.flush()
+            pressed = pool.submit(sam.post, f"/desk/deliveries/{delivery_id}/send-again")
+            with pytest.raises(TimeoutError):
+                pressed.result(0.5)
+        pressed.result(10)
+    assert (_delivery(database, delivery_id).state, _done(database)) == ("confirmed", [])
+
+
 def test_what_was_surely_not_sent_can_go_through_another_connection_as_well(
     sam: Person, database: Database, vault: Vault, site: Site
 ) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from leads.store import budget
 from leads.store.failpoint import reach
+from leads.store.in_use import kept_in_use
 from leads.store.models import Connection, Delivery, Erasure, Event, Lead, Resubmission
 from leads.store.outbox.erasing import out_of_reach
 from leads.store.outbox.holds import HELD_BY_REMOVAL, HOLD_SENTENCES, LOOK_FIRST, NOT_ARRIVED, hold_reason, way_to
@@ -51,10 +52,12 @@ def may_be_released(delivery: Delivery, event: Event) -> bool:
 
 def release_hold(session: Session, vault: Vault, event: Event, lead: Lead, now: datetime) -> int:
     """A person has cleared the event (not spam, or consent was given). Returns how many deliveries may go now."""
+    kept_in_use(session, Connection.id.in_(select(Delivery.connection_id).where(Delivery.event_id == event.id)))
     ways = session.execute(
         select(Delivery, Connection)
         .join(Connection, Connection.id == Delivery.connection_id)
         .where(Delivery.event_id == event.id, Delivery.state.in_(("held", "handled")))
+        .execution_options(populate_existing=True)
     ).all()
     held = [way for way in ways if may_be_released(way[0], event)]
     is_form = event.kind == "consultation_request"  # a tap says nothing of who it is, and nobody's consent

@@ -143,13 +143,13 @@ _GOES_BY = ("options_sealed", "mapping", "share", "unknown_callers", "pace")
 _SET_UP = select(*(getattr(Connection, name) for name in _GOES_BY)).where(Connection.id == bindparam("connection"))
 
 
-def hold(session: Session, lane: Lane) -> None:
+def hold(session: Session, lane: Lane) -> bool:
     """Lock the connection before its deliveries, as whoever pauses or removes it: neither holds what the other waits
-    for."""
-    session.connection().execute(_HOLD, {"connection": lane.connection_id})
+    for. Returns whether it is still in use."""
+    return session.connection().scalar(_HOLD, {"connection": lane.connection_id}) is None
 
 
-_HOLD = select(Connection.id).where(Connection.id == bindparam("connection")).with_for_update(**KEEPS_ITS_KEY)
+_HOLD = select(Connection.removed_at).where(Connection.id == bindparam("connection")).with_for_update(**KEEPS_ITS_KEY)
 
 
 def usable(now: Moment) -> ColumnElement[bool]:

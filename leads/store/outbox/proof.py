@@ -77,11 +77,11 @@ def _looked_at(state: str) -> Select[*tuple[Any, ...]]:
 
 
 def checked(database: Database, lane: Lane, looks: Sequence[Look], health: Health | None) -> None:
-    """Write down what was read back. What changed meanwhile is left alone. health: None when nothing was asked."""
+    """Write down what was read back. What changed meanwhile is left alone, and all where the connection was removed:
+    nobody looks there again, or sends what is missing. health: None when nothing was asked."""
     with database.write() as session:
-        hold(session, lane)
-        now = database.now(session)
-        if looks:
+        in_use, now = hold(session, lane), database.now(session)
+        if looks and in_use:
             _write_all(session, lane, looks, now)
         if health is not None:
             report(session, lane, health, now)

@@ -16,6 +16,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from leads.store.in_use import kept_in_use
 from leads.store.models import Connection, Delivery, Event, Replay, new_id
 from leads.store.outbox.decisions import handled, requeue
 from leads.store.outbox.holds import LOOK_FIRST
@@ -163,6 +164,8 @@ def replay_slice(database: Database, replay_id: UUID, *, patient: bool = True) -
 
 def _next_slice(session: Session, replay: Replay, chosen: Chosen) -> Sequence[Delivery]:
     """And one more, if there is one."""
+    if not chosen.is_spam:
+        kept_in_use(session, *([Connection.id == chosen.connection_id] if chosen.connection_id else []))
     left = chosen.where(replay.started_at)
     if replay.after:
         left.append(Delivery.id > replay.after)
