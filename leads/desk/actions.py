@@ -131,9 +131,11 @@ def _send_elsewhere(room: Room, delivery_id: UUID, chosen: Connection) -> Respon
 
 def _locked(session: Session, event: Event) -> Lead:
     """Nobody else decides about this event before the commit. The lead first, as the intake does."""
-    lead = session.get_one(Lead, event.lead_id, with_for_update=True)
-    session.refresh(event, with_for_update=True)
-    return lead
+    while True:
+        lead = session.get_one(Lead, event.lead_id, with_for_update=True)
+        session.refresh(event, with_for_update=True)
+        if event.lead_id == lead.id:  # else a caller turned out to be somebody known just then
+            return lead
 
 
 def _release(room: Room, event_id: UUID) -> ResponseReturnValue:

@@ -11,8 +11,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
+from leads.desk import actions
 from leads.store import outbox
-from leads.store.models import Connection, Delivery, Event, Site, new_id
+from leads.store.models import Connection, Delivery, Event, Lead, Site, new_id
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.conftest import only_postgres
@@ -298,6 +299,27 @@ def test_nothing_is_sent_again_at_a_connection_that_is_removed_meanwhile(
                 pressed.result(0.5)
         pressed.result(10)
     assert (_delivery(database, delivery_id).state, _done(database)) == ("confirmed", [])
+
+
+@only_postgres
+def test_a_call_that_is_no_spam_goes_also_where_its_caller_becomes_known_meanwhile(
+    sam: Person, database: Database, vault: Vault, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = make_connection(database, vault, site, name="Waits", unknown_callers="wait")
+    send(database, vault, site, **JANE)
+    tap = send(database, vault, site, "call_click", visitor_id="v1", suspicion="too many")
+    locked = actions._locked
+
+    def meanwhile(*given: Any) -> Lead:
+        with ThreadPoolExecutor() as pool:
+            pool.submit(send, database, vault, site, visitor_id="v1", **JANE).result(10)
+        return locked(*given)
+
+    monkeypatch.setattr(actions, "_locked", meanwhile)
+    sam.post(f"/desk/events/{tap.event_id}/release")
+    with database.read() as session:
+        here = (Delivery.event_id == tap.event_id, Delivery.connection_id == waits.id)
+        assert session.scalars(select(Delivery.state).where(*here)).one() == "waiting"
 
 
 def test_what_was_surely_not_sent_can_go_through_another_connection_as_well(
