@@ -13,13 +13,14 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
 from leads.store.clock import purging_allowed
 from leads.store.models import (
     Action,
     Attempt,
+    Connection,
     Delivery,
     Drift,
     Erasure,
@@ -36,6 +37,7 @@ SLICE = 100  # people in one transaction
 # What comes each day.
 _ROUTINE = ("viewed", "signed_in", "signed_out", "sign_in_failed", "sign_in_unknown", "code_failed")
 UNDECIDED = ("no_consent", "spam", "unknown_caller")  # held for one of these, nobody has to keep it
+_LOOKED_AT = ("sent", "confirmed")
 _DONE = ("sent", "confirmed", "handled", "erased")  # `sent` is the end where a CRM cannot be read back
 
 
@@ -129,6 +131,7 @@ def _is_held(code: str) -> ColumnElement[bool]:
 
 def delete_leads(session: Session, lead_ids: Collection[UUID]) -> None:
     """Delete these people and all that was kept of them. Who looked at them goes with them, by the foreign key."""
+    _hand_over(session, lead_ids)
     theirs = select(Delivery.id).where(Delivery.lead_id.in_(lead_ids))
     for model in (Attempt, Action, Drift):
         session.execute(delete(model).where(model.delivery_id.in_(theirs)))
@@ -138,6 +141,14 @@ def delete_leads(session: Session, lead_ids: Collection[UUID]) -> None:
     for child in (Event, RemoteRecord, Identity, Erasure):
         session.execute(delete(child).where(child.lead_id.in_(lead_ids)))
     session.execute(delete(Lead).where(Lead.id.in_(lead_ids)))
+
+
+def _hand_over(session: Session, lead_ids: Collection[UUID]) -> None:
+    """What nobody knew of a call stayed with its caller, while the call itself went to somebody who stays: without it
+    that would be an enquiry that went nowhere, and such a one is never forgotten."""
+    whose = select(Event.lead_id).where(Event.id == Delivery.event_id)
+    stay = and_(Delivery.lead_id.in_(lead_ids), whose.scalar_subquery().not_in(lead_ids))
+    session.execute(update(Delivery).where(stay).values(lead_id=whose.scalar_subquery()))
 
 
 def _old(before: datetime, place: Place | None) -> Select[datetime, UUID]:
@@ -163,6 +174,7 @@ def _nothing_left(before: datetime) -> ColumnElement[bool]:
     that time; and nobody looks at it any more."""
     merged, known = aliased(Lead), aliased(Lead)
     mine, of_event = Event.lead_id == Lead.id, Resubmission.event_id == Event.id
+    in_use = select(Connection.id).where(Connection.removed_at.is_(None))
     may_go = func.coalesce(Event.hold_code, "").in_(UNDECIDED)
     nobody_let_it_go = and_(
         Delivery.state == "held", func.coalesce(Delivery.code, "").in_(UNDECIDED), Delivery.unknown.is_(False)
@@ -171,11 +183,12 @@ def _nothing_left(before: datetime) -> ColumnElement[bool]:
         Lead.erased_at.is_(None) & exists().where(mine, ~may_go, ~exists().where(Delivery.event_id == Event.id)),
         exists().where(Erasure.lead_id == Lead.id, Erasure.ended_at.is_(None)),
         exists().where(Delivery.lead_id == Lead.id, Delivery.state.not_in(_DONE), ~nobody_let_it_go),
-        exists().where(Delivery.lead_id == Lead.id, Delivery.check_at.is_not(None)),
+        # One that was sent again and then put away keeps the time of its next look, and nobody looks.
+        exists().where(Delivery.lead_id == Lead.id, Delivery.check_at.is_not(None), Delivery.state.in_(_LOOKED_AT)),
         exists().where(Delivery.lead_id == Lead.id, Drift.delivery_id == Delivery.id, Drift.settled_at.is_(None)),
         exists().where(mine, of_event, Resubmission.seen_at.is_(None), ~may_go),
         exists().where(mine, of_event, Resubmission.received_at >= before),  # a newer word
-        exists().where(RemoteRecord.lead_id == Lead.id, RemoteRecord.retire),
+        exists().where(RemoteRecord.lead_id == Lead.id, RemoteRecord.retire, RemoteRecord.connection_id.in_(in_use)),
         exists().where(merged.merged_into == Lead.id),  # it goes first
         # The code that a caller was told leads to somebody who came back.
         exists().where(known.id == Lead.merged_into, known.last_event_at >= before),

@@ -37,7 +37,7 @@ from leads.store.session import Database
 from leads.store.staff import record
 from leads.store.vault import Vault
 from leads.upkeep.retention import Retention, slices
-from tests.database.lanes import Clock, delivered
+from tests.database.lanes import Clock, delivered, finished, leased
 from tests.factory import make_connection, send
 
 YEAR = timedelta(days=365)
@@ -227,6 +227,57 @@ def test_nobody_is_kept_for_a_look_that_a_removed_connection_will_never_get(
     with timed.write() as session:
         outbox.remove(session, session.get_one(Connection, connection.id), clock())
     assert _forget(timed, clock) == 1
+
+
+@pytest.mark.usefixtures("jane")
+def test_nobody_is_kept_for_a_look_at_what_staff_took_care_of_after_it_was_sent_again(
+    timed: Database, clock: Clock
+) -> None:
+    with timed.write() as session:
+        row = session.scalars(select(Delivery)).one()
+        row.check_at = clock() + timedelta(days=1)
+        outbox.requeue(row, clock())
+        outbox.handled(row)
+    clock.forward(days=366)
+    assert _forget(timed, clock) == 1
+
+
+def _known_caller(timed: Database, vault: Vault, site: Site, connection: Connection, **more: Any) -> None:
+    """Jane is known, and so is soon who it was that tapped. more: what became of the tap at first."""
+    tap = send(timed, vault, site, "call_click", visitor_id="v1")
+    lane = leased(timed, connection)
+    finished(timed, lane, outbox.claim(timed, lane, 10, 60), **more)
+    outbox.release(timed, lane)
+    send(timed, vault, site, email="jane@example.com", visitor_id="v1")
+    delivered(timed, connection)
+    with timed.write() as session:
+        row = session.scalars(select(Delivery).where(Delivery.event_id == tap.event_id)).one()
+        outbox.handled(row)
+
+
+@pytest.mark.usefixtures("jane")
+def test_what_nobody_knew_of_a_call_keeps_neither_the_caller_nor_whoever_it_was(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock
+) -> None:
+    _known_caller(timed, vault, site, connection, state="expired", unknown=True)
+    with timed.write() as session:
+        session.execute(update(Delivery).where(Delivery.state == "sent").values(check_at=None))
+    clock.forward(days=366)
+    assert _forget(timed, clock) == 1, "the caller goes first"
+    assert (_left(timed)["event"], _left(timed)["delivery"]) == (3, 3)
+    assert _forget(timed, clock) == 1
+
+
+@pytest.mark.usefixtures("jane")
+def test_nobody_is_kept_for_a_record_that_a_removed_connection_can_remove_no_more(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock
+) -> None:
+    _known_caller(timed, vault, site, connection)
+    clock.forward(days=366)
+    assert _forget(timed, clock) == 0, "the caller's record is to be removed"
+    with timed.write() as session:
+        outbox.remove(session, session.get_one(Connection, connection.id), clock())
+    assert [_forget(timed, clock), _forget(timed, clock)] == [1, 1]
 
 
 def _without_a_delivery(session: Session, _: datetime) -> None:
