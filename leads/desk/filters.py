@@ -46,6 +46,12 @@ class Choice:
         return start_of_day(site.time_zone if site else "UTC", now)
 
 
+def misses(given: Mapping[str, str], choice: Choice) -> bool:
+    """Whether something was chosen that is in no list, such as a connection that was removed meanwhile. A list shows
+    all then; but nothing may be done to all that was meant for some."""
+    return any(given.get(name, "") not in ("", value) for name, value in asdict(choice).items() if name != "code")
+
+
 def choice_of(
     given: Mapping[str, str], states: Collection[str], known: Sequence[Site], connections: Sequence[Connection] = ()
 ) -> Choice:

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from leads.desk import words
-from leads.desk.filters import PERIODS, Choice, choice_of
+from leads.desk.filters import PERIODS, Choice, choice_of, misses
 from leads.desk.room import Room
 from leads.store.models import Site
 from leads.store.outbox.replays import SPAM, Chosen, ReplayError, start_replay
@@ -52,6 +52,8 @@ def _start(room: Room) -> ResponseReturnValue:
         now, known = room.database.now(session), sites(session)
         choice = choice_of(request.form, (), known)
         try:
+            if misses(request.form, choice):
+                raise ReplayError(words.GONE_MEANWHILE)
             # Up to what the page told of: what came meanwhile, nobody has seen.
             chosen = _chosen(choice, known, now, datetime.fromisoformat(request.form.get("until", "")))
             begun = start_replay(session, chosen, current_user.name, now)

@@ -16,7 +16,7 @@ from flask_login import current_user
 from sqlalchemy.orm import Session
 
 from leads.desk import words
-from leads.desk.filters import PERIODS, Choice, choice_of
+from leads.desk.filters import PERIODS, Choice, choice_of, misses
 from leads.desk.room import Room
 from leads.store.models import Connection, Replay, Site
 from leads.store.outbox.replays import REPLAYABLE, Chosen, ReplayError, load_chosen, start_replay, stop_replay
@@ -87,8 +87,11 @@ def _choose(room: Room) -> ResponseReturnValue:
 def _start(room: Room) -> ResponseReturnValue:
     with room.database.write() as session:
         now, known, connections = room.database.now(session), sites(session), connections_in_use(session)
-        chosen = _chosen(_choice(request.form, known, connections), known, now)
+        choice = _choice(request.form, known, connections)
+        chosen = _chosen(choice, known, now)
         try:
+            if misses(request.form, choice):
+                raise ReplayError(words.GONE_MEANWHILE)
             begun = start_replay(session, chosen, current_user.name, now)
         except ReplayError as error:
             flash(str(error))

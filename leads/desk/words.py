@@ -21,6 +21,7 @@ from leads.store.queries.places import MOST_COUNTED
 number_of, enquiries, span = plain.number_of, plain.enquiries, plain.span
 
 TOO_LATE = "Nothing was done: it has moved on meanwhile. Below is how it stands now."
+GONE_MEANWHILE = "Nothing was done: what you chose is not there any more. Please choose again."
 
 
 class Pill(NamedTuple):

@@ -175,3 +175,11 @@ def test_the_stop_button(sam: Person, database: Database, held: list[UUID]) -> N
     with database.read() as session:
         assert session.scalars(select(Action.what).where(Action.what.like("%stopped"))).all() == ["put_aside_stopped"]
         assert session.scalar(select(Lead.id).limit(1)) is not None
+
+
+@pytest.mark.usefixtures("held")
+def test_what_was_meant_for_one_website_is_never_done_to_all(sam: Person, database: Database) -> None:
+    assert _press(sam, site="removed-since") == "/desk/put-aside"
+    assert "Nothing was done: what you chose is not there any more." in plain(sam.get("/desk/put-aside"))
+    with database.read() as session:
+        assert session.scalars(select(Replay)).all() == []

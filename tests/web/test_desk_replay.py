@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from leads.store.models import Connection, Delivery, Replay, Site
+from leads.store.models import Connection, Delivery, Replay, Site, new_id
 from leads.store.outbox.replays import replay_slice
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -106,3 +106,13 @@ def test_pages_lead_to_it_with_the_filter(sam: Person, database: Database) -> No
         connection = session.scalars(select(Connection)).one()
     assert f'href="/desk/replays?state=refused&amp;connection={connection.id}"' in sam.get("/desk/")
     assert "/desk/replays?state=needs_you" in sam.get("/desk/leads?state=needs_you")
+
+
+@pytest.mark.usefixtures("refused")
+@pytest.mark.parametrize("what", ["connection", "site", "state", "period"])
+def test_what_was_meant_for_some_is_never_done_to_all(sam: Person, database: Database, what: str) -> None:
+    chosen = {"state": "refused", what: str(new_id())}  # such as a connection that was removed since the page was shown
+    assert sam.post("/desk/replays", **chosen).location == "/desk/replays"
+    assert "Nothing was done: what you chose is not there any more." in plain(sam.get("/desk/replays"))
+    with database.read() as session:
+        assert session.scalars(select(Replay)).all() == []
