@@ -21,7 +21,7 @@ from leads.store import outbox
 from leads.store.in_use import kept_in_use
 from leads.store.models import DELIVERY_STATES, Connection, Delivery, Replay
 from leads.store.outbox.replays import REPLAYABLE, SPAM, Chosen, ReplayError, replay_slice, start_replay, stop_replay
-from leads.store.people import name_of
+from leads.store.people import name_of, with_callers
 from leads.store.queries.erasures import Leftover, erasures_of, holding
 from leads.store.queries.journey import DeliveryStory, Journey, journey
 from leads.store.queries.leads import LeadFilter, lead_by_code, leads
@@ -200,7 +200,8 @@ def _retry_one(office: Office, code: str) -> int:
         if found is None:
             fail(f"There is no lead with the code {code}.")
         in_use = kept_in_use(session)
-        mine = (Delivery.lead_id == found.id, Delivery.state.in_(_RETRIABLE), Delivery.connection_id.in_(in_use))
+        theirs = Delivery.lead_id.in_(with_callers(session, found.id))
+        mine = (theirs, Delivery.state.in_(_RETRIABLE), Delivery.connection_id.in_(in_use))
         rows = session.scalars(select(Delivery).where(*mine).with_for_update()).all()
         now = office.database.now(session)
         for row in rows:

@@ -303,6 +303,17 @@ def test_a_refused_lead_is_shown_and_sent_again(
     assert "no lead" in frontdesk("lead", "show", "AAA-AAA", code=1).stderr
 
 
+def test_a_call_that_was_given_up_is_sent_again_by_the_code_of_whoever_its_caller_turned_out_to_be(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
+) -> None:
+    make_connection(database, vault, site)
+    jane = send(database, vault, site, email="jane@example.com")
+    tap = send(database, vault, site, "call_click", visitor_id="v1")
+    set_state(database, tap.event_id, "expired", unknown=True)
+    send(database, vault, site, email="jane@example.com", visitor_id="v1")
+    assert "3" in frontdesk("lead", "retry", jane.reference).stdout
+
+
 def test_why_nothing_of_a_lead_is_sent_again_is_told(
     frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
 ) -> None:

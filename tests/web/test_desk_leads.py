@@ -382,3 +382,15 @@ def test_lead_by_code_knows_no_stranger(database: Database, vault: Vault) -> Non
         assert found == session.scalars(select(Lead)).one()
         for typed in ("", "AAA-AA", "AAA-AAAA", "'; --"):
             assert queries.lead_by_code(session, typed) is None
+
+
+def test_a_call_that_was_given_up_is_listed_at_whoever_its_caller_turned_out_to_be(
+    anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    send(database, vault, site, **JANE)
+    tap = send(database, vault, site, "call_click", visitor_id="v1")
+    set_state(database, tap.event_id, "expired", unknown=True, code="timeout", sentence="It did not answer.")
+    send(database, vault, site, visitor_id="v1", **JANE)
+    for state in ("needs_you", ""):
+        assert "Lucía Fernández" in (listed := plain(anna.get(f"/desk/leads?state={state}")))
+        assert "Needs you: gave up" in listed

@@ -159,8 +159,9 @@ def _has(here: ColumnElement[bool], are_many: bool) -> ColumnElement[bool]:
     """Whether a lead has such a delivery."""
     if are_many:
         return exists().where(Delivery.lead_id == Lead.id, here)
-    # Few leads have: those are looked up first, not every lead in turn.
-    return Lead.id.in_(select(Delivery.lead_id).where(here))
+    # Few leads have: those are looked up first, not every lead in turn. By the event, since what nobody knows of a call
+    # stays with its caller when that turns out to be somebody known.
+    return Lead.id.in_(select(Event.lead_id).join(Delivery, Delivery.event_id == Event.id).where(here))
 
 
 def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[LeadRow]:
@@ -169,8 +170,9 @@ def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[LeadRow
     last_event = _last_events(session, ids)
     drifts = _open_drifts(session, ids)
     standings: dict[UUID, set[Standing]] = {}
-    told = (Delivery.lead_id, Delivery.state, Delivery.code, Delivery.check_at.is_not(None))
-    for id_, state, code, to_check in session.execute(select(*told).where(Delivery.lead_id.in_(ids)).distinct()):
+    told = select(Event.lead_id, Delivery.state, Delivery.code, Delivery.check_at.is_not(None))
+    theirs = told.join(Delivery, Delivery.event_id == Event.id).where(Event.lead_id.in_(ids))
+    for id_, state, code, to_check in session.execute(theirs.distinct()):
         standings.setdefault(id_, set()).add(Standing(state, code, to_check))
     return [
         LeadRow(
