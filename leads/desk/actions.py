@@ -43,11 +43,9 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     @desk.post("/drifts/<uuid:drift_id>/right")
     def drift_right(drift_id: UUID) -> ResponseReturnValue:
         with room.database.write() as session:
-            found = session.get(Drift, drift_id, with_for_update=True) or abort(404)
+            found, now = session.get(Drift, drift_id) or abort(404), room.database.now(session)
             lead_id = session.get_one(Delivery, found.delivery_id).lead_id
-            if found.settled_at is None:
-                now = room.database.now(session)
-                outbox.settle(session, found, current_user.name, now)
+            if outbox.settle(session, found, current_user.name, now):
                 record(session, current_user.name, "drift_right", now, delivery_id=found.delivery_id)
                 room.database.nudge(session)
                 flash("Noted: it is right as the CRM has it.")

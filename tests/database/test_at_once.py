@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from leads.store import outbox
 from leads.store.models import Connection, Delivery, Event, Lead, Site
-from leads.store.outbox import Health, lanes, outcomes
+from leads.store.outbox import Health, drift, lanes, outcomes
 from leads.store.outbox.outcomes import report
 from leads.store.outbox.replays import Chosen, replay_slice, start_replay
 from leads.store.session import Database
@@ -23,6 +23,7 @@ from leads.sync.connect import Limits
 from leads.sync.setup import Setup, SetupError
 from tests.conftest import only_postgres
 from tests.database.lanes import delivered, delivery_of, leased, outcome
+from tests.database.loop import Loop
 from tests.factory import send
 
 pytestmark = only_postgres
@@ -225,3 +226,23 @@ def test_of_a_caller_who_becomes_known_while_a_lane_claims_only_one_is_claimed(
     lane = leased(timed, connection)
     monkeypatch.setattr(lanes, "_details_of", meanwhile)
     assert len(outbox.claim(timed, lane, 10, 60)) == 1
+
+
+def test_somebody_says_it_is_right_while_a_look_finds_it_again(
+    loop: Loop, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(*given: Any) -> None:
+        at_once.append(waits(pool, loop.settle))
+        seen(*given)
+
+    at_once: list[Future[None]] = []
+    event_id = str(loop.send())
+    loop.tick()
+    kept = loop.crm.held.pop(event_id)
+    loop.night()
+    loop.crm.held[event_id] = kept
+    seen = drift.seen
+    monkeypatch.setattr(drift, "seen", meanwhile)
+    loop.night()
+    at_once[0].result(10)
+    assert (loop.row().state, loop.open(), loop.drifts()[0].settled_by) == ("confirmed", [], None)

@@ -134,16 +134,23 @@ def seen(
         _compare(people, row, digests, now)
 
 
-def settle(session: Session, found: Drift, by: str, now: datetime) -> None:
-    """A person says that it is right as the CRM has it: it is not told again."""
-    found.settled_at, found.settled_by = now, by
+def settle(session: Session, found: Drift, by: str, now: datetime) -> bool:
+    """A person says that it is right as the CRM has it: it is not told again. False: it is settled already."""
+    # In the order in which a look is written down: neither holds what the other waits for.
     row = session.get_one(Delivery, found.delivery_id, with_for_update=True)
+    record = session.get(RemoteRecord, (row.lead_id, row.connection_id), with_for_update=True)
+    session.refresh(found, with_for_update=True)
+    if found.settled_at is not None:
+        return False
+    found.settled_at, found.settled_by = now, by
     if found.kind == "deleted" and row.state == "confirmed":
         row.state, row.code, row.sentence, row.check_at = "handled", "deleted", _RIGHT_SO, None
     if found.kind == "changed":
-        _forget_baseline(session, row)
+        if record is not None:
+            record.seen_fields = record.seen_at = None
         if row.state == "confirmed":
             row.check_at = now  # what it holds now is the measure from here on
+    return True
 
 
 def _compare(people: People, row: DeliveryRow, digests: Mapping[str, str], now: datetime) -> None:
@@ -194,9 +201,3 @@ def _written_since(people: People, record: Record) -> bool:
     ours = (Delivery.lead_id == other.lead_id, Delivery.connection_id == other.connection_id)
     written = select(Delivery.id).join(other, and_(*ours)).where(*same, Delivery.sent_at > record.seen_at)
     return people.session.scalar(written.limit(1)) is not None
-
-
-def _forget_baseline(session: Session, row: Delivery) -> None:
-    record = session.get(RemoteRecord, (row.lead_id, row.connection_id), with_for_update=True)
-    if record is not None:
-        record.seen_fields = record.seen_at = None
