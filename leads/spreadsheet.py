@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator
 from io import StringIO
 from typing import Any
@@ -21,6 +22,7 @@ _COLUMNS = (
     *("reference", "site", "received_at", "kind", *_PERSON, *_ANSWERS),
     *("other_answers", "consent", "consent_wording", "standing", "person_reference"),
 )
+_AFTER_A_SEPARATOR = re.compile(r"([;\t\r\n][ '\"]*)(?=[=+\-@])")
 _RUNS = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet would take for a formula
 
 
@@ -60,5 +62,6 @@ def _group(answers: Any, group: str) -> Iterable[tuple[str, Any]]:
 
 
 def _harmless(cell: Any) -> str:
-    text = str(cell)
+    # What is a separator, and so begins a cell, is up to the country that the spreadsheet is set to.
+    text = _AFTER_A_SEPARATOR.sub(r"\1'", str(cell))
     return f"'{text}" if text.startswith(_RUNS) else text

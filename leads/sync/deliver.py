@@ -28,14 +28,15 @@ from leads.sync.pushes import Sender, Sent
 
 log = structlog.get_logger()
 
-_TURN = 1.0  # seconds
+_TURN, _LONGEST = 1.0, 60.0  # seconds
 
 
 def run_lane(context: Context, connection_id: UUID, others_wait: Callable[[], bool] = lambda: False) -> bool:
     """Serve one connection until nothing is due, it may not be used, or the worker stops.
 
-    Now and then it ends before: when others wait for their turn, or when the connection was set up anew, so that what
-    is left goes by the new mapping, address or pace. Returns whether it did.
+    Now and then it ends before: when others wait for their turn, when the connection was set up anew, so that what is
+    left goes by the new mapping, address or pace, or when it took so long that what else is to be done in the CRM, such
+    as erasing, would never have its turn. Returns whether it did.
     """
     lane = outbox.lease(context.database, connection_id, context.worker, context.limits.lease)
     if lane is None:
@@ -55,7 +56,7 @@ def _serve(context: Context, lane: Lane, others_wait: Callable[[], bool]) -> boo
     if lane.probing and connector.tier == "C":  # an enquiry that breaks off there costs a person's time
         health, asked = _probe(context, lane, connector, health), True
         lane = replace(lane, probing=health.state == "failing")
-    turn = _Turn(context, connection, others_wait)
+    turn, goes_on = _Turn(context, connection, others_wait), False
     with Batches(context, connector, lane, paced=bool(connection.pace)) as batches:
         while not context.stop.is_set():
             batch = batches.take(lane)
@@ -68,8 +69,8 @@ def _serve(context: Context, lane: Lane, others_wait: Callable[[], bool]) -> boo
             if not health.takes_more(context.now):
                 batches.give_back()
             asked, lane = True, replace(lane, probing=health.state == "failing")
-            if turn.is_over():
-                return True
+            if goes_on := turn.is_over():
+                break
     if context.stop.is_set():
         return False
     if lane.probing and not asked:
@@ -78,7 +79,7 @@ def _serve(context: Context, lane: Lane, others_wait: Callable[[], bool]) -> boo
         callers.retire_callers(context, connection, lane, connector)
         canary.clean_up(context, lane, connector)
         erase_people(context, lane, connector)
-    return False
+    return goes_on
 
 
 class _Turn:
@@ -89,13 +90,18 @@ class _Turn:
         self._connection = connection
         self._others_wait = others_wait
         self._until = time.monotonic() + _TURN
+        self._end = time.monotonic() + _LONGEST
 
     def is_over(self) -> bool:
-        """Whether others wait, or what the lane goes by has changed. If not, another turn begins."""
-        if time.monotonic() < self._until:
+        """Whether others wait, what the lane goes by has changed, or it has gone on for long. If not, another turn
+        begins."""
+        now = time.monotonic()
+        if now < self._until:
             return False
-        self._until = time.monotonic() + _TURN
-        return self._others_wait() or outbox.was_set_up_anew(self._context.database, self._connection)
+        self._until = now + _TURN
+        return (
+            now >= self._end or self._others_wait() or outbox.was_set_up_anew(self._context.database, self._connection)
+        )
 
 
 def _deliver(

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from integrations.core.base import Connector, Item, Result
+from leads.store import outbox
 from leads.store.models import Connection, Delivery
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -57,6 +58,19 @@ def test_a_backlog_gives_way_where_others_wait_and_else_goes_on(backlog: Loop) -
     assert 0 < sent < 25
     assert not run_lane(backlog.context, backlog.connection_id, lambda: False)
     assert len(backlog.crm.written) == 25
+
+
+@pytest.mark.parametrize("others_wait", [False, True])
+def test_who_is_to_be_erased_does_not_wait_for_the_end_of_a_backlog(backlog: Loop, others_wait: bool) -> None:
+    gone = backlog.row(backlog.send("Gone")).lead_id
+    backlog.tick()
+    for number in range(25):
+        backlog.send(f"Q{number}")
+    outbox.erase(backlog.database, backlog.vault, backlog.erasures, gone, "anna")
+    backlog.clock.forward(minutes=1)
+    backlog.monkeypatch.setattr("leads.sync.deliver._LONGEST", 3600 if others_wait else 0)
+    assert run_lane(backlog.context, backlog.connection_id, lambda: others_wait), "there is more to send"
+    assert len(backlog.crm.erased) == 1
 
 
 def test_more_backlogs_than_lanes_do_not_hold_up_one_more(
