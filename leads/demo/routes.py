@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from flask import Blueprint, abort, render_template
+from flask import Blueprint, Response, abort, make_response, render_template
 
 from leads.store.models import Site
 from leads.store.session import Database
@@ -25,12 +25,13 @@ def create_demo(database: Database, hidden_fields: Callable[[Site], Mapping[str,
     )
 
     @demo.get("/")
-    def clinic() -> str:
+    def clinic() -> Response:
         with database.read() as session:
             site = find_site(session, SITE_KEY)
             if site is None:
                 abort(404)
             consent = consent_text(session, site)
-        return render_template("demo.html", site=site, consent_text=consent, hidden=hidden_fields(site))
+        page = render_template("demo.html", site=site, consent_text=consent, hidden=hidden_fields(site))
+        return make_response(page, {"Cache-Control": "private, no-cache"})  # as the hosted form: one id after Back
 
     return demo

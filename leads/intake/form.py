@@ -49,7 +49,11 @@ def create_form(intake: Intake) -> Blueprint:
     @form.get("/<key>/consultation")
     def show(key: str) -> Response:
         site = intake.site(key) or abort(404)
-        return _page(intake, site, {}, {}, 200)
+        page = _page(intake, site, {}, {}, 200)
+        # Whoever goes back and sends again sends the same id: the browser still has this page, and a form that posts to
+        # an address of its own (`step`) does not make it forget that one.
+        page.headers["Cache-Control"] = "private, no-cache"
+        return page
 
     @form.post("/<key>/consultation")
     def send(key: str) -> Response:

@@ -6,6 +6,7 @@ import re
 import time
 from urllib.parse import parse_qsl
 
+import pytest
 import requests
 from playwright.sync_api import Page, expect
 
@@ -44,6 +45,22 @@ def test_what_was_typed_stays_beside_its_error(demo: Demo, visitor: Page) -> Non
     visitor.get_by_label("I agree").check()
     visitor.get_by_role("button", name="Send request").click()
     expect(visitor.get_by_role("heading", name="Thank you")).to_be_visible()
+
+
+@pytest.mark.parametrize("path", ["/f/demo/consultation", "/demo/"])
+def test_who_goes_back_and_sends_again_is_counted_once(demo: Demo, visitor: Page, path: str) -> None:
+    visitor.goto(f"{demo.url}{path}")
+    visitor.get_by_label("First name").fill("Bea")
+    visitor.get_by_label("E-mail").fill(f"bea{len(path)}@example.com")
+    visitor.get_by_label("I agree").check()
+    told = []
+    for _ in range(2):
+        visitor.get_by_role("button", name="Send").click()
+        expect(visitor.get_by_role("heading", name="Thank you")).to_be_visible()
+        told.append(visitor.url)
+        visitor.go_back()
+        expect(visitor.get_by_label("First name")).to_have_value("Bea")
+    assert told[0] == told[1], "another reference code is another enquiry"
 
 
 def test_a_lead_is_found_by_the_code_that_she_says(demo: Demo, visitor: Page, desk: Page) -> None:

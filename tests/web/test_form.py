@@ -36,7 +36,7 @@ def test_the_form_needs_no_script(client: FlaskClient) -> None:
     response = client.get(FORM)
     page = page_of(response)
     assert response.status_code == 200
-    assert page.action == FORM
+    assert page.action == f"{FORM}?step=send"
     assert set(JANE) - {"consent"} <= set(page.values)
     assert "<script" not in page.html
     assert escape(DEFAULT_CONSENT) in page.html
@@ -391,7 +391,7 @@ def test_what_cannot_be_understood_is_kept_and_told(
 ) -> None:
     response = client.post(FORM, data=data, content_type=content_type or "application/x-www-form-urlencoded")
     assert response.status_code == 400
-    assert page_of(response).action == FORM
+    assert page_of(response).action == f"{FORM}?step=send"
     assert "jane@example.com" in stored.body()["text"]
     assert stored.events() == []
 
