@@ -17,6 +17,7 @@ from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.connect import Limits
 from leads.sync.setup import Setup
+from leads.window import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Room:
     """limits: what a call to a CRM may cost when somebody tests a connection. callback: the address that a CRM sends
     people back to after they have signed in there. erasures: where it is written down who was erased. keep: how long
     after the last enquiry a person is forgotten; zero: never. hashing: who may hash a password now. throttle, notes: of
-    wrong passwords and codes."""
+    wrong passwords and codes. codes: tried for one user, from wherever, by whoever knows the password."""
 
     database: Database
     vault: Vault
@@ -35,6 +36,7 @@ class Room:
     hashing: Hashing = field(default_factory=Hashing)
     throttle: Throttle = field(default_factory=Throttle)
     notes: FailureNotes = field(default_factory=FailureNotes)
+    codes: Window = field(default_factory=lambda: Window(10, 900.0))
 
     def setup(self) -> Setup:
         """Changes to connections, in the name of the person who is signed in."""

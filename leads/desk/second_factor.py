@@ -68,7 +68,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
 def _sign_in(room: Room, half: HalfSignedIn) -> ResponseReturnValue:
     name, address = half.user.name, request.remote_addr or ""
-    if not room.throttle.admits(name, address):
+    if not (room.throttle.admits(name, address) and room.codes.hit(half.user.id)):
         return _code_page(TOO_OFTEN, 429)
     with room.database.write() as writing:
         user, now = writing.get(User, half.user.id), room.database.now(writing)
@@ -84,6 +84,7 @@ def _sign_in(room: Room, half: HalfSignedIn) -> ResponseReturnValue:
     if passed is None:
         return _code_page(_WRONG_CODE, 401)
     room.throttle.succeeded(name, address)
+    room.codes.clear(user.id)
     start_session(user)
     if passed.codes_left is not None:
         _tell_what_is_left(passed.codes_left)

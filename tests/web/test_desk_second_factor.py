@@ -414,3 +414,13 @@ def test_a_password_that_is_reset_while_the_code_is_looked_at_lets_nobody_in(
     monkeypatch.setattr(Throttle, "admits", meanwhile)
     assert anna.post(CODE, code=codes[0]).location.startswith("/desk/sign-in")
     anna.get("/desk/", 303)
+
+
+def test_codes_are_not_guessed_from_many_addresses(app: Flask, codes: list[str]) -> None:
+    for number in range(10):
+        half = Person(app, f"203.0.113.{number}")
+        half.sign_in("anna", PASSWORD)
+        half.post(CODE, 401, code="000000")
+    half = Person(app, "198.51.100.1")
+    half.sign_in("anna", PASSWORD)
+    assert "Please wait 15 minutes" in half.post(CODE, 429, code=code_now()).text
