@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Protocol, cast
@@ -20,6 +21,7 @@ from leads.sync.calls import log_bug
 from leads.sync.plan import Plan, plan_of
 from leads.sync.retry import BUG
 
+_BESIDE_A_NUMBER = re.compile(r"[^\d\s()+./–-]")
 TITLES = {"consultation_request": "Consultation request", "call_click": "Tapped “Call us”"}
 
 
@@ -95,7 +97,10 @@ def _differing(answers: Mapping[str, Any], person: Mapping[str, str], fields: Co
     """What this enquiry says otherwise than the record does, such as a corrected phone number: the record keeps what
     stood first, since anybody can type a patient's e-mail into a form, but whoever reads the activity must see it."""
     given = {name: str(answers[name]) for name in PERSON_FIELDS if name in fields and answers.get(name)}
-    return {f"{name}_given": value for name, value in given.items() if value != person.get(name)}
+    differing = {f"{name}_given": value for name, value in given.items() if value != person.get(name)}
+    typed = str(answers.get("phone_typed", ""))
+    # An extension, or “after five”: no record has room for it.
+    return differing | ({"phone_typed": typed} if "phone" in fields and _BESIDE_A_NUMBER.search(typed) else {})
 
 
 def _facts(enquiry: Enquiry) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
+import pytest
 from sqlalchemy import select, update
 
 from integrations._odoo import activity_row
@@ -38,6 +39,16 @@ def test_a_corrected_phone_number_stands_in_the_activity(database: Database, vau
     first, second = _items(database, vault, connection)
     assert (first.fill["phone"], first.activity) == ("+12015550141", {})
     assert (second.fill["phone"], second.activity) == ("+12015550141", {"phone_given": "+12015550142"})
+
+
+@pytest.mark.parametrize("typed", ["(201) 555-0141 ext. 89", "201 555 0141 after five"])
+def test_what_was_typed_beside_a_number_stands_in_the_activity(database: Database, vault: Vault, typed: str) -> None:
+    site = make_site(database)
+    connection = make_connection(database, vault, site)
+    send(database, vault, site, email="cora@example.com", phone="+12015550141", phone_typed=typed)
+    send(database, vault, site, email="cora@example.com", phone="+12015550141", phone_typed="(201) 555-01.41")
+    first, second = _items(database, vault, connection)
+    assert (first.activity, second.activity) == ({"phone_typed": typed}, {})
 
 
 def test_the_record_keeps_the_persons_code_and_each_activity_tells_its_own(database: Database, vault: Vault) -> None:
