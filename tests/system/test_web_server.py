@@ -13,7 +13,8 @@ import requests
 from sqlalchemy import func, select
 
 from leads.intake.decode import MAX_BODY
-from leads.store.models import Event, Unreadable
+from leads.store.models import Event, Site, Unreadable
+from leads.store.sites import hook_token
 from leads.web import Broom
 from tests.factory import make_site
 from tests.posts import enquiry
@@ -89,6 +90,21 @@ def test_it_does_not_say_which_server_it_is(programs: Programs) -> None:
     for path in ("/healthz", "/desk/static/desk.css", "/nowhere"):
         answer = requests.get(programs.url + path, timeout=5)
         assert answer.headers.get("Server", "") == ""
+
+
+def test_what_stands_in_an_address_goes_into_no_log(programs: Programs) -> None:
+    with programs.database.read() as session:
+        token = hook_token(programs.vault, session.scalars(select(Site)).one())
+    answers = [
+        requests.request(method, f"{programs.url}/hooks/demo/{key}?{query}", timeout=5).status_code
+        for method in ("GET", "POST")
+        for key in (token, "wrong")
+        for query in ("email=quiet@example.com", "name=Quiet", "name=Quiet&more=" + "x" * 70_000)
+    ]
+    assert {*answers[:2], *answers[6:8]} == {200}
+    log = (programs.folder / "programs.log").read_text(encoding="utf-8").casefold()
+    assert "quiet" not in log
+    assert token not in log
 
 
 def test_a_connection_on_which_nothing_moves_is_closed_and_no_other_one() -> None:

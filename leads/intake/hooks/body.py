@@ -1,4 +1,4 @@
-"""The body of a form plugin's webhook → one tree: JSON, a form with PHP's brackets, or JSON in a field of a form."""
+"""What a form plugin's webhook sends → one tree: JSON, a form with PHP's brackets, or JSON in a field of a form."""
 
 from __future__ import annotations
 
@@ -15,15 +15,27 @@ _FIELDS, _PARTS, _DEPTH, _NAME = (
     12,
     300,
 )  # a plugin tells more of each answer than a browser, and asks whole questions
+_FORM = "application/x-www-form-urlencoded"
 _BRACKETS = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){1,6})")
 
 
 def read_body(body: bytes, kind: str, options: Mapping[str, str]) -> dict[str, Any]:
     """The tree. kind, options: the content type, by which it is a form where it is no JSON. Raises Undecodable."""
     if body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
-        found = _only_one(any_json(body))
-    else:
-        found = _unwrapped(_unfolded(_fields(decode_form(body, kind, options, _PARTS))))
+        return _cleaned(_only_one(any_json(body)))
+    return _read_form(body, kind, options)
+
+
+def read_query(query: bytes) -> dict[str, Any]:
+    """The same of what stands in the address, which is written as a form is. Raises Undecodable."""
+    return _read_form(query, _FORM, {})
+
+
+def _read_form(sent: bytes, kind: str, options: Mapping[str, str]) -> dict[str, Any]:
+    return _cleaned(_unwrapped(_unfolded(_fields(decode_form(sent, kind, options, _PARTS)))))
+
+
+def _cleaned(found: dict[str, Any]) -> dict[str, Any]:
     return clean(found, fields=_FIELDS, depth=_DEPTH, name=_NAME)
 
 

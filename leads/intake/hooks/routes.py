@@ -12,8 +12,8 @@ from typing import Any
 from flask import Blueprint, Response, abort, jsonify, request
 from marshmallow import Schema, ValidationError
 
-from leads.intake.decode import MAX_TEXT, Undecodable
-from leads.intake.hooks.body import read_body
+from leads.intake.decode import MAX_BODY, MAX_TEXT, Undecodable
+from leads.intake.hooks.body import read_body, read_query
 from leads.intake.hooks.names import Understood, understand
 from leads.intake.hooks.shapes import Submission, read_shape
 from leads.intake.limit import Limiter
@@ -26,13 +26,17 @@ from leads.store.sites import hook_token
 TIMES_A_VISITOR = 30  # a plugin sends for all visitors of a website, from one address
 _AGAIN = 600  # seconds in which the same without an id is a repeat, not a person who sends twice
 _KIND = "consultation_request"
+_NOTHING = (
+    "This address takes what a form plugin sends: by POST, or with the answers behind a “?”. Nothing of the kind was "
+    "there, so nothing was kept."
+)
 
 
 def create_hooks(intake: Intake, limiter: Limiter) -> Blueprint:
     """Routes under /hooks. limiter: for one site, since all comes from the address of its web server."""
     hooks = Blueprint("hooks", __name__, url_prefix="/hooks")
 
-    @hooks.post("/<key>/<token>")
+    @hooks.route("/<key>/<token>", methods=["GET", "POST"])
     def receive(key: str, token: str) -> Response:
         site = intake.site(key)
         expected = hook_token(intake.vault, site) if site else ""
@@ -48,25 +52,44 @@ def create_hooks(intake: Intake, limiter: Limiter) -> Blueprint:
 def _receive(intake: Intake, site: Site, *, within: bool) -> Response:
     """within: no more than usual came lately."""
     body = request.get_data(cache=True)
+    query = not body.strip()  # some send all that they have to say in the address
+    sent = _query() if query else body
+    if not sent:
+        return _nothing()
     try:
-        tree = read_body(body, request.mimetype, request.mimetype_params)
+        tree = read_query(sent) if query else read_body(sent, request.mimetype, request.mimetype_params)
         submission = read_shape(tree, request.headers)
         found = understand(submission, site.region, intake.consent_text(site))
         data = _load(schema_of(_KIND, site.region), site, found)
     except Undecodable as error:
-        return _unreadable(intake, site, body, str(error), within=within)
+        return _unreadable(intake, site, sent, str(error), within=within)
     data["id"] = _own_id(intake, site, submission, data) or _id_of_body(intake, site, tree)
     suspicion = None if within else "Unusually many came through this website's form plugin within ten minutes."
     accepted = intake.accept(site, _KIND, data, submission.plugin, suspicion)
     return jsonify(ok=True, reference=accepted.reference)
 
 
-def _unreadable(intake: Intake, site: Site, body: bytes, reason: str, *, within: bool) -> Response:
+def _query() -> bytes:
+    """What stands behind the “?”, no longer than a body may be. Of a HEAD nothing: it asks, and must change nothing."""
+    query = b"" if request.method == "HEAD" else request.query_string
+    return query if len(query) <= MAX_BODY else abort(413)
+
+
+def _nothing() -> Response:
+    """Somebody looks what is here, or a plugin is set to send nothing: it must not believe that this was taken."""
+    if request.method == "POST":
+        return problem(400, "Nothing came", _NOTHING)
+    answer = problem(405, "Nothing came", _NOTHING)
+    answer.headers["Allow"] = "POST"
+    return answer
+
+
+def _unreadable(intake: Intake, site: Site, sent: bytes, reason: str, *, within: bool) -> Response:
     if not within:  # nothing is acknowledged that is not kept
         answer = problem(429, "Too many", "Too much came that cannot be read. Send it again later.")
         answer.headers["Retry-After"] = "600"
         return answer
-    intake.keep_unreadable(site, body, reason, counted=False)
+    intake.keep_unreadable(site, sent, reason, counted=False)
     return jsonify(ok=True, detail=reason + " It is kept for a person to read.")
 
 
