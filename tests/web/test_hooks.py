@@ -135,6 +135,23 @@ def test_nothing_is_not_said_to_be_kept(
     assert (stored.events(), stored.unreadable()) == ([], [])
 
 
+@pytest.mark.parametrize("kind", [None, "text/plain; charset=utf-8", "application/octet-stream"])
+def test_a_form_that_does_not_say_what_it_is_is_known_by_its_looks(
+    client: FlaskClient, stored: Stored, hook: str, kind: str | None
+) -> None:
+    client.post(hook, data=b"Your+Name=Ada+Byron&email=ada%40example.org&empty=&token=YQ==\r\n", content_type=kind)
+    assert stored.answers()["first_name"] == "Ada"
+    assert stored.answers()["extra"] == {"token": "YQ=="}
+    for words in (
+        b"Write to email=ada@example.org&x=1",
+        b"<a href=x&email=ada@example.org>",
+        b"email=ada@example.org&x",
+    ):
+        assert "no form fields" in client.post(hook, data=words, content_type=kind).get_json()["detail"]
+    client.post(hook, data=b"email=grace@example.org", content_type="image/png")
+    assert (len(stored.events()), len(stored.unreadable())) == (1, 4)
+
+
 def test_without_a_consent_box_it_is_held_with_the_reason(client: FlaskClient, stored: Stored, hook: str) -> None:
     sent(client, hook, {"email": "ada@example.org"})
     [event], [delivery] = stored.events(), stored.deliveries()

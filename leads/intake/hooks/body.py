@@ -16,6 +16,8 @@ _FIELDS, _PARTS, _DEPTH, _NAME = (
     300,
 )  # a plugin tells more of each answer than a browser, and asks whole questions
 _FORM = "application/x-www-form-urlencoded"
+_SAYS_NOTHING = ("", "text/plain", "application/octet-stream")  # what programs say that were not told what they send
+_PLAINLY = re.compile(rb"[^\s=&<>\"{}]+=[^\s&<>\"{}]*(?:&[^\s=&<>\"{}]+=[^\s&<>\"{}]*)*")
 _BRACKETS = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){1,6})")
 
 
@@ -23,6 +25,8 @@ def read_body(body: bytes, kind: str, options: Mapping[str, str]) -> dict[str, A
     """The tree. kind, options: the content type, by which it is a form where it is no JSON. Raises Undecodable."""
     if body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
         return _cleaned(_only_one(any_json(body)))
+    if kind in _SAYS_NOTHING and _PLAINLY.fullmatch(body.strip()):
+        kind = _FORM
     return _read_form(body, kind, options)
 
 
