@@ -92,8 +92,11 @@ class Intake:
         source: str,
         suspicion: str | None,
         test_run: UUID | None = None,
+        *,
+        unique: bool = False,
     ) -> Accepted:
         """Store what a schema has loaded. data: with `id`, and `consent` where it was asked. test_run: whose it is.
+        unique: nobody else's can have this id.
 
         Raises sqlalchemy.exc.SQLAlchemyError when it could not be stored.
         """
@@ -111,6 +114,7 @@ class Intake:
                 consent_version=self._wording(site, data.get("consent_version")) if asked else None,
                 suspicion=suspicion,
                 test_run=test_run,
+                unique=unique,
             ),
         )
 

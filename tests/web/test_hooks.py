@@ -215,6 +215,40 @@ def test_an_entry_counts_once_however_late_it_is_repeated(
     assert len(stored.events()) == 2, "another website counts its entries as this one does"
 
 
+CALL = {"resource_id": "CAL1", "company_resource_id": "COM1", "customer_phone_number": "+12015550177"}
+
+
+def test_one_call_counts_once_however_much_is_told_of_it(
+    client: FlaskClient, stored: Stored, hook: str, clock: time_machine.Traveller
+) -> None:
+    told = [{}, {"customer_name": "WIRELESS CALLER", "duration": 47}, {"customer_name": "Ada Byron", "duration": 47}]
+    for more in told:
+        clock.shift(3600)
+        sent(client, hook, CALL | more)
+    assert (len(stored.events()), len(stored.leads()), len(stored.resubmissions())) == (1, 1, 2)
+    sent(client, hook, CALL | {"resource_id": "CAL2"})
+    assert (len(stored.events()), stored.events()[-1].source) == (2, "CallRail")
+
+
+def test_a_call_that_is_told_in_the_address_counts_once(
+    client: FlaskClient, stored: Stored, hook: str, clock: time_machine.Traveller
+) -> None:
+    call = "id=31&callernum=%2B12015550177&trackingnum=%2B12015550188&ip=192.0.2.7"
+    for more in ("", "&callername=ADA+BYRON&landingpage=http%3A%2F%2Fclinic.example%2F&callsource=keyword&duration=47"):
+        clock.shift(3600)
+        assert client.post(f"{hook}?{call}{more}").status_code == 200
+    [event], [again] = stored.events(), stored.resubmissions()
+    assert event.source == "CallRail"
+    assert stored.vault.open(again.answers_sealed, "resubmission", "answers", again.id) == {
+        "first_name": "ADA",
+        "last_name": "BYRON",
+        "phone": "+12015550177",
+        "phone_typed": "+12015550177",
+        "attribution": {"landing": "http://clinic.example/"},
+        "extra": {"source": "keyword", "duration": "47"},
+    }
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

@@ -65,7 +65,7 @@ def _receive(intake: Intake, site: Site, *, within: bool) -> Response:
         return _unreadable(intake, site, sent, str(error), within=within)
     data["id"] = _own_id(intake, site, submission, data) or _id_of_body(intake, site, tree)
     suspicion = None if within else "Unusually many came through this website's form plugin within ten minutes."
-    accepted = intake.accept(site, _KIND, data, submission.plugin, suspicion)
+    accepted = intake.accept(site, _KIND, data, submission.plugin, suspicion, unique=submission.unique)
     return jsonify(ok=True, reference=accepted.reference)
 
 
@@ -123,7 +123,7 @@ def _own_id(intake: Intake, site: Site, sent: Submission, data: Mapping[str, Any
     """Made of the plugin's own id; two websites that count alike are told apart by who it is."""
     if not sent.entry:
         return ""
-    person = [data.get("email"), data.get("phone")]
+    person = [] if sent.unique else [data.get("email"), data.get("phone")]
     return "hook-" + intake.vault.digest("hook entry", site.id, sent.plugin, sent.entry, *person).hex()
 
 

@@ -39,7 +39,9 @@ class Shape:
     header: str = ""
     answers: tuple[str, ...] = ()
     titles: str = ""
+    called: Mapping[str, str] = field(default_factory=dict)
     entry: str = ""
+    unique: bool = False
     form: str = ""
     page: str = ""
     consent: str = ""
@@ -54,7 +56,7 @@ class Shape:
 @dataclass(slots=True)
 class Submission:
     """What a plugin sent. entry: its own id of it, empty where it has none. rest: what stands beside the answers.
-    consent: where the plugin itself says so."""
+    consent: where the plugin itself says so. unique: nobody else's entry has this id."""
 
     plugin: str
     entry: str
@@ -62,6 +64,7 @@ class Submission:
     rest: list[Answer] = field(default_factory=list)
     page: str = ""
     consent: bool | None = None
+    unique: bool = False
 
 
 def _shape(told: Mapping[str, Any]) -> Shape:
@@ -75,7 +78,7 @@ _SHAPES = [_shape(told) for told in _DATA["plugin"]]
 def read_shape(tree: Mapping[str, Any], headers: Headers) -> Submission:
     """Take it apart."""
     shape = next((one for one in _SHAPES if one.fits(tree, headers)), Shape())
-    kept = _without(tree, shape.leave)
+    kept = {shape.called.get(name, name): value for name, value in _without(tree, shape.leave).items()}
     if shape.answers:
         answers = [one for path in shape.answers for one in _answers(_at(tree, path))]
         rest = list(_answers(_without(kept, (*shape.answers, *filter(None, (shape.entry, shape.form, shape.page))))))
@@ -90,6 +93,7 @@ def read_shape(tree: Mapping[str, Any], headers: Headers) -> Submission:
         rest=rest,
         page=text_of(_at(tree, shape.page)) if shape.page else "",
         consent=told if isinstance(told, bool) else None,
+        unique=shape.unique,
     )
 
 

@@ -41,7 +41,8 @@ _Here = Row[*tuple[Any, ...]]  # an event that was sent before, as `_BY_CLIENT` 
 class NewEvent:
     """What the intake understood. client_id: made by the browser. suspicion: why it may be spam, or None.
 
-    test_run: the CanaryRun that sent it; None for what a visitor sent.
+    test_run: the CanaryRun that sent it; None for what a visitor sent. unique: whatever comes under this client_id is
+    the same event, whomever it names.
     """
 
     site_id: UUID
@@ -54,6 +55,7 @@ class NewEvent:
     consent_version: str | None
     suspicion: str | None = None
     test_run: UUID | None = None
+    unique: bool = False
 
 
 class Accepted(NamedTuple):
@@ -179,7 +181,7 @@ _BY_CLIENT = (
 def _is_of_another(vault: Vault, arrival: Arrival, here: Mapping[bytes, _Here]) -> bool:
     """Pages give one id to all their visitors, as a cache does: that makes two people's enquiries no repeat."""
     row = here.get(arrival.client)
-    if row is None or row.is_test or row.body_digest == arrival.body:
+    if row is None or row.is_test or arrival.new.unique or row.body_digest == arrival.body:
         return False
     return are_two(answers_of(vault, row), arrival.trace.person)
 
