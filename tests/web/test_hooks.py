@@ -159,6 +159,29 @@ def test_without_a_consent_box_it_is_held_with_the_reason(client: FlaskClient, s
     assert (delivery.state, delivery.code) == ("held", "no_consent")
 
 
+LEAD = {"lead_id": "g2", "user_column_data": [{"column_id": "EMAIL", "string_value": "ada@example.org"}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "is_test"),
+    [
+        (LEAD | {"is_test": True}, {}, True),
+        (LEAD | {"is_test": False}, {}, False),
+        (LEAD, {}, False),
+        ([{"item_key": "k", "email": "ada@example.org"}], {"X-Hook-Test": "true"}, True),
+        (ADA, {"X-Hook-Test": "True"}, True),
+        (ADA, {"X-Hook-Test": "false"}, False),
+        (ADA | {"is_test": "yes"}, {}, False),
+    ],
+)
+def test_what_a_tool_calls_its_own_test_is_held_and_says_so(
+    client: FlaskClient, stored: Stored, hook: str, body: Any, headers: dict[str, str], is_test: bool
+) -> None:
+    assert sent(client, hook, body, headers=headers).status_code == 200
+    assert (stored.deliveries()[0].code == "spam") is is_test
+    assert ("only a test" in stored.answers().get("suspicion", "")) is is_test
+
+
 def test_a_box_that_was_ticked_goes_on_its_way(client: FlaskClient, stored: Stored, hook: str) -> None:
     sent(client, hook, ADA)
     [event], [delivery] = stored.events(), stored.deliveries()

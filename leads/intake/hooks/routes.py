@@ -64,9 +64,15 @@ def _receive(intake: Intake, site: Site, *, within: bool) -> Response:
     except Undecodable as error:
         return _unreadable(intake, site, sent, str(error), within=within)
     data["id"] = _own_id(intake, site, submission, data) or _id_of_body(intake, site, tree)
-    suspicion = None if within else "Unusually many came through this website's form plugin within ten minutes."
+    suspicion = _suspicion(submission, within=within)
     accepted = intake.accept(site, _KIND, data, submission.plugin, suspicion, unique=submission.unique)
     return jsonify(ok=True, reference=accepted.reference)
+
+
+def _suspicion(submission: Submission, *, within: bool) -> str | None:
+    if submission.test:
+        return "The tool that sent it says that it is only a test."
+    return None if within else "Unusually many came through this website's form plugin within ten minutes."
 
 
 def _query() -> bytes:

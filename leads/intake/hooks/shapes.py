@@ -13,7 +13,7 @@ from werkzeug.datastructures import Headers
 
 _DATA = tomllib.loads(Path(__file__).with_name("shapes.toml").read_text(encoding="utf-8"))
 WRAPPED, REPEATS = _DATA["wrapped"], frozenset(_DATA["repeats"])
-LEAVE = _DATA["leave"]
+LEAVE, _TEST_HEADERS = _DATA["leave"], _DATA["tests"]
 UNKNOWN = "form plugin"
 
 _LINE = re.compile(r"<br ?/?>\s*")
@@ -45,6 +45,7 @@ class Shape:
     form: str = ""
     page: str = ""
     consent: str = ""
+    test: str = ""
     numbered: bool = False
     leave: tuple[str, ...] = ()
 
@@ -56,7 +57,8 @@ class Shape:
 @dataclass(slots=True)
 class Submission:
     """What a plugin sent. entry: its own id of it, empty where it has none. rest: what stands beside the answers.
-    consent: where the plugin itself says so. unique: nobody else's entry has this id."""
+    consent: where the plugin itself says so. unique: nobody else's entry has this id. test: the plugin says that it is
+    no visitor's."""
 
     plugin: str
     entry: str
@@ -65,6 +67,7 @@ class Submission:
     page: str = ""
     consent: bool | None = None
     unique: bool = False
+    test: bool = False
 
 
 def _shape(told: Mapping[str, Any]) -> Shape:
@@ -94,7 +97,12 @@ def read_shape(tree: Mapping[str, Any], headers: Headers) -> Submission:
         page=text_of(_at(tree, shape.page)) if shape.page else "",
         consent=told if isinstance(told, bool) else None,
         unique=shape.unique,
+        test=any(map(_is_yes, [*map(headers.get, _TEST_HEADERS), _at(tree, shape.test) if shape.test else None])),
     )
+
+
+def _is_yes(value: Any) -> bool:
+    return text_of(value).casefold() in ("yes", "true", "1")
 
 
 def text_of(value: Any) -> str:
