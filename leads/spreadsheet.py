@@ -9,6 +9,7 @@ from io import StringIO
 from typing import Any
 
 from leads.store.codes import told
+from leads.store.consents import OF_THE_FORM
 from leads.store.models import Site
 from leads.store.queries.export import Exported
 
@@ -51,7 +52,7 @@ def _cells(row: Exported) -> Iterator[Any]:
     yield from (answers.get(name, "") for name in _ANSWERS)
     yield "; ".join(f"{name}: {text}" for group in ("attribution", "extra") for name, text in _group(answers, group))
     yield {True: "given", False: "not given on the form", None: ""}[event.consent_given]
-    yield event.consent_version or ""
+    yield event.consent_version or ("" if event.consent_given is None else OF_THE_FORM)
     yield "; ".join(row.standings) or "no connection"
     yield row.lead.code
 

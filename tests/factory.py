@@ -60,9 +60,11 @@ def send(
     visitor_id: str | None = None,
     consent: bool | None = True,
     suspicion: str | None = None,
+    wording: str | None = "1",
     **answers: Any,
 ) -> Accepted:
-    """One event, as the intake hands it over. consent: None where nobody asked, as at a tap."""
+    """One event, as the intake hands it over. consent: None where nobody asked, as at a tap. wording: None
+    for a form's own."""
     asked = kind == "consultation_request" and consent is not None
     event = NewEvent(
         site_id=site.id,
@@ -72,7 +74,7 @@ def send(
         answers=answers,
         source="website",
         consent_given=consent if asked else None,
-        consent_version="1" if asked else None,
+        consent_version=wording if asked else None,
         suspicion=suspicion,
     )
     [accepted] = outbox.accept(database, vault, [event])

@@ -12,13 +12,14 @@ from markupsafe import Markup
 
 from leads import plain
 from leads.fields import e164
+from leads.store.consents import wording
 from leads.store.models import Attempt, Connection, Delivery, Drift, Erasure
 from leads.store.queries.journey import Again, EventStory
 from leads.store.queries.leads import Standing
 from leads.store.queries.places import MOST_COUNTED
 
 # Pages find all their words in one place.
-number_of, enquiries, span = plain.number_of, plain.enquiries, plain.span
+number_of, enquiries, span, wording_of = plain.number_of, plain.enquiries, plain.span, wording
 
 TOO_LATE = "Nothing was done: it has moved on meanwhile. Below is how it stands now."
 GONE_MEANWHILE = "Nothing was done: what you chose is not there any more. Please choose again."
@@ -189,7 +190,7 @@ def consent(story: EventStory) -> str:
     later = f"; given later, says {told[0]}" if told and not event.consent_given else ""
     if event.consent_given is None:
         return f"not asked on the form{later}"
-    return f"{'given' if event.consent_given else 'not given on the form'}, wording {event.consent_version}{later}"
+    return f"{'given' if event.consent_given else 'not given on the form'}, {wording(event.consent_version)}{later}"
 
 
 def sent_again(again: Again) -> str:

@@ -95,8 +95,8 @@ class Intake:
         *,
         unique: bool = False,
     ) -> Accepted:
-        """Store what a schema has loaded. data: with `id`, and `consent` where it was asked. test_run: whose it is.
-        unique: nobody else's can have this id.
+        """Store what a schema has loaded. data: with `id`, and `consent` where it was asked; `consent_version` is None
+        where it was asked in other words than the site's. test_run: whose it is. unique: no other event has this id.
 
         Raises sqlalchemy.exc.SQLAlchemyError when it could not be stored.
         """
@@ -111,17 +111,19 @@ class Intake:
                 answers=answers,
                 source=source,
                 consent_given=data["consent"] if asked else None,
-                consent_version=self._wording(site, data.get("consent_version")) if asked else None,
+                consent_version=self._wording(site, data) if asked else None,
                 suspicion=suspicion,
                 test_run=test_run,
                 unique=unique,
             ),
         )
 
-    def _wording(self, site: Site, shown: str | None) -> str:
-        """Which wording the visitor agreed to: a page that was opened before a new one shows the one before."""
+    def _wording(self, site: Site, data: Mapping[str, Any]) -> str | None:
+        """Which wording the visitor agreed to: a page that was opened before a new one shows the one before. None: a
+        text of the form's own."""
+        shown: str | None = data.get("consent_version", site.consent_version)
         if shown is None or shown == site.consent_version:
-            return site.consent_version
+            return shown
         with self.database.read() as session:
             return shown if has_wording(session, site, shown) else site.consent_version
 

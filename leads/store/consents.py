@@ -1,4 +1,4 @@
-"""Who of the clinic has said that consent was given, where the visitor had not said so on the form."""
+"""To which wording visitors agreed, and who of the clinic has said so, where the visitor had not on the form."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from sqlalchemy import ColumnElement, case, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from leads.store.models import Action, Delivery, Event
+
+OF_THE_FORM = "of the form itself"  # a form plugin's: what it sent of it stands among the answers
+
+
+def wording(version: str | None) -> str:
+    """What visitors were asked to agree to, in words. version: which of the site's; None: a text of the form's own."""
+    return f"wording {version or OF_THE_FORM}"
 
 
 class Noted(NamedTuple):

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from integrations.core.base import EventKind, Item
 from integrations.core.errors import DeliveryError, Refused, TryLater
 from leads.store.codes import told
-from leads.store.consents import Noted
+from leads.store.consents import Noted, wording
 from leads.store.models import Connection, Event, Lead, Site
 from leads.store.outbox import Claimed, EventRow, LeadRow, SiteRow
 from leads.store.people import PERSON_FIELDS, answers_of, person_of
@@ -118,7 +118,7 @@ def _consent(enquiry: Enquiry) -> str:
     if event.consent_given is None and event.kind == "call_click":
         return ""
     if event.consent_given:
-        return f"given {_when(event.received_at, zone)}, wording {event.consent_version}"
+        return f"given {_when(event.received_at, zone)}, {wording(event.consent_version)}"
     # One that was not given on the form, or not asked for, goes out only after a person of the clinic has said it was.
     noted = enquiry.consent
     return "given later, to the clinic" + (f"; noted {_when(noted.at, zone)} by {noted.by}" if noted else "")

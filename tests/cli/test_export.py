@@ -43,7 +43,16 @@ def test_all_enquiries_stand_in_the_file_and_only_its_owner_may_read_it(
     other = make_site(database, "other")
     jane = send(database, vault, site, first_name="Jane", email="jane@example.com", message='It, "hurts"\nhere')
     send(database, vault, site, "call_click", tel="12015550100", label="Call Us")
-    send(database, vault, other, first_name="Zoë", email="z@example.com", consent=False, extra={"insurer": "Acme"})
+    send(
+        database,
+        vault,
+        other,
+        first_name="Zoë",
+        email="z@example.com",
+        consent=False,
+        wording=None,
+        extra={"insurer": "Acme"},
+    )
     file = tmp_path / "all.csv"
     told = frontdesk("lead", "export", "--csv", str(file)).stderr
     assert "Enquiries written: 3." in told
@@ -62,6 +71,7 @@ def test_all_enquiries_stand_in_the_file_and_only_its_owner_may_read_it(
         "consent": "given",
         "standing": "Sandbox CRM: waiting",
     }
+    assert [row["consent_wording"] for row in (first, click, last)] == ["1", "", "of the form itself"]
     assert (click["kind"], click["tel"], click["consent"]) == ("call_click", "12015550100", "")
     assert (last["first_name"], last["consent"], last["standing"]) == ("Zoë", "not given on the form", "no connection")
     assert last["other_answers"] == "insurer: Acme"

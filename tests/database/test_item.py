@@ -98,13 +98,15 @@ def test_consent_is_told_as_it_was_given(database: Database, vault: Vault) -> No
     ann = send(database, vault, site, first_name="Ann", email="ann@example.com")
     later = send(database, vault, site, consent=False, first_name="Nora", email="nora@example.com")
     unasked = send(database, vault, site, consent=None, first_name="Uma", email="uma@example.com")
+    own = send(database, vault, site, email="own@example.com", wording=None)
     send(database, vault, site, "call_click", tel="+12015550100")
     with database.write() as session:
         for one in (later, unasked):
             event = session.get_one(Event, one.event_id)
             event.received_at = _AFTERNOON
             release_hold(session, vault, event, session.get_one(Lead, event.lead_id), database.now(session))
-        session.get_one(Event, ann.event_id).received_at = _AFTERNOON
+        for one in (ann, own):
+            session.get_one(Event, one.event_id).received_at = _AFTERNOON
         at_nora = session.scalars(select(Delivery.id).where(Delivery.event_id == later.event_id)).one()
         record(session, "sam", "not_spam", _AFTERNOON, delivery_id=at_nora)
         record(session, "sue", "consent_given", _AFTERNOON + timedelta(days=1), delivery_id=at_nora)
@@ -116,10 +118,11 @@ def test_consent_is_told_as_it_was_given(database: Database, vault: Vault) -> No
     assert told == [
         "",
         "given 2026-06-01 14:05 (America/New_York), wording 1",
+        "given 2026-06-01 14:05 (America/New_York), wording of the form itself",
         "given later, to the clinic",
         "given later, to the clinic; noted 2026-06-02 14:05 (America/New_York) by sue",
     ]
-    assert examples == [told[1], told[3]], "a dry run shows the same"
+    assert examples == [told[1], told[4]], "a dry run shows the same"
 
 
 def test_the_day_of_an_event_is_the_clinics(timed: Database, vault: Vault, clock: Clock) -> None:

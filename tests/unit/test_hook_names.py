@@ -104,6 +104,46 @@ def test_only_what_is_clearly_the_consent_box_gives_consent(label: str, text: st
     assert text in {**found.extra, **found.fields}.values(), "and what it said is kept"
 
 
+@pytest.mark.parametrize(
+    ("label", "text", "ours"),
+    [
+        (WORDING, "on", True),
+        ("anything", WORDING, True),
+        ("gdpr", f"0, {WORDING}", True),
+        (WORDING.upper().rstrip("."), "no", True),
+        ("consent", "yes", True),
+        ("Consent *", "I agree", True),
+        ("Your consent", "0", True),
+        ("consent", "I agree to be contacted", False),
+        ("consent", "Einverständniserklärung gelesen und angenommen", False),
+        ("GDPR Agreement", "yes", False),
+        ("Privacy policy", "1", False),
+        ("I agree that my details are stored and used", "1", False),
+        ("acceptance-1", "I agree to the privacy policy", False),
+        ("marketing_consent", "yes", False),
+        ("name", "Ada", False),
+    ],
+)
+def test_the_sites_wording_was_shown_only_where_the_box_says_so_or_is_called_as_we_ask(
+    label: str, text: str, ours: bool
+) -> None:
+    assert read({label: text}).our_wording is ours
+
+
+def test_a_box_called_consent_with_a_title_of_its_own_did_not_show_our_wording() -> None:
+    for title, ours in (("You may keep what I wrote", False), (WORDING, True), ("Consent", True)):
+        answer = Answer(title, (title, "consent", "acceptance"), "on")
+        found = understand(Submission("form plugin", "", [answer]), "US", WORDING)
+        assert (found.consent, found.our_wording) == (True, ours)
+
+
+def test_what_a_plugin_itself_says_of_consent_is_to_our_wording_where_it_tells_so() -> None:
+    for words, ours in (("I agree to anything", False), (WORDING, True)):
+        told = Submission("HubSpot form", "", [], rest=[Answer("text", ("text",), words)], consent=True)
+        found = understand(told, "US", WORDING)
+        assert (found.consent, found.our_wording, found.extra["text"]) == (True, ours, words)
+
+
 def test_of_two_boxes_both_must_be_ticked() -> None:
     assert read({"consent": "yes", "GDPR": "no"}).consent is False
     two_of_one_name = [Answer("consent", ("consent",), text) for text in ("0", "1")]

@@ -118,6 +118,20 @@ def test_where_nobody_was_asked_for_consent_the_desk_says_so(
     assert "Consent: not asked on the form; given later, says sam" in plain(page)
 
 
+def test_consent_to_the_words_of_a_form_plugin_is_told_as_such(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    words = {"consent": True, "wording": None, "extra": {"I agree that my details are kept": "on"}}
+    event = send(database, vault, site, client_id="1", **JANE | words)
+    page = plain(sam.get(f"/desk/leads/{lead_of(database, event.event_id)}"))
+    assert "Consent: given, wording of the form itself The form on the website showed words of its own." in page
+    assert "None" not in page
+    send(database, vault, site, client_id="1", **JANE | words | {"consent": False})
+    page = plain(sam.get(f"/desk/leads/{lead_of(database, event.event_id)}"))
+    assert "Consent: not given this time, wording of the form itself" in page
+    assert "None" not in page
+
+
 def test_consent_that_comes_with_a_repeat_is_shown_and_sends(
     sam: Person, database: Database, vault: Vault, site: Site
 ) -> None:

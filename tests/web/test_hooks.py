@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 from leads.intake.hooks import routes
 from leads.store.models import Site
 from leads.store.session import Database
-from leads.store.sites import change_hook_token, hook_token
+from leads.store.sites import change_hook_token, consent_text, hook_token
 from leads.store.vault import Vault
 from tests.factory import make_site
 from tests.web.stored import Stored
@@ -186,6 +186,18 @@ def test_a_box_that_was_ticked_goes_on_its_way(client: FlaskClient, stored: Stor
     sent(client, hook, ADA)
     [event], [delivery] = stored.events(), stored.deliveries()
     assert (event.consent_given, event.consent_version, delivery.state) == (True, "1", "waiting")
+
+
+@pytest.mark.parametrize(("wording", "version"), [("I agree that you keep my details. " * 20, None), (None, "1")])
+def test_only_the_sites_own_wording_is_kept_as_such_and_another_among_the_answers(
+    client: FlaskClient, stored: Stored, site: Site, hook: str, wording: str | None, version: str | None
+) -> None:
+    with stored.database.read() as session:
+        words = (wording or consent_text(session, site)).strip()
+    sent(client, hook, {"email": "ada@example.org", words: "on"})
+    [event], [delivery] = stored.events(), stored.deliveries()
+    assert (event.consent_given, event.consent_version, delivery.state) == (True, version, "waiting")
+    assert stored.answers()["extra"] == {words: "on"}, "to the last word"
 
 
 def test_a_box_that_was_left_is_no_consent(client: FlaskClient, stored: Stored, hook: str) -> None:

@@ -13,8 +13,8 @@ _FIELDS, _PARTS, _DEPTH, _NAME = (
     400,
     1000,
     12,
-    300,
-)  # a plugin tells more of each answer than a browser, and asks whole questions
+    2000,
+)  # a plugin tells more of each answer than a browser, and asks whole questions: what somebody agreed to, too
 _FORM = "application/x-www-form-urlencoded"
 _SAYS_NOTHING = ("", "text/plain", "application/octet-stream")  # what programs say that were not told what they send
 _PLAINLY = re.compile(rb"[^\s=&<>\"{}]+=[^\s&<>\"{}]*(?:&[^\s=&<>\"{}]+=[^\s&<>\"{}]*)*")

@@ -20,17 +20,21 @@ from leads.intake.hooks.shapes import LEAVE, Answer, Submission
 _EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+")
 _PHONE = re.compile(r"\+?[\d\s().\-/]{9,25}")
 _ADDRESSES = ("referrer", "landing")
+_OUR_BOX = "consent"  # as docs/how-to/form-plugins.md asks the box to be called that shows the site's wording
+_LONGEST_WORD = 30
 _LONGEST_NAME = 300  # characters of what may be one of our fields: a longer one is a whole text
 
 
 @dataclass(slots=True)
 class Understood:
-    """fields: ours → what was given. consent: None where nobody was asked. extra: all else, by its own name."""
+    """fields: ours → what was given. consent: None where nobody was asked. our_wording: whether they were asked in the
+    site's own words, as far as can be known. extra: all else, by its own name."""
 
     fields: dict[str, str] = field(default_factory=dict)
     attribution: dict[str, str] = field(default_factory=dict)
     extra: dict[str, str] = field(default_factory=dict)
     consent: bool | None = None
+    our_wording: bool = False
     _kept: set[tuple[str, str]] = field(default_factory=set)
     _again: Counter[str] = field(default_factory=Counter)
 
@@ -53,9 +57,12 @@ def understand(submission: Submission, region: str, wording: str) -> Understood:
     for answer in submission.answers:
         if (ticked := _ticked(answer, wording)) is not None:
             boxes.append(ticked)
+            found.our_wording |= _is_our_wording(answer, wording)
             found.keep(answer.label, answer.text)
         else:
             _take(found, answer)
+    if submission.consent is not None:  # the text stands beside it
+        found.our_wording |= any(plain(answer.text) == plain(wording) for answer in submission.rest)
     if boxes:
         found.consent = all(boxes) and found.consent is not False
     if submission.page:
@@ -138,6 +145,20 @@ def _ticked(answer: Answer, wording: str) -> bool | None:
     if not (called_so or asked_so or says_so):
         return None
     return says_so or text in _YES or text in names or (text.startswith(_BEGINS) and not _denies(text))
+
+
+def _is_our_wording(answer: Answer, wording: str) -> bool:
+    """Whether this box asked in our words: it says so itself, or it has the name that we ask for and no other words."""
+    names, text, own = [plain(name) for name in answer.names], plain(_said(answer.text)), plain(wording)
+    if own in (*names, text):
+        return True
+    called_ours = any(_OUR_BOX in _in_order(name) for name in names)
+    return called_ours and not any(map(_is_text, [*names, text]))
+
+
+def _is_text(words: str) -> bool:
+    """More than a name or a tick, by its length."""
+    return words.count(" ") > 2 or len(words) > _LONGEST_WORD
 
 
 def _said(text: str) -> str:

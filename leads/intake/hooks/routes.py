@@ -110,7 +110,11 @@ def _load(schema: Schema, site: Site, found: Understood) -> dict[str, Any]:
     if found.extra:
         data["extra"] = found.extra
     data.pop("consent")
-    return data if found.consent is None else data | {"consent": found.consent}
+    if found.consent is not None:
+        data["consent"] = found.consent
+        if not found.our_wording:
+            data["consent_version"] = None
+    return data
 
 
 def _loaded(schema: Schema, fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
