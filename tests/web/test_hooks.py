@@ -200,6 +200,38 @@ def test_only_the_sites_own_wording_is_kept_as_such_and_another_among_the_answer
     assert stored.answers()["extra"] == {words: "on"}, "to the last word"
 
 
+ENTRY = {
+    "id": "9",
+    "form_id": "1",
+    "date_created": "x",
+    "source_url": "https://clinic.example/",
+    "2": "ada@example.org",
+}
+AGREED = "I agree that my details are kept"
+
+
+@pytest.mark.parametrize(
+    ("field", "consent", "extra"),
+    [
+        ({"6.1": "1", "6.2": AGREED, "6.3": "4"}, True, {AGREED: "1", "6.3": "4"}),
+        ({"6.1": "1", "6.2": AGREED}, True, {AGREED: "1"}),
+        ({"6.1": "", "6.2": "", "6.3": ""}, None, None),
+        ({"6.1": "", "6.2": AGREED, "6.3": ""}, None, {"6.2": AGREED}),
+        ({"6.1": "1", "6.2": "I agree", "6.3": "4"}, None, {"6.1": "1", "6.2": "I agree", "6.3": "4"}),
+        ({"6.1": "1", "6.2": "I agree to the terms", "6.3": "4"}, None, {"I agree to the terms": "1", "6.3": "4"}),
+        ({"6.1": "1", "6.2": AGREED, "6.3": "Crowns"}, None, {"6.1": "1", "6.2": AGREED, "6.3": "Crowns"}),
+        ({"6.1": "1", "6.2": AGREED, "6.4": "NJ"}, None, {"6.1": "1", "6.2": AGREED, "6.4": "NJ"}),
+        ({"6.1": "1", "6.2": "E-Mail", "6.3": "4"}, None, {"6.1": "1", "6.2": "E-Mail", "6.3": "4"}),
+    ],
+)
+def test_consent_in_gravity_forms_is_understood_where_its_text_is_certain(
+    client: FlaskClient, stored: Stored, hook: str, field: dict[str, str], consent: bool | None, extra: Any
+) -> None:
+    sent(client, hook, ENTRY | field)
+    assert [(event.consent_given, event.consent_version) for event in stored.events()] == [(consent, None)]
+    assert (stored.answers()["email"], stored.answers().get("extra")) == ("ada@example.org", extra)
+
+
 def test_a_box_that_was_left_is_no_consent(client: FlaskClient, stored: Stored, hook: str) -> None:
     sent(client, hook, ADA | {"consent": "no"})
     assert [(event.consent_given, event.hold_code) for event in stored.events()] == [(False, "no_consent")]

@@ -184,9 +184,23 @@ def _titled(answers: list[Answer], fields: Any) -> list[Answer]:
 def _numbered(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Gravity Forms numbers the parts of a field: 1.3 is a first name and 1.6 a last name, unless it is an address."""
     found = {}
-    for name, value in tree.items():
+    for name, value in _with_boxes(tree).items():
         number, _, part = name.partition(".")
         is_address = any(f"{number}.{street}" in tree for street in ("1", "5"))
         ours = {"3": "first name", "6": "last name"}.get(part) if not is_address else None
         found[ours if ours and ours not in found else name] = value
+    return found
+
+
+def _with_boxes(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A box in Gravity Forms that asks for consent is 6.1, which says 1 where it is ticked, 6.2, its text, and 6.3,
+    which of its texts. Here it is a field called by its text. What else is numbered so, as addresses are, stays."""
+    found = dict(tree)
+    for number in {name.partition(".")[0] for name in tree}:
+        parts = {name: text_of(value) for name, value in tree.items() if name.startswith(f"{number}.")}
+        ticked, text, version = (parts.pop(f"{number}.{part}", "") for part in "123")
+        is_box = text.count(" ") > 2 and (not version or version.isdecimal()) and not parts
+        if ticked == "1" and is_box and text not in found:
+            found[text] = found.pop(f"{number}.1")
+            del found[f"{number}.2"]
     return found
