@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import insert
 
 from leads.store import codes, outbox
-from leads.store.models import Connection, Delivery, Event, Site, new_id
+from leads.store.models import Connection, Delivery, Event, Site, Unreadable, new_id
 from leads.store.outbox import Accepted, NewEvent
 from leads.store.people import NOBODY, join, save
+from leads.store.queries.unreadable import THROUGH_PLUGIN
 from leads.store.session import Database
 from leads.store.sites import add_site
 from leads.store.vault import Vault
@@ -158,3 +159,19 @@ def _stranger(site: Site, mark: str) -> NewEvent:
         consent_given=True,
         consent_version="1",
     )
+
+
+def make_unreadable(database: Database, site: Site | None, *, of_plugin: bool = False, **more: Any) -> Unreadable:
+    """A message that could not be understood. of_plugin: it came to the secret address."""
+    with database.write() as session:
+        values: dict[str, Any] = {
+            "id": new_id(),
+            "site_id": site.id if site else None,
+            "body_digest": new_id().bytes,
+            "body_sealed": b"x",
+            "reason": "No fields." + THROUGH_PLUGIN * of_plugin,
+            "received_at": database.now(session),
+        }
+        row = Unreadable(**values | more)
+        session.add(row)
+    return row

@@ -18,6 +18,7 @@ from leads.store import outbox
 from leads.store.groups import Groups
 from leads.store.models import Event, Site, Unreadable, new_id
 from leads.store.outbox import Accepted, NewEvent
+from leads.store.queries.unreadable import THROUGH_PLUGIN
 from leads.store.session import NO_DATABASE, Database
 from leads.store.sites import consent_text, find_site, has_wording
 from leads.store.vault import Vault
@@ -142,16 +143,16 @@ class Intake:
         ):
             self.keep_unreadable(site, body, _NOT_OUR_NAMES)
 
-    def keep_unreadable(self, site: Site | None, body: bytes, reason: str, *, counted: bool = True) -> None:
+    def keep_unreadable(self, site: Site | None, body: bytes, reason: str, *, of_plugin: bool = False) -> None:
         """What could not be understood is kept for staff, once, and not without bound from one address.
 
-        counted: here; else whoever calls has a bound of its own. Raises sqlalchemy.exc.SQLAlchemyError when nothing new
-        may be taken.
+        of_plugin: it came to the secret address, which has a bound of its own. Raises sqlalchemy.exc.SQLAlchemyError
+        when nothing new may be taken.
         """
         if not body.strip():
             return
         self.database.require_intake()
-        if counted and self.spam.too_many("unreadable", request.remote_addr or ""):
+        if not of_plugin and self.spam.too_many("unreadable", request.remote_addr or ""):
             return
         digest = self.vault.digest("unreadable", site.id if site else "", body.hex())
         with self.database.write() as session:
@@ -162,7 +163,7 @@ class Intake:
                 id=new_id(),
                 site_id=site.id if site else None,
                 body_digest=digest,
-                reason=reason,
+                reason=reason + THROUGH_PLUGIN if of_plugin else reason,
                 received_at=self.database.now(session),
             )
             shown = {"text": body.decode("utf-8", "backslashreplace"), "content_type": request.mimetype[:100]}

@@ -519,8 +519,8 @@ class Replay(Base):
 class Alert(Base):
     """Something that people are told about once when it begins and once when it is over.
 
-    kind: late, connection, needs_you, sign_in, worker, canary, silence, balance, mail. subject: what it is about, such
-    as a connection's id; never personal data. told_at, end_told_at: when the notice went out.
+    kind: one of `leads.upkeep.alerts.KINDS`, or mail. subject: what it is about, such as a connection's id; never
+    personal data. told_at, end_told_at: when the notice went out.
     """
 
     __tablename__ = "alert"

@@ -12,8 +12,9 @@ from leads.store.backup import OLD
 from leads.store.queries.overview import SILENT_AFTER
 from leads.store.queries.places import Need
 from leads.store.queries.signs import Load, Rhythm, Signs, subject_of
+from leads.store.queries.unreadable import Unseen
 
-KINDS = ("late", "connection", "worker", "canary", "silence", "balance", "needs_you", "sign_in", "backup")
+KINDS = ("late", "connection", "worker", "canary", "silence", "balance", "needs_you", "unreadable", "sign_in", "backup")
 # About one false alarm in a hundred weeks, of each site and kind; a fixed chance for each gap alone would bring a busy
 # site one every day.
 _RARE = math.log(100)
@@ -40,6 +41,7 @@ def conditions(signs: Signs, after: timedelta) -> list[Condition]:
         *_canary(signs),
         *(condition for rhythm in signs.rhythms for condition in _silence(rhythm, signs)),
         *_balance(signs),
+        *map(_unreadable, signs.unreadable),
         *_to_erase(signs),
         *_copy(signs),
     ]
@@ -140,6 +142,14 @@ def _balance(signs: Signs) -> Iterator[Condition]:
             date = f"{day.day.day} {day.day:%B %Y}"
             sentence = f"The balance of {day.site.name} on {date} does not close: {lost} not accounted for."
             yield Condition("balance", subject_of(day), sentence)
+
+
+def _unreadable(unseen: Unseen) -> Condition:
+    """Only what a form plugin sent: anyone may send rubbish to the open form."""
+    them = "it" if unseen.number == 1 else "them"
+    what = f"{number_of(unseen.number, 'message')} of {unseen.site.name} could not be understood, and went to no CRM"
+    why = f"its form plugin sent {them}; perhaps a field of the form was renamed. The desk shows what was sent."
+    return Condition("unreadable", unseen.site.key, f"{what}: {why}")
 
 
 def _to_erase(signs: Signs) -> Iterator[Condition]:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from leads.plain import enquiries, number_of, stands
 from leads.store import alerts, tasks
 from leads.store.alerts import Condition, Pending
+from leads.store.models import Alert
 from leads.store.queries.balance import DayBalance, balance, last_days
 from leads.store.queries.lists import sites
 from leads.store.retention import count_old, notice
@@ -27,6 +28,7 @@ log = structlog.get_logger()
 
 _AGAIN = timedelta(minutes=5)  # after a notice could not be sent; also what a process may take to send one
 _GIVEN_UP = timedelta(days=2)  # a daily summary would have been tried meanwhile
+_PAGES = {"unreadable": "/desk/unreadable"}  # kind of an alert → where more of it is shown
 _HELD = {"no_consent": "for want of consent", "spam": "since it looks like spam"}
 TEST = Notice("Frontdesk: a test", "This is a test. Notices of Frontdesk reach you.\n")
 
@@ -82,11 +84,15 @@ class Post:
 
     def _notice(self, pending: Pending, zone: ZoneInfo) -> Notice:
         parts = [
-            *(f"{alert.sentence}\nSince {_moment(alert.began_at, zone)}.\n" for alert in pending.begun),
+            *(self._begun(alert, zone) for alert in pending.begun),
             *(f"Over since {_moment(alert.ended_at, zone)}: {alert.sentence}\n" for alert in pending.over),
             self._desk(),
         ]
         return Notice(_subject(pending), "\n".join(parts))
+
+    def _begun(self, alert: Alert, zone: ZoneInfo) -> str:
+        see = f"See: {self.public_url}{_PAGES[alert.kind]}\n" if alert.kind in _PAGES else ""
+        return f"{alert.sentence}\n{see}Since {_moment(alert.began_at, zone)}.\n"
 
     def _desk(self) -> str:
         return f"The desk: {self.public_url}/desk/\n"

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from leads.store import backup, tasks
 from leads.store.alerts import Condition, open_alerts, settle
-from leads.store.models import Alert, CanaryRun, Connection, Delivery, Event, Site, Task, Worker
+from leads.store.models import Alert, CanaryRun, Connection, Delivery, Event, Site, Task, Unreadable, Worker
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.upkeep.alerts import KINDS
@@ -24,7 +24,7 @@ from leads.upkeep.notice import Notice, NoticeError
 from leads.upkeep.notices import Post
 from leads.upkeep.watch import Watchman
 from tests.database.lanes import Clock
-from tests.factory import make_site, send, send_many
+from tests.factory import make_site, make_unreadable, send, send_many
 from tests.mailserver import MailServer
 
 NEEDLES = ("Needleworth", "needle@example.com", "+12015550177", "2015550177", "my needle hurts", "needle-page")
@@ -275,6 +275,43 @@ def test_what_needs_a_person_is_told_once(watch: Watch, timed: Database, vault: 
     assert "1 enquiry for “Sandbox CRM” (Sunrise) needs a person" in watch.mails[0]
     with timed.read() as session:
         assert "3 enquiries" in open_alerts(session)[0].sentence, "the desk tells how many there are now"
+
+
+def test_what_a_form_plugin_sends_and_nobody_understands_is_told_once_until_all_was_seen(
+    watch: Watch, timed: Database, site: Site
+) -> None:
+    for _ in range(5):
+        make_unreadable(timed, site, of_plugin=True)
+    watch.passes(90, every=5)
+    make_unreadable(timed, site, of_plugin=True)
+    watch.passes(90, every=5)
+    assert watch.open() == ["unreadable"]
+    [mail] = watch.mails
+    assert mail.startswith("Frontdesk: 1 thing needs attention\n5 messages of Sunrise could not be understood,")
+    assert "perhaps a field of the form was renamed" in mail
+    assert "\nSee: https://leads.example/desk/unreadable\nSince 2 Mar" in mail
+    with timed.write() as session:
+        session.execute(update(Unreadable).values(seen_at=watch.clock()))
+    watch.passes(10)
+    assert watch.open() == []
+    assert "Over since" in watch.mails[1]
+    assert ": 6 messages of Sunrise could not be understood" in watch.mails[1]
+
+
+def test_rubbish_that_anyone_may_send_raises_no_alert(watch: Watch, timed: Database, site: Site) -> None:
+    for whose in (site, None):
+        make_unreadable(timed, whose)
+    watch.passes(90, every=5)
+    assert (watch.mails, watch.open()) == ([], [])
+
+
+def test_of_each_website_it_is_told_by_itself(watch: Watch, timed: Database, site: Site) -> None:
+    for whose in (site, make_site(timed, "other", "Sunset")):
+        make_unreadable(timed, whose, of_plugin=True)
+    watch.passes(10)
+    [mail] = watch.mails
+    assert "1 message of Sunrise could not" in mail
+    assert "1 message of Sunset could not" in mail
 
 
 def test_a_canary_that_failed_is_told(watch: Watch, timed: Database, site: Site) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,13 @@ from werkzeug.test import TestResponse
 
 from leads.intake.hooks import routes
 from leads.store.models import Site
+from leads.store.queries.signs import signs
 from leads.store.session import Database
 from leads.store.sites import change_hook_token, consent_text, hook_token
 from leads.store.vault import Vault
+from leads.upkeep.alerts import conditions
 from tests.factory import make_site
+from tests.web.pages import FORM
 from tests.web.stored import Stored
 from tests.web.test_hostile import CASES, bodies, body_of, types
 
@@ -338,6 +341,24 @@ def test_what_cannot_be_understood_is_kept_once_and_answered_as_the_rest(
     assert reason in row.reason
     assert stored.body()["text"] == body.decode()
     assert (row.site_id is not None, stored.events()) == (True, [])
+
+
+def test_only_what_came_to_the_secret_address_is_worth_an_alert(client: FlaskClient, stored: Stored, hook: str) -> None:
+    for path in ("/api/v1/consultations", FORM):
+        client.post(path, data=b"rubbish", content_type="text/plain")
+        client.post(path, json={"site": "demo", "id": path, "Your Email": "ada@example.org"})
+    assert len(stored.unreadable()) == 4
+    assert _alerts(stored) == []
+    for number in range(5):  # a field was renamed
+        assert sent(client, hook, {"Your Name": f"Ada {number}"}).status_code == 200
+    [alert] = _alerts(stored)
+    assert alert.startswith("5 messages of Sunrise could not be understood, and went to no CRM")
+
+
+def _alerts(stored: Stored) -> list[str]:
+    with stored.database.read() as session:
+        found = conditions(signs(session, stored.database.now(session)), timedelta(1))
+    return [one.sentence for one in found if one.kind == "unreadable"]
 
 
 def test_what_our_rules_refuse_is_kept_beside_the_rest(client: FlaskClient, stored: Stored, hook: str) -> None:

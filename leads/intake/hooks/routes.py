@@ -95,7 +95,7 @@ def _unreadable(intake: Intake, site: Site, sent: bytes, reason: str, *, within:
         answer = problem(429, "Too many", "Too much came that cannot be read. Send it again later.")
         answer.headers["Retry-After"] = "600"
         return answer
-    intake.keep_unreadable(site, sent, reason, counted=False)
+    intake.keep_unreadable(site, sent, reason, of_plugin=True)
     return jsonify(ok=True, detail=reason + " It is kept for a person to read.")
 
 

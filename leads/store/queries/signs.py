@@ -19,6 +19,7 @@ from leads.store.queries.erasures import erasures_that_need_you
 from leads.store.queries.lists import connections_in_use, count, sites, worker_seen_at
 from leads.store.queries.overview import SILENT_AFTER, Wait, without_connection
 from leads.store.queries.places import PLACES, Need, needs
+from leads.store.queries.unreadable import Unseen, unseen_of_plugins
 
 _WEEKS = 4  # how far back a site's habits are learned from
 
@@ -58,7 +59,7 @@ class Signs:
 
     canaries: the last test enquiry of each site that came to an end. to_erase: how many records of
     erased people a person has to see to. copied_at: when a copy of the database was last made by us, None before
-    the first.
+    the first. unreadable: what form plugins sent, nobody understood, and nobody has seen.
     """
 
     now: datetime
@@ -72,6 +73,7 @@ class Signs:
     balances: Sequence[DayBalance]
     to_erase: int = 0
     copied_at: datetime | None = None
+    unreadable: Sequence[Unseen] = ()
 
 
 def signs(session: Session, now: datetime) -> Signs:
@@ -90,6 +92,7 @@ def signs(session: Session, now: datetime) -> Signs:
         balances=_balances(session, known, now),
         to_erase=erasures_that_need_you(session),
         copied_at=tasks.ran_at(session, backup.TASK),
+        unreadable=unseen_of_plugins(session),
     )
 
 

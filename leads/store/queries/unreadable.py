@@ -1,0 +1,40 @@
+"""What could not be understood and nobody has seen yet: how much, and of which website."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from leads.store.models import Site, Unreadable
+from leads.store.queries.lists import count, sites
+
+# The end of the reason of all that came to the secret address: what came through the open form or the API anyone may
+# have sent.
+THROUGH_PLUGIN = " It came to the address for form plugins."
+_UNSEEN = Unreadable.seen_at.is_(None)
+_OF_PLUGIN = Unreadable.reason.endswith(THROUGH_PLUGIN, autoescape=True)
+
+
+class Unseen(NamedTuple):
+    """How many messages of one website could not be understood."""
+
+    site: Site
+    number: int
+
+
+def number_unseen(session: Session) -> int:
+    return count(session, Unreadable.id, _UNSEEN)
+
+
+def unseen_of_plugins(session: Session) -> list[Unseen]:
+    """What form plugins sent, by website; only websites of which there is any."""
+    found = _by_site(session, _OF_PLUGIN)
+    return [Unseen(site, found[site.id]) for site in sites(session) if site.id in found]
+
+
+def _by_site(session: Session, *where: ColumnElement[bool]) -> dict[UUID | None, int]:
+    rows = select(Unreadable.site_id, func.count()).where(_UNSEEN, *where).group_by(Unreadable.site_id)
+    return dict(session.execute(rows).all())
