@@ -21,6 +21,7 @@ from leads.store.queries.erasures import back, unlisted
 from leads.store.queries.lists import connections_in_use
 from leads.store.queries.lists import sites as all_sites
 from leads.store.queries.places import PLACES, SPAM, number_at
+from leads.store.queries.unreadable import number_unseen
 from leads.store.schema import open_vault
 from leads.store.session import Database, sqlite_file
 from leads.store.soundness import inspect
@@ -154,6 +155,7 @@ def _content(database: Database, desk: str) -> list[Line]:
         users = session.scalar(select(func.count()).select_from(User)) or 0
         connections = connections_in_use(session)
         need, spam = (number_at(session, here) for here in (PLACES["needs_you"], SPAM))
+        unread = number_unseen(session)
     return [
         line(bool(sites), f"Sites: {len(sites)}." if sites else "There is no site yet. Run: frontdesk site add"),
         line(
@@ -170,6 +172,7 @@ def _content(database: Database, desk: str) -> list[Line]:
         if need
         else line(True, "No enquiry needs a person."),
         *([Line("look", f"Held, since it looks like spam: {spam}. See: {desk}/leads?state=spam")] if spam else []),
+        *([Line("look", f"Not seen yet, and not understood: {unread}. See: {desk}/unreadable")] if unread else []),
         *(_stopped(row, sites[row.site_id], desk) for row in connections if row.state != "working"),
     ]
 

@@ -24,6 +24,7 @@ from leads.store.queries.balance import balance, last_days
 from leads.store.queries.lists import connections_in_use, sites, worker_seen_at
 from leads.store.queries.places import needs
 from leads.store.queries.signs import loads
+from leads.store.queries.unreadable import unseen_by_site
 from leads.store.session import Database
 from leads.upkeep.alerts import KINDS
 
@@ -61,6 +62,7 @@ class _Rows(Collector):
             yield _build()
             yield from _balances(session, known, now)
             yield from _connections(session, known, now)
+            yield _unreadable(session, known)
             yield from _worker(session)
             yield _alerts(session)
 
@@ -98,6 +100,14 @@ def _connections(session: Session, known: list[Site], now: datetime) -> Iterator
     for one in needs(session):
         need.add_metric(_which(one.connection, one.site), one.number)
     yield from (up, oldest, need)
+
+
+def _unreadable(session: Session, known: list[Site]) -> Metric:
+    told = "What could not be understood and nobody has seen; with an empty site what named none."
+    unreadable, found = Gauge("frontdesk_unreadable", told, labels=("site",)), unseen_by_site(session)
+    for site_id, key in [*((site.id, site.key) for site in known), (None, "")]:
+        unreadable.add_metric((key,), found.get(site_id, 0))
+    return unreadable
 
 
 def _which(connection: Connection, site: Site) -> tuple[str, str, str]:

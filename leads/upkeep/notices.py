@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -20,6 +21,7 @@ from leads.store.alerts import Condition, Pending
 from leads.store.models import Alert
 from leads.store.queries.balance import DayBalance, balance, last_days
 from leads.store.queries.lists import sites
+from leads.store.queries.unreadable import number_unseen
 from leads.store.retention import count_old, notice
 from leads.store.session import Database
 from leads.upkeep.notice import Channel, Notice, NoticeError
@@ -31,6 +33,13 @@ _GIVEN_UP = timedelta(days=2)  # a daily summary would have been tried meanwhile
 _PAGES = {"unreadable": "/desk/unreadable"}  # kind of an alert → where more of it is shown
 _HELD = {"no_consent": "for want of consent", "spam": "since it looks like spam"}
 TEST = Notice("Frontdesk: a test", "This is a test. Notices of Frontdesk reach you.\n")
+
+
+class Look(NamedTuple):
+    """How many of what wait for somebody to look at them, and where that is done."""
+
+    number: int
+    what: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,12 @@ class Post:
         ]
         return Notice(_subject(pending), "\n".join(parts))
 
+    def _looks(self, session: Session) -> list[Look]:
+        """What is no fault, and still nobody may have got an answer."""
+        desk = f"{self.public_url}/desk"
+        found = [Look(number_unseen(session), f"could not be understood: {desk}/unreadable")]
+        return [look for look in found if look.number]
+
     def _begun(self, alert: Alert, zone: ZoneInfo) -> str:
         see = f"See: {self.public_url}{_PAGES[alert.kind]}\n" if alert.kind in _PAGES else ""
         return f"{alert.sentence}\n{see}Since {_moment(alert.began_at, zone)}.\n"
@@ -109,10 +124,18 @@ class Post:
         wrong = [f"- {alert.sentence} Since {_moment(alert.began_at, zone)}." for alert in standing]
         text = ["Yesterday:", *(f"- {describe(day)}" for day in days), ""]
         text += ["What is wrong now:", *wrong, ""] if wrong else ["Nothing is wrong now.", ""]
+        looks = self._looks(session)
+        text += ["Waiting for a look:", *(f"- {number:,} {what}" for number, what in looks), ""] if looks else []
         text += _to_be_forgotten(session, self.keep, now)
         well = not wrong and all(day.closes for day in days)
-        subject = "all is well" if well else number_of(len(wrong), "thing is", "things are") + " wrong"
+        subject = _wait(looks) if well else number_of(len(wrong), "thing is", "things are") + " wrong"
         return Notice(f"Frontdesk: yesterday, and {subject}", "\n".join([*text, self._desk()]))
+
+
+def _wait(looks: Sequence[Look]) -> str:
+    """How all stands where nothing is wrong."""
+    number = sum(look.number for look in looks)
+    return f"{number:,} {'waits' if number == 1 else 'wait'} for a look" if number else "all is well"
 
 
 def _to_be_forgotten(session: Session, keep: timedelta, now: datetime) -> list[str]:

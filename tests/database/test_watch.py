@@ -519,6 +519,24 @@ def test_the_daily_summary_tells_in_good_time_who_will_be_forgotten(
     assert f"{told}- 1 person held for want of consent\n- 2 people held since it looks like spam\n" in watch.mails[-1]
 
 
+def test_the_daily_summary_does_not_call_well_what_nobody_has_looked_at(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock, server: MailServer
+) -> None:
+    watch = Watch(timed, clock, server, digest_at=8)
+    for whose in (site, None):
+        make_unreadable(timed, whose)
+    watch.passes(24 * 60, every=60)
+    [summary] = watch.mails
+    assert summary.startswith("Frontdesk: yesterday, and 2 wait for a look\n")
+    told = "Nothing is wrong now.\n\nWaiting for a look:\n"
+    assert f"{told}- 2 could not be understood: https://leads.example/desk/unreadable\n" in summary
+    with timed.write() as session:
+        session.execute(update(Unreadable).values(seen_at=clock()))
+    watch.passes(24 * 60, every=60)
+    assert watch.mails[1].startswith("Frontdesk: yesterday, and all is well\n")
+    assert "look" not in watch.mails[1]
+
+
 def test_a_summary_that_could_not_be_sent_is_sent_later(
     timed: Database, site: Site, connection: Connection, clock: Clock, server: MailServer
 ) -> None:

@@ -25,7 +25,7 @@ from leads.store.space import Space
 from leads.store.vault import Vault
 from leads.upkeep.alerts import conditions
 from leads.upkeep.doctor import examine
-from tests.factory import make_connection, make_site, send
+from tests.factory import make_connection, make_site, make_unreadable, send
 from tests.web.desk import Person, beat, lead_of, plain, set_state, signed_in
 
 JANE = {"first_name": "Jane", "last_name": "Doe", "email": "jane@example.com"}
@@ -157,6 +157,7 @@ def test_all_places_count_the_same_people_who_need_somebody(
     come("Sam", suspicion="A field that people cannot see was filled in.")
     set_state(database, come("Paul"), "held", code="paused")
     set_state(database, come("Anna"), "confirmed")
+    make_unreadable(database, site)
     assert sentence() == ("3 enquiries need you.", "bad")
     assert "Received 6 In the CRM 1 On the way 0 Held 2 Need you 3 Taken care of 0" in plain(anna.get("/desk/"))
     listed = {place: _listed(anna, place) for place in ("needs_you", "spam", "held")}
@@ -166,6 +167,7 @@ def test_all_places_count_the_same_people_who_need_somebody(
     told = [line.sentence for line in found]
     assert "Enquiries that need a person: 3. See: https://leads.example/desk/leads?state=needs_you" in told
     assert "Held, since it looks like spam: 1. See: https://leads.example/desk/leads?state=spam" in told
+    assert "Not seen yet, and not understood: 1. See: https://leads.example/desk/unreadable" in told
     with database.read() as session:
         connections = {row.name: row.id for row in session.scalars(select(Connection))}
         alerts = {one.subject: one.sentence for one in conditions(signs(session, database.now(session)), timedelta(1))}

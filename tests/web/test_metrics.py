@@ -16,7 +16,7 @@ from leads.store.alerts import Condition, settle
 from leads.store.models import Connection, Delivery, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
-from tests.factory import send
+from tests.factory import make_unreadable, send
 from tests.web.desk import beat, set_state
 
 TOKEN = "a-token-of-some-length"
@@ -67,6 +67,7 @@ def test_they_are_what_the_rows_say(scraped: FlaskClient, database: Database, va
     assert empty["frontdesk_balance_closes", "today", "demo"] == 1
     assert empty["frontdesk_connection_up", "Sandbox CRM", "demo"] == 1
     assert empty["frontdesk_oldest_waiting_seconds", "Sandbox CRM", "demo"] == 0
+    assert (empty["frontdesk_unreadable", "demo"], empty["frontdesk_unreadable", ""]) == (0, 0)
     assert not any(name[0] == "frontdesk_worker_seen_timestamp_seconds" for name in empty)
 
     beat(database)
@@ -81,6 +82,9 @@ def test_they_are_what_the_rows_say(scraped: FlaskClient, database: Database, va
         session.execute(delete(Delivery).where(Delivery.event_id == lost.event_id))
         session.execute(update(Connection).values(state="failing"))
         settle(session, [Condition("late", "x", "Late.")], ["late"], now)
+    for whose in (site, site, None):
+        make_unreadable(database, whose)
+    make_unreadable(database, site, seen_at=now)
     found = samples(scraped)
     assert found["frontdesk_captured", "today", "demo"] == 4
     assert found["frontdesk_balance", "today", "demo", "refused"] == 1
@@ -91,6 +95,7 @@ def test_they_are_what_the_rows_say(scraped: FlaskClient, database: Database, va
     assert 300 <= found["frontdesk_oldest_waiting_seconds", "Sandbox CRM", "demo"] < 330
     assert found["frontdesk_need_a_person", "Sandbox CRM", "demo"] == 2
     assert found["frontdesk_worker_seen_timestamp_seconds",] > now.timestamp() - 60
+    assert (found["frontdesk_unreadable", "demo"], found["frontdesk_unreadable", ""]) == (2, 1)
     assert found["frontdesk_alerts_open", "late"] == 1
     assert found["frontdesk_alerts_open", "mail"] == 0
     assert any(name[0] == "frontdesk_build_info" for name in found)

@@ -31,10 +31,11 @@ def number_unseen(session: Session) -> int:
 
 def unseen_of_plugins(session: Session) -> list[Unseen]:
     """What form plugins sent, by website; only websites of which there is any."""
-    found = _by_site(session, _OF_PLUGIN)
+    found = unseen_by_site(session, _OF_PLUGIN)
     return [Unseen(site, found[site.id]) for site in sites(session) if site.id in found]
 
 
-def _by_site(session: Session, *where: ColumnElement[bool]) -> dict[UUID | None, int]:
+def unseen_by_site(session: Session, *where: ColumnElement[bool]) -> dict[UUID | None, int]:
+    """Id of a website → how many; None: of those that named no website."""
     rows = select(Unreadable.site_id, func.count()).where(_UNSEEN, *where).group_by(Unreadable.site_id)
     return dict(session.execute(rows).all())
