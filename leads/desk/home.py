@@ -108,7 +108,8 @@ def headline(state: Overview) -> Headline:
     """How everything stands, in one sentence. Never good news while nobody delivers."""
     if state.worker_is_silent and state.connections:
         return _silent(state)
-    return _unbalanced(state) or _told_by_waits(state)
+    told = _unbalanced(state) or _told_by_waits(state)
+    return _with_looks(told, state) if told else _arrived(state)
 
 
 def _unbalanced(state: Overview) -> Headline | None:
@@ -117,7 +118,7 @@ def _unbalanced(state: Overview) -> Headline | None:
     return Headline("bad", f"{words.enquiries(number)} {verb} not accounted for.", _SEE_THE_BALANCE) if number else None
 
 
-def _told_by_waits(state: Overview) -> Headline:
+def _told_by_waits(state: Overview) -> Headline | None:
     waiting = state.waiting
     if waiting.get("problem") or any(connection.state == "failing" for connection in state.connections):
         return _problem(state)
@@ -131,7 +132,7 @@ def _told_by_waits(state: Overview) -> Headline:
         return Headline("look", f"{words.enquiries(number)} {_wait(number)} because staff paused a connection.")
     if number := waiting.get("on_the_way", 0):
         return _on_the_way(state, number)
-    return _arrived(state)
+    return None
 
 
 def _needs_you(state: Overview) -> Headline | None:
@@ -210,18 +211,30 @@ def _unconnected(state: Overview) -> Headline:
 
 
 def _arrived(state: Overview) -> Headline:
-    """What any stranger can send, spam and what cannot be read, comes last: it must not hide other news."""
-    spam = state.waiting.get("spam", 0)
-    looks = [
-        f"{spam:,} {'looks' if spam == 1 else 'look'} like spam" if spam else "",
-        f"{state.unreadable:,} could not be read" if state.unreadable else "",
-    ]
-    if any(looks):
-        told, rest = " and ".join(filter(None, looks)), "All is in the CRM" if state.any_event else "No enquiries yet"
-        return Headline("look", f"{rest}, but {told}: please have a look.", _checking(state))
+    if looks := _looks(state):
+        rest = "All is in the CRM" if state.any_event else "No enquiries yet"
+        return Headline("look", f"{rest}, but {looks}: please have a look.", _checking(state))
     if not state.any_event:
         return Headline("calm", "No enquiries yet.")
     return Headline("good", "Every enquiry is in the CRM.", _checking(state))
+
+
+def _with_looks(told: Headline, state: Overview) -> Headline:
+    """What any stranger can send must not hide other news, so there it stands beside the sentence."""
+    looks = _looks(state)
+    return told._replace(more=f"{told.more} Please have a look as well: {looks}.".strip()) if looks else told
+
+
+def _looks(state: Overview) -> str:
+    """`2 look like spam and 1 could not be understood`; empty where nothing waits for a look."""
+    spam, again, unread = state.waiting.get("spam", 0), len(state.resubmitted), state.unreadable
+    looks = [
+        f"{spam:,} {'looks' if spam == 1 else 'look'} like spam" if spam else "",
+        f"{again:,} {'was' if again == 1 else 'were'} sent again with other answers" if again else "",
+        f"{unread:,} could not be understood" if unread else "",
+    ]
+    *others, last = filter(None, looks) if any(looks) else [""]
+    return " and ".join([", ".join(others), last]) if others else last
 
 
 def _checking(state: Overview) -> str:

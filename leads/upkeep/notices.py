@@ -21,6 +21,8 @@ from leads.store.alerts import Condition, Pending
 from leads.store.models import Alert
 from leads.store.queries.balance import DayBalance, balance, last_days
 from leads.store.queries.lists import sites
+from leads.store.queries.overview import number_resubmitted
+from leads.store.queries.places import SPAM, number_at
 from leads.store.queries.unreadable import number_unseen
 from leads.store.retention import count_old, notice
 from leads.store.session import Database
@@ -102,7 +104,11 @@ class Post:
     def _looks(self, session: Session) -> list[Look]:
         """What is no fault, and still nobody may have got an answer."""
         desk = f"{self.public_url}/desk"
-        found = [Look(number_unseen(session), f"could not be understood: {desk}/unreadable")]
+        found = [
+            Look(number_at(session, SPAM), f"held as suspected spam: {desk}/leads?state=spam"),
+            Look(number_resubmitted(session), f"sent again with other answers: {desk}/"),
+            Look(number_unseen(session), f"could not be understood: {desk}/unreadable"),
+        ]
         return [look for look in found if look.number]
 
     def _begun(self, alert: Alert, zone: ZoneInfo) -> str:

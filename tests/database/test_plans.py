@@ -19,6 +19,7 @@ from leads.store.models import Delivery, Event, Lead
 from leads.store.outbox import check_all, erase
 from leads.store.outbox.trial import forget
 from leads.store.queries.journey import journey
+from leads.store.queries.overview import number_resubmitted
 from leads.store.queries.signs import signs
 from leads.store.retention import forget_slice, forget_unreadable
 from leads.store.session import Database
@@ -63,6 +64,7 @@ def test_the_loop_goes_by_indexes(loop: Loop, seen: Seen) -> None:
         heartbeat(loop.database, "w1")
         with loop.database.read() as session:
             conditions(signs(session, loop.clock()), timedelta(minutes=5))
+            number_resubmitted(session)
         loop.clock.forward(days=400)
         heartbeat(loop.database, "w1")
         loop.clock.forward(hours=2)

@@ -15,7 +15,18 @@ from sqlalchemy.exc import OperationalError
 
 from leads.store import backup, tasks
 from leads.store.alerts import Condition, open_alerts, settle
-from leads.store.models import Alert, CanaryRun, Connection, Delivery, Event, Site, Task, Unreadable, Worker
+from leads.store.models import (
+    Alert,
+    CanaryRun,
+    Connection,
+    Delivery,
+    Event,
+    Resubmission,
+    Site,
+    Task,
+    Unreadable,
+    Worker,
+)
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.upkeep.alerts import KINDS
@@ -525,13 +536,26 @@ def test_the_daily_summary_does_not_call_well_what_nobody_has_looked_at(
     watch = Watch(timed, clock, server, digest_at=8)
     for whose in (site, None):
         make_unreadable(timed, whose)
+    for number in range(3):
+        send(timed, vault, site, email=f"spam{number}@example.com", suspicion="Too quick.")
+    for said in ("Monday", "Tuesday", "Wednesday"):  # one person
+        send(timed, vault, site, client_id="one", email="jane@example.com", message=said)
+    with timed.write() as session:
+        session.execute(update(Delivery).where(Delivery.state == "waiting").values(state="confirmed"))
     watch.passes(24 * 60, every=60)
     [summary] = watch.mails
-    assert summary.startswith("Frontdesk: yesterday, and 2 wait for a look\n")
-    told = "Nothing is wrong now.\n\nWaiting for a look:\n"
-    assert f"{told}- 2 could not be understood: https://leads.example/desk/unreadable\n" in summary
+    assert summary.startswith("Frontdesk: yesterday, and 6 wait for a look\n")
+    told = [
+        "Nothing is wrong now.\n\nWaiting for a look:",
+        "- 3 held as suspected spam: https://leads.example/desk/leads?state=spam",
+        "- 1 sent again with other answers: https://leads.example/desk/",
+        "- 2 could not be understood: https://leads.example/desk/unreadable\n",
+    ]
+    assert "\n".join(told) in summary
     with timed.write() as session:
-        session.execute(update(Unreadable).values(seen_at=clock()))
+        for model in (Unreadable, Resubmission):
+            session.execute(update(model).values(seen_at=clock()))
+        session.execute(update(Delivery).values(state="handled"))
     watch.passes(24 * 60, every=60)
     assert watch.mails[1].startswith("Frontdesk: yesterday, and all is well\n")
     assert "look" not in watch.mails[1]

@@ -225,7 +225,7 @@ def test_what_could_not_be_read_is_told_and_can_be_read(
     event = send(database, vault, site, **JANE)
     set_state(database, event.event_id, "confirmed")
     row_id = _keep_unreadable(database, vault, site, "call <b>me</b> back")
-    assert sentence() == ("All is in the CRM, but 1 could not be read: please have a look.", "look")
+    assert sentence() == ("All is in the CRM, but 1 could not be understood: please have a look.", "look")
     assert "call &lt;b&gt;me&lt;/b&gt; back" in anna.get("/desk/unreadable")
     anna.post(f"/desk/unreadable/{row_id}/seen")
     assert sentence() == ("Every enquiry is in the CRM.", "good")
@@ -248,7 +248,7 @@ def test_many_that_could_not_be_read_are_seen_at_once(
     assert button is not None
     _keep_unreadable(database, vault, site, "came meanwhile")
     anna.post(button[1])
-    assert sentence() == ("All is in the CRM, but 1 could not be read: please have a look.", "look")
+    assert sentence() == ("All is in the CRM, but 1 could not be understood: please have a look.", "look")
     anna.post(f"/desk/unreadable/{new_id()}/all-seen", 404)
 
 
@@ -256,15 +256,33 @@ def test_what_could_not_be_read_hides_no_other_news(
     sentence: Sentence, database: Database, vault: Vault, site: Site, anna: Person
 ) -> None:
     _keep_unreadable(database, vault, site, "junk")
-    assert sentence() == ("No enquiries yet, but 1 could not be read: please have a look.", "look")
+    assert sentence() == ("No enquiries yet, but 1 could not be understood: please have a look.", "look")
     _connection(database, unknown_callers="wait")
     send(database, vault, site, "call_click")
-    assert sentence() == ("All is in the CRM, but 1 could not be read: please have a look.", "look")
+    assert sentence() == ("All is in the CRM, but 1 could not be understood: please have a look.", "look")
     assert "1 call waits until the caller is known" in plain(anna.get("/desk/"))
     event = send(database, vault, site, **JANE)
     assert sentence() == ("1 enquiry is on its way.", "busy")
+    assert "Please have a look as well: 1 could not be understood." in plain(anna.get("/desk/"))
     set_state(database, event.event_id, "refused")
     assert sentence() == ("1 enquiry needs you.", "bad")
+    assert "what helps. Please have a look as well: 1 could not be understood." in plain(anna.get("/desk/"))
+
+
+def test_all_that_wants_a_look_is_in_the_sentence(
+    sentence: Sentence, database: Database, vault: Vault, site: Site
+) -> None:
+    send(database, vault, site, suspicion="Too quick.", **JANE)
+    for number in range(2):
+        again = JANE | {"email": f"p{number}@example.com"}
+        event = send(database, vault, site, client_id=f"again {number}", **again)
+        set_state(database, event.event_id, "confirmed")
+        send(database, vault, site, client_id=f"again {number}", **again, message="Tuesday.")
+    told = "1 looks like spam and 2 were sent again with other answers"
+    assert sentence() == (f"All is in the CRM, but {told}: please have a look.", "look")
+    make_unreadable(database, site)
+    told = "1 looks like spam, 2 were sent again with other answers and 1 could not be understood"
+    assert sentence() == (f"All is in the CRM, but {told}: please have a look.", "look")
 
 
 def test_who_needs_a_person_hides_no_outage(database: Database, vault: Vault, site: Site, anna: Person) -> None:
@@ -408,17 +426,22 @@ def test_the_day_is_the_sites_own(database: Database, vault: Vault, site: Site, 
     assert "Received 1 In the CRM 0 On the way 1" in plain(anna.get("/desk/"))
 
 
-def test_other_answers_under_the_same_id_are_shown(database: Database, vault: Vault, site: Site, anna: Person) -> None:
+def test_other_answers_under_the_same_id_are_shown(
+    sentence: Sentence, database: Database, vault: Vault, site: Site, anna: Person
+) -> None:
     event = send(database, vault, site, client_id="one", **JANE)
+    set_state(database, event.event_id, "confirmed")
     send(database, vault, site, client_id="one", **{**JANE, "message": "Sorry, I meant Tuesday."})
     lead = f"/desk/leads/{lead_of(database, event.event_id)}"
     assert "1 sent again with other answers" in plain(anna.get("/desk/"))
+    assert sentence() == ("All is in the CRM, but 1 was sent again with other answers: please have a look.", "look")
     page = anna.get(lead)
     assert "Sorry, I meant Tuesday." in page
     found = re.search(r"/desk/resubmissions/[\w-]+/seen", page)
     assert found is not None
     assert anna.post(found[0]).location == lead
     assert "sent again with other answers" not in anna.get("/desk/")
+    assert sentence() == ("Every enquiry is in the CRM.", "good")
 
 
 def _test_run(database: Database, **values: object) -> CanaryRun:

@@ -190,6 +190,12 @@ def _checking(session: Session, connections: Iterable[Connection]) -> int:
     return count(session, Delivery.id, here, Delivery.state == "sent", Delivery.check_at.is_not(None), is_real())
 
 
+def number_resubmitted(session: Session) -> int:
+    """How many people sent an enquiry again with other answers, and nobody has seen it."""
+    unseen = select(Resubmission.event_id).where(Resubmission.seen_at.is_(None))
+    return count(session, Event.lead_id.distinct(), Event.id.in_(unseen))
+
+
 def _resubmitted(session: Session) -> list[UUID]:
     unseen = select(Resubmission.event_id).where(Resubmission.seen_at.is_(None)).limit(_MOST_RESUBMITTED)
     return list(session.scalars(select(Event.lead_id).where(Event.id.in_(unseen)).distinct()))
