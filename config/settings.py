@@ -200,7 +200,8 @@ class SettingsSchema(Schema):
         metadata={
             "help": "A person is forgotten here this many days after the last enquiry, once all of it is in the CRM "
             "or was taken care of; also what is held as spam, for want of consent or until a caller is known, if "
-            "nobody has decided on it by then. 0: never."
+            "nobody has decided on it by then. What could not be understood is forgotten so many days after it came, "
+            "seen or not. 0: never."
         },
     )
     allowed_private_hosts = Words(

@@ -9,7 +9,7 @@ import click
 
 from leads.commands.office import Office, fail
 from leads.plain import number_of
-from leads.store.retention import count_old
+from leads.store.retention import count_old, count_unreadable
 from leads.upkeep.retention import slices
 
 _UNDECIDED = {
@@ -28,7 +28,8 @@ def purge(days: int | None, dry_run: bool, yes: bool) -> None:
 
     The worker does it by itself each hour when FRONTDESK_KEEP_DAYS is set. What waits to be sent, was refused or given
     up, and nobody has seen to, is always kept. What is held because it looks like spam, lacks consent or came from a
-    caller who never said who it was is forgotten too, if nobody has decided on it in all that time.
+    caller who never said who it was is forgotten too, if nobody has decided on it in all that time; so is what could
+    not be understood.
     """
     office = Office()
     keep = days or office.settings.keep_days
@@ -36,13 +37,15 @@ def purge(days: int | None, dry_run: bool, yes: bool) -> None:
         fail("Enquiries are kept for ever, since FRONTDESK_KEEP_DAYS is 0. Say how long: frontdesk purge --days 365")
     with office.database.read() as session:
         before = office.database.now(session) - timedelta(days=keep)
-        old = count_old(session, before)
+        old, unread = count_old(session, before), count_unreadable(session, before)
     click.echo(
         f"People who sent nothing for {keep} days: {old.people}. All of it has arrived and is done with: {old.done}."
     )
     for code, number in sorted(old.undecided.items()):
         click.echo(f"{_UNDECIDED[code]}, and nobody has decided on it in all that time: {number}.")
-    if dry_run or not old.forgettable:
+    if unread:
+        click.echo(f"Could not be understood, and came before that: {unread}.")
+    if dry_run or not (old.forgettable or unread):
         return
     if not yes:
         click.confirm("Delete them here for good? The CRM keeps what it has.", abort=True)
@@ -51,8 +54,11 @@ def purge(days: int | None, dry_run: bool, yes: bool) -> None:
         for slice_ in slices(office.database, before, threading.Event()):
             forgotten += slice_.forgotten
             bar.update(slice_.looked_at)
-    if not forgotten:
+    with office.database.read() as session:
+        gone = unread - count_unreadable(session, before)
+    if not forgotten and gone < 1:
         fail("Nobody was forgotten: the server's clock has jumped within the last hour, so no date can be trusted yet.")
     with office.database.write() as session:
-        office.record(session, "purged", f"{number_of(forgotten, 'person', 'people')}, after {keep} days")
-    click.echo(f"People forgotten: {forgotten}.")
+        what = number_of(forgotten, "person", "people") + (f" and {number_of(gone, 'message')}" if gone else "")
+        office.record(session, "purged", f"{what}, after {keep} days")
+    click.echo(f"People forgotten: {forgotten}." + (f" Messages forgotten: {gone}." if gone else ""))

@@ -85,6 +85,7 @@ def _render(room: Room, template: str) -> str:
             wait_line(wait, state, room.keep)
             for wait in sorted(state.waits, key=lambda wait: _ORDER.index(wait.reason))
         ],
+        unreadable_help=_forgotten(state.unreadable_since or now, room.keep, now),
         latest=latest,
         drifted=drifted,
         canaries=canaries,
@@ -257,9 +258,9 @@ def wait_line(wait: Wait, state: Overview, keep: timedelta) -> WaitLine:
         "unknown_caller": ("waiting for the caller to be known", f"{name} was set up so; a form may tell who it was."),
         "spam": (
             f"held before {name}: looks like spam",
-            _LOOKS_LIKE_SPAM + _forgotten(wait, keep, now),
+            _LOOKS_LIKE_SPAM + _forgotten(wait.oldest, keep, now),
         ),
-        "no_consent": (f"held before {name}: no consent to share", _ASK_FIRST + _forgotten(wait, keep, now)),
+        "no_consent": (f"held before {name}: no consent to share", _ASK_FIRST + _forgotten(wait.oldest, keep, now)),
         "removed": (f"not sent to {name}", _LEFT_BESIDE if _has_another(wait, state) else _LEFT_BEHIND),
         "refused": (f"refused by {name}", told),
         "unknown_outcome": (f"may or may not have arrived at {name}", told),
@@ -270,9 +271,9 @@ def wait_line(wait: Wait, state: Overview, keep: timedelta) -> WaitLine:
     return WaitLine(wait, why, help_text)
 
 
-def _forgotten(wait: Wait, keep: timedelta, now: datetime) -> str:
+def _forgotten(oldest: datetime, keep: timedelta, now: datetime) -> str:
     """That the first of them will be forgotten, where that is soon."""
-    at = wait.oldest + keep
+    at = oldest + keep
     if not keep or at - now > notice(keep):
         return ""
     return f" Nobody decided for long: the oldest is forgotten {plain.days_until(at, now) or 'any time now'}."

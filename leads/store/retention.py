@@ -9,7 +9,7 @@ not keep. Slice by slice, so that no lock is held for long. By person and not by
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -31,6 +31,7 @@ from leads.store.models import (
     Resubmission,
     Unreadable,
 )
+from leads.store.queries.lists import count
 from leads.store.session import Database, at_leisure
 
 SLICE = 100  # people in one transaction
@@ -39,6 +40,8 @@ _ROUTINE = ("viewed", "signed_in", "signed_out", "sign_in_failed", "sign_in_unkn
 UNDECIDED = ("no_consent", "spam", "unknown_caller")  # held for one of these, nobody has to keep it
 _LOOKED_AT = ("sent", "confirmed")
 _DONE = ("sent", "confirmed", "handled", "erased")  # `sent` is the end where a CRM cannot be read back
+# Not seen, and seen: both go by the index.
+_HALVES = (Unreadable.seen_at.is_(None), Unreadable.seen_at > datetime.min.replace(tzinfo=UTC))
 
 
 def notice(keep: timedelta) -> timedelta:
@@ -77,8 +80,13 @@ def forget_slice(database: Database, before: datetime, place: Place | None = Non
 
 
 def forget_unreadable(database: Database, before: datetime, most: int = SLICE) -> int:
-    """Delete bodies that nobody could read, came before `before`, and that staff have seen since. Returns how many."""
-    return _forget(database, Unreadable, (Unreadable.seen_at < before) & (Unreadable.received_at < before), most)
+    """Delete bodies that could not be read and came before `before`, also those nobody has seen. Returns how many."""
+    return sum(_forget(database, Unreadable, half & (Unreadable.received_at < before), most) for half in _HALVES)
+
+
+def count_unreadable(session: Session, before: datetime) -> int:
+    """How many `forget_unreadable` would delete."""
+    return sum(count(session, Unreadable.id, half, Unreadable.received_at < before) for half in _HALVES)
 
 
 def forget_routine(database: Database, before: datetime, most: int = 1000) -> int:

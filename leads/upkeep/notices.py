@@ -23,7 +23,7 @@ from leads.store.queries.balance import DayBalance, balance, last_days
 from leads.store.queries.lists import sites
 from leads.store.queries.overview import number_resubmitted
 from leads.store.queries.places import SPAM, number_at
-from leads.store.queries.unreadable import number_unseen
+from leads.store.queries.unreadable import number_unseen, number_unseen_before
 from leads.store.retention import count_old, notice
 from leads.store.session import Database
 from leads.upkeep.notice import Channel, Notice, NoticeError
@@ -152,6 +152,8 @@ def _to_be_forgotten(session: Session, keep: timedelta, now: datetime) -> list[s
     told = [
         f"- {number_of(found[code], 'person', 'people')} held {why}" for code, why in _HELD.items() if code in found
     ]
+    if unread := number_unseen_before(session, now - keep + notice(keep)):
+        told.append(f"- {number_of(unread, 'message')} that could not be understood, and nobody has seen")
     within = f"Within {number_of(notice(keep).days, 'day')} these are forgotten, if nobody decides on them before:"
     return [within, *told, ""] if told else []
 

@@ -11,7 +11,7 @@ from leads.store.models import Delivery, Lead, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.cli.conftest import Frontdesk
-from tests.factory import make_connection, make_site, send
+from tests.factory import make_connection, make_site, make_unreadable, send
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +62,17 @@ def test_what_nobody_decided_on_is_counted_by_itself_and_goes_too(
     assert "Held since it looks like spam, and nobody has decided on it in all that time: 1." in said
     assert "People forgotten: 3." in frontdesk("purge", "--days", "100", "--yes").stdout
     assert _people(database) == 1
+
+
+def test_what_could_not_be_understood_goes_too_also_where_nobody_is_old(
+    frontdesk: Frontdesk, database: Database
+) -> None:
+    with database.write() as session:
+        site, now = session.scalars(select(Site)).one(), database.now(session)
+        session.execute(update(Lead).values(last_event_at=now))
+    for days in (101, 99):
+        make_unreadable(database, site, received_at=now - timedelta(days=days))
+    told = "Could not be understood, and came before that: 1."
+    assert told in frontdesk("purge", "--dry-run", "--days", "100").stdout
+    assert "People forgotten: 0. Messages forgotten: 1." in frontdesk("purge", "--days", "100", "--yes").stdout
+    assert "understood" not in frontdesk("purge", "--dry-run", "--days", "100").stdout

@@ -30,15 +30,14 @@ from leads.store.models import (
     Resubmission,
     Site,
     Unreadable,
-    new_id,
 )
-from leads.store.retention import count_old, forget_routine, forget_slice, forget_unreadable
+from leads.store.retention import count_old, count_unreadable, forget_routine, forget_slice, forget_unreadable
 from leads.store.session import Database
 from leads.store.staff import record
 from leads.store.vault import Vault
 from leads.upkeep.retention import Retention, slices
 from tests.database.lanes import Clock, delivered, finished, leased
-from tests.factory import make_connection, send
+from tests.factory import make_connection, make_unreadable, send
 
 YEAR = timedelta(days=365)
 _PERSONAL = (Lead, Identity, Event, Resubmission, Delivery, Attempt, Drift, RemoteRecord, Erasure)
@@ -429,16 +428,19 @@ def test_who_signed_in_and_looked_is_kept_for_a_year_and_who_decided_for_good(ti
     assert left() == ["user_added"]
 
 
-def test_what_could_not_be_read_is_forgotten_once_staff_have_seen_it(timed: Database, site: Site, clock: Clock) -> None:
-    with timed.write() as session:
-        for number, seen_at in enumerate((None, clock())):
-            values = {"body_digest": bytes([number] * 16), "body_sealed": b"x", "reason": "not_json"}
-            session.add(Unreadable(id=new_id(), site_id=site.id, received_at=clock(), seen_at=seen_at, **values))
+def test_what_could_not_be_read_is_forgotten_in_time_seen_or_not(timed: Database, site: Site, clock: Clock) -> None:
+    came = clock()
+    for seen_at in (None, came, came + timedelta(days=364)):
+        make_unreadable(timed, site, seen_at=seen_at)
+    clock.forward(days=364)
+    newer = make_unreadable(timed, site)
     assert forget_unreadable(timed, clock() - YEAR) == 0
-    clock.forward(days=366)
-    assert forget_unreadable(timed, clock() - YEAR) == 1
+    clock.forward(days=2)
     with timed.read() as session:
-        assert session.scalars(select(Unreadable.seen_at)).all() == [None]
+        assert count_unreadable(session, clock() - YEAR) == 3
+    Retention(timed, YEAR, threading.Event()).round()
+    with timed.read() as session:
+        assert session.scalars(select(Unreadable.id)).all() == [newer.id]
 
 
 def test_who_comes_back_at_that_very_moment_is_not_lost(

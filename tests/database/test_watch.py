@@ -522,12 +522,15 @@ def test_the_daily_summary_tells_in_good_time_who_will_be_forgotten(
     for number in range(2):
         send(timed, vault, site, email=f"jane{number}@example.com", suspicion="Too quick.")
     send(timed, vault, site, email="no@example.com", consent=False)
+    make_unreadable(timed, site)
+    make_unreadable(timed, site, seen_at=clock())
     clock.forward(days=13)
     watch.passes(24 * 60, every=60)
     assert "forgotten" not in watch.mails[-1]
     watch.passes(24 * 60, every=60)
     told = "Within 14 days these are forgotten, if nobody decides on them before:\n"
-    assert f"{told}- 1 person held for want of consent\n- 2 people held since it looks like spam\n" in watch.mails[-1]
+    told += "- 1 person held for want of consent\n- 2 people held since it looks like spam\n"
+    assert f"{told}- 1 message that could not be understood, and nobody has seen\n" in watch.mails[-1]
 
 
 def test_the_daily_summary_does_not_call_well_what_nobody_has_looked_at(

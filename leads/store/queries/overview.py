@@ -19,7 +19,7 @@ from leads.store.queries.drift import drift_counts
 from leads.store.queries.erasures import Leftover, erased_alone, erasures_that_need_you, open_erasures
 from leads.store.queries.lists import connections_in_use, count, is_real, sites, start_of_day, worker_seen_at
 from leads.store.queries.places import PLACES, by_place, number_at
-from leads.store.queries.unreadable import number_unseen
+from leads.store.queries.unreadable import number_unseen, oldest_unseen
 
 SILENT_AFTER = timedelta(seconds=20)  # a worker beats every five seconds
 _MOST_RESUBMITTED = 50
@@ -56,6 +56,7 @@ class Overview:
 
     need_you: how many enquiries need a person, whatever the reason.
     checking: sent, and not read back from the CRM yet. unreadable: not yet seen by a person.
+    unreadable_since: when the first of those came.
     resubmitted: leads who sent other answers under the same browser id, not yet seen; at most _MOST_RESUBMITTED.
     drift: kind → how many records the CRM no longer holds as they were confirmed, and nobody has seen to.
     erasures: what is still to be erased in a CRM and was tried in vain; to_erase: how many of them need a person.
@@ -72,6 +73,7 @@ class Overview:
     connections: Sequence[Connection]
     today: Sequence[Today]
     unreadable: int
+    unreadable_since: datetime | None
     resubmitted: Sequence[UUID]
     drift: Mapping[str, int]
     erasures: Sequence[Leftover]
@@ -102,6 +104,7 @@ def overview(session: Session, now: datetime) -> Overview:
         connections=connections,
         today=[_today(session, site, now) for site in known],
         unreadable=number_unseen(session),
+        unreadable_since=oldest_unseen(session),
         resubmitted=_resubmitted(session),
         drift=drift_counts(session),
         erasures=open_erasures(session),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -27,6 +28,14 @@ class Unseen(NamedTuple):
 
 def number_unseen(session: Session) -> int:
     return count(session, Unreadable.id, _UNSEEN)
+
+
+def number_unseen_before(session: Session, before: datetime) -> int:
+    return count(session, Unreadable.id, _UNSEEN, Unreadable.received_at < before)
+
+
+def oldest_unseen(session: Session) -> datetime | None:
+    return session.scalar(select(func.min(Unreadable.received_at)).where(_UNSEEN))
 
 
 def unseen_of_plugins(session: Session) -> list[Unseen]:
