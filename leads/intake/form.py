@@ -194,7 +194,7 @@ def _page(
     )
     response = make_response(page, status)
     # A browser checks form-action for the redirect after the form as well.
-    origins = {f"{url.scheme}://{url.netloc}" for url in map(urlsplit, site.thank_you_urls)}
+    origins = set(map(origin_of, site.thank_you_urls))
     response.headers["Content-Security-Policy"] = (
         "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; "
         "form-action " + " ".join(["'self'", *sorted(origins)])

@@ -20,7 +20,7 @@ from leads.store.models import Event, Site, Unreadable, new_id
 from leads.store.outbox import Accepted, NewEvent
 from leads.store.queries.unreadable import THROUGH_PLUGIN
 from leads.store.session import NO_DATABASE, Database
-from leads.store.sites import consent_text, find_site, has_wording
+from leads.store.sites import consent_text, find_site, has_wording, origin_of
 from leads.store.vault import Vault
 
 _SITE_IS_FRESH = 1.0  # seconds
@@ -191,7 +191,7 @@ def signals(site: Site, raw: Mapping[str, Any], kind: str) -> Signals:
 
 def is_allowed_origin(incoming: Request, site: Site) -> bool:
     """Whether the page that sent this belongs to the site. Browsers may hide the origin, so none at all is fine."""
-    origin = incoming.headers.get("Origin", "")
+    origin = incoming.headers.get("Origin", "").lower()
     if origin in ("", "null") or not site.origins:
         return True
-    return origin.lower() in site.origins or origin.lower() == incoming.host_url.rstrip("/").lower()
+    return origin in map(origin_of, site.origins) or origin == origin_of(incoming.host_url)

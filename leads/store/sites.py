@@ -9,6 +9,7 @@ from typing import TypedDict
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
+import idna
 import phonenumbers
 from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session
@@ -31,6 +32,7 @@ DEFAULT_CONSENT = (
 )
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9-]{1,49}")
+_HOST = re.compile(r"[a-z0-9._:-]+")  # nothing that would be more than a host within a header
 
 
 class SiteError(ValueError):
@@ -144,16 +146,22 @@ def remove_site(session: Session, site: Site) -> None:
 
 
 def origin_of(url: str) -> str:
-    """As a browser writes it: no path, and no port where it is the usual one. Empty for what is no web address."""
+    """As a browser writes it: no path, no port where it is the usual one, and in ASCII: `zahnärzte.example` is
+    `xn--zahnrzte-3za.example`. Empty for what is no web address."""
     try:
         parts = urlsplit(url)
         port = parts.port
+        host = _in_ascii(parts.hostname or "")
     except ValueError:
         return ""
     usual = {"http": 80, "https": 443}.get(parts.scheme)
-    if usual is None or not parts.hostname or port == 0:
+    if usual is None or not _HOST.fullmatch(host) or port == 0:
         return ""
-    return f"{parts.scheme}://{parts.hostname}" + ("" if port in (None, usual) else f":{port}")
+    return f"{parts.scheme}://{host}" + ("" if port in (None, usual) else f":{port}")
+
+
+def _in_ascii(host: str) -> str:
+    return host if host.isascii() else idna.encode(host, uts46=True).decode()
 
 
 def _word_anew(session: Session, site: Site, consent: str, now: datetime) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from leads.store.models import Action, Connection, Site
 from leads.store.outbox import Accepted, start_failing
 from leads.store.session import Database
-from leads.store.sites import hook_token
+from leads.store.sites import hook_token, origin_of
 from leads.store.staff import find_user, is_password
 from leads.store.vault import Vault
 from tests.cli.conftest import Frontdesk, as_json
@@ -134,6 +134,20 @@ def test_what_is_kept_of_an_origin_is_told(frontdesk: Frontdesk, site: Site, com
     assert "B.example" not in told
     shown = as_json(frontdesk("site", "show", command[1], "--json"))
     assert shown["origins"] == ["https://a.example", "https://b.example"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://Zahnärzte.example", "https://xn--zahnrzte-3za.example"),
+        ("https://straße.example:8443", "https://xn--strae-oqa.example:8443"),
+        ("https://*.clinic.example", ""),
+        ("https://clinic.example; script-src", ""),
+        ("https://a\u200b-.example", ""),
+    ],
+)
+def test_an_origin_is_as_browsers_write_it_and_nothing_more(given: str, kept: str) -> None:
+    assert origin_of(given) == kept
 
 
 def test_what_a_site_cannot_become_changes_nothing(frontdesk: Frontdesk, site: Site) -> None:

@@ -258,6 +258,16 @@ def test_from_a_foreign_page_it_is_held(client: FlaskClient, stored: Stored) -> 
     assert [event.hold_code for event in stored.events()] == [None, None, None, "spam"]
 
 
+@pytest.mark.parametrize("kept", ["https://Zahnärzte.example", "https://xn--zahnrzte-3za.example"])
+def test_a_website_with_an_accent_in_its_address_is_known_as_browsers_write_it(
+    client: FlaskClient, stored: Stored, kept: str
+) -> None:
+    set_site(stored, origins=[kept], thank_you_urls=["https://łódź.example/thanks"])
+    assert "form-action 'self' https://xn--d-uga0v4h.example" in client.get(FORM).headers["Content-Security-Policy"]
+    client.post(FORM, data=filled(client), headers={"Origin": "https://xn--zahnrzte-3za.example"})
+    assert [event.hold_code for event in stored.events()] == [None]
+
+
 def test_too_many_from_one_address_are_held(client: FlaskClient, stored: Stored) -> None:
     for number in range(7):
         data = JANE | {"email": f"p{number}@example.com", "phone": ""}
