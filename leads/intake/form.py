@@ -27,6 +27,7 @@ _ASKED_AGAIN = {*_SHOWN, "consent", "consent_as_sent", "consent_version", HONEYP
 _RANDOM = re.compile(r"[0-9a-f]{8}(-?)([0-9a-f]{4}\1){3}[0-9a-f]{12}", re.IGNORECASE)  # a UUID, or its digits alone
 _NOT_TICKED = {"0", "n", "no", "not", "none", "off", "f", "false", "nein", "non", "null", "undefined"}
 _REFERENCE = re.compile(r"[A-Z2-9]{3}-[A-Z2-9]{3}")
+_POLICY = "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action "
 
 
 def hidden_fields(spam: SpamCheck, site: Site) -> dict[str, str]:
@@ -73,6 +74,10 @@ def create_form(intake: Intake) -> Blueprint:
         waits = request.args.get("consent") == "no"
         page = render_template("thanks.html", site=site, reference=shown, waits=waits, back=_way_back(site))
         return make_response(page)
+
+    @form.after_request
+    def frame(response: Response) -> Response:
+        return _framed(intake, response)
 
     return form
 
@@ -195,10 +200,7 @@ def _page(
     response = make_response(page, status)
     # A browser checks form-action for the redirect after the form as well.
     origins = set(map(origin_of, site.thank_you_urls))
-    response.headers["Content-Security-Policy"] = (
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; "
-        "form-action " + " ".join(["'self'", *sorted(origins)])
-    )
+    response.headers["Content-Security-Policy"] = _POLICY + " ".join(["'self'", *sorted(origins)])
     return response
 
 
@@ -211,7 +213,20 @@ def _later() -> Response:
     response = make_response(render_template("later.html", typed=typed, shown=_SHOWN), 503)
     response.headers["Retry-After"] = "10"
     # Where the thank-you page is nobody knows now, and a browser checks form-action for the redirect as well.
-    response.headers["Content-Security-Policy"] = (
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action *"
-    )
+    response.headers["Content-Security-Policy"] = f"{_POLICY}*"
+    return response
+
+
+def _framed(intake: Intake, response: Response) -> Response:
+    """The form and all that follows it may stand in a frame on pages of the site, mistakes and failures too: where a
+    browser refuses one of them, a visitor whose enquiry is here reads that something went wrong.
+
+    A site that lists no pages may send from every page, so each may frame it. So it is while the database is gone and
+    nobody remembers the site. X-Frame-Options knows no list, so it is left out.
+    """
+    site = intake.remembered_site((request.view_args or {}).get("key", ""))
+    if site is not None or response.status_code >= 500:
+        policy = response.headers.get("Content-Security-Policy", f"{_POLICY}'self'")
+        may = " ".join(["'self'", *map(origin_of, site.origins)]) if site is not None and site.origins else "*"
+        response.headers["Content-Security-Policy"] = f"{policy}; frame-ancestors {may}"
     return response

@@ -52,7 +52,12 @@ class Intake:
         if not isinstance(key, str) or not key:
             return None
         with self.database.read() as session:
-            return find_site(session, key)
+            site = find_site(session, key)
+        if site is None:  # what strangers invent is not remembered, nor what was removed
+            self._sites.pop(key, None)
+        else:
+            self._sites[key] = (self._sites.get(key, _NEVER)[0], site)
+        return site
 
     def recent_site(self, key: Any) -> Site | None:
         """The same as it stood within the last second, for requests that show nothing of it."""
@@ -61,9 +66,7 @@ class Intake:
         read_at, site = self._sites.get(key, _NEVER)
         if time.monotonic() - read_at > _SITE_IS_FRESH:
             site = self.site(key)
-            if site is None:  # what strangers invent is not remembered, nor what was removed
-                self._sites.pop(key, None)
-            else:
+            if site is not None:
                 self._sites[key] = (time.monotonic(), site)
         return site
 
@@ -75,6 +78,10 @@ class Intake:
             self._sites_read_at = time.monotonic()
             self._sites = {site.key: (self._sites_read_at, site) for site in read}  # at once, for all who read it
         return self.remembered_sites()
+
+    def remembered_site(self, key: str) -> Site | None:
+        """The site as it was last seen, without asking the database."""
+        return self._sites.get(key, _NEVER)[1]
 
     def remembered_sites(self) -> list[Site]:
         """The sites as they were last seen, without asking the database."""

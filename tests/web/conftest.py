@@ -63,7 +63,7 @@ def outage(database: Database, database_url: str, request: pytest.FixtureRequest
     def gone() -> Iterator[None]:
         database.close()
         file = sqlite_file(database_url)
-        away = _file_away(file) if file else _refusing(request.getfixturevalue("postgres"), database_url)
+        away = file_away(file) if file else _refusing(request.getfixturevalue("postgres"), database_url)
         with away:
             yield
         database.close()
@@ -72,7 +72,7 @@ def outage(database: Database, database_url: str, request: pytest.FixtureRequest
 
 
 @contextmanager
-def _file_away(file: Path) -> Iterator[None]:
+def file_away(file: Path) -> Iterator[None]:
     hidden = file.with_suffix(".away")
     file.rename(hidden)
     file.mkdir()  # else SQLite makes a new, empty one

@@ -15,6 +15,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from markupsafe import escape
 from sqlalchemy import select, update
+from werkzeug.test import TestResponse
 
 from leads.intake.spam import HONEYPOT
 from leads.store import canary
@@ -371,6 +372,36 @@ def test_without_the_database_what_was_typed_is_kept_and_sent_again(
     assert client.post(page.action, data=page.values).status_code == 303
     [event] = stored.events()
     assert (event.hold_code, event.consent_given) == (None, True)
+
+
+def _framed_by(response: TestResponse) -> str:
+    assert "X-Frame-Options" not in response.headers, "it knows no list"
+    return response.headers["Content-Security-Policy"].partition("frame-ancestors ")[2]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_whoever_may_send_may_frame_the_form_and_all_that_follows(
+    client: FlaskClient, stored: Stored, outage: Any, listed: bool
+) -> None:
+    set_site(stored, origins=[ORIGIN, "http://other.example:8080"] if listed else [])
+    may = "'self' https://clinic.example http://other.example:8080" if listed else "*"
+    typed = filled(client)
+    assert _framed_by(client.get(FORM)) == may
+    assert _framed_by(client.post(FORM, data=typed | {"email": "jane@"})) == may
+    assert _framed_by(client.post(FORM, data=typed | {"message": "x" * 65536})) == may
+    assert _framed_by(client.get(client.post(FORM, data=typed).location)) == may
+    with outage():
+        assert _framed_by(client.post(FORM, data=typed)) == may
+        assert _framed_by(client.get(FORM)) == may
+
+
+def test_where_nobody_knows_the_site_only_a_failure_may_be_framed(client: FlaskClient, outage: Any) -> None:
+    assert _framed_by(client.get("/f/nobody/consultation")) == "'none'"
+    assert _framed_by(client.get("/f/static/website.js")) == "'none'"
+    with outage():
+        later = client.post(FORM, data=JANE)
+    assert (later.status_code, _framed_by(later)) == (503, "*")
+    assert _framed_by(client.get("/desk/sign-in")) == "'none'"
 
 
 def test_without_the_database_rubbish_is_told_to_come_again(client: FlaskClient, outage: Any) -> None:
