@@ -80,7 +80,7 @@ def create_app(settings: Settings) -> Flask:
     vault = open_vault(database, settings.keys_file)
     limiter = Limiter(settings.rate_limit, settings.rate_limit_store)
     spam = SpamCheck(vault.signing_key, settings.form_min_seconds, limiter, settings.rate_limit_exempt)
-    intake = Intake(database, vault, spam)
+    intake = Intake(database, vault, spam, settings.public_url)
 
     app = Flask(__name__)
     app.config.update(

@@ -70,13 +70,13 @@ def _receive(intake: Intake, kind: str) -> Response:
         return problem(404, "Unknown site", "", {"site": ["There is no site with this key."]})
     with intake.groups.on_the_way():
         stored = _store(intake, site, kind, raw)
-    _with_cors(stored, site)
+    _with_cors(intake, stored, site)
     return stored
 
 
 def _store(intake: Intake, site: Site, kind: str, raw: dict[str, Any]) -> Response:
     schema = schema_of(kind, site.region)
-    shown = signals(site, raw, kind)
+    shown = signals(intake, site, raw, kind)
     try:
         data = schema.load(answers := {name: value for name, value in raw.items() if name not in _CONTROL})
     except ValidationError as error:
@@ -91,11 +91,11 @@ def _store(intake: Intake, site: Site, kind: str, raw: dict[str, Any]) -> Respon
     return answer
 
 
-def _with_cors(response: Response, *sites: Site) -> bool:
+def _with_cors(intake: Intake, response: Response, *sites: Site) -> bool:
     """Let a page of one of these sites read the answer. Returns whether it may."""
     response.headers.add("Vary", "Origin")
     origin = request.headers.get("Origin")
-    if not origin or origin == "null" or not any(is_allowed_origin(request, site) for site in sites):
+    if not origin or origin == "null" or not any(is_allowed_origin(intake, site) for site in sites):
         return False
     response.headers["Access-Control-Allow-Origin"] = origin
     return True
@@ -104,7 +104,7 @@ def _with_cors(response: Response, *sites: Site) -> bool:
 def _readable(intake: Intake, response: Response) -> Response:
     """An error that came before its site was known: a script must be able to tell "too long" from "later"."""
     if request.path.startswith("/api/v1/") and "Origin" not in response.vary:
-        _with_cors(response, *_sites(intake, response))
+        _with_cors(intake, response, *_sites(intake, response))
     return response
 
 
@@ -120,7 +120,7 @@ def _sites(intake: Intake, response: Response) -> list[Site]:
 def _preflight(intake: Intake) -> Response:
     """Before the body is there the site is not known: whoever one of the sites would allow may ask."""
     response = Response(status=204)
-    if _with_cors(response, *intake.sites()):
+    if _with_cors(intake, response, *intake.sites()):
         response.headers["Access-Control-Allow-Methods"] = "POST"
         response.headers["Access-Control-Allow-Headers"] = "Content-Type"
         response.headers["Access-Control-Max-Age"] = "3600"

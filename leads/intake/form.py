@@ -72,7 +72,7 @@ def create_form(intake: Intake) -> Blueprint:
         reference = request.args.get("reference", "")
         shown = reference if _REFERENCE.fullmatch(reference) else ""
         waits = request.args.get("consent") == "no"
-        page = render_template("thanks.html", site=site, reference=shown, waits=waits, back=_way_back(site))
+        page = render_template("thanks.html", site=site, reference=shown, waits=waits, back=_way_back(intake, site))
         return make_response(page)
 
     @form.after_request
@@ -97,7 +97,7 @@ def _receive(intake: Intake, site: Site) -> Response:
         intake.keep_if_not_ours(site, answers, body)
         return _page(intake, site, raw, error.messages_dict, 422)
     test_run = canary.run_of(intake.vault, site, raw.get(canary.FIELD))
-    shown = signals(site, raw, "consultation_request")
+    shown = signals(intake, site, raw, "consultation_request")
     suspicion = None if test_run else intake.spam.suspicion(site.key, shown)
     accepted = intake.accept(site, "consultation_request", data, "form", suspicion, test_run)
     return _thank_you(site, raw.get("next"), accepted.reference, agreed=data["consent"])
@@ -171,14 +171,14 @@ def _thank_you(site: Site, wanted: Any, reference: str, *, agreed: bool) -> Resp
     return make_response(response)
 
 
-def _way_back(site: Site) -> str | None:
+def _way_back(intake: Intake, site: Site) -> str | None:
     """The page that the visitor came from, or where the website begins: nothing but what the site has listed."""
     came_from = request.referrer or ""
     origin = origin_of(came_from)
     if origin in site.origins:
         return origin + urlsplit(came_from).path
-    here = request.host_url.rstrip("/")  # begins with the desk's own door, as in the demo
-    return next((listed for listed in site.origins if listed != here), None)
+    ours = intake.own_origins()  # they begin with the desk's own door, as in the demo
+    return next((listed for listed in site.origins if listed not in ours), None)
 
 
 def _page(

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from flask import Request, request
+from flask import request
 from sqlalchemy import select
 
 from leads.intake.spam import HONEYPOT, Signals, SpamCheck
@@ -35,11 +35,12 @@ _NOT_OUR_NAMES = (
 
 @dataclass(slots=True, eq=False)
 class Intake:
-    """What the routes share."""
+    """What the routes share. public_url: under which visitors reach us."""
 
     database: Database
     vault: Vault
     spam: SpamCheck
+    public_url: str
     groups: Groups[NewEvent, Accepted] = field(init=False)
     _sites: dict[str, tuple[float, Site]] = field(default_factory=dict)
     _sites_read_at: float = float("-inf")
@@ -86,6 +87,10 @@ class Intake:
     def remembered_sites(self) -> list[Site]:
         """The sites as they were last seen, without asking the database."""
         return [site for _, site in list(self._sites.values())]
+
+    def own_origins(self) -> set[str]:
+        """What browsers call us: a proxy may pass on another scheme or host than theirs, the settings may be wrong."""
+        return {origin_of(self.public_url), origin_of(request.host_url)}
 
     def consent_text(self, site: Site) -> str:
         """The wording that is shown and kept with each enquiry."""
@@ -183,7 +188,7 @@ def _client_id(kind: str, sent_id: str) -> str:
     return f"{kind}:{sent_id}"
 
 
-def signals(site: Site, raw: Mapping[str, Any], kind: str) -> Signals:
+def signals(intake: Intake, site: Site, raw: Mapping[str, Any], kind: str) -> Signals:
     """What this request shows besides its answers."""
     token = raw.get("token")
     return Signals(
@@ -191,14 +196,14 @@ def signals(site: Site, raw: Mapping[str, Any], kind: str) -> Signals:
         address=request.remote_addr or "",
         token=str(token) if token else None,
         trap=str(raw.get(HONEYPOT) or ""),
-        foreign_origin=not is_allowed_origin(request, site),
+        foreign_origin=not is_allowed_origin(intake, site),
         token_needed=site.require_token and kind == "consultation_request",  # a tap has none
     )
 
 
-def is_allowed_origin(incoming: Request, site: Site) -> bool:
+def is_allowed_origin(intake: Intake, site: Site) -> bool:
     """Whether the page that sent this belongs to the site. Browsers may hide the origin, so none at all is fine."""
-    origin = incoming.headers.get("Origin", "").lower()
+    origin = request.headers.get("Origin", "").lower()
     if origin in ("", "null") or not site.origins:
         return True
-    return origin in map(origin_of, site.origins) or origin == origin_of(incoming.host_url)
+    return origin in map(origin_of, site.origins) or origin in intake.own_origins()

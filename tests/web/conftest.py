@@ -18,7 +18,7 @@ from leads.store.session import Database, sqlite_file
 from leads.store.vault import Vault
 from tests.conftest import postgres_url
 from tests.factory import make_connection, make_site
-from tests.web.pages import ORIGIN
+from tests.web.pages import ORIGIN, PUBLIC
 from tests.web.stored import Stored
 
 Outage = Callable[[], AbstractContextManager[None]]
@@ -26,7 +26,8 @@ Outage = Callable[[], AbstractContextManager[None]]
 
 @pytest.fixture
 def settings(database_url: str, tmp_path: Path) -> Settings:
-    return load_settings({}, database_url=database_url, data_dir=str(tmp_path), form_min_seconds="0.05", rate_limit="5")
+    more = {"data_dir": str(tmp_path), "form_min_seconds": "0.05", "rate_limit": "5", "public_url": PUBLIC}
+    return load_settings({}, database_url=database_url, **more)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 ORIGIN = "https://clinic.example"
+PUBLIC = "http://frontdesk.example:8443"  # not where the test client asks, as behind a proxy
 FORM = "/f/demo/consultation"
 JANE = {
     "first_name": "Jane",

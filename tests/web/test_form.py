@@ -21,7 +21,7 @@ from leads.intake.spam import HONEYPOT
 from leads.store import canary
 from leads.store.models import Site
 from leads.store.sites import DEFAULT_CONSENT, change_site
-from tests.web.pages import FORM, JANE, ORIGIN, filled, opened, page_of
+from tests.web.pages import FORM, JANE, ORIGIN, PUBLIC, filled, opened, page_of
 from tests.web.stored import Stored
 
 STRANGER = {"REMOTE_ADDR": "203.0.113.9"}
@@ -257,6 +257,15 @@ def test_from_a_foreign_page_it_is_held(client: FlaskClient, stored: Stored) -> 
     for number, origin in enumerate([ORIGIN, "http://localhost", "null", "https://evil.example"]):
         client.post(FORM, data=filled(client, email=f"p{number}@example.com", phone=""), headers={"Origin": origin})
     assert [event.hold_code for event in stored.events()] == [None, None, None, "spam"]
+
+
+def test_behind_a_proxy_that_tells_nothing_our_own_page_is_ours(client: FlaskClient, stored: Stored) -> None:
+    for number, origin in enumerate([PUBLIC, "https://frontdesk.example:8443", "https://evil.example"]):
+        sent = filled(client, email=f"p{number}@example.com", phone="")
+        client.post(FORM, data=sent, headers={"Origin": origin})
+    assert [event.hold_code for event in stored.events()] == [None, "spam", "spam"]
+    set_site(stored, origins=[PUBLIC])
+    assert "Back to" not in client.get("/f/demo/thanks").get_data(as_text=True)
 
 
 @pytest.mark.parametrize("kept", ["https://Zahnärzte.example", "https://xn--zahnrzte-3za.example"])
