@@ -8,14 +8,18 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from werkzeug.serving import make_server
 
 from tests.needs import browser as find_browser
 from tests.programs import ROOT, free_port, wait_for
@@ -160,3 +164,15 @@ def send_request(page: Page, demo: Demo, **fields: str) -> str:
     page.locator("#consent").check()
     page.get_by_role("button", name="Send request").click()
     return page.locator(".reference").inner_text()
+
+
+@contextmanager
+def served(app: Flask, port: int) -> Iterator[None]:
+    """Answer at this port of this machine."""
+    server = make_server("127.0.0.1", port, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from playwright.sync_api import Browser, FrameLocator, Page, expect
-from werkzeug.serving import make_server
 
 from config.settings import load_settings
 from leads.app import create_app
 from leads.store.session import Database, sqlite_file
 from leads.store.vault import Vault
+from tests.browser.conftest import served
 from tests.factory import make_site
 from tests.programs import free_port
 from tests.web.conftest import file_away
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-@contextmanager
-def served(app: Flask, port: int) -> Iterator[None]:
-    server = make_server("127.0.0.1", port, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture

@@ -505,6 +505,16 @@ def test_an_unknown_site_has_no_pages(client: FlaskClient, path: str) -> None:
     assert client.post(FORM.replace("demo", "nobody"), data=JANE).status_code == 404
 
 
+def test_a_browser_keeps_the_script_for_an_hour_and_asks_for_styles_again(client: FlaskClient) -> None:
+    cached = "public, max-age=3600, stale-while-revalidate=86400, stale-if-error=86400"
+    for path, kept in (("website.js", cached), ("public.css", "no-cache")):
+        with client.get(f"/f/static/{path}") as first:
+            assert first.headers["Cache-Control"] == kept
+        with client.get(f"/f/static/{path}", headers={"If-None-Match": first.headers["ETag"]}) as again:
+            assert (again.status_code, again.headers["Cache-Control"]) == (304, kept)
+    assert client.get("/f/static/none/website.js").headers["Cache-Control"] == "no-store"
+
+
 def test_no_address_holds_what_was_typed(client: FlaskClient) -> None:
     response = client.post(FORM, data=filled(client))
     assert re.fullmatch(r"/f/demo/thanks\?reference=[A-Z2-9]{3}-[A-Z2-9]{3}", response.location)
