@@ -6,6 +6,7 @@
   const forGood = wanted === "device" && !navigator.globalPrivacyControl;
   const MOST = 20; // taps that wait to be sent
   const A_DAY = 86_400_000;
+  const A_WHILE = 10_000; // a number that is tapped again so soon is tapped once
   const hex = (byte) => byte.toString(16).padStart(2, "0");
   // crypto.randomUUID is missing on plain http from another machine.
   const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), hex).join("");
@@ -74,14 +75,17 @@
   const numberOf = (link) => {
     try { return decodeURIComponent(link.pathname); } catch { return link.pathname; } // such as tel:50%off
   };
-  document.addEventListener("click", ({ target }) => {
+  const counted = {}; // number → when, by a clock that nobody sets
+  document.addEventListener("click", ({ target, timeStamp }) => {
     const link = target.closest?.('a[href^="tel:" i]');
-    if (!link) return;
+    const tel = link && numberOf(link);
+    if (!link || timeStamp - counted[tel] < A_WHILE) return;
+    counted[tel] = timeStamp;
     const tap = {
       site,
       id: newId(),
       visitor_id: visitor(),
-      tel: numberOf(link),
+      tel,
       label: link.textContent.trim(),
       page,
     };
