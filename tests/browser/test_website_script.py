@@ -140,7 +140,7 @@ def test_a_double_click_on_a_number_counts_once(clinic: Clinic) -> None:
     assert len(clinic.taps) == 1
 
 
-@pytest.mark.parametrize("answer", [None, 503])
+@pytest.mark.parametrize("answer", [None, 408, 429, 503])
 def test_a_tap_that_was_not_stored_is_sent_with_the_same_id_at_the_next_page(
     clinic: Clinic, answer: int | None
 ) -> None:
@@ -158,6 +158,31 @@ def test_a_tap_that_was_not_stored_is_sent_with_the_same_id_at_the_next_page(
     page.reload()
     page.wait_for_timeout(300)
     assert len(clinic.taps) == 1, "what was stored is sent no more"
+
+
+def test_what_is_turned_away_for_now_is_tried_once_a_page_and_each_in_its_turn(clinic: Clinic) -> None:
+    page = clinic.page()
+    clinic.context.set_offline(True)
+    page.evaluate("for (let n = 0; n < 3; n++) { document.links[0].href = 'tel:' + n; document.links[0].click() }")
+    clinic.answer = 429
+    clinic.context.set_offline(False)
+    for number in range(1, 5):
+        clinic.wait_for_taps(page, number)
+        page.wait_for_timeout(200)
+        assert [tap["tel"] for tap in clinic.taps] == ["0", "1", "2", "0"][:number]
+        page.reload()
+
+
+@pytest.mark.parametrize("answer", [404, 422])
+def test_what_will_never_do_is_not_sent_again(clinic: Clinic, answer: int) -> None:
+    page = clinic.page()
+    clinic.answer = answer
+    page.get_by_role("link").click()
+    clinic.wait_for_taps(page, 1)
+    page.wait_for_timeout(100)
+    page.reload()
+    page.wait_for_timeout(300)
+    assert len(clinic.taps) == 1
 
 
 def test_no_more_than_20_taps_wait_and_none_for_more_than_a_day(clinic: Clinic) -> None:

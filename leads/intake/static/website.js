@@ -33,6 +33,7 @@
   const waiting = () => {
     try { return JSON.parse(recall("frontdesk_taps") || "[]").filter(({ at }) => Date.now() - at < A_DAY); } catch { return []; }
   };
+  const waitingBut = (id) => waiting().filter(({ tap }) => tap.id !== id);
   const wait = (taps) => keep("frontdesk_taps", JSON.stringify(taps.slice(-MOST)));
 
   const send = async ({ tap }) => {
@@ -42,12 +43,19 @@
         method: "POST", body: JSON.stringify(tap), keepalive: true, credentials: "omit",
       });
       await answer.text(); // unread, the request never ends
-      if (answer.status >= 500) return; // not stored: it waits, as when nobody answered
-    } catch { return; }
-    wait(waiting().filter((one) => one.tap.id !== tap.id));
+      if (answer.status >= 500 || [408, 429].includes(answer.status)) return false; // it waits, as when nobody answered
+    } catch { return false; }
+    wait(waitingBut(tap.id));
+    return true;
   };
-  // The same ids again: what had arrived all the same counts once.
-  const sendAll = () => { if (navigator.onLine) waiting().forEach(send); };
+  // The same ids again: what had arrived all the same counts once. After one that fails, no more until the next page,
+  // where it is the last: nobody is hammered, and none holds up the others.
+  const sendAll = async () => {
+    for (const one of navigator.onLine ? waiting() : []) {
+      if (await send(one)) continue;
+      return wait([...waitingBut(one.tap.id), one]);
+    }
+  };
   addEventListener("online", sendAll);
   sendAll();
 
