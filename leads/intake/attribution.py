@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-ATTRIBUTION = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "referrer", "landing")
+_TOUCH = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "referrer", "landing")
+ATTRIBUTION = (*_TOUCH, *(f"first_{name}" for name in _TOUCH))  # the last touch, and the first one where it is another
 
 # By them an advertiser knows again who asked a clinic for a treatment. As they are written without _ and -.
 _CLICK_IDS = (

@@ -45,7 +45,8 @@ def translate(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item:
     """Translate as this plan says, which need not be in use. Raises VaultError when the data cannot be decrypted."""
     event, lead = enquiry.event, enquiry.lead
     answers = answers_of(vault, event)
-    facts = {**answers.get("attribution", {}), **mapping.own_answers(answers), **answers, **_facts(enquiry)}
+    came = mapping.touches(answers.get("attribution", {}))
+    facts = {**came, **mapping.own_answers(answers), **answers, **_facts(enquiry)}
     may_be_named = lead.known and lead.shareable
     person = person_of(vault, lead) if may_be_named else _caller(lead.code)
     differing = _differing(answers, person, mapping.mapped(plan.rules)) if may_be_named else {}

@@ -38,12 +38,20 @@ SOURCES = {
     "utm_term": "Campaign: words searched for (utm_term, may tell of a treatment)",
     "utm_content": "Campaign: advertisement (utm_content)",
     "referrer": "Website that led here (referrer)",
-    "landing": "Page where the visit began (may tell of a treatment)",
+    "landing": "Page where they arrived (may tell of a treatment)",
+    "first_utm_source": "First campaign: source (first_utm_source)",
+    "first_utm_medium": "First campaign: medium (first_utm_medium)",
+    "first_utm_campaign": "First campaign: name (first_utm_campaign)",
+    "first_utm_term": "First campaign: words searched for (first_utm_term, may tell of a treatment)",
+    "first_utm_content": "First campaign: advertisement (first_utm_content)",
+    "first_referrer": "Website that led here first (first_referrer)",
+    "first_landing": "Page where the visit began (may tell of a treatment)",
     "page": "Page (may tell of a treatment)",
     "message": "Message (health data)",
 }
 OWN = "extra."  # before the name of a question of the clinic's own, as its form calls it
-HEALTH = ("message", "page", "landing", "utm_term")  # minimum necessary: never in a mapping that nobody chose
+# Minimum necessary: never in a mapping that nobody chose.
+HEALTH = ("message", "page", "landing", "utm_term", "first_landing", "first_utm_term")
 
 _NO_TEXT: dict[str, Any] = {"invalid": "This must be text; put yes, no and numbers in quotes."}
 _NO_FIELD = "Say which field of the CRM it is, in at most 200 characters."
@@ -74,6 +82,13 @@ def is_health(ours: str) -> bool:
 def own_answers(answers: Mapping[str, Any]) -> dict[str, str]:
     """The answers to a clinic's own questions, by the names that rules have for them."""
     return {f"{OWN}{name}": str(text) for name, text in answers.get("extra", {}).items()}
+
+
+def touches(attribution: Mapping[str, str]) -> dict[str, str]:
+    """What led to the website last and first. What alone is known of was the first as well."""
+    if any(name.startswith("first_") for name in attribution):
+        return dict(attribution)
+    return {**attribution, **{f"first_{name}": text for name, text in attribution.items()}}
 
 
 def _is_source(ours: str) -> None:

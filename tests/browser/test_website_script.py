@@ -273,3 +273,84 @@ def test_a_form_that_goes_elsewhere_learns_nothing(clinic: Clinic) -> None:
     assert clinic.forms == [{}]
     page.goto("https://clinic.example/")
     assert page.evaluate(_KEPT) == ["", ""]
+
+
+_AD = "https://clinic.example/implants?utm_source=google&utm_medium=cpc&gclid=Zz9&name=jane"
+_SEARCH = "https://search.example/found?q=illness"
+_NEWS = "https://clinic.example/veneers?utm_source=newsletter"
+_GOOGLE = {"utm_source": "google", "utm_medium": "cpc", "referrer": "https://search.example/found"}
+
+
+def _sent(clinic: Clinic, page: Page) -> dict[str, str]:
+    """What the form tells besides the visitor's number, at the visit's last page."""
+    clinic.forms.clear()
+    page.goto("https://clinic.example/contact", referer="https://clinic.example/implants")
+    page.get_by_role("button").click()
+    page.get_by_text("Thank you").wait_for()
+    [form] = clinic.forms
+    assert form.pop("page") == ["https://clinic.example/contact"]
+    return {name: value for name, [value] in form.items() if name != "visitor_id"}
+
+
+def _visit(clinic: Clinic, *pages: tuple[str, str | None]) -> Page:
+    clinic.body = _FORM
+    page = clinic.context.new_page()
+    for url, referrer in pages:
+        page.goto(url, referer=referrer)
+    return page
+
+
+def test_without_the_wish_for_it_nothing_is_known_of_an_earlier_page(clinic: Clinic) -> None:
+    page = _visit(clinic, (_AD, _SEARCH))
+    assert page.evaluate(_KEPT) == ["", ""]
+    assert _sent(clinic, page) == {}
+
+
+def test_of_a_visit_is_told_what_led_to_its_first_page(clinic: Clinic) -> None:
+    clinic.attributes = 'data-attribution="visit"'
+    page = _visit(clinic, (_AD, _SEARCH))
+    assert page.evaluate(_KEPT) == ["", "frontdesk_visit"]
+    assert "Zz9" not in page.evaluate("sessionStorage.frontdesk_visit")
+    page.reload()
+    came = {**_GOOGLE, "landing": "https://clinic.example/implants"}
+    assert _sent(clinic, page) == came
+    other = _visit(clinic, ("https://clinic.example/start", None))
+    assert _sent(clinic, other) == {"landing": "https://clinic.example/start"}, "another tab is another visit"
+
+
+def test_of_a_visit_that_was_led_back_is_told_what_did_so_and_how_it_began(clinic: Clinic) -> None:
+    clinic.attributes = 'data-attribution="visit" data-keep="device"'
+    page = _visit(clinic, (_AD, _SEARCH), (_NEWS, None), ("https://clinic.example/", _NEWS))
+    assert page.evaluate(_KEPT) == ["", "frontdesk_visit"]
+    assert _sent(clinic, page) == {
+        "utm_source": "newsletter",
+        "landing": "https://clinic.example/veneers",
+        **{f"first_{name}": text for name, text in _GOOGLE.items()},
+        "first_landing": "https://clinic.example/implants",
+    }
+
+
+def test_what_is_kept_of_a_visit_is_bounded_and_needs_no_sound_storage(clinic: Clinic) -> None:
+    clinic.attributes = 'data-attribution="visit"'
+    page = _visit(
+        clinic, (f"https://clinic.example/{'p' * 3000}?utm_source={'s' * 3000}", f"https://a.example/{'r' * 3000}")
+    )
+    assert len(page.evaluate("sessionStorage.frontdesk_visit")) < 2000
+    for broken in ("", "5", "{", "null", "[]"):
+        page.goto("https://clinic.example/")
+        page.evaluate("(text) => { sessionStorage.frontdesk_visit = text }", broken)
+        assert _sent(clinic, page)["landing"] == "https://clinic.example/contact"
+
+
+@pytest.mark.parametrize("trouble", ["control", "storage"])
+def test_a_visit_is_not_kept_where_the_browser_will_not_have_it(clinic: Clinic, trouble: str) -> None:
+    clinic.attributes = 'data-attribution="visit"'
+    clinic.context.add_init_script(
+        "Object.defineProperty(navigator, 'globalPrivacyControl', {value: true})"
+        if trouble == "control"
+        else "Object.defineProperty(window, 'sessionStorage', {get() { throw new Error() }})"
+    )
+    page = _visit(clinic, (_AD, _SEARCH))
+    if trouble == "control":
+        assert page.evaluate(_KEPT) == ["", ""]
+    assert _sent(clinic, page) == ({} if trouble == "control" else {"landing": "https://clinic.example/contact"})

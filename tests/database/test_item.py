@@ -77,6 +77,17 @@ def test_only_what_the_connection_maps_is_told(database: Database, vault: Vault)
     assert [item.activity for item in _items(database, vault, connection)] == [{}, {}]
 
 
+def test_the_first_touch_is_told_also_where_it_was_the_only_one(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    rules = [{"to": "last", "from": "utm_source"}, {"to": "first", "from": "first_utm_source"}]
+    connection = make_connection(database, vault, site, mapping=rules, share=[])
+    send(database, vault, site, email="cora@example.com", attribution={"utm_source": "google"})
+    touched = {"utm_source": "news", "first_utm_source": "google"}
+    send(database, vault, site, email="dora@example.com", attribution=touched)
+    sent = [(item.fill.get("last"), item.fill.get("first")) for item in _items(database, vault, connection)]
+    assert sorted(sent) == [("google", "google"), ("news", "google")]
+
+
 def test_a_question_of_the_clinics_own_is_told_only_where_it_is_mapped(database: Database, vault: Vault) -> None:
     site = make_site(database)
     rules = [{"to": "insurer", "from": "extra.Which insurance?"}, {"to": "email", "from": "email"}]

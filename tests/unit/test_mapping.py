@@ -15,7 +15,8 @@ from integrations.core.base import RemoteField
 from integrations.core.errors import TryLater
 from integrations.sandbox import Sandbox
 from leads.desk.mapform import choices_of, plan_in, rows_of
-from leads.sync.mapping import SOURCES, WRITES, apply, default_rules, mapped
+from leads.intake.attribution import ATTRIBUTION
+from leads.sync.mapping import HEALTH, SOURCES, WRITES, apply, default_rules, is_health, mapped, touches
 from leads.sync.plan import DEFAULT_SHARE, SHAREABLE, Plan, PlanError, changes, load_plan, told
 from leads.sync.remote_fields import Asked, ask_fields, examine, health_data
 from tests.fakes import FakeCrm
@@ -215,7 +216,7 @@ def test_minimum_necessary_until_somebody_decides() -> None:
     own = {"to": "notes", "from": "extra.Last illness?"}
     assert health_data(Plan([own], ["landing"])) == [
         "Own question “Last illness?” into the field notes",
-        "Page where the visit began into the activities",
+        "Page where they arrived into the activities",
     ]
     assert health_data(Plan([own | {"write": "never"}], [])) == []
 
@@ -292,3 +293,16 @@ def test_a_field_that_the_crm_does_not_have_stays_chosen() -> None:
     fields = [_field("b", type="number"), _field("a")]
     assert choices_of(fields, "a") == [("a", "A (a, text)"), ("b", "B (b, number)")]
     assert choices_of(fields, "z")[0] == ("z", "z (the CRM does not have it)")
+
+
+def test_what_led_here_first_is_what_led_here_where_nothing_else_is_known() -> None:
+    assert touches({"utm_source": "google"}) == {"utm_source": "google", "first_utm_source": "google"}
+    both = {"utm_source": "news", "referrer": "https://news.example/", "first_landing": "https://clinic.example/"}
+    assert touches(both) == both
+    assert touches({}) == {}
+
+
+def test_each_touch_can_be_mapped_and_both_are_as_private() -> None:
+    for name in ATTRIBUTION:
+        assert name in SOURCES
+        assert is_health(name) == is_health(name.removeprefix("first_")) == (name in HEALTH)

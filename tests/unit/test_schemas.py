@@ -180,6 +180,15 @@ def test_where_a_visitor_came_from_may_stand_flat_among_the_fields() -> None:
     assert "extra" not in loaded(utm_source="x")
 
 
+def test_the_first_touch_may_stand_beside_the_last() -> None:
+    data = loaded(
+        utm_source="news", first_utm_source="google", first_landing="https://clinic.example/?a=b", first_gclid="x"
+    )
+    first = {"first_utm_source": "google", "first_landing": "https://clinic.example/"}
+    assert data["attribution"] == {"utm_source": "news", **first}
+    assert data["extra"] == {"first_gclid": "x"}
+
+
 def test_click_ids_are_kept_of_nobody() -> None:
     data = loaded(
         gclid="Zz9",

@@ -1,8 +1,9 @@
 // The whole website script: a note of each tap on a phone link, and a visitor id that joins it to a form.
 // <script defer src="https://YOUR-FRONTDESK/f/static/website.js" data-site="KEY"></script>
-// Nothing is stored before a tap or a form, and all is forgotten with the tab; data-keep="device" keeps it for good.
+// Nothing is stored before a tap or a form, and all is forgotten with the tab; data-keep="device" keeps it for good, and
+// data-attribution="visit" stores from the first page on where the visit came from.
 (() => {
-  const { src, dataset: { site, keep: wanted } } = document.currentScript;
+  const { src, dataset: { site, keep: wanted, attribution } } = document.currentScript;
   const forGood = wanted === "device" && !navigator.globalPrivacyControl;
   const MOST = 20; // taps that wait to be sent
   const A_DAY = 86_400_000;
@@ -67,15 +68,27 @@
   const came = navigator.globalPrivacyControl ? {} : (() => {
     const asked = new URLSearchParams(location.search);
     const utm = ["source", "medium", "campaign", "term", "content"].map((part) => `utm_${part}`);
-    const found = Object.fromEntries(utm.map((name) => [name, asked.get(name)]).filter(([, text]) => text));
-    const referrer = outside(document.referrer);
-    return { ...found, referrer, landing: referrer || found.utm_source ? page : "" };
+    const found = Object.fromEntries(utm.map((name) => [name, asked.get(name)?.slice(0, 200)]).filter(([, text]) => text));
+    const referrer = outside(document.referrer).slice(0, 200);
+    return { ...found, referrer, landing: referrer || found.utm_source ? page.slice(0, 200) : "" };
+  })();
+  // Of the whole visit, where that is asked for: what led here last and, where it is another, what led here first.
+  const visit = (() => {
+    if (attribution !== "visit" || navigator.globalPrivacyControl) return came;
+    let first, last;
+    try { [first, last] = JSON.parse(sessionStorage.getItem("frontdesk_visit")); } catch { /* the first page */ }
+    first ??= { ...came, landing: page.slice(0, 200) };
+    last = came.landing ? came : last ?? first;
+    const both = [first, last].map((touch) => JSON.stringify(touch));
+    try { sessionStorage.setItem("frontdesk_visit", `[${both}]`); } catch { /* this page alone */ }
+    const began = both[0] === both[1] ? [] : Object.entries(first).map(([name, text]) => [`first_${name}`, text]);
+    return { ...last, ...Object.fromEntries(began) };
   })();
 
   // As the form is sent, so that one that was not there at first has it too, and one sent by a script.
   document.addEventListener("formdata", ({ target, formData }) => {
     if (!target.matches(`form[action*="/f/${site}/"]`)) return;
-    for (const [name, value] of Object.entries({ visitor_id: visitor(), page, ...came })) {
+    for (const [name, value] of Object.entries({ visitor_id: visitor(), page, ...visit })) {
       if (value && !formData.get(name)) formData.set(name, value);
     }
   });
