@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import TypedDict
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
@@ -145,6 +146,7 @@ def remove_site(session: Session, site: Site) -> None:
     session.delete(site)
 
 
+@lru_cache(1024)  # the same few for each enquiry
 def origin_of(url: str) -> str:
     """As a browser writes it: no path, no port where it is the usual one, and in ASCII: `zahnärzte.example` is
     `xn--zahnrzte-3za.example`. Empty for what is no web address."""
