@@ -84,12 +84,12 @@ def _new_password(room: Room, user_id: UUID) -> ResponseReturnValue:
 
 
 def _second_factor(room: Room, user_id: UUID) -> ResponseReturnValue:
+    if user_id == current_user.id:
+        return redirect(url_for("desk.second_factor"), 303)
+    if request.method == "GET":
+        return render_template("desk/user_second_factor.html", user=_existing(room, user_id))
     with room.database.write() as session:
         user = session.get(User, user_id) or abort(404)
-        if user.id == current_user.id:
-            return redirect(url_for("desk.second_factor"), 303)
-        if request.method == "GET":
-            return render_template("desk/user_second_factor.html", user=user)
         if user.has_second_factor:
             turn_off(session, user)
             now = room.database.now(session)
@@ -99,18 +99,24 @@ def _second_factor(room: Room, user_id: UUID) -> ResponseReturnValue:
 
 
 def _remove(room: Room, user_id: UUID) -> ResponseReturnValue:
-    with room.database.write() as session:
-        user = session.get(User, user_id) or abort(404)
-        # Two admins who remove each other at the same moment have to queue.
-        room.database.lock(session, [room.vault.digest("admins")])
-        if request.method == "GET":
-            return render_template("desk/user_remove.html", user=user)
-        try:
+    if request.method == "GET":
+        return render_template("desk/user_remove.html", user=_existing(room, user_id))
+    try:
+        with room.database.write() as session:
+            # Two admins who remove each other at the same moment have to queue.
+            room.database.lock(session, [room.vault.digest("admins")])
+            user = session.get(User, user_id) or abort(404)
             remove_user(session, user)
-        except StaffError as error:
-            flash(str(error))
-            return redirect(url_for("desk.users"), 303)
-        now = room.database.now(session)
-        record(session, current_user.name, "user_removed", now, vault=room.vault, note=user.name)
-    flash(f"{user.name} can no longer sign in.")
+            now = room.database.now(session)
+            record(session, current_user.name, "user_removed", now, vault=room.vault, note=user.name)
+    except StaffError as error:
+        flash(str(error))
+    else:
+        flash(f"{user.name} can no longer sign in.")
     return redirect(url_for("desk.users"), 303)
+
+
+def _existing(room: Room, user_id: UUID) -> User:
+    """Whom a page that asks first is about; the answer is 404 where there is nobody."""
+    with room.database.read() as session:
+        return session.get(User, user_id) or abort(404)

@@ -71,6 +71,17 @@ def test_remove_a_user(anna: Person, app: Flask, database: Database) -> None:
     anna.post(path, 404)
 
 
+@pytest.mark.parametrize("what", ["remove", "second-factor"])
+def test_a_page_that_only_asks_does_not_wait_for_who_writes(
+    anna: Person, app: Flask, database: Database, vault: Vault, what: str
+) -> None:
+    signed_in(app, database, "sam", "staff")
+    path = f"/desk/users/{_id(database, 'sam')}/{what}"
+    with database.write() as session:
+        database.lock(session, [vault.digest("admins")])
+        assert "sam" in anna.get(path)
+
+
 def test_the_last_admin_cannot_be_removed(anna: Person, app: Flask, database: Database) -> None:
     path = f"/desk/users/{_id(database, 'anna')}/remove"
     anna.post(path)
