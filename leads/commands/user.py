@@ -87,7 +87,6 @@ def remove(name: str) -> None:
     office = Office()
     try:
         with office.database.write() as session:
-            office.database.lock(session, [office.vault.digest("admins")])
             found = _named(session, name)
             remove_user(session, found)
             office.record(session, "user_removed", found.name)

@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import ACTION_KINDS, ROLES, Action, User, new_id
@@ -54,9 +54,10 @@ def find_user(session: Session, name: str) -> User | None:
 
 
 def remove_user(session: Session, user: User) -> None:
-    """Let a user sign in no more. Raises StaffError for the last admin. Who can do so at once has to queue before."""
-    admins = select(func.count()).select_from(User).where(User.role == "admin")
-    if user.role == "admin" and session.scalar(admins) == 1:
+    """Let a user sign in no more. Raises StaffError for the last admin."""
+    # Two admins who remove each other at the same moment have to queue.
+    admins = session.scalars(select(User.id).where(User.role == "admin").order_by(User.id).with_for_update()).all()
+    if user.role == "admin" and len(admins) == 1:
         raise StaffError(
             f"{user.name} is the last admin, so nobody could add users or connections any more. Nothing was done."
         )

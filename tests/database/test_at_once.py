@@ -1,4 +1,4 @@
-"""Two things happen to a connection at once, mostly an enquiry that comes in. (SQLite has one writer at a time.)"""
+"""Two things happen at once, mostly to a connection while an enquiry comes in. (SQLite has one writer at a time.)"""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from leads.store.outbox import Health, drift, lanes, outcomes
 from leads.store.outbox.outcomes import report
 from leads.store.outbox.replays import Chosen, replay_slice, start_replay
 from leads.store.session import Database
+from leads.store.staff import StaffError, add_user, find_user, remove_user
 from leads.store.vault import Vault
 from leads.sync import setup as naming
 from leads.sync.connect import Limits
@@ -246,3 +247,19 @@ def test_somebody_says_it_is_right_while_a_look_finds_it_again(
     loop.night()
     at_once[0].result(10)
     assert (loop.row().state, loop.open(), loop.drifts()[0].settled_by) == ("confirmed", [], None)
+
+
+def test_of_two_admins_who_remove_each_other_one_stays(timed: Database, pool: ThreadPoolExecutor) -> None:
+    def remove(name: str) -> None:
+        with timed.write() as session:
+            user = find_user(session, name)
+            assert user is not None
+            remove_user(session, user)
+
+    with timed.write() as session:
+        anna, _ = (add_user(session, name, "admin", timed.now(session))[0] for name in ("anna", "bert"))
+    with timed.write() as session:
+        remove_user(session, session.merge(anna))
+        other = waits(pool, partial(remove, "bert"))
+    with pytest.raises(StaffError, match="last admin"):
+        other.result()
