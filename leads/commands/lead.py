@@ -26,10 +26,9 @@ from leads.store.queries.erasures import Leftover, erasures_of, holding
 from leads.store.queries.journey import DeliveryStory, Journey, journey
 from leads.store.queries.leads import LeadFilter, lead_by_code, leads
 from leads.store.queries.replays import reasons, suspected
-from leads.store.staff import note_view, record
+from leads.store.staff import note_view
 from leads.store.vault import Vault
 
-_RETRIABLE = ("waiting", "refused", "expired", "sent", "confirmed")
 _ERASURES = {
     "waiting": "to be erased there",
     "done": "erased there",
@@ -199,16 +198,14 @@ def _retry_one(office: Office, code: str) -> int:
         found = lead_by_code(session, code)
         if found is None:
             fail(f"There is no lead with the code {code}.")
-        in_use = kept_in_use(session)
+        kept_in_use(session)  # all of them at once, in the order in which others ask for them
         theirs = Delivery.lead_id.in_(with_callers(session, found.id))
-        mine = (theirs, Delivery.state.in_(_RETRIABLE), Delivery.connection_id.in_(in_use))
-        rows = session.scalars(select(Delivery).where(*mine).with_for_update()).all()
+        mine = select(Delivery).where(theirs, Delivery.state.in_(outbox.CAN_SEND_AGAIN)).order_by(Delivery.id)
+        rows = session.scalars(mine).all()
         now = office.database.now(session)
-        for row in rows:
-            outbox.requeue(row, now)
-            record(session, ME, "send_again", now, delivery_id=row.id)
+        sent = sum(outbox.send_again(session, row, ME, now) for row in rows)
         office.database.nudge(session)
-    return len(rows)
+    return sent
 
 
 def _why_not(office: Office, code: str) -> str:
@@ -228,7 +225,7 @@ def _why_not(office: Office, code: str) -> str:
 
 
 def _standing(delivery: Delivery, connection: Connection) -> str:
-    if connection.removed_at and delivery.state in _RETRIABLE:
+    if connection.removed_at and delivery.state in outbox.CAN_SEND_AGAIN:
         return f"{connection.name}: this connection was removed."
     return f"{connection.name}: {delivery.state}. {delivery.sentence or ''}".rstrip()
 

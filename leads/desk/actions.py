@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from uuid import UUID
 
 from flask import Blueprint, abort, flash, redirect, request, url_for
@@ -13,15 +15,11 @@ from sqlalchemy.orm import Session
 from leads.desk import words
 from leads.desk.room import Room, existing
 from leads.store import outbox
-from leads.store.in_use import kept_in_use
 from leads.store.models import Connection, Delivery, Drift, Event, Lead, Resubmission, Unreadable
 from leads.store.queries.lists import deliveries_of
 from leads.store.session import ONLY_STAYS
 from leads.store.staff import record
 
-# What is being sent just now has its outcome decided elsewhere.
-CAN_SEND_AGAIN = ("waiting", "refused", "expired", "sent", "confirmed")
-CAN_BE_HANDLED = ("waiting", "refused", "expired", "held")
 _RELEASES = {"spam": "not_spam", "no_consent": "consent_given"}
 
 
@@ -30,7 +28,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
     @desk.post("/deliveries/<uuid:delivery_id>/send-again")
     def send_again(delivery_id: UUID) -> ResponseReturnValue:
-        return _decide(room, delivery_id, "send_again")
+        return _decide(room, delivery_id, outbox.send_again, "It is on its way again.")
 
     @desk.post("/deliveries/<uuid:delivery_id>/send-to/<uuid:connection_id>")
     def send_elsewhere(delivery_id: UUID, connection_id: UUID) -> ResponseReturnValue:
@@ -38,7 +36,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
     @desk.post("/deliveries/<uuid:delivery_id>/handled")
     def handled(delivery_id: UUID) -> ResponseReturnValue:
-        return _decide(room, delivery_id, "handled")
+        return _decide(room, delivery_id, outbox.take_care, "Noted: you took care of it.")
 
     @desk.post("/drifts/<uuid:drift_id>/right")
     def drift_right(drift_id: UUID) -> ResponseReturnValue:
@@ -88,24 +86,14 @@ def _back_to(lead_id: UUID) -> ResponseReturnValue:
     return redirect(url_for("desk.lead", lead_id=lead_id, older=request.form.get("older")), 303)
 
 
-def _decide(room: Room, delivery_id: UUID, what: str) -> ResponseReturnValue:
+def _decide(
+    room: Room, delivery_id: UUID, decide: Callable[[Session, Delivery, str, datetime], bool], told: str
+) -> ResponseReturnValue:
     with room.database.write() as session:
         delivery = session.get(Delivery, delivery_id) or abort(404)
-        # The connection before the delivery, as whoever removes it: neither holds what the other waits for.
-        in_use = kept_in_use(session, Connection.id == delivery.connection_id)
-        session.refresh(delivery, with_for_update=True)
-        allowed = CAN_SEND_AGAIN if what == "send_again" else CAN_BE_HANDLED
-        if delivery.state in allowed and (in_use or what != "send_again"):
-            now = room.database.now(session)
-            if what == "send_again":
-                outbox.requeue(delivery, now)
-                room.database.nudge(session)
-            else:
-                outbox.handled(delivery)
-            record(session, current_user.name, what, now, delivery_id=delivery.id)
-            flash("It is on its way again." if what == "send_again" else "Noted: you took care of it.")
-        else:
-            flash(words.TOO_LATE)
+        done = decide(session, delivery, current_user.name, room.database.now(session))
+        room.database.nudge(session)
+    flash(told if done else words.TOO_LATE)
     return _back_to(delivery.lead_id)
 
 

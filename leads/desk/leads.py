@@ -13,7 +13,6 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from leads.desk import words
-from leads.desk.actions import CAN_BE_HANDLED, CAN_SEND_AGAIN
 from leads.desk.correction import correction_of
 from leads.desk.filters import PERIODS, Choice, choice_of
 from leads.desk.room import Room
@@ -166,8 +165,8 @@ def lead_context(room: Room, lead_id: UUID, start: Cursor | None = None) -> dict
         "erasures": erasures,
         "correction": correction_of(found),
         "note_of": partial(note_of, room.vault),
-        "can_send_again": CAN_SEND_AGAIN,
-        "can_be_handled": CAN_BE_HANDLED,
+        "can_send_again": outbox.CAN_SEND_AGAIN,
+        "can_be_handled": outbox.CAN_BE_HANDLED,
         "elsewhere": {} if found.lead.is_test else _elsewhere(found, in_use),
     }
 

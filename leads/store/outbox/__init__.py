@@ -8,6 +8,8 @@ deliveries with a token, and `finish` writes down what became of them, for the h
 from leads.store.outbox.arrivals import Accepted, NewEvent, accept, client_digest
 from leads.store.outbox.claimed import Claimed, EventRow, LeadRow, SiteRow
 from leads.store.outbox.decisions import (
+    CAN_BE_HANDLED,
+    CAN_SEND_AGAIN,
     doubt_all,
     handled,
     may_be_released,
@@ -17,7 +19,9 @@ from leads.store.outbox.decisions import (
     requeue,
     requeue_all_of,
     resume,
+    send_again,
     start_failing,
+    take_care,
     try_now,
     wait_for_sign_in,
 )
@@ -49,6 +53,8 @@ from leads.store.outbox.proof import (
 from leads.store.outbox.takeover import is_left, send_elsewhere, take_over, taking_over
 
 __all__ = [
+    "CAN_BE_HANDLED",
+    "CAN_SEND_AGAIN",
     "HOLD_SENTENCES",
     "Accepted",
     "Claimed",
@@ -94,9 +100,11 @@ __all__ = [
     "requeue_all_of",
     "resume",
     "retired",
+    "send_again",
     "send_elsewhere",
     "settle",
     "start_failing",
+    "take_care",
     "take_over",
     "taking_over",
     "to_check",

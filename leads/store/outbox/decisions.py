@@ -16,6 +16,7 @@ from leads.store.outbox.erasing import out_of_reach
 from leads.store.outbox.holds import HELD_BY_REMOVAL, HOLD_SENTENCES, LOOK_FIRST, NOT_ARRIVED, hold_reason, way_to
 from leads.store.outbox.outcomes import bring_forward
 from leads.store.people import answers_of, vouch
+from leads.store.staff import record
 from leads.store.vault import Vault
 
 NOBODY_SIGNED_IN = "Nobody has signed in at the CRM yet. Press “Sign in” on the connection's page."
@@ -24,8 +25,34 @@ _REMOVED_MIDWAY = (
     "It may have arrived: the connection was removed while this was being sent. Look in the CRM; then press “I took "
     "care of it”."
 )
+# What is being sent just now has its outcome decided elsewhere.
+CAN_SEND_AGAIN = ("waiting", "refused", "expired", "sent", "confirmed")
+CAN_BE_HANDLED = ("waiting", "refused", "expired", "held")
 # What is held because of what it is, whatever becomes of the connection.
 _HELD_FOR_ITSELF = and_(Delivery.state == "held", func.coalesce(Delivery.code, "").in_(("spam", "no_consent")))
+
+
+def send_again(session: Session, delivery: Delivery, by: str, now: datetime) -> bool:
+    """A person sends it again. False, with nothing changed: it is being sent just now, waits for another decision, or
+    its connection was removed."""
+    # The connection before the delivery, as whoever removes it: neither holds what the other waits for.
+    in_use = kept_in_use(session, Connection.id == delivery.connection_id)
+    session.refresh(delivery, with_for_update=True)
+    if not in_use or delivery.state not in CAN_SEND_AGAIN:
+        return False
+    requeue(delivery, now)
+    record(session, by, "send_again", now, delivery_id=delivery.id)
+    return True
+
+
+def take_care(session: Session, delivery: Delivery, by: str, now: datetime) -> bool:
+    """A person took care of it outside of Frontdesk. False: it has moved on, and nothing changed."""
+    session.refresh(delivery, with_for_update=True)
+    if delivery.state not in CAN_BE_HANDLED:
+        return False
+    handled(delivery)
+    record(session, by, "handled", now, delivery_id=delivery.id)
+    return True
 
 
 def requeue(delivery: Delivery, now: datetime) -> None:
