@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from leads.commands.connection import find_connection
 from leads.commands.erase_again import unlisted
 from leads.commands.office import ME, Office, as_json, as_table, fail, json_option, site_named
-from leads.plain import enquiries, number_of
+from leads.plain import enquiries
 from leads.store import outbox
 from leads.store.in_use import kept_in_use
 from leads.store.models import DELIVERY_STATES, Connection, Delivery, Replay
@@ -245,12 +245,10 @@ def _replay(office: Office, chosen: Chosen) -> str:
 
     Returns what became of it, in a sentence.
     """
-    deed, kind = ("put aside", "put_aside") if chosen.is_spam else ("sent again", "replay")
+    deed = "put aside" if chosen.is_spam else "sent again"
     with office.database.write() as session:
         try:
-            replay = start_replay(session, chosen, ME, office.database.now(session))
-            told = number_of(replay.total, "delivery", "deliveries") if chosen.is_spam else ""
-            office.record(session, f"{kind}_started", told)
+            replay = start_replay(session, office.vault, chosen, ME, office.database.now(session))
         except ReplayError:
             return f"Nothing fits, so nothing was {deed}."
     try:
@@ -260,8 +258,8 @@ def _replay(office: Office, chosen: Chosen) -> str:
                 progress.update(task, completed=_replay_row(office, replay.id).done)
     except KeyboardInterrupt:
         with office.database.write() as session:
-            stop_replay(session, replay.id, office.database.now(session))
-            office.record(session, f"{kind}_stopped")
+            running = session.get_one(Replay, replay.id, with_for_update=True)
+            stop_replay(session, running, ME, office.database.now(session))
     ended = _replay_row(office, replay.id)
     passed_over = f". Left alone, since it had moved on meanwhile: {ended.skipped}" if ended.skipped else ""
     return f"{deed.capitalize()}: {ended.done}{passed_over}"

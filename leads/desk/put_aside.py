@@ -16,7 +16,6 @@ from leads.store.models import Site
 from leads.store.outbox.replays import SPAM, Chosen, ReplayError, start_replay
 from leads.store.queries.lists import sites
 from leads.store.queries.replays import suspected
-from leads.store.staff import record
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
@@ -56,14 +55,12 @@ def _start(room: Room) -> ResponseReturnValue:
                 raise ReplayError(words.GONE_MEANWHILE)
             # Up to what the page told of: what came meanwhile, nobody has seen.
             chosen = _chosen(choice, known, now, datetime.fromisoformat(request.form.get("until", "")))
-            begun = start_replay(session, chosen, current_user.name, now)
+            begun = start_replay(session, room.vault, chosen, current_user.name, now)
         except ReplayError as error:
             flash(str(error))
             return _back(choice)
         except (ValueError, TypeError):  # not what the page sends
             return _back(choice)
-        told = words.number_of(begun.total, "delivery", "deliveries")
-        record(session, current_user.name, "put_aside_started", now, vault=room.vault, note=told)
     return redirect(url_for("desk.replay", replay_id=begun.id), 303)
 
 

@@ -22,7 +22,6 @@ from leads.store.models import Connection, Replay, Site
 from leads.store.outbox.replays import REPLAYABLE, Chosen, ReplayError, load_chosen, start_replay, stop_replay
 from leads.store.queries.lists import connections_in_use, sites
 from leads.store.queries.replays import reasons, recent_replays
-from leads.store.staff import record
 
 STATES = {
     "needs_you": "Refused or given up",
@@ -55,11 +54,8 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     @desk.post("/replays/<uuid:replay_id>/stop")
     def replay_stop(replay_id: UUID) -> ResponseReturnValue:
         with room.database.write() as session:
-            now = room.database.now(session)
-            row = session.get(Replay, replay_id) or abort(404)
-            stop_replay(session, replay_id, now)
-            what = "put_aside_stopped" if load_chosen(row.chosen).is_spam else "replay_stopped"
-            record(session, current_user.name, what, now)
+            replay = session.get(Replay, replay_id, with_for_update=True) or abort(404)
+            stop_replay(session, replay, current_user.name, room.database.now(session))
         return redirect(url_for("desk.replay", replay_id=replay_id), 303)
 
 
@@ -92,11 +88,10 @@ def _start(room: Room) -> ResponseReturnValue:
         try:
             if misses(request.form, choice):
                 raise ReplayError(words.GONE_MEANWHILE)
-            begun = start_replay(session, chosen, current_user.name, now)
+            begun = start_replay(session, room.vault, chosen, current_user.name, now)
         except ReplayError as error:
             flash(str(error))
             return redirect(url_for("desk.replays"), 303)
-        record(session, current_user.name, "replay_started", now)
         room.database.nudge(session)
     return redirect(url_for("desk.replay", replay_id=begun.id), 303)
 

@@ -112,7 +112,7 @@ def _fill(database: Database, vault: Vault, site: Site) -> list[str]:
         row = Unreadable(id=new_id(), body_digest=b"0" * 16, reason="No fields.", received_at=database.now(session))
         row.body_sealed = vault.seal({"text": "x" * 500}, "unreadable", "body", row.id)
         session.add(row)
-        replay = start_replay(session, Chosen("refused"), "anna", database.now(session))
+        replay = start_replay(session, vault, Chosen("refused"), "anna", database.now(session))
     # One phone number, one lead.
     leads = dict.fromkeys(f"/desk/leads/{lead_of(database, event.event_id)}" for event in events)
     replays = ["/desk/replays", f"/desk/replays/{replay.id}"]

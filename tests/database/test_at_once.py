@@ -78,7 +78,7 @@ def test_it_never_comes_to_wait_where_nobody_will_send_it(
 
 def replayed(database: Database, vault: Vault, site: Site) -> None:
     with database.write() as session:
-        begun = start_replay(session, Chosen("in_the_crm"), "anna", database.now(session))
+        begun = start_replay(session, vault, Chosen("in_the_crm"), "anna", database.now(session))
     replay_slice(database, begun.id)
 
 

@@ -146,7 +146,7 @@ def test_nothing_sends_it_again(loop: Loop, state: str) -> None:
     with loop.database.write() as session:
         for chosen in ("needs_you", "waiting", "in_the_crm"):
             with pytest.raises(ReplayError):
-                start_replay(session, Chosen(chosen), "anna", loop.clock())
+                start_replay(session, loop.vault, Chosen(chosen), "anna", loop.clock())
     assert loop.row().state == "erased"
 
 

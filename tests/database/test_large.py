@@ -53,9 +53,9 @@ def _reasons(database: Database, _: Vault) -> object:
         return [one.number for one in reasons(session, Chosen("waiting"), database.now(session))] == [1]
 
 
-def _replay(database: Database, _: Vault) -> object:
+def _replay(database: Database, vault: Vault) -> object:
     with database.write() as session:
-        return start_replay(session, Chosen("waiting"), "anna", database.now(session)).total == 1
+        return start_replay(session, vault, Chosen("waiting"), "anna", database.now(session)).total == 1
 
 
 @pytest.fixture

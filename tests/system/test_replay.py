@@ -40,7 +40,7 @@ def test_a_worker_killed_in_the_middle_loses_and_repeats_nothing(
             send(programs.database, programs.vault, site, email=f"p{number}@example.com")
         with programs.database.write() as session:
             session.execute(update(Delivery).values(state="refused", code="bad_mail", sentence="No."))
-            start_replay(session, Chosen("refused"), "anna", programs.database.now(session))
+            start_replay(session, programs.vault, Chosen("refused"), "anna", programs.database.now(session))
         worker = programs.worker()
         wait_for(lambda: 0 < _replay(programs).done < NUMBER, every=0.01)
         worker.kill()

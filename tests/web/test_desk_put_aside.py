@@ -170,6 +170,7 @@ def test_each_enquiry_counts_once_and_goes_from_every_crm_also_a_removed_one(
 def test_the_stop_button(sam: Person, database: Database, held: list[UUID]) -> None:
     location = _press(sam)
     sam.post(f"{location}/stop")
+    sam.post(f"{location}/stop")  # no second stop is written down
     assert _run(database).state == "stopped"
     assert _standing(database)["held spam"] == 3
     with database.read() as session:

@@ -22,6 +22,7 @@ from leads.store.outbox.decisions import handled, requeue
 from leads.store.outbox.holds import LOOK_FIRST
 from leads.store.session import Database, at_leisure
 from leads.store.staff import record
+from leads.store.vault import Vault
 
 SLICE = 100  # deliveries in one commit
 LONGEST_COUNT = 60  # seconds: what is in the CRM is counted among millions, and somebody waits at the desk
@@ -59,6 +60,11 @@ class Chosen:
     def is_spam(self) -> bool:
         """Whether these are put aside."""
         return self.state == SPAM
+
+    @property
+    def deed(self) -> str:
+        """What is done to them, as its start and its stop are written down."""
+        return "put_aside" if self.is_spam else "replay"
 
     def where(self, now: datetime) -> list[ColumnElement[bool]]:
         """What is in it and was at `now`."""
@@ -113,7 +119,7 @@ def load_chosen(kept: dict[str, Any]) -> Chosen:
     )
 
 
-def start_replay(session: Session, chosen: Chosen, by: str, now: datetime) -> Replay:
+def start_replay(session: Session, vault: Vault, chosen: Chosen, by: str, now: datetime) -> Replay:
     """Begin; the worker goes on with it. by: the user's name. Raises ReplayError when the filter finds nothing."""
     with at_leisure(session, LONGEST_COUNT):
         total = session.scalar(select(func.count()).select_from(Delivery).where(*chosen.where(now))) or 0
@@ -123,14 +129,16 @@ def start_replay(session: Session, chosen: Chosen, by: str, now: datetime) -> Re
     replay = Replay(id=new_id(), started_by=by, chosen=chosen.dump(), **values)
     session.add(replay)
     session.flush()
+    number = f"{total:,} {'delivery' if total == 1 else 'deliveries'}"
+    record(session, by, f"{chosen.deed}_started", now, vault=vault, note=number)
     return replay
 
 
-def stop_replay(session: Session, replay_id: UUID, now: datetime) -> None:
-    """Do no more of it. What was done already stays so."""
-    replay = session.get(Replay, replay_id, with_for_update=True)
-    if replay is not None and replay.state == "running":
+def stop_replay(session: Session, replay: Replay, by: str, now: datetime) -> None:
+    """Do no more of it; the row is locked. What was done already stays so. by: the user's name."""
+    if replay.state == "running":
         replay.state, replay.ended_at = "stopped", now
+        record(session, by, f"{load_chosen(replay.chosen).deed}_stopped", now)
 
 
 def running_replays(session: Session) -> Sequence[UUID]:
