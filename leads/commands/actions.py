@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from leads.commands.office import Office, as_json, as_table, json_option
+from leads.commands.office import Office, as_rows, json_option
 from leads.deeds import GROUPS, told
 from leads.store.queries.actions import Deed, deeds
 
@@ -21,10 +21,8 @@ def actions(who: str, group: str | None, limit: int, json_: bool) -> None:
     with office.database.read() as session:
         found = deeds(session, office.vault, who=who.strip().lower(), kinds=kinds, size=limit)
     rows = [_shown(deed) for deed in found.rows]
-    if json_:
-        as_json(rows)
-    else:
-        as_table(["at", "sentence"], rows, "Nothing was done yet." if not who and not group else "Nothing fits.")
+    empty = "Nothing was done yet." if not who and not group else "Nothing fits."
+    as_rows(["at", "sentence"], rows, empty, json_=json_)
 
 
 def _shown(deed: Deed) -> dict[str, object]:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import click
 
 from config.settings import Settings
-from leads.commands.office import Office, as_json, as_table, fail, json_option
+from leads.commands.office import WRONG, Office, as_rows, fail, json_option
 from leads.store.alerts import recent_alerts
 from leads.upkeep.chat import Chat
 from leads.upkeep.mail import Mail
@@ -39,10 +39,8 @@ def list_alerts(json_: bool) -> None:
             }
             for alert in recent_alerts(session)
         ]
-    if json_:
-        as_json(rows)
-    else:
-        as_table(["kind", "began_at", "told_at", "ended_at", "sentence"], rows, "Nothing is wrong, and nothing was.")
+    columns = ["kind", "began_at", "told_at", "ended_at", "sentence"]
+    as_rows(columns, rows, "Nothing is wrong, and nothing was.", json_=json_)
 
 
 @alerts.command("test")
@@ -59,7 +57,7 @@ def test() -> None:
             failed = True
             click.echo(f"wrong {channel.name}: {error}")
     if failed:
-        raise SystemExit(1)
+        raise SystemExit(WRONG)
 
 
 def channels(settings: Settings) -> list[Channel]:

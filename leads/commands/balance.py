@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from leads.commands.office import WRONG, Office, as_json, as_table, fail, json_option
+from leads.commands.office import WRONG, Office, as_rows, json_option, site_named
 from leads.store.queries.balance import DayBalance, recent_balances
 from leads.store.queries.lists import sites
 
@@ -19,15 +19,10 @@ def balance(site_key: str | None, days: int, json_: bool) -> None:
     """Count where every enquiry stands. Ends with 1 when some are not accounted for."""
     office = Office()
     with office.database.read() as session:
-        known = [site for site in sites(session) if site_key in (None, site.key)]
-        if site_key and not known:
-            fail(f"There is no site with the key {site_key}.")
+        known = [site_named(session, site_key)] if site_key else sites(session)
         found = recent_balances(session, known, office.database.now(session), days)
     rows = [_shown(day) for day in found]
-    if json_:
-        as_json(rows)
-    else:
-        as_table(list(rows[0]) if rows else [], rows, "There are no websites yet.")
+    as_rows(list(rows[0]) if rows else [], rows, "There are no websites yet.", json_=json_)
     if not all(day.closes for day in found):
         raise SystemExit(WRONG)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import click
 
-from leads.commands.office import ME, Office, as_json, as_table, fail, json_option, site_named
+from leads.commands.office import ME, Office, as_rows, fail, json_option, site_named
 from leads.store import canary as store
 from leads.store.models import CanaryRun, Site
 from leads.store.queries.canary import recent_runs
@@ -60,10 +60,7 @@ def list_runs(json_: bool) -> None:
     """Show the newest ones."""
     with Office().database.read() as session:
         rows = [_as_row(found, site) for found, site in recent_runs(session)]
-    if json_:
-        as_json(rows)
-    else:
-        as_table(_COLUMNS, rows, "There was no test enquiry yet. Send one: frontdesk canary run SITE")
+    as_rows(_COLUMNS, rows, "There was no test enquiry yet. Send one: frontdesk canary run SITE", json_=json_)
 
 
 def _as_row(run: CanaryRun, site: Site) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from integrations.core.base import Finding
 from integrations.core.registry import connector as connector_class
 from integrations.core.registry import kinds
-from leads.commands.office import WRONG, Office, as_json, as_table, fail, json_option
+from leads.commands.office import WRONG, Office, as_rows, fail, json_option
 from leads.store.models import Connection, Site
 from leads.store.queries.lists import connections_in_use
 from leads.sync import sign_in
@@ -79,11 +79,8 @@ def list_connections(json_: bool) -> None:
     with Office().database.read() as session:
         sites = {row.id: row.key for row in session.scalars(select(Site))}
         rows = [_shown(row, sites[row.site_id]) for row in connections_in_use(session)]
-    if json_:
-        as_json(rows)
-    else:
-        empty = "No CRM is connected yet. Connect one: frontdesk connection add KIND --site KEY"
-        as_table(["id", "site", "kind", "name", "state", "since", "ends", "sentence"], rows, empty)
+    empty = "No CRM is connected yet. Connect one: frontdesk connection add KIND --site KEY"
+    as_rows(["id", "site", "kind", "name", "state", "since", "ends", "sentence"], rows, empty, json_=json_)
 
 
 @connection.command("test")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from leads.commands.office import Office, as_json, as_table, fail, json_option
+from leads.commands.office import Office, as_rows, fail, json_option
 from leads.plain import number_of
 from leads.store.backup import copies_sealed_with
 from leads.store.keyfile import add_key, drop_key, seal_with
@@ -34,10 +34,7 @@ def show(json_: bool) -> None:
         {"key": kid.hex(), "use": _use(held, kid), "values": values[kid]}
         for kid in [*held.keys, *sorted(values.keys() - held.keys)]
     ]
-    if json_:
-        as_json(rows)
-    else:
-        as_table(["key", "use", "values"], rows, "")
+    as_rows(["key", "use", "values"], rows, "", json_=json_)
 
 
 def _use(held: Keys, kid: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 import click
@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session
 
 from leads.commands.connection import find_connection
 from leads.commands.erase_again import unlisted
-from leads.commands.office import ME, Office, as_json, as_table, fail, json_option, site_named
+from leads.commands.office import ME, Office, as_json, as_rows, fail, json_option, site_named
 from leads.plain import enquiries
 from leads.store import outbox
 from leads.store.in_use import kept_in_use
-from leads.store.models import DELIVERY_STATES, Connection, Delivery, Replay
+from leads.store.models import DELIVERY_STATES, Connection, Delivery, Lead, Replay
 from leads.store.outbox.replays import REPLAYABLE, SPAM, Chosen, ReplayError, replay_slice, start_replay, stop_replay
 from leads.store.people import name_of, with_callers
 from leads.store.queries.erasures import Leftover, erasures_of, holding
@@ -63,10 +63,8 @@ def list_leads(state: str | None, limit: int, json_: bool) -> None:
         }
         for row in page.rows
     ]
-    if json_:
-        as_json(rows)
-    else:
-        as_table(["code", "name", "site", "last_event", "at", "state"], rows, "There are no enquiries yet.")
+    columns = ["code", "name", "site", "last_event", "at", "state"]
+    as_rows(columns, rows, "There are no enquiries yet.", json_=json_)
 
 
 @lead.command("show")
@@ -76,11 +74,9 @@ def show(code: str, json_: bool) -> None:
     """Show the way of one lead. CODE: the reference code."""
     office = Office()
     with office.database.read() as session:
-        found = lead_by_code(session, code)
-        way_of = _whole(session, office.vault, found.id) if found else None
-        erasures = erasures_of(session, found.id) if found else []
-    if way_of is None:
-        fail(f"There is no lead with the code {code}.")
+        found = _named(session, code)
+        way_of = _whole(session, office.vault, found.id) or _no_lead(code)
+        erasures = erasures_of(session, found.id)
     note_view(office.database, ME, way_of.lead.id, office.database.time())
     if json_:
         as_json(_as_dict(way_of, erasures))
@@ -165,10 +161,8 @@ def erase(code: str, yes: bool) -> None:
     """
     office = Office()
     with office.database.read() as session:
-        found = lead_by_code(session, code)
-        there = holding(session, found.id) if found else []
-    if found is None:
-        fail(f"There is no lead with the code {code}.")
+        found = _named(session, code)
+        there = holding(session, found.id)
     if found.erased_at is not None:
         fail(f"{found.code} was erased before, by {found.erased_by}. See: frontdesk lead show {found.code}")
     for place in there:
@@ -184,6 +178,15 @@ def erase(code: str, yes: bool) -> None:
     click.echo(f"Erased here. For the CRMs see: frontdesk lead show {found.code}")
 
 
+def _named(session: Session, code: str) -> Lead:
+    """The lead with this code. Ends the program with a sentence when there is none."""
+    return lead_by_code(session, code) or _no_lead(code)
+
+
+def _no_lead(code: str) -> NoReturn:
+    fail(f"There is no lead with the code {code}.")
+
+
 def _whole(session: Session, vault: Vault, lead_id: UUID) -> Journey | None:
     """All pages of it as one."""
     page = whole = journey(session, vault, lead_id)
@@ -195,9 +198,7 @@ def _whole(session: Session, vault: Vault, lead_id: UUID) -> Journey | None:
 
 def _retry_one(office: Office, code: str) -> int:
     with office.database.write() as session:
-        found = lead_by_code(session, code)
-        if found is None:
-            fail(f"There is no lead with the code {code}.")
+        found = _named(session, code)
         kept_in_use(session)  # all of them at once, in the order in which others ask for them
         theirs = Delivery.lead_id.in_(with_callers(session, found.id))
         mine = select(Delivery).where(theirs, Delivery.state.in_(outbox.CAN_SEND_AGAIN)).order_by(Delivery.id)
@@ -210,7 +211,7 @@ def _retry_one(office: Office, code: str) -> int:
 
 def _why_not(office: Office, code: str) -> str:
     with office.database.read() as session:
-        found = lead_by_code(session, code) or fail(f"There is no lead with the code {code}.")
+        found = _named(session, code)
         ways = session.execute(
             select(Delivery, Connection)
             .join(Connection, Connection.id == Delivery.connection_id)
@@ -237,7 +238,7 @@ def _show_reasons(office: Office, chosen: Chosen) -> None:
         {"number": one.number, "connection": one.connection.name, "code": one.code, "reason": one.sentence}
         for one in found
     ]
-    as_table(["number", "connection", "code", "reason"], rows, "Nothing fits, so nothing would be sent again.")
+    as_rows(["number", "connection", "code", "reason"], rows, "Nothing fits, so nothing would be sent again.")
 
 
 def _replay(office: Office, chosen: Chosen) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, NoReturn
-from uuid import UUID
 
 import click
 from pysqlite3 import dbapi2 as sqlite
@@ -101,10 +100,9 @@ class Office:
         """Makes and changes connections, in the name of the command line."""
         return Setup(self.database, self.vault, self.limits, by=ME)
 
-    def record(self, session: Session, what: str, note: str = "", lead_id: UUID | None = None) -> None:
-        """Write down that it was done by a command."""
-        now = self.database.now(session)
-        staff.record(session, ME, what, now, lead_id=lead_id, vault=self.vault, note=note)
+    def record(self, session: Session, what: str, note: str = "") -> None:
+        """Write down that it was done by a command. note: kept encrypted."""
+        staff.record(session, ME, what, self.database.now(session), vault=self.vault, note=note)
 
 
 def _prepare_folder(settings: Settings, *, make: bool) -> None:
@@ -171,9 +169,11 @@ def _plain(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def as_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], empty: str) -> None:
-    """Print for people: a table, or the sentence for an empty one."""
-    rows = list(rows)
+def as_rows(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], empty: str, *, json_: bool = False) -> None:
+    """Print a table of these columns, or the sentence for an empty one. json_: all that the rows hold, for programs."""
+    if json_:
+        as_json(rows)
+        return
     if not rows:
         click.echo(empty)
         return

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import click
 from sqlalchemy import select
 
-from leads.commands.office import Office, as_json, as_table, fail, json_option, site_named
+from leads.commands.office import Office, as_json, as_rows, fail, json_option, site_named
 from leads.store.models import Site
 from leads.store.sites import (
     DEFAULT_CONSENT,
@@ -168,11 +168,8 @@ def list_sites(json_: bool) -> None:
     """Show the websites."""
     with Office().database.read() as session:
         rows = [_facts(row) for row in session.scalars(select(Site).order_by(Site.key))]
-    if json_:
-        as_json(rows)
-    else:
-        empty = "There are no websites yet. Add one: frontdesk site add KEY --name NAME --region US --time-zone ZONE"
-        as_table(["key", "name", "region", "time_zone", "origins"], rows, empty)
+    empty = "There are no websites yet. Add one: frontdesk site add KEY --name NAME --region US --time-zone ZONE"
+    as_rows(["key", "name", "region", "time_zone", "origins"], rows, empty, json_=json_)
 
 
 @site.command("snippet")

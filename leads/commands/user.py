@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from sqlalchemy.orm import Session
 
-from leads.commands.office import Office, as_json, as_table, fail, json_option
+from leads.commands.office import Office, as_rows, fail, json_option
 from leads.store.models import ROLES, User
 from leads.store.queries.lists import users
 from leads.store.second_factor import turn_off
@@ -73,11 +73,8 @@ def list_users(json_: bool) -> None:
             }
             for row in users(session)
         ]
-    if json_:
-        as_json(rows)
-    else:
-        empty = "Nobody can sign in yet. Run: frontdesk user add NAME --role admin"
-        as_table(["name", "role", "last_sign_in", "one_time_password", "second_factor"], rows, empty)
+    empty = "Nobody can sign in yet. Run: frontdesk user add NAME --role admin"
+    as_rows(["name", "role", "last_sign_in", "one_time_password", "second_factor"], rows, empty, json_=json_)
 
 
 @user.command("remove")
