@@ -108,7 +108,7 @@ def worker() -> None:
     retention = Retention(office.database, timedelta(days=office.settings.keep_days), stop)
     listing = Listing(office.database, office.erasures)
     upkeep = [(job, EVERY.total_seconds()) for job in (retention.round, listing.round)]
-    sync_worker.run(office.database, office.vault, office.settings, stop, upkeep)
+    sync_worker.run(office.database, office.vault, office.limits, office.settings, stop, upkeep)
 
 
 @main.group()

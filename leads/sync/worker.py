@@ -48,16 +48,14 @@ Job = tuple[Callable[[], None], float]  # and every so many seconds
 
 
 def run(
-    database: Database, vault: Vault, settings: Settings, stop: threading.Event, upkeep: Sequence[Job] = ()
+    database: Database, vault: Vault, limits: Limits, settings: Settings, stop: threading.Event, upkeep: Sequence[Job]
 ) -> None:
     """Deliver until `stop` is set; then finish or give back what is in hand, and return. upkeep: what else is done."""
     context = Context(
         database=database,
         vault=vault,
         worker=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
-        limits=Limits(
-            settings.lease_seconds, settings.crm_timeout, settings.allowed_private_hosts, settings.sweep_days
-        ),
+        limits=limits,
         policy=Policy(settings.retry_schedule),
         stop=stop,
     )
