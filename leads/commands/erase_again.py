@@ -51,8 +51,7 @@ def _listed(office: Office, files: Sequence[Path]) -> Listed:
     """The whole list, with what others have. Ends the program with a sentence when one cannot be read."""
     erasures = office.erasures
     try:
-        complete(office.database, erasures)
-        mine, listed = erasures.read(), erasures.read(*files)
+        mine, listed = complete(office.database, erasures), erasures.read(*files)
     except OSError as error:
         fail(f"The list {error.filename} cannot be read: {error.strerror}.")
     others = set(listed.erased).difference(mine.erased)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from leads.store.erasure_list import ErasureList
+from leads.store.erasure_list import ErasureList, Listed
 from leads.store.models import Lead
 from leads.store.queries.erasures import Back, back, unlisted
 from leads.store.session import Database
@@ -24,24 +24,24 @@ class Listing:
 
     def round(self) -> None:
         """Complete the list, and leave a line in the log where somebody on it is here again."""
-        complete(self.database, self.erasures)
-        listed = self.erasures.read()
+        listed = complete(self.database, self.erasures)
         with self.database.read() as session:
             if again := back(session, listed).again:
                 log.error("erased people are here again, see: frontdesk doctor", people=len(again))
 
 
-def complete(database: Database, erasures: ErasureList) -> None:
+def complete(database: Database, erasures: ErasureList) -> Listed:
     """Add whoever is erased and missing there: by another host, while it could not be written, or before there was one.
 
-    Raises OSError when the list cannot be read.
+    Returns who stands there, those with them. Raises OSError when the list cannot be read.
     """
     listed = erasures.read()
     with database.read() as session:
         missing = unlisted(session, listed)
     for entry in missing:
         if not erasures.add("erased", entry):
-            return
+            break
+    return listed._replace(erased=[*listed.erased, *missing])
 
 
 def told_of(found: Back, erasures: ErasureList) -> Iterator[str]:
