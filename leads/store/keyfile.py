@@ -1,4 +1,4 @@
-"""Changing the key file: a new key that only opens, then one that seals, and in the end one less.
+"""The key file is made, and changed: a new key that only opens, then one that seals, and in the end one less.
 
 The file is whole at every moment, and only one program changes it at a time.
 """
@@ -18,10 +18,22 @@ from pathlib import Path
 from leads.store.vault import Keys, VaultError, read_keys
 
 
+def create_keys(path: Path) -> None:
+    """Write a new key file, readable by its owner only. Raises FileExistsError: a key is never made anew.
+
+    Also OSError when it cannot be written: then there is none.
+    """
+    kid = secrets.token_bytes(4)
+    keys = Keys({kid: secrets.token_bytes(32)}, root=secrets.token_bytes(32), sealing=kid)
+    with _alone_in(path.parent) as folder:
+        _write_new(path, _text(keys))
+        os.fsync(folder)
+
+
 def add_key(path: Path) -> bytes:
     """Put a new key into the file, which opens but does not seal yet; not where one is there already. Returns its id.
 
-    Raises VaultError while an older key is there; also, as all of these do, when the file cannot be changed: then it
+    Raises VaultError while an older key is there; also, as the following do, when the file cannot be changed: then it
     holds what it held.
     """
 
@@ -111,17 +123,27 @@ def _base64(key: bytes) -> str:
 
 def _replace(file: Path, text: str) -> None:
     """Whoever reads meanwhile gets the old file or the new. Owner and mode stay: programs must be able to read it."""
-    was, new = file.stat(), file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    handle = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    new = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    _write_new(new, text, like=file.stat())
+    try:
+        new.replace(file)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def _write_new(file: Path, text: str, like: os.stat_result | None = None) -> None:
+    """All of it is on the disk, or there is no such file. like: whose owner and mode it gets; else it is ours alone."""
+    handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as opened:
             opened.write(text)
             opened.flush()
-            if (was.st_uid, was.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(handle, was.st_uid, was.st_gid)
-            os.fchmod(handle, was.st_mode & 0o777)
+            if like and (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(handle, like.st_uid, like.st_gid)
+            if like:
+                os.fchmod(handle, like.st_mode & 0o777)
             os.fsync(handle)
-        new.replace(file)
     except BaseException:
-        new.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
         raise

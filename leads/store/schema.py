@@ -12,10 +12,11 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, select, text
 
+from leads.store.keyfile import create_keys
 from leads.store.models import Meta
 from leads.store.postgres import unhurried
 from leads.store.session import Database
-from leads.store.vault import Vault, VaultError, create_keys
+from leads.store.vault import Vault, VaultError
 
 KEY_CHECK = "key_check"  # under this name a value stands by which keys and data are told to belong together
 _READABLE = "Frontdesk can read this."

@@ -1,4 +1,4 @@
-"""Encryption at rest and keyed hashes, and reading the file that holds the keys. `keyfile.py` changes it.
+"""Encryption at rest and keyed hashes, and reading the file that holds the keys. `keyfile.py` makes and changes it.
 
 A sealed value is `version (1 byte) | key id (4 bytes) | nonce (12) | AES-256-GCM ciphertext`. Table, column and row are
 bound in, so a value copied to another place does not open. Each purpose has a key of its own, derived by HKDF.
@@ -10,7 +10,6 @@ import base64
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import threading
 import time
@@ -162,7 +161,7 @@ def key_id(sealed: bytes) -> bytes:
 def read_keys(path: Path) -> Keys:
     """What the key file holds. Raises VaultError naming the file when it is missing or damaged.
 
-    Where the file does not say which key seals, the last one does: so a file begins, and so older versions read it.
+    Where the file does not say which key seals, the last one does: so older versions wrote it, and read it.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -180,14 +179,3 @@ def read_keys(path: Path) -> Keys:
     if not sizes_fit or sealing not in keys or to_come not in {None, *keys} - {sealing}:
         raise VaultError(f"The key file {path} is damaged. Restore it from your backup.")
     return Keys(keys, root, sealing, to_come)
-
-
-def create_keys(path: Path) -> None:
-    """Write a new key file, readable by its owner only. Raises FileExistsError: a key is never made anew."""
-    keys = {secrets.token_hex(4): base64.b64encode(secrets.token_bytes(32)).decode()}
-    text = json.dumps({"keys": keys, "root": base64.b64encode(secrets.token_bytes(32)).decode()}, indent=2)
-    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())

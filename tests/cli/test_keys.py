@@ -13,11 +13,11 @@ from sqlalchemy import select, update
 from leads.commands import keys as commands
 from leads.store import vault as store_vault
 from leads.store.backup import copy_before_upgrade
-from leads.store.keyfile import add_key, seal_with
+from leads.store.keyfile import add_key, create_keys, seal_with
 from leads.store.models import Action, Lead
 from leads.store.people import person_of
 from leads.store.session import Database
-from leads.store.vault import Vault, create_keys, read_keys
+from leads.store.vault import Vault, read_keys
 from tests.cli.conftest import Frontdesk, as_json
 from tests.conftest import only_postgres, only_sqlite
 from tests.factory import make_connection, make_site, send

@@ -7,14 +7,14 @@ import json
 import os
 import resource
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 
-from leads.store.keyfile import add_key, drop_key, seal_with
-from leads.store.vault import VaultError, create_keys, read_keys
+from leads.store.keyfile import add_key, create_keys, drop_key, seal_with
+from leads.store.vault import VaultError, read_keys
 
 
 @pytest.fixture
@@ -107,6 +107,21 @@ def test_a_link_stays_one(path: Path, tmp_path: Path) -> None:
     link.symlink_to(path)
     kid = add_key(link)
     assert (link.is_symlink(), read_keys(path).next) == (True, kid)
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file grows beyond 100 bytes, as on a disk that fills up then."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_of_keys_that_cannot_be_written_nothing_is_left(tmp_path: Path, full_disk: None) -> None:
+    with pytest.raises(OSError, match="File too large"):
+        create_keys(tmp_path / "keys.json")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("step", [add_key, lambda path: drop_key(path, read_keys(path).next or b"")])
