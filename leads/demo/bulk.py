@@ -19,6 +19,7 @@ from uuid import UUID
 from sqlalchemy import Connection as Opened
 from sqlalchemy import func, select
 
+from leads.store.codes import CODES, code_of
 from leads.store.models import Attempt, Base, Connection, Delivery, Event, Identity, Lead, RemoteRecord, Site
 from leads.store.outbox import HOLD_SENTENCES
 from leads.store.session import Database
@@ -35,8 +36,6 @@ _LAST = ("Example", "Sample", "Invented", "Madeup", "Specimen", "Fictional", "Pl
 _WISHES = ("weekday mornings", "weekday evenings", "Saturday", "any time")
 _SERVICES = ("Dental implants", "Check-up", "Whitening", "Orthodontics")
 _MESSAGE = "I would like to know whether this is possible for me, and what it would cost. This enquiry is invented."
-_LETTERS = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
-_CODES = len(_LETTERS) ** 6
 # Of the newest: how many, and where they stand. The others are confirmed.
 _NEWEST = (
     (20, "waiting", None, None),
@@ -370,8 +369,4 @@ def _hyphenated(digits: str) -> str:
 
 def _code(number: int) -> str:
     """A code of its own for each number: the factor has no divisor in common with how many codes there are."""
-    rest, letters = (number * 387_420_489 + 271_828_183) % _CODES, ""
-    for _ in range(6):
-        rest, letter = divmod(rest, len(_LETTERS))
-        letters += _LETTERS[letter]
-    return f"{letters[:3]}-{letters[3:]}"
+    return code_of((number * 387_420_489 + 271_828_183) % CODES)

@@ -17,7 +17,7 @@ from leads.store.among import among
 from leads.store.models import Event, Lead
 
 _ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # without what a caller and a listener confuse
-_CODES = len(_ALPHABET) ** 6
+CODES = len(_ALPHABET) ** 6  # so many there are
 
 
 class Joined(Protocol):
@@ -41,7 +41,12 @@ def told(event: Joined, lead: Coded) -> str:
 
 def draw() -> str:
     """A code at random. Somebody may have been told it before: see `free`."""
-    number, letters = secrets.randbelow(_CODES), ""
+    return code_of(secrets.randbelow(CODES))
+
+
+def code_of(number: int) -> str:
+    """The code of a number below CODES; each has its own."""
+    letters = ""
     for _ in range(6):
         number, letter = divmod(number, len(_ALPHABET))
         letters += _ALPHABET[letter]
