@@ -12,7 +12,7 @@ from leads.desk.auth import admin_only
 from leads.desk.leads import cursor, mark
 from leads.desk.room import Room
 from leads.store.queries.actions import deeds
-from leads.store.queries.lists import sites, users
+from leads.store.queries.lists import sites, users, usual_zone
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
@@ -41,7 +41,7 @@ def _page(room: Room) -> str:
     return render_template(
         "desk/deeds.html",
         now=now,
-        zone=known[0].time_zone if known else "UTC",
+        zone=usual_zone(known),
         names=[*names, "command line"],
         groups=GROUPS,
         given=given,

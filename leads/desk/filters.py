@@ -10,7 +10,7 @@ from uuid import UUID
 
 from leads.desk import words
 from leads.store.models import Connection, Site
-from leads.store.queries.lists import start_of_day
+from leads.store.queries.lists import start_of_day, usual_zone
 
 PERIODS = {"today": "Today", "1": "Last 24 hours", "7": "Last 7 days", "30": "Last 30 days"}
 
@@ -42,8 +42,8 @@ class Choice:
         """When the period begins: today in the chosen site's zone, or else the first one's."""
         if self.period != "today":
             return now - timedelta(days=int(self.period)) if self.period else None
-        site = self.site_among(known) or next(iter(known), None)
-        return start_of_day(site.time_zone if site else "UTC", now)
+        site = self.site_among(known)
+        return start_of_day(site.time_zone if site else usual_zone(known), now)
 
 
 def misses(given: Mapping[str, str], choice: Choice) -> bool:

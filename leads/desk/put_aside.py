@@ -14,7 +14,7 @@ from leads.desk.filters import PERIODS, Choice, choice_of, misses
 from leads.desk.room import Room
 from leads.store.models import Site
 from leads.store.outbox.replays import SPAM, Chosen, ReplayError, start_replay
-from leads.store.queries.lists import sites
+from leads.store.queries.lists import sites, usual_zone
 from leads.store.queries.replays import suspected
 
 
@@ -41,7 +41,7 @@ def _ask(room: Room) -> ResponseReturnValue:
         choice=choice,
         site=choice.site_among(known),
         period=PERIODS.get(choice.period),
-        zone=known[0].time_zone if known else "UTC",
+        zone=usual_zone(known),
         found=found,
     )
 

@@ -20,7 +20,7 @@ from leads.desk.filters import PERIODS, Choice, choice_of, misses
 from leads.desk.room import Room
 from leads.store.models import Connection, Replay, Site
 from leads.store.outbox.replays import REPLAYABLE, Chosen, ReplayError, load_chosen, start_replay, stop_replay
-from leads.store.queries.lists import connections_in_use, sites
+from leads.store.queries.lists import connections_in_use, sites, usual_zone
 from leads.store.queries.replays import reasons, recent_replays
 
 STATES = {
@@ -76,7 +76,7 @@ def _choose(room: Room) -> ResponseReturnValue:
         reasons=found,
         total=sum(reason.number for reason in found),
         earlier=earlier,
-        zone=_zone(known),
+        zone=usual_zone(known),
     )
 
 
@@ -100,7 +100,7 @@ def _progress(room: Room, replay_id: UUID, template: str) -> ResponseReturnValue
     with room.database.read() as session:
         now = room.database.now(session)
         row = session.get(Replay, replay_id) or abort(404)
-        (told, done), zone = _words(session, row), _zone(sites(session))
+        (told, done), zone = _words(session, row), usual_zone(sites(session))
     return render_template(template, now=now, replay=row, told=told, done=done, zone=zone)
 
 
@@ -134,8 +134,3 @@ def _words(session: Session, replay: Replay) -> tuple[str, str]:
     if chosen.since:
         parts.append(f"received since {chosen.since:%d %b %Y, %H:%M} UTC")
     return " ".join(parts), "put aside" if chosen.is_spam else "sent again"
-
-
-def _zone(known: Sequence[Site]) -> str:
-    """Several sites may be meant, so times are told in the first one's zone."""
-    return known[0].time_zone if known else "UTC"

@@ -20,7 +20,7 @@ from leads.store import alerts, tasks
 from leads.store.alerts import Condition, Pending
 from leads.store.models import Alert
 from leads.store.queries.balance import DayBalance, balance, last_days
-from leads.store.queries.lists import sites
+from leads.store.queries.lists import sites, usual_zone
 from leads.store.queries.overview import number_resubmitted
 from leads.store.queries.places import SPAM, number_at
 from leads.store.queries.unreadable import number_unseen, number_unseen_before
@@ -200,8 +200,7 @@ def _subject(pending: Pending) -> str:
 
 
 def _zone(session: Session) -> ZoneInfo:
-    first = next(iter(sites(session)), None)
-    return ZoneInfo(first.time_zone if first else "UTC")
+    return ZoneInfo(usual_zone(sites(session)))
 
 
 def _moment(moment: datetime | None, zone: ZoneInfo) -> str:

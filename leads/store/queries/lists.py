@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, time
 from typing import Any
 from uuid import UUID
@@ -25,6 +26,11 @@ from leads.store.models import (
 def sites(session: Session) -> list[Site]:
     """All sites, oldest first."""
     return list(session.scalars(select(Site).order_by(Site.created_at, Site.id)))
+
+
+def usual_zone(known: Sequence[Site]) -> str:
+    """The time zone of what is told of several sites: the first one's."""
+    return known[0].time_zone if known else "UTC"
 
 
 def connections_in_use(session: Session) -> list[Connection]:
