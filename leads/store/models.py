@@ -60,6 +60,11 @@ def _words(*words: str) -> Enum:
     return Enum(*words, native_enum=False, create_constraint=False, length=24)
 
 
+def _only(sqlite: str, postgres: str = "") -> dict[str, Any]:
+    """An index of those rows alone for which this holds. postgres: where it is said otherwise there."""
+    return {"sqlite_where": text(sqlite), "postgresql_where": text(postgres or sqlite)}
+
+
 EVENT_KINDS = ("consultation_request", "call_click")
 DELIVERY_STATES = (
     "waiting",
@@ -174,20 +179,9 @@ class Lead(Base):
         Index("ix_lead_recent", "last_event_at", "id"),
         Index("ix_lead_site_recent", "site_id", "last_event_at", "id"),
         # Few are, and whoever is deleted must not be one that another was merged into.
-        Index(
-            "ix_lead_merged_into",
-            "merged_into",
-            sqlite_where=text("merged_into IS NOT NULL"),
-            postgresql_where=text("merged_into IS NOT NULL"),
-        ),
+        Index("ix_lead_merged_into", "merged_into", **_only("merged_into IS NOT NULL")),
         # Few are, and the balance asks for those of them that no connection was there for.
-        Index(
-            "ix_lead_erased",
-            "site_id",
-            "id",
-            sqlite_where=text("erased_at IS NOT NULL"),
-            postgresql_where=text("erased_at IS NOT NULL"),
-        ),
+        Index("ix_lead_erased", "site_id", "id", **_only("erased_at IS NOT NULL")),
     )
 
 
@@ -230,16 +224,11 @@ class Event(Base):
     code: Mapped[str | None] = mapped_column(String(8))
     __table_args__ = (
         # Not unique: the version before told one code for all calls of a caller, and they keep it at whoever it was.
-        Index(
-            "ix_event_code",
-            "code",
-            sqlite_where=text("code IS NOT NULL"),
-            postgresql_where=text("code IS NOT NULL"),
-        ),
+        Index("ix_event_code", "code", **_only("code IS NOT NULL")),
         # With all that is counted by day, so that the counts read the index alone.
         Index("ix_event_site_day", "site_id", "received_at", "is_test", "kind", "id"),
         # Few are tests, and every count leaves them out.
-        Index("ix_event_is_test", "id", sqlite_where=text("is_test = 1"), postgresql_where=text("is_test")),
+        Index("ix_event_is_test", "id", **_only("is_test = 1", "is_test")),
     )
 
 
@@ -262,12 +251,7 @@ class Resubmission(Base):
     __table_args__ = (
         UniqueConstraint("event_id", "body_digest"),
         # The home page tells of those that nobody has seen, and those are few.
-        Index(
-            "ix_resubmission_unseen",
-            "event_id",
-            sqlite_where=text("seen_at IS NULL"),
-            postgresql_where=text("seen_at IS NULL"),
-        ),
+        Index("ix_resubmission_unseen", "event_id", **_only("seen_at IS NULL")),
     )
 
 
@@ -365,14 +349,7 @@ class Delivery(Base):
         UniqueConstraint("event_id", "connection_id"),
         Index("ix_delivery_due", "connection_id", "state", "due_at"),
         # Few are looked at again: what is new, or was looked at for some weeks, is not in it.
-        Index(
-            "ix_delivery_check",
-            "connection_id",
-            "state",
-            "check_at",
-            sqlite_where=text("check_at IS NOT NULL"),
-            postgresql_where=text("check_at IS NOT NULL"),
-        ),
+        Index("ix_delivery_check", "connection_id", "state", "check_at", **_only("check_at IS NOT NULL")),
         Index("ix_delivery_lead", "lead_id", "connection_id", "created_at"),
         Index("ix_delivery_state", "state", "created_at"),
     )
@@ -411,12 +388,7 @@ class RemoteRecord(Base):
     __table_args__ = (
         Index("ix_remote_record_remote", "connection_id", "remote_id"),
         # Few are to go. In the words of the query, by which SQLite knows that the index will do.
-        Index(
-            "ix_remote_record_retiring",
-            "connection_id",
-            sqlite_where=text("retire IS 1"),
-            postgresql_where=text("retire IS true"),
-        ),
+        Index("ix_remote_record_retiring", "connection_id", **_only("retire IS 1", "retire IS true")),
     )
 
 
@@ -444,13 +416,7 @@ class Erasure(Base):
     ended_at: Mapped[datetime | None]
     __table_args__ = (
         # Few are open at any time. In the words of the query, as for those that retire.
-        Index(
-            "ix_erasure_open",
-            "connection_id",
-            "due_at",
-            sqlite_where=text("ended_at IS NULL"),
-            postgresql_where=text("ended_at IS NULL"),
-        ),
+        Index("ix_erasure_open", "connection_id", "due_at", **_only("ended_at IS NULL")),
     )
 
 
@@ -534,14 +500,7 @@ class Alert(Base):
     ended_at: Mapped[datetime | None]
     end_told_at: Mapped[datetime | None]
     __table_args__ = (
-        Index(
-            "uq_alert_open",
-            "kind",
-            "subject",
-            unique=True,
-            sqlite_where=text("ended_at IS NULL"),
-            postgresql_where=text("ended_at IS NULL"),
-        ),
+        Index("uq_alert_open", "kind", "subject", unique=True, **_only("ended_at IS NULL")),
         Index("ix_alert_began_at", "began_at"),
     )
 
