@@ -44,7 +44,7 @@ def mend(database: Database, moved: timedelta, lease: float) -> timedelta:
 
 
 def _jump(session: Session, now: datetime, moved: timedelta) -> timedelta:
-    seen = session.scalar(select(func.max(Worker.seen_at)))
+    seen = worker_seen_at(session)
     if seen is None:
         return timedelta()
     if seen > now + TOLERANCE:  # a heartbeat from the future
@@ -119,15 +119,20 @@ def purging_allowed(session: Session, now: datetime) -> bool:
     noted = session.scalar(select(Meta.value).where(Meta.name == _JUMPED))
     if noted is not None and now - datetime.fromisoformat(noted.decode()) < _CAREFUL:
         return False
-    seen = session.scalar(select(func.max(Worker.seen_at)))
+    seen = worker_seen_at(session)
     return seen is None or abs(now - seen) < 2 * TOLERANCE
+
+
+def worker_seen_at(session: Session) -> datetime | None:
+    """The last heartbeat of any worker; None: there is none."""
+    return session.scalar(select(func.max(Worker.seen_at)))
 
 
 def heartbeat(database: Database, worker: str) -> None:
     """Write down that a worker lives; forget those that have been gone for a day."""
     with database.write() as session:
         now = database.now(session)
-        others = session.scalar(select(func.max(Worker.seen_at)))
+        others = worker_seen_at(session)
         row = session.get(Worker, worker)
         if row is None:
             session.add(Worker(id=worker, started_at=now, seen_at=now))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify
-from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from leads.store.models import Worker
+from leads.store.clock import worker_seen_at
 from leads.store.queries.overview import SILENT_AFTER
 from leads.store.schema import current, head
 from leads.store.session import Database
@@ -45,8 +44,7 @@ def readiness(database: Database) -> dict[str, str]:
 
 def _worker(database: Database) -> str:
     with database.read() as session:
-        seen = session.scalar(select(func.max(Worker.seen_at)))
-        now = database.now(session)
+        seen, now = worker_seen_at(session), database.now(session)
     if seen is None:
         return "no worker is running"
     return "ok" if now - seen < SILENT_AFTER else "silent since " + seen.isoformat(timespec="seconds")

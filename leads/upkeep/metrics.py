@@ -19,9 +19,10 @@ from prometheus_client.registry import Collector
 from sqlalchemy.orm import Session
 
 from leads.store.alerts import open_alerts
+from leads.store.clock import worker_seen_at
 from leads.store.models import Connection, Site
 from leads.store.queries.balance import balance, last_days
-from leads.store.queries.lists import connections_in_use, sites, worker_seen_at
+from leads.store.queries.lists import connections_in_use, sites
 from leads.store.queries.places import needs
 from leads.store.queries.signs import loads
 from leads.store.queries.unreadable import unseen_by_site

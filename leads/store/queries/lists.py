@@ -19,7 +19,6 @@ from leads.store.models import (
     Site,
     Unreadable,
     User,
-    Worker,
 )
 
 
@@ -43,11 +42,6 @@ def served_sites(session: Session) -> list[Site]:
     """Sites with a connection that staff have not paused."""
     in_use = (Connection.site_id == Site.id, Connection.removed_at.is_(None), Connection.state != "paused")
     return list(session.scalars(select(Site).where(exists().where(*in_use)).order_by(Site.created_at, Site.id)))
-
-
-def worker_seen_at(session: Session) -> datetime | None:
-    """The last heartbeat of any worker."""
-    return session.scalar(select(Worker.seen_at).order_by(Worker.seen_at.desc()).limit(1))
 
 
 def start_of_day(time_zone: str, now: datetime) -> datetime:

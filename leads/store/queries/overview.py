@@ -12,12 +12,13 @@ from sqlalchemy import Subquery, and_, case, exists, func, select
 from sqlalchemy.orm import Session
 
 from leads.store.alerts import open_alerts
+from leads.store.clock import worker_seen_at
 from leads.store.models import Alert, Connection, Delivery, Event, Resubmission, Site
 from leads.store.outbox.holds import LOOK_FIRST, NOT_ARRIVED
 from leads.store.queries.balance import MARGIN, DayBalance, recent_balances
 from leads.store.queries.drift import drift_counts
 from leads.store.queries.erasures import Leftover, erased_alone, erasures_that_need_you, open_erasures
-from leads.store.queries.lists import connections_in_use, count, is_real, sites, start_of_day, worker_seen_at
+from leads.store.queries.lists import connections_in_use, count, is_real, sites, start_of_day
 from leads.store.queries.places import PLACES, by_place, number_at
 from leads.store.queries.unreadable import number_unseen, oldest_unseen
 

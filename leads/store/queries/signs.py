@@ -13,10 +13,11 @@ from sqlalchemy.orm import Session
 
 from leads.store import backup, tasks
 from leads.store.alerts import open_alerts
+from leads.store.clock import worker_seen_at
 from leads.store.models import EVENT_KINDS, CanaryRun, Connection, Delivery, Event, Site, Worker
 from leads.store.queries.balance import DayBalance, balance, last_days
 from leads.store.queries.erasures import erasures_that_need_you
-from leads.store.queries.lists import connections_in_use, count, sites, worker_seen_at
+from leads.store.queries.lists import connections_in_use, count, sites
 from leads.store.queries.overview import SILENT_AFTER, Wait, without_connection
 from leads.store.queries.places import PLACES, Need, needs
 from leads.store.queries.unreadable import Unseen, unseen_of_plugins
