@@ -22,8 +22,9 @@ def number_of(number: int, word: str, words: str | None = None) -> str:
     return f"{number:,} {word if number == 1 else words or word + 's'}"
 
 
-def enquiries(number: int) -> str:
-    return number_of(number, "enquiry", "enquiries")
+def enquiries(number: int, verb: str = "", verbs: str = "") -> str:
+    """`2 enquiries`; with `waits`, `wait` as the verb of one and of many: `2 enquiries wait`."""
+    return number_of(number, f"enquiry {verb}".rstrip(), f"enquiries {verbs}".rstrip())
 
 
 def span(time: timedelta) -> str:

@@ -25,8 +25,6 @@ from leads.sync.mapping import label_of
 from leads.sync.plan import plan_of, told
 from leads.sync.setup import CALLERS, SetupError
 
-_ALL_WELL = "Tested: everything is as it should be."
-
 
 def add_routes(desk: Blueprint, room: Room) -> None:
     """Pages and buttons of connections."""
@@ -248,5 +246,5 @@ def _wrong(findings: Sequence[Finding]) -> list[Finding]:
 
 def _saved(row: Connection, findings: Sequence[Finding]) -> ResponseReturnValue:
     told = " ".join(finding.sentence for finding in findings)
-    flash(f"“{row.name}” is saved. " + (f"It was not right when tested: {told}" if findings else _ALL_WELL))
+    flash(f"“{row.name}” is saved. " + (f"It was not right when tested: {told}" if findings else words.ALL_WELL))
     return redirect(url_for("desk.connection", connection_id=row.id), 303)

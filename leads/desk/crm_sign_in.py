@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from integrations.core.errors import DeliveryError
+from leads.desk import words
 from leads.desk.auth import admin_only
 from leads.desk.room import Room, existing
 from leads.store.models import Connection
@@ -87,7 +88,7 @@ def _finish(room: Room, row: Connection, code: str, verifier: str) -> ResponseRe
     except SetupError as error:
         return _sorry(str(error), row)
     wrong = [finding.sentence for finding in setup.test(row.id) if not finding.ok]
-    tested = "Tested: not all is as it should be." if wrong else "Tested: everything is as it should be."
+    tested = "Tested: not all is as it should be." if wrong else words.ALL_WELL
     for message in (f"Signed in for “{row.name}”. {tested}", *wrong):
         flash(message)
     return redirect(url_for("desk.connection", connection_id=row.id), 303)

@@ -115,8 +115,8 @@ def headline(state: Overview) -> Headline:
 
 def _unbalanced(state: Overview) -> Headline | None:
     number = sum(day.unaccounted for day in state.balances)
-    verb = "is" if number == 1 else "are"
-    return Headline("bad", f"{words.enquiries(number)} {verb} not accounted for.", _SEE_THE_BALANCE) if number else None
+    told = f"{words.enquiries(number, 'is', 'are')} not accounted for."
+    return Headline("bad", told, _SEE_THE_BALANCE) if number else None
 
 
 def _told_by_waits(state: Overview) -> Headline | None:
@@ -130,7 +130,7 @@ def _told_by_waits(state: Overview) -> Headline | None:
     if number := waiting.get("no_connection", 0):
         return Headline("look", f"{words.enquiries(number)} cannot go anywhere: their site has no CRM connected.")
     if number := waiting.get("paused", 0):
-        return Headline("look", f"{words.enquiries(number)} {_wait(number)} because staff paused a connection.")
+        return Headline("look", f"{words.enquiries(number, 'waits', 'wait')} because staff paused a connection.")
     if number := waiting.get("on_the_way", 0):
         return _on_the_way(state, number)
     return None
@@ -149,8 +149,7 @@ def _needs_you(state: Overview) -> Headline | None:
 
 def _who_need_you(state: Overview) -> str:
     """`3 enquiries need you`; empty when none does."""
-    number = state.need_you
-    return f"{words.enquiries(number)} {'needs' if number == 1 else 'need'} you" if number else ""
+    return f"{words.enquiries(state.need_you, 'needs', 'need')} you" if state.need_you else ""
 
 
 def _below(state: Overview) -> str:
@@ -163,18 +162,14 @@ def _below(state: Overview) -> str:
 def _on_the_way(state: Overview, number: int) -> Headline:
     for wait in state.waits:
         if wait.reason == "on_the_way" and wait.connection and words.is_struggling(wait.connection):
-            verb, what = "is" if wait.number == 1 else "are", words.problem(wait.connection)
-            return Headline("busy", f"{words.enquiries(wait.number)} {verb} waiting: {what}.", _BY_OURSELVES)
-    return Headline("busy", f"{words.enquiries(number)} {'is on its' if number == 1 else 'are on their'} way.")
-
-
-def _wait(number: int) -> str:
-    return "waits" if number == 1 else "wait"
+            told = f"{words.enquiries(wait.number, 'is', 'are')} waiting: {words.problem(wait.connection)}."
+            return Headline("busy", told, _BY_OURSELVES)
+    return Headline("busy", f"{words.enquiries(number, 'is on its', 'are on their')} way.")
 
 
 def _silent(state: Overview) -> Headline:
     number = sum(state.waiting.values())
-    safe = f"{words.enquiries(number)} {_wait(number)} and {'is' if number == 1 else 'are'} safe"
+    safe = f"{words.enquiries(number, 'waits and is', 'wait and are')} safe"
     return Headline(
         "bad",
         f"The sync is not running; {safe if number else 'what comes in is safe and waits'}.",
@@ -190,25 +185,17 @@ def _problem(state: Overview) -> Headline:
     if not number:
         help_text = f"{person}." if person else "We keep trying by ourselves."
         return Headline("look", f"Nothing waits for it now, but {what}.", help_text)
-    verb = "is" if number == 1 else "are"
     help_text = f"Nothing is lost. {person}." if person else _BY_OURSELVES
     if others := _who_need_you(state):
         help_text += f" Besides, {others}: see below."
-    return Headline("bad", f"{words.enquiries(number)} {verb} waiting: {what}.", help_text)
-
-
-def _wants_sign_in(connection: Connection) -> bool:
-    """Whether trying alone will not help."""
-    return connection.state == "failing" and connection.code == "signed_out"
+    return Headline("bad", f"{words.enquiries(number, 'is', 'are')} waiting: {what}.", help_text)
 
 
 def _unconnected(state: Overview) -> Headline:
     if not state.any_event:
         return Headline("look", "No CRM is connected yet.")
     number = state.waiting.get("no_connection", 0)
-    return Headline(
-        "look", f"{words.enquiries(number)} {'is' if number == 1 else 'are'} safe here; no CRM is connected."
-    )
+    return Headline("look", f"{words.enquiries(number, 'is', 'are')} safe here; no CRM is connected.")
 
 
 def _arrived(state: Overview) -> Headline:
@@ -244,7 +231,7 @@ def _checking(state: Overview) -> str:
         verb = "is" if state.checking == 1 else "are"
         notes.append(f"{state.checking:,} of them {verb} being checked: read back from the CRM to be sure.")
     if callers := state.waiting.get("unknown_caller", 0):
-        notes.append(f"{words.number_of(callers, 'call')} {_wait(callers)} until the caller is known, as set up.")
+        notes.append(f"{words.number_of(callers, 'call waits', 'calls wait')} until the caller is known, as set up.")
     return " ".join(notes)
 
 
@@ -296,7 +283,7 @@ def _next_try(wait: Wait, due: datetime | None, now: datetime) -> str:
     connection = wait.connection
     if connection is None or not connection.sentence:
         return ""
-    if _wants_sign_in(connection):
+    if words.wants_sign_in(connection):
         return connection.sentence
     if words.is_tried_now(connection, now):
         return f"{connection.sentence} It is tried again now."

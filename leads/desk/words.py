@@ -21,6 +21,7 @@ from leads.store.queries.places import MOST_COUNTED
 # Pages find all their words in one place.
 number_of, enquiries, span, wording_of = plain.number_of, plain.enquiries, plain.span, wording
 
+ALL_WELL = "Tested: everything is as it should be."
 TOO_LATE = "Nothing was done: it has moved on meanwhile. Below is how it stands now."
 GONE_MEANWHILE = "Nothing was done: what you chose is not there any more. Please choose again."
 
@@ -260,7 +261,7 @@ def drifted(counts: Mapping[str, int]) -> str:
     """The sentence on records that somebody has to see to; empty when there are none."""
     gone, doubled = counts.get("deleted", 0), counts.get("duplicated", 0)
     parts = [
-        f"{enquiries(gone)} {'was' if gone == 1 else 'were'} deleted in the CRM" if gone else "",
+        f"{enquiries(gone, 'was', 'were')} deleted in the CRM" if gone else "",
         f"{number_of(doubled, 'person is', 'people are')} in the CRM more than once" if doubled else "",
     ]
     told = ", and ".join(filter(None, parts))
@@ -314,7 +315,7 @@ def connection_state(connection: Connection, now: datetime) -> Pill:
     """How a connection is."""
     if connection.state == "paused":
         return Pill("‖", "Paused by staff", "look")
-    if connection.state == "failing" and connection.code == "signed_out":
+    if wants_sign_in(connection):
         return Pill("!", "Somebody must sign in", "bad")
     if is_tried_now(connection, now):
         return Pill("…", "Being tried now", "busy")
@@ -358,7 +359,12 @@ def is_struggling(connection: Connection) -> bool:
 def is_tried_now(connection: Connection, now: datetime) -> bool:
     """Whether a fault had stopped it and its probe is due: how it is shows in a moment."""
     due = connection.probe_at is not None and connection.probe_at <= now
-    return connection.state == "failing" and connection.code != "signed_out" and due
+    return connection.state == "failing" and due and not wants_sign_in(connection)
+
+
+def wants_sign_in(connection: Connection) -> bool:
+    """Whether trying alone will not help."""
+    return connection.state == "failing" and connection.code == "signed_out"
 
 
 def when(moment: datetime, time_zone: str, now: datetime, *, seconds: bool = False) -> Markup:

@@ -89,19 +89,16 @@ def _late(load: Load, signs: Signs, after: timedelta) -> Iterator[Condition]:
         return
     waited = signs.now - max(load.oldest, connection.state_since, signs.worker_since)
     if waited > after:
-        verb = "waits" if load.waiting == 1 else "wait"
-        longest = span(signs.now - load.oldest)
-        sentence = (
-            f"{enquiries(load.waiting)} {verb} for {_name(load)}, the first for {longest}. {connection.sentence or ''}"
-        )
+        late, longest = enquiries(load.waiting, "waits", "wait"), span(signs.now - load.oldest)
+        sentence = f"{late} for {_name(load)}, the first for {longest}. {connection.sentence or ''}"
         yield Condition("late", str(connection.id), sentence.strip(), connection.id)
 
 
 def _nowhere(signs: Signs, after: timedelta) -> Iterator[Condition]:
     for wait in signs.without_connection:
         if signs.now - wait.oldest > after:
-            verbs = "is safe here and goes" if wait.number == 1 else "are safe here and go"
-            sentence = f"{enquiries(wait.number)} {verbs} nowhere: {wait.sentence}"
+            safe = enquiries(wait.number, "is safe here and goes", "are safe here and go")
+            sentence = f"{safe} nowhere: {wait.sentence}"
             yield Condition("late", wait.site.key if wait.site else "", sentence)
 
 
