@@ -40,14 +40,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
     @desk.post("/drifts/<uuid:drift_id>/right")
     def drift_right(drift_id: UUID) -> ResponseReturnValue:
-        with room.database.write() as session:
-            found, now = session.get(Drift, drift_id) or abort(404), room.database.now(session)
-            lead_id = session.get_one(Delivery, found.delivery_id).lead_id
-            if outbox.settle(session, found, current_user.name, now):
-                record(session, current_user.name, "drift_right", now, delivery_id=found.delivery_id)
-                room.database.nudge(session)
-                flash("Noted: it is right as the CRM has it.")
-        return _back_to(lead_id)
+        return _settle(room, drift_id)
 
     @desk.post("/events/<uuid:event_id>/release")
     def release(event_id: UUID) -> ResponseReturnValue:
@@ -57,27 +50,18 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     def resubmission_seen(row_id: UUID) -> ResponseReturnValue:
         with room.database.write() as session:
             row = session.get(Resubmission, row_id) or abort(404)
-            row.seen_at = room.database.now(session)
-            record(session, current_user.name, "resubmission_seen", row.seen_at)
+            _note_seen(room, session, row, "resubmission_seen")
             lead_id = session.get_one(Event, row.event_id).lead_id
         return _back_to(lead_id)
 
     @desk.post("/unreadable/<uuid:row_id>/all-seen")
     def all_unreadable_seen(row_id: UUID) -> ResponseReturnValue:
-        with room.database.write() as session:
-            newest, now = session.get(Unreadable, row_id) or abort(404), room.database.now(session)
-            # Up to the newest on the page: what came meanwhile, nobody has seen.
-            shown = (Unreadable.seen_at.is_(None), Unreadable.received_at <= newest.received_at)
-            session.execute(update(Unreadable).where(*shown).values(seen_at=now))
-            record(session, current_user.name, "unreadable_seen", now)
-        return redirect(url_for("desk.home"), 303)
+        return _all_seen(room, row_id)
 
     @desk.post("/unreadable/<uuid:row_id>/seen")
     def unreadable_seen(row_id: UUID) -> ResponseReturnValue:
         with room.database.write() as session:
-            row = session.get(Unreadable, row_id) or abort(404)
-            row.seen_at = room.database.now(session)
-            record(session, current_user.name, "unreadable_seen", row.seen_at)
+            _note_seen(room, session, session.get(Unreadable, row_id) or abort(404), "unreadable_seen")
         return redirect(url_for("desk.unreadable"), 303)
 
 
@@ -113,6 +97,32 @@ def _send_elsewhere(room: Room, delivery_id: UUID, chosen: Connection) -> Respon
         else:
             flash(words.TOO_LATE)
     return _back_to(lead.id)
+
+
+def _settle(room: Room, drift_id: UUID) -> ResponseReturnValue:
+    with room.database.write() as session:
+        found, now = session.get(Drift, drift_id) or abort(404), room.database.now(session)
+        lead_id = session.get_one(Delivery, found.delivery_id).lead_id
+        if outbox.settle(session, found, current_user.name, now):
+            record(session, current_user.name, "drift_right", now, delivery_id=found.delivery_id)
+            room.database.nudge(session)
+            flash("Noted: it is right as the CRM has it.")
+    return _back_to(lead_id)
+
+
+def _note_seen(room: Room, session: Session, row: Resubmission | Unreadable, what: str) -> None:
+    row.seen_at = room.database.now(session)
+    record(session, current_user.name, what, row.seen_at)
+
+
+def _all_seen(room: Room, row_id: UUID) -> ResponseReturnValue:
+    with room.database.write() as session:
+        newest, now = session.get(Unreadable, row_id) or abort(404), room.database.now(session)
+        # Up to the newest on the page: what came meanwhile, nobody has seen.
+        shown = (Unreadable.seen_at.is_(None), Unreadable.received_at <= newest.received_at)
+        session.execute(update(Unreadable).where(*shown).values(seen_at=now))
+        record(session, current_user.name, "unreadable_seen", now)
+    return redirect(url_for("desk.home"), 303)
 
 
 def _locked(session: Session, event: Event) -> Lead:
