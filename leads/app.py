@@ -81,23 +81,8 @@ def create_app(settings: Settings) -> Flask:
     limiter = Limiter(settings.rate_limit, settings.rate_limit_store)
     spam = SpamCheck(vault.signing_key, settings.form_min_seconds, limiter, settings.rate_limit_exempt)
     intake = Intake(database, vault, spam, settings.public_url)
-
-    app = Flask(__name__)
-    app.config.update(
-        SECRET_KEY=vault.signing_key,
-        MAX_CONTENT_LENGTH=MAX_BODY,
-        MAX_FORM_MEMORY_SIZE=MAX_BODY,
-        MAX_FORM_PARTS=MAX_PARTS,
-        SESSION_COOKIE_NAME="frontdesk",
-        SESSION_COOKIE_SECURE=settings.public_url.startswith("https:"),
-        SESSION_COOKIE_HTTPONLY=True,
-        SESSION_COOKIE_SAMESITE="Lax",
-    )
-    app.wsgi_app = _Headers(app.wsgi_app)  # type: ignore[method-assign]  # Flask's own advice
-    if hops := settings.trusted_proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops, hops)  # type: ignore[method-assign]  # as above
+    app = _empty_app(settings, vault.signing_key)
     auth.init_app(app, database)
-    limits = Limits(settings.lease_seconds, settings.crm_timeout, settings.allowed_private_hosts, settings.sweep_days)
     public = [
         create_api(intake),
         create_form(intake),
@@ -113,7 +98,7 @@ def create_app(settings: Settings) -> Flask:
     room = Room(
         database,
         vault,
-        limits,
+        Limits(settings.lease_seconds, settings.crm_timeout, settings.allowed_private_hosts, settings.sweep_days),
         callback=settings.public_url + CALLBACK,
         erasures=ErasureList(settings.data_dir),
         keep=timedelta(days=settings.keep_days),
@@ -122,6 +107,25 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(desk)
     app.add_url_rule("/", "home", lambda: redirect(url_for("desk.home")))
     _handle_errors(app)
+    return app
+
+
+def _empty_app(settings: Settings, key: bytes) -> Flask:
+    """What holds for every request: bounds of its body, the cookie, the headers, and which proxies are believed."""
+    app = Flask(__name__)
+    app.config.update(
+        SECRET_KEY=key,
+        MAX_CONTENT_LENGTH=MAX_BODY,
+        MAX_FORM_MEMORY_SIZE=MAX_BODY,
+        MAX_FORM_PARTS=MAX_PARTS,
+        SESSION_COOKIE_NAME="frontdesk",
+        SESSION_COOKIE_SECURE=settings.public_url.startswith("https:"),
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+    )
+    app.wsgi_app = _Headers(app.wsgi_app)  # type: ignore[method-assign]  # Flask's own advice
+    if hops := settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops, hops)  # type: ignore[method-assign]  # as above
     return app
 
 
