@@ -140,14 +140,14 @@ def tokens_of(
     oauth = kind.oauth(settings) if settings else None  # a removed connection has none any more
     if oauth is None:
         return None
-    ends, unsigned = kind.key_ends(settings), _http(limits)
+    ends, unsigned = kind.key_ends(settings), http_within(limits)
     return Tokens(database, vault, connection.id, oauth, settings, unsigned, limits.timeout, ends)
 
 
 def build_connector(kind: str, settings: dict[str, Any], limits: Limits) -> Connector:
     """Build a connector that is not stored yet, such as one whose key is being tried."""
     oauth = connector_class(kind).oauth(settings) if settings else None
-    return _built(kind, settings, limits, Trial(oauth, settings, _http(limits)) if oauth else None)
+    return _built(kind, settings, limits, Trial(oauth, settings, http_within(limits)) if oauth else None)
 
 
 def _built(
@@ -158,8 +158,9 @@ def _built(
     **hooks: Callable[..., None],
 ) -> Connector:
     whole = {**settings, "token": Extra(signed)} if signed else settings
-    return connector_class(kind)(whole, _http(limits, credentials=signed, **hooks))
+    return connector_class(kind)(whole, http_within(limits, credentials=signed, **hooks))
 
 
-def _http(limits: Limits, **more: Any) -> Http:
+def http_within(limits: Limits, **more: Any) -> Http:
+    """For calls that keep to these limits. more: as `Http` takes it."""
     return Http(allowed_private_hosts=limits.private_hosts, deadline=limits.timeout, **more)

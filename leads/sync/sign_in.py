@@ -12,7 +12,6 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from integrations.core.errors import DeliveryError
-from integrations.core.http import Http
 from integrations.core.oauth import OAuth, authorization_url, redeem
 from integrations.core.registry import connector as connector_class
 from integrations.core.registry import kinds
@@ -20,7 +19,7 @@ from leads.store import outbox, tasks, tokens
 from leads.store.models import Connection
 from leads.store.staff import record
 from leads.store.vault import VaultError
-from leads.sync.connect import Context, options_of, tokens_of
+from leads.sync.connect import Context, http_within, options_of, tokens_of
 from leads.sync.setup import Setup, SetupError
 from leads.sync.tokens import Tokens, ends, seal
 
@@ -57,8 +56,7 @@ def complete(setup: Setup, connection_id: UUID, redirect_uri: str, code: str, ve
     with setup.database.read() as session:
         before, now = session.get_one(Connection, connection_id), setup.database.now(session)
     oauth, options = _required(setup, before)
-    http = Http(allowed_private_hosts=setup.limits.private_hosts, deadline=setup.limits.timeout)
-    token = redeem(http, oauth, options, redirect_uri, code, verifier, now)
+    token = redeem(http_within(setup.limits), oauth, options, redirect_uri, code, verifier, now)
     ends_at = ends(oauth, connector_class(before.kind).key_ends(options), now)
     with setup.database.write() as session:
         connection, now = session.get_one(Connection, connection_id, with_for_update=True), setup.database.now(session)
