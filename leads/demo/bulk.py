@@ -20,10 +20,10 @@ from sqlalchemy import Connection as Opened
 from sqlalchemy import func, select
 
 from leads.store.codes import CODES, code_of
-from leads.store.models import Attempt, Base, Connection, Delivery, Event, Identity, Lead, RemoteRecord, Site
+from leads.store.models import Attempt, Base, Connection, Delivery, Event, Identity, Lead, RemoteRecord
 from leads.store.outbox import HOLD_SENTENCES
 from leads.store.session import Database
-from leads.store.sites import add_site
+from leads.store.sites import add_site, find_site
 from leads.store.vault import Vault
 from leads.sync.setup import Setup
 
@@ -113,7 +113,7 @@ def prepare(setup: Setup, leads: int, days: float, seed: int) -> Plan:
         made = []
         for name in _SITES:
             key = f"demo-data-{name.lower().replace(' ', '-')}"
-            site = session.scalar(select(Site).where(Site.key == key))
+            site = find_site(session, key)
             if site is None:
                 site = add_site(
                     session,

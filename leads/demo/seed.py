@@ -37,9 +37,7 @@ def _connection(setup: Setup, sandbox: dict[str, str]) -> None:
         setup.create(SITE_KEY, "sandbox", _CONNECTION, sandbox)
     for connection in found:
         # The sandbox may have been started on another port this time.
-        if connection.name == _CONNECTION and setup.merged(connection, {"url": sandbox["url"]}) != setup.merged(
-            connection, {}
-        ):
+        if connection.name == _CONNECTION and setup.merged(connection, {}).get("url") != sandbox["url"]:
             setup.replace(connection.id, {"url": sandbox["url"]})
 
 
