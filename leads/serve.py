@@ -81,6 +81,7 @@ class Supervisor:
         self._stopping = False
 
     def add(self, name: str, *command: str) -> None:
+        """Another child. command: what Python is started with, such as `-m leads worker`; name: in the log."""
         self._children.append(Child(name, [sys.executable, *command]))
 
     def run(self, on_start: Callable[[], None]) -> None:
@@ -100,6 +101,7 @@ class Supervisor:
 
     @property
     def stopping(self) -> bool:
+        """Whether SIGTERM or Ctrl-C came."""
         return self._stopping
 
     def _start_due(self) -> None:

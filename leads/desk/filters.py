@@ -31,10 +31,11 @@ class Choice:
         return {name: value for name, value in asdict(self).items() if value}
 
     def site_among(self, known: Sequence[Site]) -> Site | None:
+        """None: every website."""
         return next((site for site in known if site.key == self.site), None)
 
     def site_id_among(self, known: Sequence[Site]) -> UUID | None:
-        """None: every website."""
+        """The same by its id alone."""
         site = self.site_among(known)
         return site.id if site else None
 

@@ -544,6 +544,7 @@ class User(Base):
 
     @property
     def has_second_factor(self) -> bool:
+        """Whether the password alone is not enough."""
         return self.totp_sealed is not None
 
 

@@ -41,6 +41,7 @@ class Trace:
 
     @property
     def known(self) -> bool:
+        """Whether it tells who it is, and not only by which browser."""
         return "email" in self.digests or "phone" in self.digests
 
 

@@ -114,6 +114,7 @@ class Old(NamedTuple):
 
     @property
     def forgettable(self) -> int:
+        """How many would be forgotten."""
         return self.done + sum(self.undecided.values())
 
 

@@ -154,6 +154,7 @@ class Database:
             session.connection().exec_driver_sql(_NUDGE)
 
     def close(self) -> None:
+        """Close what no session has in hand; whoever asks again gets a fresh connection."""
         self.engine.dispose()
 
 

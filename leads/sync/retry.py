@@ -34,6 +34,7 @@ class Policy:
 
     @property
     def max_age(self) -> timedelta:
+        """After so long nothing is tried again by itself."""
         return sum(self.schedule, timedelta())
 
 

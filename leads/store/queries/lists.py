@@ -50,6 +50,7 @@ def start_of_day(time_zone: str, now: datetime) -> datetime:
 
 
 def count(session: Session, column: Any, *where: ColumnElement[bool]) -> int:
+    """How many rows of the column's table there are for which all of this holds."""
     return session.scalar(select(func.count(column)).where(*where)) or 0
 
 
