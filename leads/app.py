@@ -94,7 +94,7 @@ def create_app(settings: Settings) -> Flask:
     for blueprint in public:
         app.register_blueprint(blueprint)
         app.extensions["csrf"].exempt(blueprint)  # no cookie is read there, so there is nothing to forge
-    ends = auth.Ends(settings.session_idle, settings.session_longest)
+    timeouts = auth.Timeouts(settings.session_idle, settings.session_longest)
     room = Room(
         database,
         vault,
@@ -103,7 +103,7 @@ def create_app(settings: Settings) -> Flask:
         erasures=ErasureList(settings.data_dir),
         keep=timedelta(days=settings.keep_days),
     )
-    desk = create_desk(room, ends, second_factor_required=settings.second_factor == "required")
+    desk = create_desk(room, timeouts, second_factor_required=settings.second_factor == "required")
     app.register_blueprint(desk)
     app.add_url_rule("/", "home", lambda: redirect(url_for("desk.home")))
     _handle_errors(app)

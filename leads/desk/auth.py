@@ -46,7 +46,7 @@ _CODE_PATIENCE = 300  # seconds for it
 _ENDED_ELSEWHERE = "You were signed out here: somebody signed out elsewhere, or the password or the user was changed."
 
 
-class Ends(NamedTuple):
+class Timeouts(NamedTuple):
     """When a session ends by itself: so long after the last click, and so long after the password was typed."""
 
     idle: timedelta
@@ -217,14 +217,14 @@ def end_session() -> None:
     session.clear()
 
 
-def require_sign_in(ends: Ends, second_factor: bool) -> ResponseReturnValue | None:
+def require_sign_in(timeouts: Timeouts, second_factor: bool) -> ResponseReturnValue | None:
     """Before every request to the desk: only those who are signed in may pass, but for the sign-in page itself.
 
     second_factor: everybody has to have one.
     """
     if request.endpoint in _OPEN:
         return None
-    why = _why_not_let_in(ends)
+    why = _why_not_let_in(timeouts)
     if why is not None:
         if why:
             end_session()
@@ -252,15 +252,15 @@ def must_first(second_factor: bool) -> First | None:
     return None
 
 
-def _why_not_let_in(ends: Ends) -> str | None:
+def _why_not_let_in(timeouts: Timeouts) -> str | None:
     """A sentence on how the session ended, empty for whoever has none; None: come in."""
     if not current_user.is_authenticated:
         return _ENDED_ELSEWHERE if "began" in session else ""
     now = int(time.time())
-    if now - session.get("began", 0) > ends.longest.total_seconds():
-        return f"You were signed out, since you signed in more than {span(ends.longest)} ago."
-    if now - session.get("seen", 0) > ends.idle.total_seconds():
-        return f"You were signed out, since nothing was pressed here for {span(ends.idle)}."
+    if now - session.get("began", 0) > timeouts.longest.total_seconds():
+        return f"You were signed out, since you signed in more than {span(timeouts.longest)} ago."
+    if now - session.get("seen", 0) > timeouts.idle.total_seconds():
+        return f"You were signed out, since nothing was pressed here for {span(timeouts.idle)}."
     if not refreshes_itself() and now - session["seen"] > _NOTE_EVERY:
         session["seen"] = now
     return None

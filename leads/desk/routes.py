@@ -40,10 +40,10 @@ from leads.store.people import name_of
 _VENDORED = Path(__file__).parent / "static" / "vendor" / "vendor.json"
 
 
-def create_desk(room: Room, ends: auth.Ends, *, second_factor_required: bool = False) -> Blueprint:
+def create_desk(room: Room, timeouts: auth.Timeouts, *, second_factor_required: bool = False) -> Blueprint:
     """All pages for staff.
 
-    ends: when one has to sign in again. second_factor_required: whoever has none sets one up before anything else.
+    timeouts: when one has to sign in again. second_factor_required: whoever has none sets one up before anything else.
     """
     desk = Blueprint(
         "desk",
@@ -53,7 +53,7 @@ def create_desk(room: Room, ends: auth.Ends, *, second_factor_required: bool = F
         static_folder="static",
         static_url_path="/static",
     )
-    desk.before_request(lambda: auth.require_sign_in(ends, second_factor_required))
+    desk.before_request(lambda: auth.require_sign_in(timeouts, second_factor_required))
     people = (account, second_factor, users, deeds)
     setting_up = (connections, crm_sign_in, mapping, dry_run, canary)
     for part in (*people, *setting_up, home, leads, actions, correct, put_aside, replay, erase, export, balance):
