@@ -13,7 +13,7 @@ from leads.store.alerts import recent_alerts
 from leads.upkeep.chat import Chat
 from leads.upkeep.mail import Mail
 from leads.upkeep.notice import Channel, NoticeError
-from leads.upkeep.notices import TEST, Post
+from leads.upkeep.notices import TEST, Notifier
 from leads.upkeep.watch import Watchman
 
 _NOBODY = "Nobody is told: set FRONTDESK_ALERT_EMAILS and FRONTDESK_SMTP_HOST, or FRONTDESK_ALERT_URLS."
@@ -81,5 +81,5 @@ def channels(settings: Settings) -> list[Channel]:
 def start_watchman(office: Office, stop: threading.Event | None = None) -> None:
     """Let somebody look after all in the background, for as long as this program runs."""
     settings = office.settings
-    post = Post(channels(settings), settings.public_url, settings.digest_at, timedelta(days=settings.keep_days))
-    Watchman(office.database, post, settings.alert_after).start(stop or threading.Event())
+    notifier = Notifier(channels(settings), settings.public_url, settings.digest_at, timedelta(days=settings.keep_days))
+    Watchman(office.database, notifier, settings.alert_after).start(stop or threading.Event())

@@ -45,7 +45,7 @@ class Look(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class Notifier:
     """Where notices go. public_url: of the desk. digest_at: hour of the daily summary, None without one. keep: how long
     after the last enquiry a person is forgotten; zero: never."""
 

@@ -16,7 +16,7 @@ from leads.store import alerts, tasks
 from leads.store.queries.signs import signs
 from leads.store.session import Database
 from leads.upkeep.alerts import KINDS, conditions
-from leads.upkeep.notices import Post, start_digest
+from leads.upkeep.notices import Notifier, start_digest
 
 log = structlog.get_logger()
 
@@ -28,7 +28,7 @@ class Watchman:
     """after: how long an enquiry may wait before it is told."""
 
     database: Database
-    post: Post
+    notifier: Notifier
     after: timedelta
 
     def start(self, stop: threading.Event) -> threading.Thread:
@@ -55,7 +55,7 @@ class Watchman:
             if mine:
                 self.look()
         finally:  # what is known already is told, whatever the look came to
-            self.post.tell(self.database)
+            self.notifier.tell(self.database)
         return mine
 
     def _is_mine(self, every: timedelta) -> bool:

@@ -32,7 +32,7 @@ from leads.store.vault import Vault
 from leads.upkeep.alerts import KINDS
 from leads.upkeep.mail import Mail
 from leads.upkeep.notice import Notice, NoticeError
-from leads.upkeep.notices import Post
+from leads.upkeep.notices import Notifier
 from leads.upkeep.watch import Watchman
 from tests.database.lanes import Clock
 from tests.factory import make_site, make_unreadable, send, send_many
@@ -61,7 +61,7 @@ class Watch:
     def __init__(self, database: Database, clock: Clock, server: MailServer, digest_at: int | None = None) -> None:
         self.database, self.clock, self.server = database, clock, server
         mail = Mail("127.0.0.1", server.port, "none", "", "", "frontdesk@clinic.example", ["ops@clinic.example"])
-        self.man = Watchman(database, Post([mail], "https://leads.example", digest_at), timedelta(minutes=30))
+        self.man = Watchman(database, Notifier([mail], "https://leads.example", digest_at), timedelta(minutes=30))
         self.worker = True
 
     def passes(self, minutes: float, every: float = 0.5) -> None:
@@ -245,7 +245,7 @@ def test_one_that_cannot_be_kept_keeps_no_other_from_being_told(database: Databa
 def test_what_is_known_is_told_though_he_cannot_look(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Database] = []
     monkeypatch.setattr("leads.upkeep.watch.signs", lambda *_: 1 / 0)
-    monkeypatch.setattr(Post, "tell", lambda _, database: told.append(database))
+    monkeypatch.setattr(Notifier, "tell", lambda _, database: told.append(database))
     watch.clock.forward(minutes=1)
     with pytest.raises(ZeroDivisionError):
         watch.man.round()
@@ -430,7 +430,7 @@ class Told:
 
 def test_when_one_of_two_ways_is_broken_the_other_says_so(watch: Watch, change: Callable[..., None]) -> None:
     mail, chat = Told("e-mail", works=False), Told("Apprise")
-    watch.man = Watchman(watch.database, Post([mail, chat], "https://leads.example", None), timedelta(minutes=30))
+    watch.man = Watchman(watch.database, Notifier([mail, chat], "https://leads.example", None), timedelta(minutes=30))
     change("failing", WRONG_KEY)
     watch.passes(10)
     told = [notice.text.split("\n")[0] for notice in chat.notices]
@@ -445,18 +445,18 @@ def test_two_at_once_tell_it_once(watch: Watch, change: Callable[..., None]) -> 
         def send(self, notice: Notice) -> str:
             super().send(notice)
             if len(self.notices) == 1:
-                watch.man.post.tell(watch.database)
+                watch.man.notifier.tell(watch.database)
             return "Taken."
 
     chat = Slow("Apprise")
-    watch.man = Watchman(watch.database, Post([chat], "https://leads.example", None), timedelta(minutes=30))
+    watch.man = Watchman(watch.database, Notifier([chat], "https://leads.example", None), timedelta(minutes=30))
     change("failing", WRONG_KEY)
     watch.passes(10)
     assert len(chat.notices) == 1
 
 
 def test_of_two_watchmen_one_walks(watch: Watch) -> None:
-    other = Watchman(watch.database, watch.man.post, watch.man.after)
+    other = Watchman(watch.database, watch.man.notifier, watch.man.after)
     watch.clock.forward(minutes=1)
     assert [watch.man.round(), other.round(), watch.man.round()] == [True, False, False]
     watch.clock.forward(seconds=30)
@@ -465,7 +465,7 @@ def test_of_two_watchmen_one_walks(watch: Watch) -> None:
 
 def test_the_one_who_can_tell_tells_though_another_looks(watch: Watch, change: Callable[..., None]) -> None:
     """Only the web process was given a mail server, and the worker is always first."""
-    mute = Watchman(watch.database, Post([], "https://leads.example", None), watch.man.after)
+    mute = Watchman(watch.database, Notifier([], "https://leads.example", None), watch.man.after)
     change("failing", WRONG_KEY)
     for _ in range(6):
         watch.clock.forward(minutes=1)
@@ -480,7 +480,7 @@ def test_where_nobody_is_told_any_more_no_notice_is_missing(
     server.refuse = {"MAIL": "451 try later"}
     change("failing", WRONG_KEY)
     watch.passes(10, every=2)
-    watch.man = Watchman(watch.database, Post([], "https://leads.example", None), watch.man.after)
+    watch.man = Watchman(watch.database, Notifier([], "https://leads.example", None), watch.man.after)
     watch.passes(24 * 60, every=360)
     assert watch.open() == ["connection", "mail"]
     watch.passes(30 * 60, every=360)
@@ -517,7 +517,7 @@ def test_the_daily_summary_tells_in_good_time_who_will_be_forgotten(
     timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock, server: MailServer
 ) -> None:
     watch = Watch(timed, clock, server, digest_at=8)
-    watch.man = replace(watch.man, post=replace(watch.man.post, keep=timedelta(days=28)))
+    watch.man = replace(watch.man, notifier=replace(watch.man.notifier, keep=timedelta(days=28)))
     watch.passes(30, every=5)
     for number in range(2):
         send(timed, vault, site, email=f"jane{number}@example.com", suspicion="Too quick.")
@@ -621,10 +621,10 @@ def test_he_walks_on_whatever_happens(database: Database, monkeypatch: pytest.Mo
             raise troubles.pop()
         looked.set()
 
-    monkeypatch.setattr(Post, "tell", stumble)
+    monkeypatch.setattr(Notifier, "tell", stumble)
     stop = threading.Event()
     walk = threading.Thread(
-        target=Watchman(database, Post([], "", None), timedelta(minutes=30)).walk,
+        target=Watchman(database, Notifier([], "", None), timedelta(minutes=30)).walk,
         args=(stop, timedelta(milliseconds=20)),
     )
     walk.start()
@@ -645,7 +645,7 @@ def test_he_walks_on_when_the_database_was_away(database: Database, monkeypatch:
         return real()
 
     monkeypatch.setattr(database, "write", write)
-    watchman = Watchman(database, Post([], "", None), timedelta(minutes=30))
+    watchman = Watchman(database, Notifier([], "", None), timedelta(minutes=30))
     walk = threading.Thread(target=watchman.walk, args=(stop, timedelta(milliseconds=20)))
     walk.start()
     time.sleep(0.1)
