@@ -102,6 +102,8 @@ def show(code: str, json_: bool) -> None:
 def retry(code: str | None, state: str | None, connection: str | None, reason: str | None, dry_run: bool) -> None:
     """Send again: one lead by its reference CODE, or all that are in a state.
 
+    What a person took care of is not among them: the desk sends each of these, if it is to go after all.
+
     Ends with 1 when nothing of the lead can be sent again; that none of many is in a state is no mistake.
     """
     if bool(code) == bool(state) or (code and (connection or reason or dry_run)):

@@ -20,6 +20,7 @@ from leads.store.queries.lists import deliveries_of
 from leads.store.session import ONLY_STAYS
 from leads.store.staff import record
 
+GOES_LATER = "Noted. It goes as soon as a connection can take it."
 _RELEASES = {"spam": "not_spam", "no_consent": "consent_given"}
 
 
@@ -28,7 +29,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
     @desk.post("/deliveries/<uuid:delivery_id>/send-again")
     def send_again(delivery_id: UUID) -> ResponseReturnValue:
-        return _decide(room, delivery_id, outbox.send_again, "It is on its way again.")
+        return _decide(room, delivery_id, _send_again, "It is on its way again.")
 
     @desk.post("/deliveries/<uuid:delivery_id>/send-to/<uuid:connection_id>")
     def send_elsewhere(delivery_id: UUID, connection_id: UUID) -> ResponseReturnValue:
@@ -77,8 +78,15 @@ def _decide(
         delivery = session.get(Delivery, delivery_id) or abort(404)
         done = decide(session, delivery, current_user.name, room.database.now(session))
         room.database.nudge(session)
-    flash(told if done else words.TOO_LATE)
+    flash((GOES_LATER if delivery.state == "held" else told) if done else words.TOO_LATE)
     return _back_to(delivery.lead_id)
+
+
+def _send_again(session: Session, delivery: Delivery, by: str, now: datetime) -> bool:
+    if not outbox.is_by_hand(delivery):
+        return outbox.send_again(session, delivery, by, now)
+    event = session.get_one(Event, delivery.event_id)
+    return outbox.send_after_all(session, delivery, event, _locked(session, event), by, now)
 
 
 def _send_elsewhere(room: Room, delivery_id: UUID, chosen: Connection) -> ResponseReturnValue:
@@ -140,7 +148,7 @@ def _release(room: Room, event_id: UUID) -> ResponseReturnValue:
         lead = _locked(session, event)
         if event.hold_code in _RELEASES:
             now, what = room.database.now(session), _RELEASES[event.hold_code]
-            held = [row.id for row in deliveries_of(session, event.id) if outbox.may_be_released(row, event)]
+            held = [row.id for row in outbox.to_release(deliveries_of(session, event.id), event)]
             going = outbox.release_hold(session, room.vault, event, lead, now)
             if what == "consent_given":  # whoever decides this has read where it was given
                 gave = (
@@ -161,4 +169,4 @@ def _release(room: Room, event_id: UUID) -> ResponseReturnValue:
 def _what_follows(event: Event, going: int) -> str:
     if event.hold_code == "no_consent":
         return "Noted: it is not spam. It still waits, because no consent was given."
-    return "It is on its way to the CRM." if going else "Noted. It goes as soon as a connection can take it."
+    return "It is on its way to the CRM." if going else GOES_LATER

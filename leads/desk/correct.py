@@ -12,12 +12,14 @@ from marshmallow import ValidationError
 from sqlalchemy.orm import Session
 
 from leads.desk import words
+from leads.desk.actions import GOES_LATER
 from leads.desk.correction import asked, correction_of, understood
 from leads.desk.leads import lead_context
 from leads.desk.room import Room
 from leads.store import outbox
 from leads.store.corrections import Change, correct
-from leads.store.models import Delivery, Event, Lead, Site
+from leads.store.in_use import kept_in_use
+from leads.store.models import Connection, Delivery, Event, Lead, Site
 from leads.store.people import person_of
 from leads.store.queries.leads import Cursor
 from leads.store.staff import record
@@ -48,19 +50,23 @@ def _correct(room: Room, delivery_id: UUID) -> UUID:
     with room.database.write() as session:
         delivery = session.get(Delivery, delivery_id) or abort(404)
         lead = session.get_one(Lead, delivery.lead_id, with_for_update=True)
+        event = session.get_one(Event, delivery.event_id, with_for_update=True)
+        in_use = kept_in_use(session, Connection.id == delivery.connection_id)
         session.refresh(delivery, with_for_update=True)
-        names = asked(delivery)
-        if not names or lead.is_test:
+        names = asked(delivery, event)
+        if not (names and in_use) or lead.is_test:
             flash(words.TOO_LATE)
             return lead.id
         try:
             region, person = session.get_one(Site, lead.site_id).region, person_of(room.vault, lead)
             given = understood(person, region, names, request.form)
         except ValidationError as error:
-            event = session.get_one(Event, delivery.event_id)
             raise _Mistakes(lead.id, Cursor(event.received_at, event.id), error.messages_dict) from None
         _store(session, room, lead, delivery, given)
-    flash("It is on its way again.")
+        if outbox.is_by_hand(delivery):
+            connection = session.get_one(Connection, delivery.connection_id)
+            outbox.let_go(delivery, event, lead, connection, room.database.now(session))
+        flash("It is on its way again." if delivery.state == "waiting" else GOES_LATER)
     return lead.id
 
 

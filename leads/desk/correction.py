@@ -10,8 +10,9 @@ from marshmallow import EXCLUDE
 
 from leads.desk import words
 from leads.fields import PersonSchema
+from leads.store import outbox
 from leads.store.corrections import CORRECTABLE
-from leads.store.models import Delivery
+from leads.store.models import Delivery, Event
 from leads.store.outbox.holds import LOOK_FIRST
 from leads.store.queries.journey import Journey
 
@@ -31,32 +32,38 @@ class Input(NamedTuple):
 
 
 class Correction(NamedTuple):
-    """The form to correct what one delivery was refused for."""
+    """The form to correct what one delivery was refused for. by_hand: somebody has taken care of it since."""
 
     delivery_id: UUID
     connection: str
     sentence: str
     inputs: list[Input]
+    by_hand: bool
 
 
 def correction_of(
     journey: Journey, typed: Mapping[str, str] | None = None, errors: Mapping[str, Any] | None = None
 ) -> Correction | None:
-    """The form for the first delivery of this lead that correcting may help; None when there is none.
+    """The form for the first delivery of this lead that correcting may help; None when there is none. What somebody
+    took care of comes after what waits.
 
     typed, errors: what was sent before, and what was wrong with it.
     """
-    for story in [] if journey.lead.is_test else journey.events:
-        for way in story.deliveries:
-            if not way.connection.removed_at and (names := asked(way.delivery)):
-                beside = _beside(names, errors or {})
-                inputs = [_input(name, journey.person, typed or {}, beside.get(name, "")) for name in names]
-                return Correction(way.delivery.id, way.connection.name, way.delivery.sentence or "", inputs)
+    ways = [(way, story.event) for story in journey.events for way in story.deliveries]
+    for way, event in [] if journey.lead.is_test else sorted(ways, key=lambda one: outbox.is_by_hand(one[0].delivery)):
+        if not way.connection.removed_at and (names := asked(way.delivery, event)):
+            beside = _beside(names, errors or {})
+            inputs = [_input(name, journey.person, typed or {}, beside.get(name, "")) for name in names]
+            told, by_hand = way.delivery.sentence or "", outbox.is_by_hand(way.delivery)
+            return Correction(way.delivery.id, way.connection.name, told, inputs, by_hand)
     return None
 
 
-def asked(delivery: Delivery) -> tuple[str, ...]:
-    """Which details a correction may change: the one that the CRM named, all of them when it named none."""
+def asked(delivery: Delivery, event: Event) -> tuple[str, ...]:
+    """Which details a correction may change: the one that the CRM named, all of them when it named none, or when
+    somebody took care of it."""
+    if outbox.may_go_after_all(delivery, event):
+        return () if delivery.unknown else CORRECTABLE
     if delivery.state != "refused" or delivery.code in _NOT_THE_DETAILS:
         return ()
     if delivery.field is None:

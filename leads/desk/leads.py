@@ -165,7 +165,8 @@ def lead_context(room: Room, lead_id: UUID, start: Cursor | None = None) -> dict
         "erasures": erasures,
         "correction": correction_of(found),
         "note_of": partial(note_of, room.vault),
-        "can_send_again": outbox.CAN_SEND_AGAIN,
+        "may_send_again": outbox.may_send_again,
+        "is_by_hand": outbox.is_by_hand,
         "can_be_handled": outbox.CAN_BE_HANDLED,
         "elsewhere": {} if found.lead.is_test else _elsewhere(found, in_use),
     }
@@ -178,7 +179,7 @@ def _elsewhere(found: Journey, in_use: Iterable[Connection]) -> dict[UUID, list[
         way.delivery.id: [row for row in others if row.id not in {one.connection.id for one in story.deliveries}]
         for story in found.events
         for way in story.deliveries
-        if outbox.is_left(way.delivery, way.connection)
+        if outbox.is_left(way.delivery, way.connection, story.event)
     }
 
 

@@ -72,7 +72,8 @@ def _doubtful() -> ColumnElement[bool]:
     """
     tried = and_(Delivery.state == "waiting", exists().where(Attempt.delivery_id == Delivery.id))
     stuck = and_(Delivery.unknown, Delivery.state.in_(("held", "refused", "expired")))
-    return or_(Delivery.state == "sending", tried, stuck)
+    by_hand = and_(Delivery.unknown, Delivery.state == "handled", Delivery.code == "by_hand")  # may yet be sent again
+    return or_(Delivery.state == "sending", tried, stuck, by_hand)
 
 
 def _go(now: datetime, **why: Any) -> Update:

@@ -188,6 +188,8 @@ def _nothing_left(before: datetime) -> ColumnElement[bool]:
     nobody_let_it_go = and_(
         Delivery.state == "held", func.coalesce(Delivery.code, "").in_(UNDECIDED), Delivery.unknown.is_(False)
     )
+    by_hand = exists().where(Delivery.event_id == Event.id, Delivery.state == "handled")
+    taken_back = and_(Event.hold_code == "no_consent", Resubmission.consent_given.is_(False), by_hand)
     kept_for = (
         Lead.erased_at.is_(None) & exists().where(mine, ~may_go, ~exists().where(Delivery.event_id == Event.id)),
         exists().where(Erasure.lead_id == Lead.id, Erasure.ended_at.is_(None)),
@@ -195,7 +197,7 @@ def _nothing_left(before: datetime) -> ColumnElement[bool]:
         # One that was sent again and then put away keeps the time of its next look, and nobody looks.
         exists().where(Delivery.lead_id == Lead.id, Delivery.check_at.is_not(None), Delivery.state.in_(_LOOKED_AT)),
         exists().where(Delivery.lead_id == Lead.id, Drift.delivery_id == Delivery.id, Drift.settled_at.is_(None)),
-        exists().where(mine, of_event, Resubmission.seen_at.is_(None), ~may_go),
+        exists().where(mine, of_event, Resubmission.seen_at.is_(None), or_(~may_go, taken_back)),
         exists().where(mine, of_event, Resubmission.received_at >= before),  # a newer word
         exists().where(RemoteRecord.lead_id == Lead.id, RemoteRecord.retire, RemoteRecord.connection_id.in_(in_use)),
         exists().where(merged.merged_into == Lead.id),  # it goes first

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from leads.store.models import Action, Connection, Site
-from leads.store.outbox import Accepted, start_failing
+from leads.store.models import Action, Connection, Delivery, Site
+from leads.store.outbox import Accepted, handled, start_failing
 from leads.store.session import Database
 from leads.store.sites import hook_token, origin_of
 from leads.store.staff import find_user, is_password
@@ -343,6 +343,9 @@ def test_why_nothing_of_a_lead_is_sent_again_is_told(
     found = told(sent)
     assert "Sandbox CRM: held. There is no consent of the visitor that the details are shared with the CRM." in found
     assert "https://leads.example/desk/leads/" in found
+    with database.write() as session:
+        handled(session.scalars(select(Delivery).where(Delivery.event_id == sent.event_id)).one())
+    assert "Sandbox CRM: handled. A person took care of this.\nWhat can be done about it: https://" in told(sent)
     set_state(database, sent.event_id, "sending", code=None, sentence=None)
     assert "Sandbox CRM: sending.\n" in told(sent)
     set_state(database, sent.event_id, "confirmed")

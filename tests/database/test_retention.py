@@ -192,6 +192,20 @@ def test_held_or_put_aside_a_newer_word_keeps_them(
     assert _forget(timed, clock) == 1
 
 
+def test_consent_taken_back_after_somebody_took_care_of_it_is_seen_before_they_are_forgotten(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock
+) -> None:
+    send(timed, vault, site, client_id="1", email="s@example.com")
+    with timed.write() as session:
+        outbox.handled(session.scalars(select(Delivery)).one())
+    send(timed, vault, site, client_id="1", email="s@example.com", consent=False)
+    clock.forward(days=4000)
+    assert _forget(timed, clock) == 0
+    with timed.write() as session:
+        session.execute(update(Resubmission).values(seen_at=clock()))
+    assert _forget(timed, clock) == 1
+
+
 def test_what_staff_let_go_at_that_very_moment_is_not_lost(
     timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock
 ) -> None:

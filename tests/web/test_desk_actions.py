@@ -221,6 +221,117 @@ def test_i_took_care_of_it(sam: Person, database: Database, vault: Vault, site: 
     assert "Taken care of" in sam.get(lead)
 
 
+@pytest.mark.parametrize("state", ["waiting", "refused", "expired"])
+def test_what_somebody_took_care_of_can_still_be_sent(
+    sam: Person, database: Database, vault: Vault, site: Site, state: str
+) -> None:
+    event = send(database, vault, site, **JANE)
+    delivery_id = set_state(database, event.event_id, state, attempts=9)
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    sam.post(f"/desk/deliveries/{delivery_id}/handled")
+    sam.post(_button(sam.get(lead), "Send again"))
+    row = _delivery(database, delivery_id)
+    assert (row.state, row.attempts, row.code, row.sentence) == ("waiting", 0, None, None)
+    assert _done(database) == [("sam", "handled"), ("sam", "send_again")]
+    assert "It is on its way again." in sam.get(lead)
+
+
+def test_consent_that_was_given_after_all_sends_what_somebody_took_care_of(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event = send(database, vault, site, consent=False, **JANE)
+    delivery_id = set_state(database, event.event_id, "held")
+    sam.post(f"/desk/deliveries/{delivery_id}/handled")
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    page = sam.get(lead)
+    assert "Somebody took care of this. There was no consent" in plain(page)
+    assert "Send again" not in page, "nobody has said that there is consent"
+    sam.post(f"/desk/deliveries/{delivery_id}/send-again")
+    assert _states(database, event.event_id) == ["handled"]
+    sam.post(_button(page, "Consent was given, send"))
+    assert _states(database, event.event_id) == ["waiting"]
+    assert _done(database) == [("sam", "handled"), ("sam", "consent_given")]
+
+
+def test_consent_sends_only_what_waits_for_it_where_something_does(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    make_connection(database, vault, site, name="Second")
+    event = send(database, vault, site, consent=False, **JANE)
+    sam.post(f"/desk/deliveries/{set_state(database, event.event_id, 'held', code='no_consent')}/handled")
+    sam.post(f"/desk/events/{event.event_id}/release")
+    assert sorted(_states(database, event.event_id)) == ["handled", "waiting"]
+    assert "Send again" in sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
+
+
+def test_what_somebody_took_care_of_stays_where_the_visitor_takes_consent_back(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event = send(database, vault, site, client_id="1", **JANE)
+    delivery_id = set_state(database, event.event_id, "refused")
+    sam.post(f"/desk/deliveries/{delivery_id}/handled")
+    send(database, vault, site, client_id="1", consent=False, **JANE)
+    page = sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
+    assert "Send again" not in page
+    assert "Correct and send" not in page
+    sam.post(f"/desk/deliveries/{delivery_id}/send-again")
+    sam.post(f"/desk/deliveries/{delivery_id}/correct", **JANE)
+    assert _states(database, event.event_id) == ["handled"]
+    sam.post(_button(page, "Consent was given, send"))
+    assert _states(database, event.event_id) == ["waiting"]
+
+
+def test_what_may_have_arrived_is_still_looked_for_after_somebody_took_care_of_it(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event = send(database, vault, site, **JANE)
+    delivery_id = set_state(database, event.event_id, "refused", code="unknown_outcome")
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    sam.post(f"/desk/deliveries/{delivery_id}/handled")
+    page = sam.get(lead)
+    assert "Nobody knows whether it arrived before somebody took care of it." in page
+    assert "Correct and send" not in page
+    sam.post(_button(page, "Send again"))
+    row = _delivery(database, delivery_id)
+    assert (row.state, row.unknown) == ("waiting", True)
+
+
+def test_after_a_copy_was_put_back_what_somebody_took_care_of_may_have_arrived(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    delivery_id = set_state(database, send(database, vault, site, **JANE).event_id, "refused")
+    sam.post(f"/desk/deliveries/{delivery_id}/handled")
+    with database.write() as session:
+        assert outbox.doubt_all(session) == 0, "it needs nobody"
+    assert _delivery(database, delivery_id).unknown
+
+
+def test_what_somebody_took_care_of_waits_where_its_connection_is_paused(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event = send(database, vault, site, **JANE)
+    delivery_id = set_state(database, event.event_id, "refused")
+    sam.post(f"/desk/deliveries/{delivery_id}/handled")
+    with database.write() as session:
+        outbox.pause(session, session.scalars(select(Connection)).one(), database.now(session))
+    sam.post(f"/desk/deliveries/{delivery_id}/send-again")
+    row = _delivery(database, delivery_id)
+    assert (row.state, row.code) == ("held", "paused")
+    assert "as soon as a connection can take it" in sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
+
+
+def test_what_somebody_took_care_of_goes_another_way_where_its_connection_is_gone(
+    sam: Person, database: Database, left: Delivery
+) -> None:
+    sam.post(f"/desk/deliveries/{left.id}/handled")
+    page = sam.get(f"/desk/leads/{left.lead_id}")
+    assert "Send again" not in page
+    assert AS_WELL in plain(page)
+    sam.post(_button(page, "Send it to New CRM"))
+    assert sorted(_states(database, left.event_id)) == ["handled", "waiting"]
+    assert "Send it to" not in sam.get(f"/desk/leads/{left.lead_id}"), "what goes another way stays so"
+
+
 @pytest.mark.parametrize("state", ["sending", "sent", "confirmed"])
 def test_what_arrived_needs_nobody(sam: Person, database: Database, vault: Vault, site: Site, state: str) -> None:
     event = send(database, vault, site, **JANE)

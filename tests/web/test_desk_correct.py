@@ -158,3 +158,27 @@ def test_what_moved_on_meanwhile_is_left_alone(sam: Person, database: Database, 
     lead_id = lead_of(database, event.event_id)
     assert _person(database, vault, lead_id)["phone"] == "+12015550199"
     assert "Nothing was done" in sam.get(f"/desk/leads/{lead_id}")
+
+
+def test_what_somebody_took_care_of_can_still_be_corrected_and_sent(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    lead_id, delivery_id = _refused(database, vault, site)
+    sam.post(f"/desk/deliveries/{delivery_id}/handled")
+    assert "Correct it and send it to Sandbox CRM after all" in sam.get(f"/desk/leads/{lead_id}")
+    answer = sam.post(f"/desk/deliveries/{delivery_id}/correct", 422, **(JANE | {"phone": "12"}))
+    assert '<details id="correct" open>' in answer.text
+    sam.post(f"/desk/deliveries/{delivery_id}/correct", **(JANE | {"phone": "201 555 0123"}))
+    assert _state(database, delivery_id) == "waiting"
+    assert _person(database, vault, lead_id)["phone"] == "+12015550123"
+    with database.read() as session:
+        assert [one.what for one in session.scalars(decisions())] == ["handled", "corrected"]
+
+
+def test_what_is_refused_is_asked_for_before_what_somebody_took_care_of(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    lead_id, refused = _refused(database, vault, site)
+    newer = send(database, vault, site, **JANE)
+    sam.post(f"/desk/deliveries/{set_state(database, newer.event_id, 'refused')}/handled")
+    assert f"/desk/deliveries/{refused}/correct" in sam.get(f"/desk/leads/{lead_id}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -71,10 +72,47 @@ def requeue_all_of(session: Session, lead_id: UUID, connection_id: UUID, now: da
             requeue(delivery, now)
 
 
-def may_be_released(delivery: Delivery, event: Event) -> bool:
-    """Whether a person may clear it: what is held, and what was put aside as spam and turns out to be real."""
-    put_aside = delivery.state == "handled" and delivery.code != "replaced" and event.hold_code == "spam"
-    return delivery.state == "held" or put_aside
+def is_by_hand(delivery: Delivery) -> bool:
+    """Whether a person took care of it or put it aside, and may think better of it. What goes another way is none."""
+    return delivery.state == "handled" and delivery.code == "by_hand"
+
+
+def may_go_after_all(delivery: Delivery, event: Event) -> bool:
+    """Whether a person may send what somebody took care of. What is held for itself is released instead."""
+    return is_by_hand(delivery) and event.hold_code is None
+
+
+def may_send_again(delivery: Delivery, event: Event) -> bool:
+    """Whether a person may: also what somebody took care of, or one wrong press would keep it from the CRM for ever."""
+    return delivery.state in CAN_SEND_AGAIN or may_go_after_all(delivery, event)
+
+
+def send_after_all(session: Session, delivery: Delivery, event: Event, lead: Lead, by: str, now: datetime) -> bool:
+    """A person sends what somebody took care of. Lead and event are locked. False, with nothing changed: it was decided
+    otherwise meanwhile, or its connection was removed."""
+    in_use = kept_in_use(session, Connection.id == delivery.connection_id)
+    session.refresh(delivery, with_for_update=True)
+    if not in_use or not may_go_after_all(delivery, event):
+        return False
+    let_go(delivery, event, lead, session.get_one(Connection, delivery.connection_id), now)
+    record(session, by, "send_again", now, delivery_id=delivery.id)
+    return True
+
+
+def let_go(delivery: Delivery, event: Event, lead: Lead, connection: Connection, now: datetime) -> None:
+    """It goes, or is held where something stands in its way. Lead and event are locked, the connection is in use."""
+    requeue(delivery, now)
+    if hold := hold_reason(event.hold_code, event.kind, lead.known, way_to(connection)):
+        delivery.state, delivery.code, delivery.sentence = "held", hold, HOLD_SENTENCES[hold]
+
+
+def to_release(deliveries: Iterable[Delivery], event: Event) -> list[Delivery]:
+    """Those that go once a person has cleared the event: what is held, and what was put aside and turns out to be real.
+    What somebody took care of for want of consent only where nothing else of it is held: it may be in that CRM."""
+    rows = list(deliveries)
+    held = [row for row in rows if row.state == "held"]
+    aside = [row for row in rows if is_by_hand(row)]
+    return held + aside if event.hold_code == "spam" else held or aside
 
 
 def release_hold(session: Session, vault: Vault, event: Event, lead: Lead, now: datetime) -> int:
@@ -86,17 +124,16 @@ def release_hold(session: Session, vault: Vault, event: Event, lead: Lead, now: 
         .where(Delivery.event_id == event.id, Delivery.state.in_(("held", "handled")))
         .execution_options(populate_existing=True)
     ).all()
-    held = [way for way in ways if may_be_released(way[0], event)]
+    by_id = {delivery.id: connection for delivery, connection in ways}
+    going = to_release((delivery for delivery, _ in ways), event)
     is_form = event.kind == "consultation_request"  # a tap says nothing of who it is, and nobody's consent
     asks_consent = event.hold_code == "spam" and is_form and not _agrees(session, event)
     event.hold_code = "no_consent" if asks_consent else None
     if is_form and not asks_consent:
         vouch(session, vault, lead, answers_of(vault, event), now)
-    for delivery, connection in held:
-        requeue(delivery, now)
-        if hold := hold_reason(event.hold_code, event.kind, lead.known, way_to(connection)):
-            delivery.state, delivery.code, delivery.sentence = "held", hold, HOLD_SENTENCES[hold]
-    return sum(delivery.state == "waiting" for delivery, _ in held)
+    for delivery in going:
+        let_go(delivery, event, lead, by_id[delivery.id], now)
+    return sum(delivery.state == "waiting" for delivery in going)
 
 
 def _agrees(session: Session, event: Event) -> bool:
@@ -192,10 +229,15 @@ def doubt_all(session: Session) -> int:
     """A copy of the database was put back: what had not arrived when it was made may have arrived since. Returns how
     many that are."""
     open_ = (Delivery.state.in_(NOT_ARRIVED), Delivery.unknown.is_(False))
+    # What somebody had taken care of may have been sent all the same since.
+    by_hand = update(Delivery).where(Delivery.state == "handled", Delivery.code == "by_hand")
+    session.execute(by_hand.values(unknown=True))
     return len(session.scalars(update(Delivery).where(*open_).values(unknown=True).returning(Delivery.id)).all())
 
 
 def handled(delivery: Delivery) -> None:
-    """A person took care of it outside of Frontdesk, or put it aside as spam."""
+    """A person took care of it outside of Frontdesk, or put it aside as spam. Whether it may have arrived stays known:
+    they may think better of it."""
+    delivery.unknown = delivery.unknown or delivery.code == LOOK_FIRST
     delivery.sentence = PUT_ASIDE if delivery.code == "spam" else "A person took care of this."
     delivery.state, delivery.code, delivery.field = "handled", "by_hand", None

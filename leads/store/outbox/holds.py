@@ -57,7 +57,9 @@ def withhold(session: Session, event_id: UUID) -> None:
     its = select(Delivery).where(Delivery.event_id == event_id).order_by(Delivery.id).with_for_update()
     deliveries = session.scalars(its).all()
     left = [one for one in deliveries if one.state in NOT_ARRIVED]
-    if event.hold_code is not None or (deliveries and not left):
+    # What a person took care of stays so, but goes out no more on their word alone.
+    by_hand = [one for one in deliveries if one.state == "handled" and one.code == "by_hand"]
+    if event.hold_code is not None or (deliveries and not left and not by_hand):
         return
     event.hold_code = "no_consent"
     for one in left:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Event, Lead, Site
 from leads.store.outbox.arrivals import delivery_row
+from leads.store.outbox.decisions import may_go_after_all
 from leads.store.outbox.holds import LOOK_FIRST, hold_reason, way_to
 from leads.store.past_orm import insert_all
 from leads.store.session import KEEPS_ITS_KEY, ONLY_STAYS, Database
@@ -118,10 +119,11 @@ def _end(database: Database, connection_id: UUID) -> None:
         database.nudge(session)
 
 
-def is_left(delivery: Delivery, connection: Connection) -> bool:
+def is_left(delivery: Delivery, connection: Connection, event: Event) -> bool:
     """Whether it stayed at its connection, which was removed, and a person may send it through another one."""
     why = (delivery.state, delivery.code)
-    return connection.removed_at is not None and why in (("held", "removed"), ("refused", LOOK_FIRST))
+    left = why in (("held", "removed"), ("refused", LOOK_FIRST)) or may_go_after_all(delivery, event)
+    return connection.removed_at is not None and left
 
 
 def send_elsewhere(session: Session, delivery: Delivery, to: Connection, now: datetime, looks_first: bool) -> bool:
@@ -133,10 +135,10 @@ def send_elsewhere(session: Session, delivery: Delivery, to: Connection, now: da
     event = session.get_one(Event, delivery.event_id)
     may_have_it = to.removed_at is None and to.site_id == event.site_id and not event.is_test
     has_it = select(Delivery.id).where(Delivery.event_id == event.id, Delivery.connection_id == to.id)
-    left = is_left(delivery, session.get_one(Connection, delivery.connection_id))
+    left = is_left(delivery, session.get_one(Connection, delivery.connection_id), event)
     if not (left and may_have_it) or session.scalar(has_it) is not None:
         return False
-    in_doubt = delivery.code == LOOK_FIRST
+    in_doubt = delivery.code == LOOK_FIRST or delivery.unknown
     delivery.state, delivery.code, delivery.field = "handled", "replaced", None
     delivery.unknown = in_doubt  # whoever erases the person has to know
     delivery.sentence = _SENT_IN_DOUBT if in_doubt else _SENT
