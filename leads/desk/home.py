@@ -127,8 +127,8 @@ def _told_by_waits(state: Overview) -> Headline | None:
         return told
     if not state.connections:
         return _unconnected(state)
-    if number := waiting.get("no_connection", 0):
-        return Headline("look", f"{words.enquiries(number)} cannot go anywhere: their site has no CRM connected.")
+    if some := _who_go_nowhere(state):
+        return Headline("look", f"{some}.")
     if number := waiting.get("paused", 0):
         return Headline("look", f"{words.enquiries(number, 'waits', 'wait')} because staff paused a connection.")
     if number := waiting.get("on_the_way", 0):
@@ -153,10 +153,17 @@ def _who_need_you(state: Overview) -> str:
 
 
 def _below(state: Overview) -> str:
-    """What helps stands below; that others are late has a place beside the headline all the same."""
+    """What helps stands below; that others are late or go nowhere has a place beside the headline all the same."""
     struggling = [row for row in state.connections if words.is_struggling(row)]
-    late = f" Besides, others are late: {words.problem(struggling[0])}." if struggling else ""
-    return f"Below you see why, and what helps.{late}"
+    late = f"others are late: {words.problem(struggling[0])}" if struggling else ""
+    besides = [f" Besides, {what}." for what in (late, _who_go_nowhere(state)) if what]
+    return f"Below you see why, and what helps.{''.join(besides)}"
+
+
+def _who_go_nowhere(state: Overview) -> str:
+    """`3 enquiries cannot go anywhere: …`; empty when none is so."""
+    number = state.waiting.get("no_connection", 0)
+    return f"{words.enquiries(number)} cannot go anywhere: their site has no CRM connected" if number else ""
 
 
 def _on_the_way(state: Overview, number: int) -> Headline:
@@ -188,6 +195,8 @@ def _problem(state: Overview) -> Headline:
     help_text = f"Nothing is lost. {person}." if person else _BY_OURSELVES
     if others := _who_need_you(state):
         help_text += f" Besides, {others}: see below."
+    if nowhere := _who_go_nowhere(state):
+        help_text += f" Besides, {nowhere}."
     return Headline("bad", f"{words.enquiries(number, 'is', 'are')} waiting: {what}.", help_text)
 
 

@@ -299,6 +299,25 @@ def test_who_needs_a_person_hides_no_outage(database: Database, vault: Vault, si
     assert "Try now" in page
 
 
+@pytest.mark.parametrize("problem", [False, True])
+def test_who_needs_a_person_hides_nobody_who_goes_nowhere(
+    database: Database, vault: Vault, site: Site, anna: Person, problem: bool
+) -> None:
+    if problem:
+        send(database, vault, site, **JANE)
+        _connection(database, state="failing", code="bad_key", sentence="The CRM does not accept the key.")
+    else:
+        send(database, vault, site, consent=False, **JANE)
+    other = make_site(database, "other", "Other")
+    for number in range(3):
+        send(database, vault, other, email=f"{number}@example.com")
+    page = plain(anna.get("/desk/live"))
+    assert "Besides, 3 enquiries cannot go anywhere: their site has no CRM connected." in page
+    today = page[page.index("Today") :]
+    assert "Other Received 3 In the CRM 0 On the way 0 Held 0 Need you 0 Taken care of 0 No CRM connected 3" in today
+    assert today.count("No CRM connected") == 1, "only where it is so"
+
+
 def _keep_unreadable(database: Database, vault: Vault, site: Site, body: str) -> UUID:
     with database.write() as session:
         now = database.now(session)

@@ -30,7 +30,8 @@ MARGIN = timedelta(minutes=1)
 class DayBalance:
     """One day of one site, in enquiries. states: each enquiry under the most urgent state of its deliveries.
 
-    lost: enquiries without a delivery for a connection that was there. What no connection was there for, waits.
+    lost: enquiries without a delivery for a connection that was there. What no connection was there for, waits;
+    unconnected: how many of those that wait do so.
     """
 
     site: Site
@@ -38,6 +39,7 @@ class DayBalance:
     captured: int
     states: Mapping[str, int]
     lost: int
+    unconnected: int = 0
 
     @property
     def closes(self) -> bool:
@@ -97,7 +99,7 @@ def lost_leads(session: Session, site: Site, days: Sequence[date], now: datetime
 def _day(site: Site, day: date, found: Counter[str]) -> DayBalance:
     states = {state: found[state] for state in STATES}
     states["waiting"] += found["unconnected"]
-    return DayBalance(site, day, found["captured"], states, found["lost"])
+    return DayBalance(site, day, found["captured"], states, found["lost"], found["unconnected"])
 
 
 def _counted_as(state: str) -> str:

@@ -15,7 +15,7 @@ from leads.store.alerts import open_alerts
 from leads.store.clock import worker_seen_at
 from leads.store.models import Alert, Connection, Delivery, Event, Resubmission, Site
 from leads.store.outbox.holds import LOOK_FIRST, NOT_ARRIVED
-from leads.store.queries.balance import MARGIN, DayBalance, recent_balances
+from leads.store.queries.balance import MARGIN, DayBalance, day_of, recent_balances
 from leads.store.queries.drift import drift_counts
 from leads.store.queries.erasures import Leftover, erased_alone, erasures_that_need_you, open_erasures
 from leads.store.queries.lists import connections_in_use, count, is_real, sites, start_of_day
@@ -44,11 +44,13 @@ class Wait(NamedTuple):
 
 
 class Today(NamedTuple):
-    """One site's day so far, in its own time zone. places: where how many of its enquiries stand, see `places`."""
+    """One site's day so far, in its own time zone. places: where how many of its enquiries stand, see `places`.
+    unconnected: how many stand nowhere, since no connection was there."""
 
     site: Site
     events: int
     places: Mapping[str, int]
+    unconnected: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def overview(session: Session, now: datetime) -> Overview:
     """How everything stands at `now`."""
     known, connections = sites(session), connections_in_use(session)
     waits = _waits(session) + without_connection(session, connections)
-    waiting = _waiting(session)
+    waiting, balances = _waiting(session), recent_balances(session, known, now)
     waiting["no_connection"] = sum(wait.number for wait in waits if wait.reason == "no_connection")
     return Overview(
         now=now,
@@ -103,14 +105,14 @@ def overview(session: Session, now: datetime) -> Overview:
         need_you=number_at(session, PLACES["needs_you"]),
         checking=_checking(session, connections),
         connections=connections,
-        today=[_today(session, site, now) for site in known],
+        today=[_today(session, site, now, balances) for site in known],
         unreadable=number_unseen(session),
         unreadable_since=oldest_unseen(session),
         resubmitted=_resubmitted(session),
         drift=drift_counts(session),
         erasures=open_erasures(session),
         to_erase=erasures_that_need_you(session),
-        balances=recent_balances(session, known, now),
+        balances=balances,
         alerts=open_alerts(session, _ONLY_AS_ALERTS),
     )
 
@@ -205,7 +207,8 @@ def _resubmitted(session: Session) -> list[UUID]:
     return list(session.scalars(select(Event.lead_id).where(Event.id.in_(unseen)).distinct()))
 
 
-def _today(session: Session, site: Site, now: datetime) -> Today:
+def _today(session: Session, site: Site, now: datetime, balances: Iterable[DayBalance]) -> Today:
     today = Event.received_at >= start_of_day(site.time_zone, now)
     events = (Event.site_id == site.id, today, Event.is_test.is_(False))
-    return Today(site, count(session, Event.id, *events), by_place(session, *events))
+    its = (day.unconnected for day in balances if day.site.id == site.id and day.day == day_of(site, now))
+    return Today(site, count(session, Event.id, *events), by_place(session, *events), sum(its))
