@@ -86,12 +86,17 @@ def list_connections(json_: bool) -> None:
 @connection.command("test")
 @click.argument("name")
 def test(name: str) -> None:
-    """Ask the CRM whether all is as it should be. NAME: the connection's name or id."""
+    """Ask the CRM whether all is as it should be. NAME: the connection's name or id.
+
+    One that a fault had stopped is tried again at once when it is.
+    """
     office = Office()
     found = find_connection(office, name)
     findings = office.setup.test(found.id)
     _say_where_to_sign_in(office, found)
     must_be_well(findings, anyway=False)
+    if office.setup.start_if_well(found.id, findings):
+        click.echo("A fault had stopped it. It is tried again now.")
 
 
 @connection.command("pause")

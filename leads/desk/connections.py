@@ -77,7 +77,9 @@ def _add_switches(desk: Blueprint, room: Room) -> None:
         row = existing(room, connection_id)
         if request.method == "GET":  # the address of what a test has shown, opened again
             return redirect(url_for("desk.connection", connection_id=row.id))
-        return _page(room, row, findings=room.setup().test(row.id))
+        findings = room.setup().test(row.id)
+        is_tried = room.setup().start_if_well(row.id, findings)
+        return _page(room, existing(room, row.id), findings, is_tried)
 
     @desk.post("/connections/<uuid:connection_id>/check-all")
     @admin_only
@@ -113,8 +115,8 @@ def _add_switches(desk: Blueprint, room: Room) -> None:
         return redirect(url_for("desk.connections"), 303)
 
 
-def _page(room: Room, row: Connection, findings: Sequence[Finding] = ()) -> str:
-    return _render(room, "desk/connection.html", row, findings=findings)
+def _page(room: Room, row: Connection, findings: Sequence[Finding] = (), is_tried: bool = False) -> str:
+    return _render(room, "desk/connection.html", row, findings=findings, is_tried=is_tried)
 
 
 def _removed(room: Room, row: Connection) -> str:

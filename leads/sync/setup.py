@@ -146,6 +146,20 @@ class Setup:
             connection = session.get_one(Connection, connection_id)
         return _try(self._stored(connection))
 
+    def start_if_well(self, connection_id: UUID, findings: Sequence[Finding]) -> bool:
+        """Try at once what a fault had stopped, when its test found nothing wrong; what staff paused stays so. Returns
+        whether it is tried now."""
+        if not findings or any(not finding.ok for finding in findings):
+            return False
+        with self.database.write() as session:
+            connection = session.get_one(Connection, connection_id, with_for_update=True)
+            if connection.state != "failing" or connection.removed_at is not None:
+                return False
+            outbox.try_now(session, connection, self.database.now(session))
+            self._record(session, connection, "connection_resumed")
+            self.database.nudge(session)
+        return True
+
     def merged(self, connection: Connection, typed: Mapping[str, Any]) -> dict[str, Any]:
         """Stored options with what was typed over them: a secret left empty stays as it is, any other is emptied."""
         schema = connector_class(connection.kind).options().fields

@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import UUID
@@ -269,6 +270,43 @@ def test_test_a_connection(anna: Person, database: Database, crm: str) -> None:
     path = f"/desk/connections/{_connection(database, 'Main CRM').id}"
     assert "answers and accepts the key" in anna.post(f"{path}/test", 200).text
     assert anna.client.get(f"{path}/test").location == path  # opened again, from the history
+
+
+@pytest.mark.parametrize("state", ["failing", "paused"])
+def test_one_that_a_fault_had_stopped_is_tried_once_its_test_finds_all_well(
+    anna: Person, database: Database, vault: Vault, site: Site, crm: str, state: str
+) -> None:
+    anna.post("/desk/connections/new/sandbox", **_typed(crm))
+    row, told = _connection(database, "Main CRM"), "The CRM does not accept the key."
+    path = f"/desk/connections/{row.id}"
+    event = send(database, vault, site, **JANE)
+    with database.write() as session:
+        later = database.now(session) + timedelta(minutes=5)
+        here = update(Connection).where(Connection.id == row.id)
+        session.execute(here.values(state=state, code="bad_key", sentence=told, probe_at=later, probes=3))
+        session.execute(update(Delivery).where(Delivery.event_id == event.event_id).values(due_at=later))
+    page = plain(anna.post(f"{path}/test", 200).text)
+    assert "answers and accepts the key" in page
+    assert ("Being tried now" in page) == (state == "failing")
+    assert ("So it is tried again now" in page) == (state == "failing")
+    assert "Has a problem" not in page
+    assert ("anna started it again" in page) == (state == "failing")
+    with database.read() as session:
+        here = (Delivery.event_id == event.event_id, Delivery.connection_id == row.id)
+        due = session.scalars(select(Delivery.due_at).where(*here)).one()
+    assert (due < later) == (state == "failing")
+    assert _connection(database, "Main CRM").state == state
+    assert "So it is tried again now" not in plain(anna.get(path))
+
+
+def test_one_whose_test_finds_a_fault_is_not_tried(anna: Person, database: Database, crm: str) -> None:
+    anna.post("/desk/connections/new/sandbox", **_typed(crm, key=WRONG, anyway="yes"))
+    row = _connection(database, "Main CRM")
+    with database.write() as session:
+        later = database.now(session) + timedelta(minutes=5)
+        session.execute(update(Connection).where(Connection.id == row.id).values(probe_at=later))
+    anna.post(f"/desk/connections/{row.id}/test", 200)
+    assert _connection(database, "Main CRM").probe_at == later
 
 
 def test_what_is_left_of_the_days_calls_is_shown(anna: Person, database: Database, vault: Vault, site: Site) -> None:
