@@ -324,7 +324,7 @@ def connection_state(connection: Connection, now: datetime) -> Pill:
     if connection.wait_until and connection.wait_until > now:
         return Pill("…", "Waits: the CRM asked us to slow down", "busy")
     if is_struggling(connection):
-        return Pill("…", "Working, but the last try failed", "busy")
+        return Pill("…", "The last try failed: being tried again", "busy")
     return Pill("✓", "Working", "good")
 
 

@@ -404,7 +404,7 @@ def test_one_that_works_badly_is_not_called_well_because_it_is_tried_at_once(
     )
     anna.post(f"{connection}/resume", back="home")
     assert sentence() == ("1 enquiry is waiting: the CRM “Sandbox CRM” is not working just now.", "busy")
-    assert "Working, but the last try failed" in plain(anna.get("/desk/"))
+    assert "… The last try failed: being tried again" in plain(anna.get("/desk/"))
     with database.read() as session:
         assert session.scalars(select(Delivery.due_at)).one() < later
 
