@@ -91,6 +91,6 @@ def understood(
     asked_for = {name: typed.get(name, "").strip() for name in names}
     details = {name: person.get(name, "") for name in CORRECTABLE} | asked_for
     found: dict[str, str] = PersonSchema(region, unknown=EXCLUDE).load(details)
-    if asked_for.get("phone"):
-        found["phone_typed"] = asked_for["phone"]
+    if found.get("phone", "") != person.get("phone", ""):  # what the visitor typed is not how this one was written
+        found["phone_typed"] = found.get("phone", "")
     return found

@@ -58,7 +58,7 @@ def test_the_refused_phone_is_corrected_and_sent_again(
     answer = sam.post(f"/desk/deliveries/{delivery_id}/correct", phone="(201) 555-0123")
     assert answer.location == f"/desk/leads/{lead_id}"
     person = _person(database, vault, lead_id)
-    assert person == JANE | {"phone": "+12015550123", "phone_typed": "(201) 555-0123"}
+    assert person == JANE | {"phone": "+12015550123", "phone_typed": "+12015550123"}
     with database.read() as session:
         row = session.get_one(Delivery, delivery_id)
         action = session.scalars(decisions()).one()
@@ -138,6 +138,29 @@ def test_all_that_is_stuck_at_this_connection_goes_with_it(
     here = sorted(row.state for row in rows if row.connection_id != other.id)
     assert here == ["confirmed", "waiting", "waiting", "waiting"]
     assert [row.state for row in rows if row.connection_id == other.id] == ["refused"]
+
+
+@pytest.mark.parametrize("typed", ["+12015550123", "201 555 0123"])
+def test_what_the_visitor_typed_is_not_shown_as_the_corrected_number(
+    sam: Person, database: Database, vault: Vault, site: Site, typed: str
+) -> None:
+    event = send(database, vault, site, **(JANE | {"phone_typed": "201-555-0199 x7"}))
+    delivery_id = set_state(database, event.event_id, "refused", **(REFUSED | {"field": None}))
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    head = "Phone +1 201-555-0199 typed: 201-555-0199 x7"
+    assert head in plain(sam.get(lead))
+    details = {name: JANE[name] for name in ("first_name", "last_name", "email")}
+    sam.post(f"/desk/deliveries/{delivery_id}/correct", **(details | {"phone": "201 555 0199"}))
+    assert head in plain(sam.get(lead)), "the number is the same"
+    set_state(database, event.event_id, "refused", **REFUSED)
+    sam.post(f"/desk/deliveries/{delivery_id}/correct", phone=typed)
+    page = plain(sam.get(lead))
+    assert "Phone +1 201-555-0123" in page
+    assert "typed: " not in page
+    assert "Phone, as typed 201-555-0199 x7" in page, "it stays at what the visitor sent"
+    set_state(database, event.event_id, "refused", **REFUSED)
+    sam.post(f"/desk/deliveries/{delivery_id}/correct", phone="")
+    assert "phone_typed" not in _person(database, vault, lead_of(database, event.event_id))
 
 
 @pytest.mark.parametrize("why", [{"field": "service"}, {"code": "missing", "field": None}])
