@@ -305,6 +305,27 @@ def test_who_pressed_a_button_too_late_is_told_and_comes_back_to_its_page(
     assert "nothing was pressed here for 30 minutes. Nothing was done of what you pressed." in told
 
 
+def test_a_button_of_a_page_whose_session_another_tab_saw_end_says_that_one_is_signed_out(
+    app: Flask, database: Database
+) -> None:
+    anna = signed_in(app, database)
+    form = {"csrf_token": anna.token(), "name": "tom"}
+    page = {"Referer": "http://localhost/desk/leads?state=held"}
+    with _later(minutes=31):
+        anna.get("/desk/", 303)
+        anna.get("/desk/sign-in")
+        answer = anna.client.post("/desk/users", data=form, headers=page)
+        assert answer.status_code == 400
+        assert "You are signed out. Please sign in" in plain(answer.text)
+        assert 'href="/desk/sign-in?next=/desk/leads?state%3Dheld"' in answer.text
+        assert "open for too long" not in answer.text
+        late = anna.client.post("/desk/sign-in", data=form).text
+        assert "open for too long" in late, "the form to sign in itself"
+        anna.sign_in()
+        again = anna.client.post("/desk/users", data=form, headers=page).text
+        assert "you signed in again meanwhile" in again
+
+
 def test_a_session_that_was_ended_elsewhere_says_so_and_a_stranger_reads_nothing(
     app: Flask, database: Database
 ) -> None:
