@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from uuid import UUID
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
@@ -14,6 +15,8 @@ from leads.store.models import ROLES, User
 from leads.store.queries.lists import users
 from leads.store.second_factor import turn_off
 from leads.store.staff import StaffError, add_user, record, remove_user, reset_password
+
+_LOST = "If nobody has written it down, press “New password” once more."
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
@@ -55,8 +58,21 @@ def _page(
         now = room.database.now(session)
         rows = users(session)
     return render_template(
-        "desk/users.html", now=now, users=rows, roles=ROLES, trouble=trouble, name=name, role=role, given=given
+        "desk/users.html",
+        now=now,
+        users=rows,
+        roles=ROLES,
+        trouble=trouble,
+        name=name,
+        role=role,
+        given=given,
+        mark_of=partial(_mark_of, room),
     )
+
+
+def _mark_of(room: Room, user: User) -> str:
+    """Tells the password that a user has now, and nobody what it is: a form that carries it is good once."""
+    return room.vault.digest("password", user.id, user.password_hash).hex()
 
 
 def _add(room: Room) -> ResponseReturnValue:
@@ -73,10 +89,13 @@ def _add(room: Room) -> ResponseReturnValue:
 
 def _new_password(room: Room, user_id: UUID) -> ResponseReturnValue:
     with room.database.write() as session:
-        user = session.get(User, user_id) or abort(404)
+        user = session.get(User, user_id, with_for_update=True) or abort(404)
         if user.id == current_user.id:
             flash("Change your own password on your account page.")
             return redirect(url_for("desk.account"), 303)
+        if request.form.get("mark") != _mark_of(room, user):  # sent once more, as by loading its answer anew
+            flash(f"Nothing was done: {user.name} has another password since that page was opened. {_LOST}")
+            return redirect(url_for("desk.users"), 303)
         password = reset_password(user)
         now = room.database.now(session)
         record(session, current_user.name, "password_reset", now, vault=room.vault, note=user.name)

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from leads.store.models import User, new_id
 from leads.store.session import Database
 from leads.store.vault import Vault
-from tests.web.desk import Person, decisions, make_user, signed_in
+from tests.web.desk import Person, decisions, make_user, plain, signed_in
 
 
 @pytest.fixture
@@ -27,6 +27,13 @@ def _id(database: Database, name: str) -> UUID:
 
 def _shown(page: str) -> str:
     found = re.search(r'class="secret"><code>([^<]+)<', page)
+    assert found is not None
+    return found[1]
+
+
+def _mark(person: Person, path: str) -> str:
+    """What the form that leads there carries now."""
+    found = re.search(rf'action="{path}".*?name="mark" value="([^"]+)"', person.get("/desk/users"), re.DOTALL)
     assert found is not None
     return found[1]
 
@@ -54,11 +61,30 @@ def test_a_user_that_cannot_be_is_told_why(anna: Person) -> None:
 
 def test_a_new_password_ends_the_users_sessions(anna: Person, app: Flask, database: Database) -> None:
     sam = signed_in(app, database, "sam", "staff")
-    password = _shown(anna.post(f"/desk/users/{_id(database, 'sam')}/password", 200).text)
+    path = f"/desk/users/{_id(database, 'sam')}/password"
+    password = _shown(anna.post(path, 200, mark=_mark(anna, path)).text)
     sam.get("/desk/", 303)
     assert Person(app).sign_in("sam", password).status_code == 303
     assert anna.post(f"/desk/users/{_id(database, 'anna')}/password").location == "/desk/account"
     anna.post(f"/desk/users/{new_id()}/password", 404)
+
+
+def test_the_page_with_a_new_password_loaded_anew_makes_no_second_one(
+    anna: Person, app: Flask, database: Database
+) -> None:
+    make_user(database, "sam", "staff")
+    path = f"/desk/users/{_id(database, 'sam')}/password"
+    mark = _mark(anna, path)
+    first = anna.post(path, 200, mark=mark)
+    assert anna.post(path, mark=mark).location == "/desk/users"
+    page = plain(anna.get("/desk/users"))
+    assert "Nothing was done: sam has another password since that page was opened." in page
+    anna.post(path)  # a form without it
+    assert Person(app).sign_in("sam", _shown(first.text)).status_code == 303
+    anna.post("/desk/users", 200, name="nora", role="staff")
+    assert 'class="secret"' not in anna.post("/desk/users", 422, name="nora", role="staff").text
+    with database.read() as session:
+        assert [one.what for one in session.scalars(decisions())] == ["password_reset", "user_added"]
 
 
 def test_remove_a_user(anna: Person, app: Flask, database: Database) -> None:
