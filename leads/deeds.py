@@ -82,6 +82,7 @@ GROUPS = {
             "user_added": "{who} added the user {note}.",
             "user_removed": "{who} removed the user {note}.",
             "password_reset": "{who} gave {note} a new one-time password.",
+            "role_changed": "{who} gave {note}.",
             "second_factor_reset": "{who} took the second factor of {note} away.",
             "site_added": "{who} added the website {note}.",
             "site_changed": "{who} changed the website {note}.",

@@ -9,7 +9,7 @@ from leads.commands.office import Office, as_rows, fail, json_option
 from leads.store.models import ROLES, User
 from leads.store.queries.lists import users
 from leads.store.second_factor import turn_off
-from leads.store.staff import StaffError, add_user, find_user, remove_user, reset_password
+from leads.store.staff import StaffError, add_user, change_role, find_user, remove_user, reset_password
 
 
 @click.group()
@@ -42,6 +42,22 @@ def password(name: str) -> None:
         one_time = reset_password(found)
         office.record(session, "password_reset", found.name)
     _show(one_time)
+
+
+@user.command("change")
+@click.argument("name")
+@click.option("--role", type=click.Choice(ROLES), required=True)
+def change(name: str, role: str) -> None:
+    """Give someone another role, at once. The last admin stays one."""
+    office = Office()
+    try:
+        with office.database.write() as session:
+            found = _named(session, name)
+            if told := change_role(session, found, role):
+                office.record(session, "role_changed", told)
+    except StaffError as error:
+        fail(str(error))
+    click.echo(f"{found.name} has the role {role} now.")
 
 
 @user.command("reset-second-factor")

@@ -14,13 +14,13 @@ from leads.desk.room import Room
 from leads.store.models import ROLES, User
 from leads.store.queries.lists import users
 from leads.store.second_factor import turn_off
-from leads.store.staff import StaffError, add_user, record, remove_user, reset_password
+from leads.store.staff import StaffError, add_user, change_role, record, remove_user, reset_password
 
 _LOST = "If nobody has written it down, press “New password” once more."
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
-    """List, add, give a new password, take a second factor away, remove."""
+    """List, add, give a new password or another role, take a second factor away, remove."""
 
     @desk.get("/users", endpoint="users")
     @admin_only
@@ -38,6 +38,11 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     def user_password(user_id: UUID) -> ResponseReturnValue:
         with room.hashing.turn():
             return _new_password(room, user_id)
+
+    @desk.post("/users/<uuid:user_id>/role")
+    @admin_only
+    def user_role(user_id: UUID) -> ResponseReturnValue:
+        return _change_role(room, user_id)
 
     @desk.route("/users/<uuid:user_id>/second-factor", methods=["GET", "POST"])
     @admin_only
@@ -100,6 +105,23 @@ def _new_password(room: Room, user_id: UUID) -> ResponseReturnValue:
         now = room.database.now(session)
         record(session, current_user.name, "password_reset", now, vault=room.vault, note=user.name)
     return _page(room, given=(user.name, password))
+
+
+def _change_role(room: Room, user_id: UUID) -> ResponseReturnValue:
+    role = request.form.get("role", "")
+    try:
+        with room.database.write() as session:
+            user = session.get(User, user_id) or abort(404)
+            if user.id == current_user.id:
+                raise StaffError("Your own role is for another admin to change.")
+            if told := change_role(session, user, role):
+                now = room.database.now(session)
+                record(session, current_user.name, "role_changed", now, vault=room.vault, note=told)
+    except StaffError as error:
+        flash(str(error))
+    else:
+        flash(f"{user.name} has the role {role} now, at once.")
+    return redirect(url_for("desk.users"), 303)
 
 
 def _second_factor(room: Room, user_id: UUID) -> ResponseReturnValue:

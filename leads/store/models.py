@@ -89,7 +89,7 @@ ACTION_KINDS = (
     *("connection_signed_in", "connection_check_all", "connection_changed", "mapping_changed"),
     *("signed_in", "signed_out", "password_changed", "sign_in_failed", "sign_in_unknown"),
     *("code_failed", "recovery_code_used", "recovery_codes_made", "second_factor_on", "second_factor_off"),
-    *("user_added", "user_removed", "password_reset", "second_factor_reset"),
+    *("user_added", "user_removed", "password_reset", "role_changed", "second_factor_reset"),
     *("site_added", "site_changed", "site_removed"),
     "hook_address_changed",
     *("keys_rotated", "key_dropped", "restored"),

@@ -39,8 +39,7 @@ def add_user(session: Session, name: str, role: str, now: datetime) -> tuple[Use
     name = name.strip().lower()
     if not re.fullmatch(r"[a-z0-9][a-z0-9.@_+-]{1,99}", name):
         raise StaffError("A user's name may have letters, digits and . @ _ + -, 2 to 100 of them.")
-    if role not in ROLES:
-        raise StaffError(f"The role must be {' or '.join(ROLES)}.")
+    _require_role(role)
     if find_user(session, name) is not None:
         raise StaffError(f"There is already a user called {name}.")
     user = User(id=new_id(), name=name, role=role, created_at=now)
@@ -53,15 +52,39 @@ def find_user(session: Session, name: str) -> User | None:
     return session.scalar(select(User).where(User.name == name.strip().lower()))
 
 
+def _require_role(role: str) -> None:
+    if role not in ROLES:
+        raise StaffError(f"The role must be {' or '.join(ROLES)}.")
+
+
 def remove_user(session: Session, user: User) -> None:
     """Let a user sign in no more. Raises StaffError for the last admin."""
-    # Two admins who remove each other at the same moment have to queue.
-    admins = session.scalars(select(User.id).where(User.role == "admin").order_by(User.id).with_for_update()).all()
-    if user.role == "admin" and len(admins) == 1:
-        raise StaffError(
-            f"{user.name} is the last admin, so nobody could add users or connections any more. Nothing was done."
-        )
+    _require_another_admin(session, user)
     session.delete(user)
+
+
+def change_role(session: Session, user: User, role: str) -> str:
+    """Give a user another role, from their next click on. Returns what was done, to be written down; empty: they had
+    it. Raises StaffError for the last admin, and for what is no role."""
+    _require_role(role)
+    if role != "admin":
+        _require_another_admin(session, user)
+    if user.role == role:
+        return ""
+    user.role = role
+    return f"{user.name} the role {role}"
+
+
+def _require_another_admin(session: Session, user: User) -> None:
+    # Two admins who remove each other, or each other's role, at the same moment have to queue.
+    admins = session.scalars(select(User.id).where(User.role == "admin").order_by(User.id).with_for_update()).all()
+    name = user.name
+    if session.get(User, user.id, populate_existing=True, with_for_update=True) is None:
+        raise StaffError(f"{name} was removed meanwhile.")
+    if user.role == "admin" and not set(admins) - {user.id}:
+        raise StaffError(
+            f"{name} is the last admin, so nobody could add users or connections any more. Nothing was done."
+        )
 
 
 def reset_password(user: User) -> str:

@@ -58,6 +58,11 @@ def test_users_are_listed_and_removed_but_never_the_last_admin(frontdesk: Frontd
         ("sam", "staff", None, True),
     ]
     assert "anna is the last admin" in frontdesk("user", "remove", "anna", code=1).stderr
+    assert "anna is the last admin" in frontdesk("user", "change", "anna", "--role", "staff", code=1).stderr
+    assert "sam has the role admin now." in frontdesk("user", "change", "Sam", "--role", "admin").stdout
+    assert as_json(frontdesk("actions", "--json"))[0]["sentence"] == "command line gave sam the role admin."
+    assert [row["role"] for row in as_json(frontdesk("user", "list", "--json"))] == ["admin", "admin"]
+    frontdesk("user", "change", "sam", "--role", "staff")
     assert "sam can no longer sign in." in frontdesk("user", "remove", "Sam").stdout
     assert "no user called sam" in frontdesk("user", "remove", "sam", code=1).stderr
     frontdesk("user", "add", "bert", "--role", "admin")

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from leads.store.models import User, new_id
 from leads.store.session import Database
+from leads.store.staff import StaffError, change_role
 from leads.store.vault import Vault
 from tests.web.desk import Person, decisions, make_user, plain, signed_in
 
@@ -106,6 +107,40 @@ def test_a_page_that_only_asks_does_not_wait_for_who_writes(
     with database.write() as session:
         session.scalars(select(User).with_for_update()).all()
         assert "sam" in anna.get(path)
+
+
+def test_another_role_counts_from_the_next_click_on(anna: Person, app: Flask, database: Database) -> None:
+    sam = signed_in(app, database, "sam", "staff")
+    sam.get("/desk/users", 403)
+    path = f"/desk/users/{_id(database, 'sam')}/role"
+    assert "Make admin" in anna.get("/desk/users")
+    assert anna.post(path, role="admin").location == "/desk/users"
+    page = anna.get("/desk/users")
+    assert "sam has the role admin now" in page
+    assert "Make staff" in page
+    sam.get("/desk/users")
+    anna.post(path, role="admin")  # sent once more
+    anna.post(path, role="staff")
+    sam.get("/desk/users", 403)
+    deeds = plain(anna.get("/desk/actions?group=setup"))
+    assert deeds.count("anna gave sam the role admin.") == 1
+    assert "anna gave sam the role staff." in deeds
+    anna.post(path, role="boss")
+    assert "The role must be" in anna.get("/desk/users")
+    sam.post(path, 403, role="admin")
+    anna.post(f"/desk/users/{new_id()}/role", 404, role="admin")
+
+
+def test_nobody_changes_their_own_role(anna: Person, database: Database) -> None:
+    make_user(database, "bert", "admin")
+    anna.post(f"/desk/users/{_id(database, 'anna')}/role", role="staff")
+    assert "Your own role is for another admin to change." in anna.get("/desk/users")
+
+
+def test_the_last_admin_stays_one(database: Database) -> None:
+    last = make_user(database, "anna", "admin")
+    with database.write() as session, pytest.raises(StaffError, match="anna is the last admin"):
+        change_role(session, session.get_one(User, last.id), "staff")
 
 
 def test_the_last_admin_cannot_be_removed(anna: Person, app: Flask, database: Database) -> None:
