@@ -12,7 +12,9 @@ from leads.commands.office import ME, Office, as_rows, fail, json_option, site_n
 from leads.store import canary as store
 from leads.store.models import CanaryRun, Site
 from leads.store.queries.canary import recent_runs
+from leads.store.queries.overview import worker_lives
 
+_TOLD_WITHIN = 10  # seconds in which the worker itself says why it gave a test up
 _COLUMNS = ["site", "state", "started_at", "arrived_in", "removed_at", "started_by", "sentence"]
 
 
@@ -23,13 +25,20 @@ def canary() -> None:
 
 @canary.command("run")
 @click.argument("site_key", metavar="SITE")
-@click.option("--wait", is_flag=True, help="Wait until it is over. Ends with 1 when it failed.")
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Wait until it is over; for each step no longer than FRONTDESK_CANARY_PATIENCE. Ends with 1 when it failed.",
+)
 def run(site_key: str, wait: bool) -> None:
     """Send one now. A worker has to be running. SITE: the site's key."""
     office = Office()
     with office.database.write() as session:
         site = site_named(session, site_key)
-        begun = store.start(session, site, ME, office.database.now(session))
+        now = office.database.now(session)
+        if not worker_lives(session, now):
+            fail("No worker is running: start Frontdesk. No test enquiry was begun.")
+        begun = store.start(session, site, ME, now)
     if not wait:
         click.echo("It is on its way. See: frontdesk canary list")
         return
@@ -40,13 +49,30 @@ def run(site_key: str, wait: bool) -> None:
 
 
 def _wait(office: Office, run_id: UUID) -> CanaryRun:
-    """Watch until the run is over, or longer than any run can last."""
-    until = time.monotonic() + 60 + 2 * office.settings.canary_patience.total_seconds()
+    """Watch until the run is over, saying what is waited for. Ends the program when a step takes too long."""
+    step, until = "", 0.0
     while (found := _get(office, run_id)).state == "running":
-        if time.monotonic() > until:
-            fail("Nothing takes it any further. Is a worker running? Start one: frontdesk worker")
+        if (now := _next_step(found)) != step:
+            step = now
+            click.echo(f"Waiting until {step}.", err=True)
+            until = time.monotonic() + office.settings.canary_patience.total_seconds() + _TOLD_WITHIN
+        elif time.monotonic() > until:
+            fail(_gave_up(office, step))
         time.sleep(0.2)
     return found
+
+
+def _next_step(run: CanaryRun) -> str:
+    if run.stored_at is None:
+        return "the worker has sent the form"
+    return "it is seen in the CRM" if run.seen_at is None else "it is removed from the CRM again"
+
+
+def _gave_up(office: Office, step: str) -> str:
+    with office.database.read() as session:
+        lives = worker_lives(session, office.database.now(session))
+    why = "The worker has not got there" if lives else "No worker is running any more: start Frontdesk, and it goes on"
+    return f"Waited in vain until {step}. {why}. See: frontdesk canary list"
 
 
 def _get(office: Office, run_id: UUID) -> CanaryRun:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from leads.plain import days_until, enquiries, number_of, span
 from leads.store.alerts import Condition
 from leads.store.backup import OLD
-from leads.store.queries.overview import SILENT_AFTER
+from leads.store.queries.overview import is_silent
 from leads.store.queries.places import Need
 from leads.store.queries.signs import Load, Rhythm, Signs, subject_of
 from leads.store.queries.unreadable import Unseen
@@ -48,8 +48,7 @@ def conditions(signs: Signs, after: timedelta) -> list[Condition]:
 
 
 def _worker(signs: Signs) -> Iterator[Condition]:
-    seen = signs.worker_seen_at
-    if signs.loads and (seen is None or signs.now - seen > SILENT_AFTER):
+    if signs.loads and is_silent(signs.worker_seen_at, signs.now):
         yield Condition("worker", "worker", _NO_WORKER)
 
 

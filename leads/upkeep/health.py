@@ -6,7 +6,7 @@ from flask import Blueprint, Response, jsonify
 from sqlalchemy.exc import SQLAlchemyError
 
 from leads.store.clock import worker_seen_at
-from leads.store.queries.overview import SILENT_AFTER
+from leads.store.queries.overview import is_silent
 from leads.store.schema import current, head
 from leads.store.session import Database
 
@@ -47,4 +47,4 @@ def _worker(database: Database) -> str:
         seen, now = worker_seen_at(session), database.now(session)
     if seen is None:
         return "no worker is running"
-    return "ok" if now - seen < SILENT_AFTER else "silent since " + seen.isoformat(timespec="seconds")
+    return "silent since " + seen.isoformat(timespec="seconds") if is_silent(seen, now) else "ok"

@@ -374,10 +374,33 @@ def test_many_are_sent_again_after_a_look(frontdesk: Frontdesk, database: Databa
 def test_a_test_enquiry_is_begun_and_listed(frontdesk: Frontdesk, database: Database, vault: Vault, site: Site) -> None:
     assert "frontdesk canary run SITE" in frontdesk("canary", "list").stdout
     make_connection(database, vault, site)
+    beat(database)
     assert "on its way" in frontdesk("canary", "run", "demo").stdout
     (run,) = as_json(frontdesk("canary", "list", "--json"))
     assert (run["site"], run["state"], run["started_by"], run["seen_at"]) == ("demo", "running", "command line", None)
     assert "no site" in frontdesk("canary", "run", "nowhere", code=1).stderr
+
+
+@pytest.mark.parametrize("more", [(), ("--wait",)])
+def test_no_test_enquiry_is_begun_while_no_worker_runs(
+    frontdesk: Frontdesk, database: Database, site: Site, more: tuple[str, ...]
+) -> None:
+    for _ in ("none ever ran", "one was ended without a word"):
+        told = frontdesk("canary", "run", "demo", *more, code=1).stderr
+        assert told == "No worker is running: start Frontdesk. No test enquiry was begun.\n"
+        beat(database, seconds_ago=60)
+    assert as_json(frontdesk("canary", "list", "--json")) == []
+
+
+def test_what_is_waited_for_is_told_and_given_up_in_time(
+    frontdesk: Frontdesk, database: Database, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leads.commands.canary._TOLD_WITHIN", 0)
+    beat(database)
+    told = frontdesk("canary", "run", "demo", "--wait", code=1, canary_patience="1s").stderr
+    step = "the worker has sent the form"
+    in_vain = f"Waited in vain until {step}. The worker has not got there. See: frontdesk canary list"
+    assert told == f"Waiting until {step}.\n{in_vain}\n"
 
 
 def test_doctor_says_what_to_do(frontdesk: Frontdesk, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from leads.store import canary
 from leads.store.models import CanaryRun, Delivery, Event, Lead
 from leads.store.queries.leads import LeadFilter, lead_by_code, leads
-from leads.store.queries.overview import overview
+from leads.store.queries.overview import overview, worker_lives
 from leads.store.sites import find_site
 from tests.chaos.zygote import Zygote
 from tests.programs import Programs, wait_for
@@ -43,6 +43,17 @@ def _start(programs: Programs) -> None:
         canary.start(session, site, "anna", programs.database.now(session))
 
 
+def _worker(programs: Programs) -> None:
+    """One that lives."""
+    programs.worker()
+    wait_for(lambda: _lives(programs))
+
+
+def _lives(programs: Programs) -> bool:
+    with programs.database.read() as session:
+        return worker_lives(session, programs.database.now(session))
+
+
 def _watch(programs: Programs, seen: list[str], stop: threading.Event) -> None:
     """Whom the CRM holds, looked at all the time."""
     while not stop.wait(0.01):
@@ -50,7 +61,7 @@ def _watch(programs: Programs, seen: list[str], stop: threading.Event) -> None:
 
 
 def test_a_test_enquiry_goes_the_whole_way_and_is_counted_nowhere(programs: Programs) -> None:
-    programs.worker()
+    _worker(programs)
     seen, stop = [], threading.Event()
     watcher = threading.Thread(target=_watch, args=(programs, seen, stop))
     watcher.start()
@@ -58,6 +69,7 @@ def test_a_test_enquiry_goes_the_whole_way_and_is_counted_nowhere(programs: Prog
     stop.set()
     watcher.join()
     assert answer.returncode == 0, answer.stderr
+    assert answer.stderr.startswith("Waiting until ")
     run = _run(programs)
     assert run.state == "ok"
     assert run.stored_at is not None
@@ -82,7 +94,7 @@ def test_a_test_enquiry_goes_the_whole_way_and_is_counted_nowhere(programs: Prog
 
 def test_a_crm_that_is_down_is_told_and_the_next_test_is_well(programs: Programs) -> None:
     programs.faults(down=True)
-    programs.worker()
+    _worker(programs)
     answer = programs.frontdesk("canary", "run", "demo", "--wait")
     assert answer.returncode == 1
     assert "“Sandbox CRM” did not show it within 4 seconds. The CRM is not working just now" in answer.stderr

@@ -87,7 +87,17 @@ class Overview:
     @property
     def worker_is_silent(self) -> bool:
         """Whether nothing is delivered now, as far as we know."""
-        return self.worker_seen_at is None or self.now - self.worker_seen_at > SILENT_AFTER
+        return is_silent(self.worker_seen_at, self.now)
+
+
+def is_silent(seen: datetime | None, now: datetime) -> bool:
+    """Whether no worker is running, as far as we know. seen: the last heartbeat of any."""
+    return seen is None or now - seen > SILENT_AFTER
+
+
+def worker_lives(session: Session, now: datetime) -> bool:
+    """Whether a worker is running now, as far as we know."""
+    return not is_silent(worker_seen_at(session), now)
 
 
 def overview(session: Session, now: datetime) -> Overview:
