@@ -11,7 +11,7 @@ import pysqlite3.dbapi2
 from sqlalchemy import func, select
 
 from integrations.core.base import Finding
-from leads.plain import number_of
+from leads.plain import enquiries, number_of
 from leads.store import backup, tasks
 from leads.store.alerts import open_alerts
 from leads.store.erasure_list import ErasureList
@@ -20,6 +20,7 @@ from leads.store.queries.balance import recent_balances
 from leads.store.queries.erasures import back, unlisted
 from leads.store.queries.lists import connections_in_use
 from leads.store.queries.lists import sites as all_sites
+from leads.store.queries.overview import without_connection
 from leads.store.queries.places import PLACES, SPAM, number_at
 from leads.store.queries.unreadable import number_unseen
 from leads.store.schema import open_vault
@@ -151,11 +152,13 @@ def _erasures(database: Database, erasures: ErasureList) -> list[Line]:
 
 def _content(database: Database, desk: str) -> list[Line]:
     with database.read() as session:
-        sites = {site.id: site.key for site in all_sites(session)}
+        known = all_sites(session)
         users = session.scalar(select(func.count()).select_from(User)) or 0
         connections = connections_in_use(session)
+        waits = {wait.site.id: wait.number for wait in without_connection(session, connections) if wait.site}
         need, spam = (number_at(session, here) for here in (PLACES["needs_you"], SPAM))
         unread = number_unseen(session)
+    sites, served = {site.id: site.key for site in known}, {row.site_id for row in connections}
     return [
         line(bool(sites), f"Sites: {len(sites)}." if sites else "There is no site yet. Run: frontdesk site add"),
         line(
@@ -168,6 +171,7 @@ def _content(database: Database, desk: str) -> list[Line]:
             if connections
             else "No CRM is connected yet. Run: frontdesk connection add",
         ),
+        *(_unserved(site.key, waits.get(site.id, 0), desk) for site in known if site.id not in served),
         Line("look", f"Enquiries that need a person: {need}. See: {desk}/leads?state=needs_you")
         if need
         else line(True, "No enquiry needs a person."),
@@ -175,6 +179,12 @@ def _content(database: Database, desk: str) -> list[Line]:
         *([Line("look", f"Not seen yet, and not understood: {unread}. See: {desk}/unreadable")] if unread else []),
         *(_stopped(row, sites[row.site_id], desk) for row in connections if row.state != "working"),
     ]
+
+
+def _unserved(site_key: str, waiting: int, desk: str) -> Line:
+    told = f"; {enquiries(waiting)} {'waits' if waiting == 1 else 'wait'} for one" if waiting else ""
+    helps = f"Run: frontdesk connection add KIND --site {site_key}, or add one there: {desk}/connections/new"
+    return Line("look", f"{site_key} has no connection{told}. {helps}")
 
 
 def _stopped(row: Connection, site_key: str, desk: str) -> Line:

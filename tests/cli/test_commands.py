@@ -442,6 +442,23 @@ def test_doctor_finds_nothing_wrong_with_the_daily_work_of_staff(
     )
 
 
+def test_doctor_tells_of_a_website_that_nothing_goes_to_a_crm_from(
+    frontdesk: Frontdesk, database: Database, vault: Vault, sound: Connection
+) -> None:
+    lakeside = make_site(database, "lakeside")
+    helps = (
+        "Run: frontdesk connection add KIND --site lakeside, "
+        "or add one there: https://leads.example/desk/connections/new"
+    )
+    for number, told in enumerate(("", "; 1 enquiry waits for one", "; 2 enquiries wait for one")):
+        found = frontdesk("doctor", public_url="https://leads.example").stdout
+        assert f"look  lakeside has no connection{told}. {helps}\n" in found, number
+        assert "demo has no connection" not in found
+        send(database, vault, lakeside, email=f"p{number}@example.com")
+    make_connection(database, vault, lakeside, name="Another")
+    assert "has no connection" not in frontdesk("doctor").stdout
+
+
 def test_doctor_says_that_its_shell_may_lack_a_setting_of_the_service(frontdesk: Frontdesk, sound: Connection) -> None:
     told = frontdesk("doctor", "--online", code=1).stdout
     assert "wrong demo, Sandbox CRM: The address must begin with https://, unless FRONTDESK_ALLOWED_PRIVATE" in told
