@@ -29,7 +29,7 @@ from leads.store.soundness import inspect
 from leads.store.vault import VaultError, read_keys
 from leads.upkeep.alerts import EACH_NIGHT, how_old
 from leads.upkeep.erasures import told_of
-from leads.upkeep.health import readiness
+from leads.upkeep.health import NO_WORKER, NOT_ASKED, readiness
 
 _LITTLE_SPACE = 500 * 1024 * 1024  # bytes
 _ERASE_AGAIN = "Restored from an older copy? Before anything more is sent, run: frontdesk lead erase-again"
@@ -39,6 +39,8 @@ _OTHER_SETTINGS = (
     "The service itself has not met this: perhaps it has other settings than this shell, such as "
     "FRONTDESK_ALLOWED_PRIVATE_HOSTS. See: frontdesk config show"
 )
+_START = "Start Frontdesk; if it was started, its log says what keeps the worker from running."
+_OF_THE_COPY = "In a database that was just restored, this time is from before its copy was made, and says no more."
 _SAFE_SQLITE = (3, 51, 3)  # older ones can corrupt a file that two processes write (sqlite.org/wal.html#walresetbug)
 
 
@@ -81,7 +83,15 @@ def _settings(data_dir: Path, public_url: str) -> Line:
 
 
 def _programs(database: Database) -> list[Line]:
-    return [line(text == "ok", f"{name.capitalize()}: {text}.") for name, text in readiness(database).items()]
+    found = readiness(database)
+    return [line(text == "ok", f"{name.capitalize()}: {text}.{_remedy(name, text)}") for name, text in found.items()]
+
+
+def _remedy(name: str, text: str) -> str:
+    """For what tells how it is and not what helps."""
+    if name != "worker" or text in ("ok", NOT_ASKED):
+        return ""
+    return f" {_START}" if text == NO_WORKER else f" {_START} {_OF_THE_COPY}"
 
 
 def _machine(database: Database, data_dir: Path, keys_file: Path) -> list[Line]:

@@ -10,6 +10,8 @@ from leads.store.queries.overview import is_silent
 from leads.store.schema import current, head
 from leads.store.session import Database
 
+NO_WORKER, NOT_ASKED = "no worker is running", "not asked"
+
 
 def create_health(database: Database) -> Blueprint:
     """Routes /healthz and /readyz."""
@@ -36,7 +38,7 @@ def readiness(database: Database) -> dict[str, str]:
             "database": "its file was replaced: start Frontdesk again" if database.was_replaced() else "ok",
             "disk": "almost full: new enquiries are turned away" if database.space.is_short() else "ok",
             "migrations": "ok" if migrated else "run: frontdesk db upgrade",
-            "worker": _worker(database) if migrated else "not asked",
+            "worker": _worker(database) if migrated else NOT_ASKED,
         }
     except SQLAlchemyError:
         return {"database": "no answer"}
@@ -46,5 +48,5 @@ def _worker(database: Database) -> str:
     with database.read() as session:
         seen, now = worker_seen_at(session), database.now(session)
     if seen is None:
-        return "no worker is running"
+        return NO_WORKER
     return "silent since " + seen.isoformat(timespec="seconds") if is_silent(seen, now) else "ok"

@@ -406,7 +406,7 @@ def test_what_is_waited_for_is_told_and_given_up_in_time(
 def test_doctor_says_what_to_do(frontdesk: Frontdesk, tmp_path: Path) -> None:
     found = frontdesk("doctor", code=1).stdout
     assert "wrong There is no site yet. Run: frontdesk site add" in found
-    assert "wrong Worker: no worker is running." in found
+    assert "wrong Worker: no worker is running. Start Frontdesk; if it was started, its log" in found
     assert "ok    The key file fits the database" in found
     lines = as_json(frontdesk("doctor", "--json", code=1))
     assert {"verdict": "wrong", "sentence": "There is no site yet. Run: frontdesk site add"} in lines
@@ -440,6 +440,16 @@ def test_doctor_finds_nothing_wrong_with_the_daily_work_of_staff(
         f"wrong demo, Sandbox CRM: The key is wrong. Mend it there: https://leads.example/desk/connections/{sound.id}\n"
         in told
     )
+
+
+def test_doctor_says_what_a_silent_worker_means_also_after_a_restore(frontdesk: Frontdesk, database: Database) -> None:
+    beat(database, seconds_ago=3600)
+    told = frontdesk("doctor", code=1).stdout
+    assert re.search(
+        r"wrong Worker: silent since \S+\. Start Frontdesk; .*\. In a database that was just restored", told
+    )
+    beat(database)
+    assert "ok    Worker: ok.\n" in frontdesk("doctor", code=1).stdout
 
 
 def test_doctor_tells_of_a_website_that_nothing_goes_to_a_crm_from(
