@@ -107,10 +107,11 @@ class Office:
 
 def _prepare_folder(settings: Settings, *, make: bool) -> None:
     """make: a folder that is not there is made. A command that only looks would answer a mistyped name with "empty"."""
-    folder = settings.data_dir
+    folder = settings.data_dir.absolute()
     if not make and not folder.is_dir():
         fail(
-            f"There is no data folder {folder}. Set FRONTDESK_DATA_DIR, or make it: frontdesk db upgrade",
+            f"There is no data folder {folder}. Does the service run in this folder and with these settings? Go to its "
+            "folder, or set FRONTDESK_DATA_DIR as it has it. Only for a new, empty installation: frontdesk db upgrade",
             CANNOT_OPEN,
         )
     try:

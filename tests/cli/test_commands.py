@@ -511,11 +511,15 @@ def test_a_database_that_does_not_answer_is_told_in_a_sentence(frontdesk: Frontd
     assert "hidden" not in told
 
 
-def test_a_mistyped_data_folder_is_told_and_not_made(frontdesk: Frontdesk, tmp_path: Path) -> None:
+def test_a_mistyped_data_folder_is_told_and_not_made(
+    frontdesk: Frontdesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     mistyped = tmp_path / "dta"
-    result = frontdesk("lead", "list", code=3, data_dir=str(mistyped))
-    assert result.stderr.startswith("There is no data folder")
-    assert not mistyped.exists()
+    for given in ("dta", str(mistyped)):
+        told = frontdesk("lead", "list", code=3, data_dir=given).stderr
+        assert told.startswith(f"There is no data folder {mistyped}. Does the service run in this folder")
+        assert not mistyped.exists()
 
 
 def test_the_configuration_is_shown_without_its_secrets(frontdesk: Frontdesk) -> None:
