@@ -14,6 +14,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import ACTION_KINDS, ROLES, Action, User, new_id
+from leads.store.passwords import is_easy
 from leads.store.session import NO_DATABASE, Database
 from leads.store.vault import Vault
 
@@ -98,8 +99,8 @@ def change_password(user: User, password: str) -> None:
     """Set the user's own password and end all their sessions. Raises StaffError when it is too weak."""
     if not SHORTEST_PASSWORD <= len(password) <= _LONGEST_PASSWORD:
         raise StaffError(f"A password needs {SHORTEST_PASSWORD} to {_LONGEST_PASSWORD} characters.")
-    if user.name in password.lower() or len(set(password)) < 5:
-        raise StaffError("This password is too easy to guess.")
+    if is_easy(password, user.name):
+        raise StaffError("This password is too easy to guess. Take a few words that do not belong together.")
     user.password_hash, user.one_time, user.session = _hasher.hash(password), False, new_id()
 
 
