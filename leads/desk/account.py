@@ -98,7 +98,7 @@ def _sign_in_page(name: str, trouble: str, status: int) -> ResponseReturnValue:
 
 def _change_password(room: Room) -> ResponseReturnValue:
     old, new, again = (request.form.get(name, "") for name in ("old", "new", "again"))
-    if new != again:
+    if new.strip() != again.strip():
         return _account_page("The two new passwords are not the same.", 422)
     with room.database.read() as session:
         user = session.get_one(User, current_user.id)

@@ -96,7 +96,11 @@ def reset_password(user: User) -> str:
 
 
 def change_password(user: User, password: str) -> None:
-    """Set the user's own password and end all their sessions. Raises StaffError when it is too weak."""
+    """Set the user's own password and end all their sessions. Raises StaffError when it is too weak.
+
+    Blanks around it do not count, as in `is_password`: they come with what is pasted.
+    """
+    password = password.strip()
     if not SHORTEST_PASSWORD <= len(password) <= _LONGEST_PASSWORD:
         raise StaffError(f"A password needs {SHORTEST_PASSWORD} to {_LONGEST_PASSWORD} characters.")
     if is_easy(password, user.name):
@@ -104,13 +108,20 @@ def change_password(user: User, password: str) -> None:
     user.password_hash, user.one_time, user.session = _hasher.hash(password), False, new_id()
 
 
-def is_password(user: User | None, password: str) -> bool:
-    """Whether this is the user's password. Takes as long for a user that does not exist."""
+def is_password(user: User | None, typed: str) -> bool:
+    """Whether this is the user's password, blanks around it aside. Takes as long for a user that does not exist."""
+    password_hash = user.password_hash if user else _NOBODY
+    # As it was typed too: in a password that was set before they were left out, blanks count.
+    matches = [_matches(password_hash, password) for password in dict.fromkeys((typed.strip(), typed))]
+    return any(matches) and user is not None
+
+
+def _matches(password_hash: str, password: str) -> bool:
     try:
-        _hasher.verify(user.password_hash if user else _NOBODY, password[: _LONGEST_PASSWORD + 1])
+        _hasher.verify(password_hash, password[: _LONGEST_PASSWORD + 1])
     except (VerificationError, InvalidHashError):
         return False
-    return user is not None
+    return True
 
 
 def note_sign_in(session: Session, user: User, now: datetime) -> None:

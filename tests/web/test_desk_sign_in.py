@@ -11,6 +11,7 @@ from threading import Lock
 
 import pytest
 import time_machine
+from argon2 import PasswordHasher
 from flask import Flask
 from sqlalchemy import select
 
@@ -208,6 +209,28 @@ def test_a_one_time_password_must_be_replaced_first(app: Flask, database: Databa
     assert nora.post("/desk/account", new=PASSWORD, again=PASSWORD).location == "/desk/"
     assert "nora" in nora.get("/desk/")
     Person(app).sign_in("nora", once, 401)
+
+
+def test_blanks_around_a_password_do_not_count(app: Flask, database: Database) -> None:
+    with database.write() as session:
+        _, once = add_user(session, "nora", "staff", database.now(session))
+    nora = Person(app)
+    nora.sign_in("nora", f" {once}\t")
+    assert "12 to 200 characters" in nora.post("/desk/account", 422, new=" short ".center(30), again="short").text
+    assert "other than the one" in nora.post("/desk/account", 422, new=f"{once} ", again=once).text
+    nora.post("/desk/account", new=f"  {PASSWORD}", again=f"{PASSWORD} ")
+    for typed in (PASSWORD, f" {PASSWORD} "):
+        Person(app).sign_in("nora", typed)
+    new = "another long password"
+    nora.post("/desk/account", old=f"{PASSWORD} ", new=new, again=new)
+
+
+def test_blanks_of_an_older_password_still_count(app: Flask, database: Database) -> None:
+    make_user(database)
+    with database.write() as session:
+        session.scalars(select(User)).one().password_hash = PasswordHasher().hash(f"{PASSWORD} ")
+    Person(app).sign_in("anna", f"{PASSWORD} ")
+    Person(app).sign_in("anna", PASSWORD, 401)
 
 
 def test_a_new_password_ends_all_other_sessions(app: Flask, database: Database) -> None:
