@@ -188,7 +188,10 @@ ANSWERS = {
     "first_landing": "Page where the visit began",
     "tel": "Number tapped",
     "label": "Text of the link",
+    "message, whole": "Message, whole",
+    "files_left_out": "Files, not taken",
 }
+_AS_SENT = "_as_sent"  # ends the name under which is kept what an answer was before we made it fit
 
 
 def consent(story: EventStory) -> str:
@@ -229,7 +232,15 @@ def answers(given: Mapping[str, Any], region: str, person: Mapping[str, str] | N
         if given.get(name) not in (None, "", own.get(name))
     ]
     more = [given[group] for group in ("attribution", "extra") if isinstance(given.get(group), Mapping)]
-    return shown + [(ANSWERS.get(name, str(name)), str(value)) for group in more for name, value in group.items()]
+    return shown + [(_label(str(name)), str(value)) for group in more for name, value in group.items()]
+
+
+def _label(name: str) -> str:
+    """`last_name_as_sent`: Last name, as sent. What a clinic's own form asks is called as there."""
+    if name in ANSWERS or not name.endswith(_AS_SENT):
+        return ANSWERS.get(name, name)
+    answer = name.removesuffix(_AS_SENT)
+    return f"{ANSWERS.get(answer, answer.capitalize().replace('_', ' '))}, as sent"
 
 
 def counted(counts: Mapping[str, int], *places: str) -> str:

@@ -337,6 +337,22 @@ def test_a_tapped_number_that_nobody_could_call_is_marked(
     assert shown in plain(anna.get(f"/desk/leads/{lead_of(database, event_id)}"))
 
 
+def test_what_was_kept_as_it_was_sent_is_labelled_in_words(
+    anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    kept = {
+        "last_name_as_sent": "x" * 300,
+        "consent_as_sent": "sure",
+        "message, whole": "y",
+        "files_left_out": "scan.png",
+        "Your_dentist": "Dr. Who",
+    }
+    event = send(database, vault, site, first_name="Ada", extra=kept)
+    page = anna.get(f"/desk/leads/{lead_of(database, event.event_id)}")
+    for label in ("Last name, as sent", "Consent, as sent", "Message, whole", "Files, not taken", "Your_dentist"):
+        assert f"<dt>{label}</dt>" in page
+
+
 def test_a_lead_cannot_bring_html_into_a_page(anna: Person, database: Database, vault: Vault, site: Site) -> None:
     evil = "<script>alert(1)</script>"
     event = send(
