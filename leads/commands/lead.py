@@ -29,6 +29,7 @@ from leads.store.queries.replays import reasons, suspected
 from leads.store.staff import note_view
 from leads.store.vault import Vault
 
+_PLACES = ("needs_you", "on_the_way", "in_the_crm", "spam")  # of the desk's list; its others are called as a state is
 _ERASURES = {
     "waiting": "to be erased there",
     "done": "erased there",
@@ -43,14 +44,18 @@ def lead() -> None:
 
 
 @lead.command("list")
-@click.option("--state", type=click.Choice(DELIVERY_STATES), help="Only those with a delivery in this state.")
+@click.option(
+    "--state",
+    type=click.Choice([*DELIVERY_STATES, *_PLACES]),
+    help="Only those with a delivery in this state, or in this place of the desk's list.",
+)
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
 @json_option
 def list_leads(state: str | None, limit: int, json_: bool) -> None:
     """Show the newest leads."""
     office = Office()
     with office.database.read() as session:
-        chosen = LeadFilter(state=state)
+        chosen = LeadFilter(place=state) if state in _PLACES else LeadFilter(state=state)
         page = leads(session, office.vault, chosen, size=limit)
     rows = [
         {
@@ -64,7 +69,8 @@ def list_leads(state: str | None, limit: int, json_: bool) -> None:
         for row in page.rows
     ]
     columns = ["code", "name", "site", "last_event", "at", "state"]
-    as_rows(columns, rows, "There are no enquiries yet.", json_=json_)
+    empty = f"There are no enquiries {f'with the state {state}' if state else 'yet'}."
+    as_rows(columns, rows, empty, json_=json_)
 
 
 @lead.command("show")

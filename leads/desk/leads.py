@@ -14,7 +14,7 @@ from flask_login import current_user
 
 from leads.desk import words
 from leads.desk.correction import correction_of
-from leads.desk.filters import PERIODS, Choice, choice_of
+from leads.desk.filters import PERIODS, Choice, choice_of, misses
 from leads.desk.room import Room
 from leads.store import outbox
 from leads.store.models import Action, Attempt, Connection, Site, Unreadable
@@ -78,7 +78,7 @@ def _list(room: Room) -> ResponseReturnValue:
             older_than=cursor(request.args.get("older")),
             newer_than=cursor(request.args.get("newer")),
         )
-    return _render_list(known, choice, now, page=page, rows=page.rows)
+    return _render_list(known, choice, now, page=page, rows=page.rows, left_out=misses(request.args, choice))
 
 
 def _search(room: Room, typed: str) -> ResponseReturnValue:
@@ -94,7 +94,7 @@ def _search(room: Room, typed: str) -> ResponseReturnValue:
 
 
 def _render_list(known: Sequence[Site], choice: Choice, now: datetime, **more: Any) -> str:
-    context = {"page": None, "found": None, "typed": ""} | more
+    context = {"page": None, "found": None, "typed": "", "left_out": False} | more
     return render_template(
         "desk/leads.html",
         now=now,

@@ -381,6 +381,27 @@ def test_a_test_enquiry_is_begun_and_listed(frontdesk: Frontdesk, database: Data
     assert "no site" in frontdesk("canary", "run", "nowhere", code=1).stderr
 
 
+def test_leads_are_listed_by_the_states_and_by_the_places_of_the_desk(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
+) -> None:
+    make_connection(database, vault, site)
+    stand = {"refused": "", "no_consent": "held", "spam": "held", "confirmed": "", "waiting": ""}
+    for name, state in stand.items():
+        sent = send(database, vault, site, first_name=name, email=f"{name}@example.com")
+        set_state(database, sent.event_id, state or name, code=name if state else None)
+
+    def listed(state: str) -> set[str]:
+        return {row["name"] for row in as_json(frontdesk("lead", "list", "--state", state, "--json"))}
+
+    assert listed("needs_you") == {"refused", "no_consent"}
+    assert listed("spam") == {"spam"}
+    assert listed("held") == {"no_consent", "spam"}
+    assert listed("in_the_crm") == listed("confirmed") == {"confirmed"}
+    assert listed("on_the_way") == listed("waiting") == {"waiting"}
+    assert frontdesk("lead", "list", "--state", "expired").stdout == "There are no enquiries with the state expired.\n"
+    frontdesk("lead", "list", "--state", "made-up", code=2)
+
+
 @pytest.mark.parametrize("more", [(), ("--wait",)])
 def test_no_test_enquiry_is_begun_while_no_worker_runs(
     frontdesk: Frontdesk, database: Database, site: Site, more: tuple[str, ...]

@@ -204,6 +204,9 @@ def test_filters(anna: Person, database: Database, vault: Vault, site: Site) -> 
     assert _names(anna.get("/desk/leads?site=other")) == ["Karl"]
     assert len(_names(anna.get("/desk/leads?period=7"))) == 2
     assert len(_names(anna.get("/desk/leads?period=30&state=made-up"))) == 3
+    for unknown in ("state=made-up", "kind=visit", "site=gone", "period=99"):
+        assert "cannot be chosen here, or no longer. That was left out" in anna.get(f"/desk/leads?{unknown}"), unknown
+    assert "was left out" not in anna.get("/desk/leads?state=&kind=&site=other&period=7")
     assert len(_names(anna.get("/desk/leads?kind=call_click"))) == 1
     assert len(_names(anna.get("/desk/leads?kind=consultation_request&period=today"))) == 1
     assert "No lead fits these filters" in anna.get("/desk/leads?state=held&site=other")
