@@ -100,7 +100,7 @@ def test_web_and_worker_both_let_the_watchman_walk(
     started: list[str] = []
 
     def start(self: Watchman, stop: threading.Event) -> None:
-        started.append(f"watchman, {len(self.post.channels)} way, after {self.after}")
+        started.append(f"watchman, {len(self.notifier.channels)} way, after {self.after}")
 
     def serve(*_: Any) -> None:
         started.append("served")
