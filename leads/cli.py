@@ -32,7 +32,7 @@ from leads.commands.office import CANNOT_OPEN, WRONG, Office, as_json, fail, jso
 from leads.commands.purge import purge
 from leads.commands.site import site
 from leads.commands.user import user
-from leads.plain import number_of
+from leads.plain import enquiries
 from leads.store import backup, failpoint, outbox, tasks
 from leads.store.models import Site
 from leads.store.queries.lists import connections_in_use
@@ -156,9 +156,9 @@ def db_restored() -> None:
     office = Office()
     _ = office.vault
     with office.database.write() as session, at_leisure(session):
-        number = outbox.doubt_all(session)
-        office.record(session, "restored", number_of(number, "enquiry", "enquiries"))
-    click.echo(f"To be looked up before it is sent: {number_of(number, 'enquiry', 'enquiries')}.")
+        number = enquiries(outbox.doubt_all(session))
+        office.record(session, "restored", number)
+    click.echo(f"To be looked up before it is sent: {number}.")
 
 
 @main.command()

@@ -226,8 +226,8 @@ def _looks(state: Overview) -> str:
     """`2 look like spam and 1 could not be understood`; empty where nothing waits for a look."""
     spam, again, unread = state.waiting.get("spam", 0), len(state.resubmitted), state.unreadable
     looks = [
-        f"{spam:,} {'looks' if spam == 1 else 'look'} like spam" if spam else "",
-        f"{again:,} {'was' if again == 1 else 'were'} sent again with other answers" if again else "",
+        words.number_of(spam, "looks like spam", "look like spam") if spam else "",
+        f"{words.number_of(again, 'was', 'were')} sent again with other answers" if again else "",
         f"{unread:,} could not be understood" if unread else "",
     ]
     *others, last = filter(None, looks) if any(looks) else [""]

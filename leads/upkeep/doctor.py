@@ -192,7 +192,7 @@ def _content(database: Database, desk: str) -> list[Line]:
 
 
 def _unserved(site_key: str, waiting: int, desk: str) -> Line:
-    told = f"; {enquiries(waiting)} {'waits' if waiting == 1 else 'wait'} for one" if waiting else ""
+    told = f"; {enquiries(waiting, 'waits', 'wait')} for one" if waiting else ""
     helps = f"Run: frontdesk connection add KIND --site {site_key}, or add one there: {desk}/connections/new"
     return Line("look", f"{site_key} has no connection{told}. {helps}")
 

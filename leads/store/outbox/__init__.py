@@ -12,7 +12,6 @@ from leads.store.outbox.decisions import (
     CAN_SEND_AGAIN,
     doubt_all,
     handled,
-    is_by_hand,
     let_go,
     may_go_after_all,
     may_send_again,
@@ -33,7 +32,7 @@ from leads.store.outbox.decisions import (
 from leads.store.outbox.drift import settle
 from leads.store.outbox.erasing import also_of, end, erased, not_erased, to_erase, try_again
 from leads.store.outbox.erasure import Erased, erase
-from leads.store.outbox.holds import HOLD_SENTENCES
+from leads.store.outbox.holds import HOLD_SENTENCES, is_by_hand
 from leads.store.outbox.lanes import Lane, claim, holds, lease, ready, release, was_set_up_anew
 from leads.store.outbox.outcomes import (
     Health,

@@ -14,7 +14,15 @@ from leads.store.failpoint import reach
 from leads.store.in_use import kept_in_use
 from leads.store.models import Connection, Delivery, Erasure, Event, Lead, Resubmission
 from leads.store.outbox.erasing import out_of_reach
-from leads.store.outbox.holds import HELD_BY_REMOVAL, HOLD_SENTENCES, LOOK_FIRST, NOT_ARRIVED, hold_reason, way_to
+from leads.store.outbox.holds import (
+    HELD_BY_REMOVAL,
+    HOLD_SENTENCES,
+    LOOK_FIRST,
+    NOT_ARRIVED,
+    hold_reason,
+    is_by_hand,
+    way_to,
+)
 from leads.store.outbox.outcomes import bring_forward
 from leads.store.people import answers_of, vouch
 from leads.store.staff import record
@@ -36,14 +44,19 @@ _HELD_FOR_ITSELF = and_(Delivery.state == "held", func.coalesce(Delivery.code, "
 def send_again(session: Session, delivery: Delivery, by: str, now: datetime) -> bool:
     """A person sends it again. False, with nothing changed: it is being sent just now, waits for another decision, or
     its connection was removed."""
-    # The connection before the delivery, as whoever removes it: neither holds what the other waits for.
-    in_use = kept_in_use(session, Connection.id == delivery.connection_id)
-    session.refresh(delivery, with_for_update=True)
-    if not in_use or delivery.state not in CAN_SEND_AGAIN:
+    if not _locked_in_use(session, delivery) or delivery.state not in CAN_SEND_AGAIN:
         return False
     requeue(delivery, now)
     record(session, by, "send_again", now, delivery_id=delivery.id)
     return True
+
+
+def _locked_in_use(session: Session, delivery: Delivery) -> bool:
+    """Lock it as it stands now. Returns whether its connection is in use, and stays so."""
+    # The connection before the delivery, as whoever removes it: neither holds what the other waits for.
+    in_use = kept_in_use(session, Connection.id == delivery.connection_id)
+    session.refresh(delivery, with_for_update=True)
+    return bool(in_use)
 
 
 def take_care(session: Session, delivery: Delivery, by: str, now: datetime) -> bool:
@@ -72,11 +85,6 @@ def requeue_all_of(session: Session, lead_id: UUID, connection_id: UUID, now: da
             requeue(delivery, now)
 
 
-def is_by_hand(delivery: Delivery) -> bool:
-    """Whether a person took care of it or put it aside, and may think better of it. What goes another way is none."""
-    return delivery.state == "handled" and delivery.code == "by_hand"
-
-
 def may_go_after_all(delivery: Delivery, event: Event) -> bool:
     """Whether a person may send what somebody took care of. What is held for itself is released instead."""
     return is_by_hand(delivery) and event.hold_code is None
@@ -90,9 +98,7 @@ def may_send_again(delivery: Delivery, event: Event) -> bool:
 def send_after_all(session: Session, delivery: Delivery, event: Event, lead: Lead, by: str, now: datetime) -> bool:
     """A person sends what somebody took care of. Lead and event are locked. False, with nothing changed: it was decided
     otherwise meanwhile, or its connection was removed."""
-    in_use = kept_in_use(session, Connection.id == delivery.connection_id)
-    session.refresh(delivery, with_for_update=True)
-    if not in_use or not may_go_after_all(delivery, event):
+    if not _locked_in_use(session, delivery) or not may_go_after_all(delivery, event):
         return False
     let_go(delivery, event, lead, session.get_one(Connection, delivery.connection_id), now)
     record(session, by, "send_again", now, delivery_id=delivery.id)

@@ -48,6 +48,11 @@ def way_to(connection: Connection) -> Way:
     return Way(connection.id, state, connection.unknown_callers)
 
 
+def is_by_hand(delivery: Delivery) -> bool:
+    """Whether a person took care of it or put it aside, and may think better of it. What goes another way is none."""
+    return delivery.state == "handled" and delivery.code == "by_hand"
+
+
 def withhold(session: Session, event_id: UUID) -> None:
     """The visitor took back consent: what is not in a CRM yet stays here until a person has decided.
 
@@ -58,8 +63,7 @@ def withhold(session: Session, event_id: UUID) -> None:
     deliveries = session.scalars(its).all()
     left = [one for one in deliveries if one.state in NOT_ARRIVED]
     # What a person took care of stays so, but goes out no more on their word alone.
-    by_hand = [one for one in deliveries if one.state == "handled" and one.code == "by_hand"]
-    if event.hold_code is not None or (deliveries and not left and not by_hand):
+    if event.hold_code is not None or (deliveries and not left and not any(map(is_by_hand, deliveries))):
         return
     event.hold_code = "no_consent"
     for one in left:
