@@ -294,11 +294,16 @@ def test_home_tells_within_two_seconds_and_steals_no_focus(
     page = _page(browser, address)
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
     expect(page.get_by_role("status")).to_have_text("No enquiries yet.")
     page.get_by_role("link", name="Form of Sunrise").focus()
+    # A browser that has just started on a busy machine may take seconds for its first question; the page is what counts.
+    with page.expect_response("**/desk/live", timeout=30_000):
+        pass
+    assert complaints == []
     event = send(database, vault, site, **JANE)
     started = time.monotonic()
-    expect(page.get_by_role("status")).to_have_text("1 enquiry is on its way.", timeout=4000)
+    expect(page.get_by_role("status")).to_have_text("1 enquiry is on its way.")
     assert time.monotonic() - started < 3.5  # two seconds, and what the machine needs under load
     page.get_by_role("link", name="Jane Doe").focus()
     set_state(database, event.event_id, "confirmed")
