@@ -29,12 +29,12 @@ _QUICK = 1.0  # seconds for all its pushes
 
 
 class Batch(NamedTuple):
-    """What was claimed together. since: when its lease began, by the monotonic clock. full: there were as many as were
-    asked for."""
+    """What was claimed together. since: when its lease began, by the monotonic clock. more: there were as many as were
+    asked for, and what comes behind it may be worked on beside it."""
 
     claimed: list[Claimed]
     since: float
-    full: bool
+    more: bool
 
 
 class Done(NamedTuple):
@@ -85,8 +85,9 @@ class Batches:
             batch = self._claim()
         self._began = time.monotonic()
         self._context.limits.start_budget(batch.since)  # for what the lane itself calls: what it reads back, removes
+        batch = batch._replace(more=batch.more and self._works_beside and not lane.probing)
         try:
-            if not (batch.full and not lane.probing and self._claim_beside()):
+            if not (batch.more and self._claim_beside()):
                 self._write_down()
         except Exception:
             outbox.give_back(self._context.database, batch.claimed)
@@ -116,8 +117,6 @@ class Batches:
 
     def _claim_beside(self) -> bool:
         """Whether the next batch is claimed, and the one before written down, while the CRM answers for this one."""
-        if not self._works_beside:
-            return False
         try:
             self._coming = self._beside.submit(self._claim)
         except RuntimeError as error:  # no thread can be had just now
@@ -140,7 +139,7 @@ class Batches:
             self._is_written(done, fenced)
         else:
             claimed = outbox.claim(database, self._lane, size, lease)
-        return Batch(claimed, since, full=len(claimed) == size)
+        return Batch(claimed, since, more=len(claimed) == size)
 
     def _is_written(self, done: Done, fenced: int) -> None:
         self._unwritten.popleft()  # only now: what could not be written down is tried once more at the end of the block

@@ -21,7 +21,7 @@ from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Outcome
 from leads.store.session import once_more
 from leads.sync import callers, calls, canary, confirm, doubt, retry
-from leads.sync.batches import Batch, Batches, Done
+from leads.sync.batches import Batches, Done
 from leads.sync.connect import Context, open_connector
 from leads.sync.erasing import erase_people
 from leads.sync.pushes import Sender, Sent
@@ -42,44 +42,102 @@ def run_lane(context: Context, connection_id: UUID, others_wait: Callable[[], bo
     if lane is None:
         return False
     try:
-        return _serve(context, lane, others_wait)
+        return _Service(context, lane).run(others_wait)
     finally:
         outbox.release(context.database, lane)
 
 
-def _serve(context: Context, lane: Lane, others_wait: Callable[[], bool]) -> bool:
-    with context.database.read() as session:
-        connection = session.get_one(Connection, lane.connection_id)
-    connector = open_connector(context, connection)
-    reader = confirm.Reader(context, connection, connector)
-    health, asked = _health_of(connection), False
-    if lane.probing and connector.tier == "C":  # an enquiry that breaks off there costs a person's time
-        health, asked = _probe(context, lane, connector, health), True
-        lane = replace(lane, probing=health.state == "failing")
-    turn, goes_on = _Turn(context, connection, others_wait), False
-    with Batches(context, connector, lane, paced=bool(connection.pace)) as batches:
-        while not context.stop.is_set():
-            batch = batches.take(lane)
-            if batch.claimed:
-                health = _deliver(context, connection, connector, lane, batches, batch, health)
-            elif looked := reader.look(lane, health):
-                health = looked
-            else:
-                break
-            if not health.takes_more(context.now):
-                batches.give_back()
-            asked, lane = True, replace(lane, probing=health.state == "failing")
-            if goes_on := turn.is_over():
-                break
-    if context.stop.is_set():
-        return False
-    if lane.probing and not asked:
-        health = _probe(context, lane, connector, health)
-    if health.takes_more(context.now):
-        callers.retire_callers(context, connection, lane, connector)
-        canary.clean_up(context, lane, connector)
-        erase_people(context, lane, connector)
-    return goes_on
+class _Service:
+    """What is done for one connection while a worker has its lane."""
+
+    def __init__(self, context: Context, lane: Lane) -> None:
+        with context.database.read() as session:
+            self._connection = session.get_one(Connection, lane.connection_id)
+        self._context = context
+        self._lane = lane
+        self._connector = open_connector(context, self._connection)
+        self._reader = confirm.Reader(context, self._connection, self._connector)
+        self._health = _health_of(self._connection)
+        self._asked = False  # whether anything showed since how the connection is
+
+    def run(self, others_wait: Callable[[], bool]) -> bool:
+        """See `run_lane`."""
+        if self._lane.probing and self._connector.tier == "C":  # an enquiry that breaks off there costs a person's time
+            self._probe()
+        goes_on = self._deliver(_Turn(self._context, self._connection, others_wait))
+        if self._context.stop.is_set():
+            return False
+        if self._lane.probing and not self._asked:
+            self._probe()
+        if self._health.takes_more(self._context.now):
+            callers.retire_callers(self._context, self._connection, self._lane, self._connector)
+            canary.clean_up(self._context, self._lane, self._connector)
+            erase_people(self._context, self._lane, self._connector)
+        return goes_on
+
+    def _deliver(self, turn: _Turn) -> bool:
+        """Send and read back until nothing is due. Returns whether it ended before."""
+        with (
+            Batches(self._context, self._connector, self._lane, paced=bool(self._connection.pace)) as batches,
+            Sender(self._context, self._connection, self._connector) as sender,
+        ):
+            try:
+                while not self._context.stop.is_set() and self._do_next(batches, sender):
+                    if not self._health.takes_more(self._context.now):
+                        batches.give_back()
+                    if turn.is_over():
+                        return True
+                return False
+            finally:
+                self._settle(batches, sender.answered(more_to_come=False))
+
+    def _do_next(self, batches: Batches, sender: Sender) -> bool:
+        """Send a batch; read back when none is due. Returns whether there was anything to do."""
+        batch = batches.take(self._lane)
+        if batch.claimed:
+            claimed = doubt.set_aside(self._context.database, self._lane, self._connector, batch.claimed)
+            sender.begin(claimed, batch.since, batch.more)
+        if sender.in_hand:
+            self._settle(batches, sender.answered(batch.more))
+        elif looked := self._reader.look(self._lane, self._health):
+            self._note(looked)
+        else:
+            return False
+        return True
+
+    def _settle(self, batches: Batches, sent: Sent | None) -> None:
+        """Judge what was sent, and have it written down."""
+        if sent is None or not (sent.pushes or sent.left):
+            return
+        before = self._health
+        outcomes = self._judge(sent)
+        batches.write(Done(outcomes, self._health if self._health != before else None))
+        if sent.left:
+            outbox.give_back(self._context.database, sent.left)
+
+    def _judge(self, sent: Sent) -> list[Outcome]:
+        """What became of each delivery, and how the connection is since."""
+        reach("push.answered")
+        # The one time that is asked for: it is a call to the database.
+        now, clock = once_more(self._context.now), time.monotonic()
+        outcomes: list[Outcome] = []
+        for push in sent.pushes:
+            began = now - timedelta(seconds=clock - push.began)
+            trial = _Try(self._context, self._connector, self._lane.probing, now, began, push.milliseconds)
+            outcomes += map(trial.outcome, push.claimed, push.results)
+        if asked := [result for push in sent.pushes for result in push.asked]:
+            self._note(retry.assess(asked, self._health, now))
+        return outcomes
+
+    def _probe(self) -> None:
+        """Without an enquiry: the connection's own check shows whether it works again."""
+        self._context.limits.start_budget()
+        self._note(retry.assess([_checked(self._connector, self._health)], self._health, self._context.now()))
+        outbox.checked(self._context.database, self._lane, [], self._health)
+
+    def _note(self, health: Health) -> None:
+        self._health, self._asked = health, True
+        self._lane = replace(self._lane, probing=health.state == "failing")
 
 
 class _Turn:
@@ -104,25 +162,6 @@ class _Turn:
         )
 
 
-def _deliver(
-    context: Context,
-    connection: Connection,
-    connector: Connector,
-    lane: Lane,
-    batches: Batches,
-    batch: Batch,
-    before: Health,
-) -> Health:
-    """Send a batch. Returns how the connection is then."""
-    claimed = doubt.set_aside(context.database, lane, connector, batch.claimed)
-    sent = Sender(context, connection, connector, batch.since).send(claimed)
-    outcomes, health = _judge(context, lane, connector, sent, before)
-    batches.write(Done(outcomes, health if health != before else None))
-    if sent.left:
-        outbox.give_back(context.database, sent.left)
-    return health
-
-
 def _health_of(connection: Connection) -> Health:
     return Health(
         connection.state,
@@ -135,14 +174,6 @@ def _health_of(connection: Connection) -> Health:
     )
 
 
-def _probe(context: Context, lane: Lane, connector: Connector, before: Health) -> Health:
-    """Without an enquiry: the connection's own check shows whether it works again."""
-    context.limits.start_budget()
-    health = retry.assess([_checked(connector, before)], before, context.now())
-    outbox.checked(context.database, lane, [], health)
-    return health
-
-
 def _checked(connector: Connector, before: Health) -> Result | Exception:
     try:
         wrong = [finding.sentence for finding in connector.check() if not finding.ok]
@@ -152,23 +183,6 @@ def _checked(connector: Connector, before: Health) -> Result | Exception:
         calls.log_bug(error)
         return error
     return Misconfigured(before.code or "check", wrong[0]) if wrong else Pushed("checked")
-
-
-def _judge(
-    context: Context, lane: Lane, connector: Connector, sent: Sent, before: Health
-) -> tuple[list[Outcome], Health]:
-    """What became of what was sent, and how the connection is since."""
-    reach("push.answered")
-    # The one time that is asked for: it is a call to the database.
-    now, clock = once_more(context.now), time.monotonic()
-    asked = [result for push in sent.pushes for result in push.asked]
-    health = retry.assess(asked, before, now) if asked else before
-    outcomes: list[Outcome] = []
-    for push in sent.pushes:
-        began = now - timedelta(seconds=clock - push.began)
-        trial = _Try(context, connector, lane.probing, now, began, push.milliseconds)
-        outcomes += map(trial.outcome, push.claimed, push.results)
-    return outcomes, health
 
 
 class _Try(NamedTuple):

@@ -1,14 +1,18 @@
 """What was claimed together goes to the CRM push by push, as many at once as the connector allows.
 
-Once one of them shows that the CRM does not work or wants quiet, no other is begun.
+Where that is more than one, the next batch is begun while the CRM works for the last pushes of the one before: the
+worker would have nothing to do meanwhile. Once one of them shows that the CRM does not work or wants quiet, no other
+is begun.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from threading import Lock
+from typing import NamedTuple, Self
 
 import structlog
 
@@ -45,48 +49,88 @@ class Sent(NamedTuple):
     left: list[Claimed]
 
 
-class Sender:
-    """Sends what was claimed together. since: when its lease began, by the monotonic clock."""
+_Part = tuple[Sequence[Claimed], Future[Push | None]]  # what goes in one push; None: it was not begun
 
-    def __init__(self, context: Context, connection: Connection, connector: Connector, since: float) -> None:
+
+class Sender:
+    """Sends what a lane claims. At the end of the block all that was begun is answered."""
+
+    def __init__(self, context: Context, connection: Connection, connector: Connector) -> None:
         self._context = context
         self._connection = connection
         self._connector = connector
-        self._since = since
-        self._begun = self._in_trouble = False
+        # At a pace they would only wait for each other.
+        at_once = 1 if connection.pace else connector.at_once
+        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="pushes") if at_once > 1 else None
+        self._batches: deque[list[_Part]] = deque()  # of which not all was answered when we last looked
+        self._in_trouble = False
 
-    def send(self, claimed: Sequence[Claimed]) -> Sent:
-        """Returns when all that was begun is answered."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool:
+            self._pool.shutdown()
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether something was begun of which nobody has been told yet what became of it."""
+        return bool(self._batches)
+
+    def begin(self, claimed: Sequence[Claimed], since: float, more_to_come: bool) -> None:
+        """Send these. Returns when they are answered, or at once where other pushes may run beside them. since: when
+        their lease began, by the monotonic clock."""
         some = list(parts(claimed, self._connector.batch_size))
-        at_once = 1 if self._connection.pace else self._connector.at_once  # a pace would only make them wait
-        if len(some) == 1 or at_once == 1:  # as nearly always: no thread is needed
-            pushes = [self._push(part) for part in some]
-        else:
-            pushes = self._push_side_by_side(some, at_once)
-        left = [one for part, push in zip(some, pushes, strict=True) if push is None for one in part]
-        return Sent([push for push in pushes if push], left)
+        pool = self._pool if more_to_come or len(some) > 1 else None  # as nearly always: no thread is needed
+        batch: list[_Part] = []
+        self._batches.append(batch)
+        for number, part in enumerate(some):
+            is_first = number == 0 and len(self._batches) == 1  # it was claimed just now
+            batch.append((part, self._begin(pool, part, since, is_first)))
 
-    def _push_side_by_side(self, some: Sequence[Sequence[Claimed]], at_once: int) -> list[Push | None]:
-        pushes: list[Push | None] = [None] * len(some)
-
-        def push(number: int) -> None:
-            pushes[number] = self._push(some[number])
-
-        with ThreadPoolExecutor(at_once, thread_name_prefix="pushes") as pool:
-            begun: list[Future[None]] = []
-            try:
-                begun += (pool.submit(push, number) for number in range(len(some)))
-            except RuntimeError as error:  # no thread can be had just now; those that are there go on
-                log.error("no thread for a push", type=type(error).__name__)
-        for one in begun:
-            one.result()
-        return pushes
-
-    def _push(self, claimed: Sequence[Claimed]) -> Push | None:
-        if not self._may_begin():
+    def answered(self, more_to_come: bool) -> Sent | None:
+        """What became of a batch, or of all that was begun when no more is to come or one of them is in trouble: what
+        the others were told then belongs to it. None: only the last one is left, and may go on beside the next."""
+        if more_to_come and self._pool and len(self._batches) == 1:
             return None
-        self._begun = True
-        self._context.limits.start_budget(self._since)
+        sent = Sent([], [])
+        while self._batches and (not sent.pushes or not more_to_come or self._in_trouble):
+            for part, future in self._batches.popleft():
+                if push := future.result():
+                    sent.pushes.append(push)
+                else:
+                    sent.left.extend(part)
+        if not self._batches:
+            self._in_trouble = False
+        return sent
+
+    def _begin(
+        self, pool: ThreadPoolExecutor | None, part: Sequence[Claimed], since: float, is_first: bool
+    ) -> Future[Push | None]:
+        pushed: Future[Push | None] = Future()
+        once = Lock()
+
+        def push() -> None:
+            if once.acquire(blocking=False):
+                try:
+                    pushed.set_result(self._push(part, since, is_first))
+                except BaseException as error:  # noqa: BLE001 - it is raised where the answer is waited for
+                    pushed.set_exception(error)
+
+        try:
+            if pool:
+                pool.submit(push)
+        except RuntimeError as error:  # no thread can be had just now; one that is there may take it all the same
+            log.error("no thread for a push", type=type(error).__name__)
+            pool = None
+        if not pool:
+            push()
+        return pushed
+
+    def _push(self, claimed: Sequence[Claimed], since: float, is_first: bool) -> Push | None:
+        if not self._may_begin(since, is_first):
+            return None
+        self._context.limits.start_budget(since)
         began = time.monotonic()
         built = build_all(self._context.vault, self._connection, claimed)
         doubtful = {str(one.event.id) for one in claimed if doubt.is_doubtful(one)}
@@ -97,6 +141,6 @@ class Sender:
             self._in_trouble = True
         return push
 
-    def _may_begin(self) -> bool:
-        has_time = not self._begun or self._context.limits.has_time(self._since)
+    def _may_begin(self, since: float, is_first: bool) -> bool:
+        has_time = is_first or self._context.limits.has_time(since)
         return has_time and not self._in_trouble and not self._context.stop.is_set()

@@ -297,7 +297,7 @@ def test_home_tells_within_two_seconds_and_steals_no_focus(
     page.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
     expect(page.get_by_role("status")).to_have_text("No enquiries yet.")
     page.get_by_role("link", name="Form of Sunrise").focus()
-    # A browser that has just started on a busy machine may take seconds for its first question; the page is what counts.
+    # On a busy machine a browser that has just started may take seconds for its first question.
     with page.expect_response("**/desk/live", timeout=30_000):
         pass
     assert complaints == []

@@ -229,6 +229,52 @@ def test_the_other_pushes_of_a_batch_are_not_begun_when_nothing_more_is_to_be_se
     assert {(row.attempts, row.unknown, row.token) for row in rows} == {(0, False, None)}
 
 
+def test_the_next_batch_is_begun_while_the_crm_works_for_the_last_push_of_the_one_before(backlog: Loop) -> None:
+    both = threading.Barrier(2)
+
+    def together(batch: Sequence[Item]) -> list[Result]:
+        both.wait(10)
+        return [backlog.crm.keep(item) for item in batch]
+
+    backlog.crm.at_once = 2  # type: ignore[misc]  # of its kind for real connectors
+    backlog.crm.answers = [together, together]
+    backlog.tick()
+    assert not both.broken, "each went alone"
+    assert states(backlog) == {"confirmed": BACKLOG}
+
+
+def test_what_went_well_beside_it_does_not_make_a_crm_that_wants_quiet_forgotten(backlog: Loop) -> None:
+    second = threading.Event()
+
+    def throttling(batch: Sequence[Item]) -> list[Result]:
+        assert second.wait(10)
+        raise Throttled("rate_limit", "Too fast.", retry_after=60)
+
+    def well(batch: Sequence[Item]) -> list[Result]:
+        second.set()
+        time.sleep(0.2)  # answered last
+        return [backlog.crm.keep(item) for item in batch]
+
+    backlog.crm.at_once = 2  # type: ignore[misc]  # of its kind for real connectors
+    backlog.crm.answers = [throttling, well]
+    backlog.tick()
+    assert states(backlog) == {"sent": 10, "waiting": 15}
+    with backlog.database.read() as session:
+        connection = session.get_one(Connection, backlog.connection_id)
+    assert connection.code == "rate_limit"
+    assert connection.wait_until
+
+
+def test_what_is_with_the_crm_is_written_down_though_the_next_claim_fails(
+    backlog: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backlog.crm.at_once = 2  # type: ignore[misc]  # of its kind for real connectors
+    monkeypatch.setattr("leads.sync.batches.outbox.finish_and_claim", broken)
+    with pytest.raises(RuntimeError):
+        backlog.tick()
+    assert states(backlog)["sent"] == len(backlog.crm.written) >= 20
+
+
 def test_a_batch_whose_time_is_half_over_goes_on_in_a_new_one(long: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("leads.sync.connect.Limits.has_time", lambda *_: False)
     long.tick()
