@@ -15,12 +15,13 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, select, text, update
 
-from leads.store import schema
-from leads.store.models import Base, Delivery, Identity
+from leads.store import callers, schema
+from leads.store.models import Base, Delivery, Identity, Lead, RemoteRecord
 from leads.store.outbox.holds import HELD_BY_REMOVAL, HOLD_SENTENCES
 from leads.store.schema import SchemaError, current, head, open_vault, require_current, upgrade
 from leads.store.session import Database
 from leads.store.vault import Vault, VaultError
+from tests.database.loop import Loop
 from tests.factory import make_connection, make_site, send
 
 
@@ -116,6 +117,22 @@ def test_what_an_older_version_learned_from_held_enquiries_alone_is_told_apart(
     with database.read() as session:
         told = sorted((row.kind, row.trusted) for row in session.scalars(select(Identity)))
     assert told == [("email", False), ("email", True), ("phone", False), *[("visitor", True)] * 3]
+
+
+def test_who_was_merged_into_themselves_is_there_again_and_their_record_stays(loop: Loop) -> None:
+    event = loop.send(visitor_id="v1")
+    loop.tick()
+    with loop.database.write() as session:
+        jane = session.scalars(select(Lead)).one()
+        callers.merge(session, jane, jane.id, loop.clock())  # as an earlier version did, and sent it without end
+    revision_becomes(loop.database, "0015")
+    upgrade(loop.database)
+    require_current(loop.database)
+    with loop.database.read() as session:
+        assert session.execute(select(Lead.merged_into, RemoteRecord.retire).join(RemoteRecord)).one() == (None, False)
+    for _ in range(3):
+        loop.tick(minutes=5)
+    assert (loop.row(event).state, loop.verdicts().count("sent")) == ("confirmed", 2)
 
 
 def test_the_schema_of_a_newer_version_is_refused(database: Database) -> None:
