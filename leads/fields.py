@@ -13,6 +13,7 @@ from marshmallow import Schema, ValidationError, fields, validates_schema
 
 MOST_CHOICES = 20  # of a list that is taken for one text
 LONGEST_EMAIL = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
+_BESIDE_A_NUMBER = re.compile(r"[^\d\s()+./–-]")
 # RFC 5322's dot-atom, of at most 64 characters (RFC 5321, section 4.5.3.1.1): nothing about it is to be made usual.
 _PLAIN_LOCAL_PART = re.compile(r"(?=.{1,64}$)[a-z0-9_+-]+(\.[a-z0-9_+-]+)*", re.IGNORECASE | re.ASCII)
 
@@ -89,6 +90,11 @@ class PersonSchema(Schema):
         # What was sent and is wrong is not in `data`, and is told by its own field.
         if all(data.get(name, sent.get(name)) in (None, "") for name in ("email", "phone")):
             raise ValidationError("Please give an e-mail address or a phone number.", "email")
+
+
+def tells_more(typed: str) -> bool:
+    """Whether more was typed than a phone number: an extension, or “after five”."""
+    return _BESIDE_A_NUMBER.search(typed) is not None
 
 
 def address(typed: str) -> str:

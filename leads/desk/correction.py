@@ -9,7 +9,7 @@ from uuid import UUID
 from marshmallow import EXCLUDE
 
 from leads.desk import words
-from leads.fields import PersonSchema
+from leads.fields import PersonSchema, tells_more
 from leads.store import outbox
 from leads.store.corrections import CORRECTABLE
 from leads.store.models import Delivery, Event
@@ -80,8 +80,12 @@ def _beside(names: Sequence[str], errors: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _input(name: str, person: Mapping[str, str], typed: Mapping[str, str], error: str) -> Input:
-    known = person.get("phone_typed", person.get("phone", "")) if name == "phone" else person.get(name, "")
+    known = _phone(person) if name == "phone" else person.get(name, "")
     return Input(name, words.ANSWERS[name], _TYPES.get(name, "text"), typed.get(name, known), error)
+
+
+def _phone(person: Mapping[str, str]) -> str:
+    return person.get("phone_typed", person.get("phone", ""))
 
 
 def understood(
@@ -91,6 +95,9 @@ def understood(
     asked_for = {name: typed.get(name, "").strip() for name in names}
     details = {name: person.get(name, "") for name in CORRECTABLE} | asked_for
     found: dict[str, str] = PersonSchema(region, unknown=EXCLUDE).load(details)
-    if found.get("phone", "") != person.get("phone", ""):  # what the visitor typed is not how this one was written
-        found["phone_typed"] = found.get("phone", "")
+    number, stood = found.get("phone", ""), _phone(person)
+    entered = asked_for.get("phone", stood)
+    # What the visitor typed is not how another number was written, and an extension may come or go.
+    if number != person.get("phone", "") or (entered != stood and tells_more(entered + stood)):
+        found["phone_typed"] = entered if tells_more(entered) else number
     return found

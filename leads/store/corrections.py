@@ -29,17 +29,20 @@ def correct(session: Session, vault: Vault, lead: Lead, given: Mapping[str, str]
     """Replace details of a lead that this session has locked. given: as `leads.fields` understood them, all of them."""
     before = person_of(vault, lead)
     after = {name: value for name, value in {**before, **given}.items() if value}
-    changes = [
-        Change(name, before.get(name, ""), after.get(name, ""))
-        for name in CORRECTABLE
-        if before.get(name, "") != after.get(name, "")
-    ]
+    changes = [change for name in CORRECTABLE if (change := _change(name, before, after))]
+    if before.get("phone") == after.get("phone") and (beside := _change("phone_typed", before, after)):
+        changes.append(beside)
     if changes:
         lead.person_sealed = vault.seal(after, "lead", "person", lead.id)
         _join_by(session, vault, lead, before, after, now)
         if not lead.known and (after.get("email") or after.get("phone")):
             _introduce(session, lead, now)
     return changes
+
+
+def _change(name: str, before: Mapping[str, str], after: Mapping[str, str]) -> Change | None:
+    old, new = before.get(name, ""), after.get(name, "")
+    return Change(name, old, new) if old != new else None
 
 
 def _introduce(session: Session, lead: Lead, now: datetime) -> None:

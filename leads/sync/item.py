@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Protocol, cast
@@ -10,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from integrations.core.base import EventKind, Item
 from integrations.core.errors import DeliveryError, Refused, TryLater
+from leads.fields import tells_more
 from leads.store.codes import told
 from leads.store.consents import Noted, wording
 from leads.store.models import Connection, Event, Lead, Site
@@ -21,7 +21,6 @@ from leads.sync.calls import log_bug
 from leads.sync.plan import Plan, plan_of
 from leads.sync.retry import BUG
 
-_BESIDE_A_NUMBER = re.compile(r"[^\d\s()+./–-]")
 TITLES = {"consultation_request": "Consultation request", "call_click": "Tapped “Call us”"}
 
 
@@ -99,9 +98,14 @@ def _differing(answers: Mapping[str, Any], person: Mapping[str, str], fields: Co
     stood first, since anybody can type a patient's e-mail into a form, but whoever reads the activity must see it."""
     given = {name: str(answers[name]) for name in PERSON_FIELDS if name in fields and answers.get(name)}
     differing = {f"{name}_given": value for name, value in given.items() if value != person.get(name)}
-    typed = str(answers.get("phone_typed", ""))
-    # An extension, or “after five”: no record has room for it.
-    return differing | ({"phone_typed": typed} if "phone" in fields and _BESIDE_A_NUMBER.search(typed) else {})
+    return differing | (_beside_the_number(answers, person) if "phone" in fields else {})
+
+
+def _beside_the_number(answers: Mapping[str, Any], person: Mapping[str, str]) -> dict[str, str]:
+    """What was typed beside a phone number, by a visitor or by staff: no record has room for it."""
+    kept, typed = (str(told.get("phone_typed", "")) for told in (person, answers))
+    both = {"phone_typed": kept, "phone_typed_given": "" if typed == kept else typed}
+    return {name: text for name, text in both.items() if tells_more(text)}
 
 
 def _facts(enquiry: Enquiry) -> dict[str, str]:

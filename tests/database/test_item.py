@@ -10,8 +10,11 @@ from sqlalchemy import select, update
 from integrations._odoo import activity_row
 from integrations._salesforce import task_row
 from integrations.core.base import Item
+from leads.desk.correction import understood
+from leads.store.corrections import correct
 from leads.store.models import Connection, Delivery, Event, Lead, Site
 from leads.store.outbox import release_hold
+from leads.store.people import person_of
 from leads.store.queries.enquiries import latest_enquiry
 from leads.store.session import Database
 from leads.store.staff import record
@@ -45,10 +48,30 @@ def test_a_corrected_phone_number_stands_in_the_activity(database: Database, vau
 def test_what_was_typed_beside_a_number_stands_in_the_activity(database: Database, vault: Vault, typed: str) -> None:
     site = make_site(database)
     connection = make_connection(database, vault, site)
-    send(database, vault, site, email="cora@example.com", phone="+12015550141", phone_typed=typed)
+    for text in (typed, "(201) 555-01.41", "201-555-0141 x7"):
+        send(database, vault, site, email="cora@example.com", phone="+12015550141", phone_typed=text)
+    # It is the person's: whoever reads only the latest activity must see it too.
+    told = [item.activity for item in _items(database, vault, connection)]
+    assert told == [{"phone_typed": typed}] * 2 + [{"phone_typed": typed, "phone_typed_given": "201-555-0141 x7"}]
+
+
+def test_a_number_that_was_only_typed_otherwise_is_not_told_again(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    connection = make_connection(database, vault, site)
     send(database, vault, site, email="cora@example.com", phone="+12015550141", phone_typed="(201) 555-01.41")
-    first, second = _items(database, vault, connection)
-    assert (first.activity, second.activity) == ({"phone_typed": typed}, {})
+    assert [item.activity for item in _items(database, vault, connection)] == [{}]
+
+
+def test_what_staff_typed_beside_a_number_stands_in_the_activity(database: Database, vault: Vault) -> None:
+    site = make_site(database)
+    connection = make_connection(database, vault, site)
+    send(database, vault, site, email="cora@example.com", phone="+12015550141", phone_typed="201 555 0141")
+    with database.write() as session:
+        lead = session.scalars(select(Lead)).one()
+        entered = understood(person_of(vault, lead), "US", ["phone"], {"phone": "201 555 0141 ext. 12"})
+        correct(session, vault, lead, entered, database.now(session))
+    [item] = _items(database, vault, connection)
+    assert (item.fill["phone"], item.activity) == ("+12015550141", {"phone_typed": "201 555 0141 ext. 12"})
 
 
 def test_the_record_keeps_the_persons_code_and_each_activity_tells_its_own(database: Database, vault: Vault) -> None:

@@ -150,8 +150,8 @@ def test_what_the_visitor_typed_is_not_shown_as_the_corrected_number(
     head = "Phone +1 201-555-0199 typed: 201-555-0199 x7"
     assert head in plain(sam.get(lead))
     details = {name: JANE[name] for name in ("first_name", "last_name", "email")}
-    sam.post(f"/desk/deliveries/{delivery_id}/correct", **(details | {"phone": "201 555 0199"}))
-    assert head in plain(sam.get(lead)), "the number is the same"
+    sam.post(f"/desk/deliveries/{delivery_id}/correct", **(details | {"phone": "201-555-0199 x7"}))
+    assert head in plain(sam.get(lead)), "it was left as it stood"
     set_state(database, event.event_id, "refused", **REFUSED)
     sam.post(f"/desk/deliveries/{delivery_id}/correct", phone=typed)
     page = plain(sam.get(lead))
@@ -161,6 +161,27 @@ def test_what_the_visitor_typed_is_not_shown_as_the_corrected_number(
     set_state(database, event.event_id, "refused", **REFUSED)
     sam.post(f"/desk/deliveries/{delivery_id}/correct", phone="")
     assert "phone_typed" not in _person(database, vault, lead_of(database, event.event_id))
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept", "note"),
+    [
+        ("201 555 0123 x12", "201 555 0123 x12", "Phone: +12015550199 → +12015550123"),
+        ("201 555 0199 x12", "201 555 0199 x12", "Phone, as typed: 201-555-0199 x7 → 201 555 0199 x12"),
+        ("201 555 0199", "+12015550199", "Phone, as typed: 201-555-0199 x7 → +12015550199"),
+    ],
+)
+def test_an_extension_that_staff_type_or_take_away_counts_as_a_visitors_does(
+    sam: Person, database: Database, vault: Vault, site: Site, typed: str, kept: str, note: str
+) -> None:
+    event = send(database, vault, site, **(JANE | {"phone_typed": "201-555-0199 x7"}))
+    delivery_id = set_state(database, event.event_id, "refused", **REFUSED)
+    lead_id = lead_of(database, event.event_id)
+    sam.post(f"/desk/deliveries/{delivery_id}/correct", phone=typed)
+    assert _person(database, vault, lead_id)["phone_typed"] == kept
+    page = plain(sam.get(f"/desk/leads/{lead_id}"))
+    assert f"sam corrected it and sent it again ({note})" in page
+    assert (f" typed: {typed} " in page) is (typed == kept)
 
 
 @pytest.mark.parametrize("why", [{"field": "service"}, {"code": "missing", "field": None}])
