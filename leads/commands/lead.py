@@ -29,6 +29,7 @@ from leads.store.queries.replays import reasons, suspected
 from leads.store.staff import note_view
 from leads.store.vault import Vault
 
+_Way = tuple[Delivery, Connection]
 _PLACES = ("needs_you", "on_the_way", "in_the_crm", "spam")  # of the desk's list; its others are called as a state is
 _ERASURES = {
     "waiting": "to be erased there",
@@ -108,7 +109,8 @@ def show(code: str, json_: bool) -> None:
 def retry(code: str | None, state: str | None, connection: str | None, reason: str | None, dry_run: bool) -> None:
     """Send again: one lead by its reference CODE, or all that are in a state.
 
-    What a person took care of is not among them: the desk sends each of these, if it is to go after all.
+    What a person took care of, and what is held, is not among them. Of one lead that is told; the desk sends each of
+    these, if it is to go after all.
 
     Ends with 1 when nothing of the lead can be sent again; that none of many is in a state is no mistake.
     """
@@ -117,7 +119,7 @@ def retry(code: str | None, state: str | None, connection: str | None, reason: s
     office = Office()
     if code:
         sent = _retry_one(office, code) or fail(_why_not(office, code))
-        click.echo(f"Sent again: {sent}")
+        click.echo("\n".join([f"Sent again: {sent}", *_left_alone(office, code)]))
         return
     chosen = Chosen(str(state), find_connection(office, connection).id if connection else None, code=reason)
     if dry_run:
@@ -218,19 +220,34 @@ def _retry_one(office: Office, code: str) -> int:
 
 
 def _why_not(office: Office, code: str) -> str:
-    with office.database.read() as session:
-        found = _named(session, code)
-        ways = session.execute(
-            select(Delivery, Connection)
-            .join(Connection, Connection.id == Delivery.connection_id)
-            .where(Delivery.lead_id == found.id)
-            .order_by(Delivery.created_at, Delivery.id)
-        ).all()
+    found, ways = _ways(office, code)
     if not ways:
         return "Nothing was sent again: no connection got anything of it. See: frontdesk connection list"
-    lines = dict.fromkeys(_standing(*way) for way in ways)
+    return "\n".join(["Nothing was sent again.", *_standings(office, found, ways)])
+
+
+def _left_alone(office: Office, code: str) -> list[str]:
+    """What waits for a decision of a person and so was not sent with the rest."""
+    found, ways = _ways(office, code)
+    left = [way for way in ways if way[0].state == "held" or outbox.is_by_hand(way[0])]
+    return [f"Not sent: {len(left)}", *_standings(office, found, left)] if left else []
+
+
+def _ways(office: Office, code: str) -> tuple[Lead, Sequence[_Way]]:
+    with office.database.read() as session:
+        found = _named(session, code)
+        ways = (
+            select(Delivery, Connection)
+            .join(Connection, Connection.id == Delivery.connection_id)
+            .where(Delivery.lead_id.in_(with_callers(session, found.id)))
+            .order_by(Delivery.created_at, Delivery.id)
+        )
+        return found, [(delivery, connection) for delivery, connection in session.execute(ways)]
+
+
+def _standings(office: Office, found: Lead, ways: Sequence[_Way]) -> list[str]:
     at_the_desk = f"{office.settings.public_url}/desk/leads/{found.id}"
-    return "\n".join(["Nothing was sent again.", *lines, f"What can be done about it: {at_the_desk}"])
+    return [*dict.fromkeys(_standing(*way) for way in ways), f"What can be done about it: {at_the_desk}"]
 
 
 def _standing(delivery: Delivery, connection: Connection) -> str:

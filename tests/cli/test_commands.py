@@ -353,6 +353,28 @@ def test_why_nothing_of_a_lead_is_sent_again_is_told(
     assert "Sandbox CRM: this connection was removed." in told(sent)
 
 
+def test_what_a_person_decides_about_is_told_where_the_rest_of_a_lead_is_sent_again(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
+) -> None:
+    make_connection(database, vault, site)
+    one, other, last = (send(database, vault, site, email="jane@example.com") for _ in range(3))
+    set_state(database, one.event_id, "refused")
+    told = frontdesk("lead", "retry", one.reference, public_url="https://leads.example").stdout
+    assert told == "Sent again: 3\n"
+    with database.write() as session:
+        handled(session.scalars(select(Delivery).where(Delivery.event_id == other.event_id)).one())
+    set_state(database, last.event_id, "held", code="spam", sentence="This looks like spam.")
+    told = frontdesk("lead", "retry", one.reference, public_url="https://leads.example").stdout
+    *lines, where = told.splitlines()
+    assert lines == [
+        "Sent again: 1",
+        "Not sent: 2",
+        "Sandbox CRM: handled. A person took care of this.",
+        "Sandbox CRM: held. This looks like spam.",
+    ]
+    assert where.startswith("What can be done about it: https://leads.example/desk/leads/")
+
+
 def test_many_are_sent_again_after_a_look(frontdesk: Frontdesk, database: Database, vault: Vault, site: Site) -> None:
     for name in ("One", "Other"):
         make_connection(database, vault, site, name=name)
