@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from leads.plain import days_until, enquiries, number_of, span
 from leads.store.alerts import Condition
 from leads.store.backup import OLD
+from leads.store.queries.balance import DayBalance
 from leads.store.queries.overview import is_silent
 from leads.store.queries.places import Need
 from leads.store.queries.signs import Load, Rhythm, Signs, subject_of
@@ -40,7 +41,7 @@ def conditions(signs: Signs, after: timedelta) -> list[Condition]:
         *_nowhere(signs, after),
         *_canary(signs),
         *(condition for rhythm in signs.rhythms for condition in _silence(rhythm, signs)),
-        *_balance(signs),
+        *unbalanced(signs.balances),
         *map(_unreadable, signs.unreadable),
         *_to_erase(signs),
         *_copy(signs),
@@ -131,8 +132,9 @@ def is_unusual(rhythm: Rhythm) -> bool:
     return surprise >= _RARE + math.log(max(rhythm.weekly, 1))
 
 
-def _balance(signs: Signs) -> Iterator[Condition]:
-    for day in signs.balances:
+def unbalanced(days: Iterable[DayBalance]) -> Iterator[Condition]:
+    """Those of these days that do not close."""
+    for day in days:
         if not day.closes:
             lost = f"{enquiries(day.unaccounted)} of {day.captured:,}"
             date = f"{day.day.day} {day.day:%B %Y}"

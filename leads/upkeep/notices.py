@@ -26,6 +26,7 @@ from leads.store.queries.places import SPAM, number_at
 from leads.store.queries.unreadable import number_unseen, number_unseen_before
 from leads.store.retention import count_old, notice
 from leads.store.session import Database
+from leads.upkeep.alerts import unbalanced
 from leads.upkeep.notice import Channel, Notice, NoticeError
 
 log = structlog.get_logger()
@@ -128,13 +129,14 @@ class Notifier:
         days = [balance(session, site, last_days(site, now, 2)[:1], now)[0] for site in sites(session)]
         standing, zone = alerts.open_alerts(session), _zone(session)
         wrong = [f"- {alert.sentence} Since {_moment(alert.began_at, zone)}." for alert in standing]
+        told = {alert.subject for alert in standing}
+        wrong += [f"- {found.sentence}" for found in unbalanced(days) if found.subject not in told]
         text = ["Yesterday:", *(f"- {describe(day)}" for day in days), ""]
         text += ["What is wrong now:", *wrong, ""] if wrong else ["Nothing is wrong now.", ""]
         looks = self._looks(session)
         text += ["Waiting for a look:", *(f"- {number:,} {what}" for number, what in looks), ""] if looks else []
         text += _to_be_forgotten(session, self.keep, now)
-        well = not wrong and all(day.closes for day in days)
-        subject = _wait(looks) if well else number_of(len(wrong), "thing is", "things are") + " wrong"
+        subject = number_of(len(wrong), "thing is", "things are") + " wrong" if wrong else _wait(looks)
         return Notice(f"Frontdesk: yesterday, and {subject}", "\n".join([*text, self._desk()]))
 
 

@@ -513,6 +513,25 @@ def test_the_daily_summary(
     assert len(watch.mails) == 5, "the all-clear and the third summary"
 
 
+def test_the_daily_summary_counts_a_day_that_does_not_close_once_and_before_there_is_an_alert(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock, server: MailServer
+) -> None:
+    watch = Watch(timed, clock, server, digest_at=8)
+    watch.passes(30, every=5)
+    lost = send(timed, vault, site, email="jane@example.com")
+    with timed.write() as session:
+        session.execute(delete(Delivery).where(Delivery.event_id == lost.event_id))
+    clock.forward(hours=24)
+    watch.man.notifier.tell(timed)
+    watch.passes(24 * 60, every=60)
+    first, *_, last = watch.mails
+    for summary in (first, last):
+        assert summary.startswith("Frontdesk: yesterday, and 1 thing is wrong\n")
+    told = "- The balance of Sunrise on 2 March 2026 does not close: 1 enquiry of 1 not accounted for."
+    assert f"What is wrong now:\n{told}\n" in first
+    assert f"What is wrong now:\n{told} Since " in last
+
+
 def test_the_daily_summary_tells_in_good_time_who_will_be_forgotten(
     timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock, server: MailServer
 ) -> None:
