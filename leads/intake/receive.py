@@ -42,7 +42,7 @@ class Intake:
     spam: SpamCheck
     public_url: str
     groups: Groups[NewEvent, Accepted] = field(init=False)
-    _sites: dict[str, tuple[float, Site]] = field(default_factory=dict)
+    _sites: dict[str, tuple[float, Site]] = field(default_factory=dict)  # key → when it was read, and what
     _sites_read_at: float = float("-inf")
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class Intake:
         if site is None:  # what strangers invent is not remembered, nor what was removed
             self._sites.pop(key, None)
         else:
-            self._sites[key] = (self._sites.get(key, _NEVER)[0], site)
+            self._sites[key] = (time.monotonic(), site)
         return site
 
     def recent_site(self, key: Any) -> Site | None:
@@ -65,11 +65,7 @@ class Intake:
         if not isinstance(key, str):
             return None
         read_at, site = self._sites.get(key, _NEVER)
-        if time.monotonic() - read_at > _SITE_IS_FRESH:
-            site = self.site(key)
-            if site is not None:
-                self._sites[key] = (time.monotonic(), site)
-        return site
+        return self.site(key) if time.monotonic() - read_at > _SITE_IS_FRESH else site
 
     def sites(self) -> list[Site]:
         """All sites as they stood within the last second."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -306,6 +307,17 @@ def test_who_may_read_an_error_costs_no_question_to_the_database_each_time(clien
         for _ in range(5):
             post(client, b" " * 70_000, headers={"Origin": ORIGIN})
     assert len(asked) == 1
+
+
+def test_a_site_is_read_anew_for_its_form_and_counts_as_read_then(client: FlaskClient, stored: Stored) -> None:
+    def questions(ask: Callable[[], object]) -> int:
+        with statements(stored.database) as asked:
+            ask()
+        return sum("FROM site" in statement for statement in asked)
+
+    for _ in range(2):
+        assert questions(lambda: client.get(FORM)) > 0
+        assert questions(lambda: post(client, {"site": "demo"})) == 0
 
 
 @pytest.mark.parametrize("path", [CONSULTATIONS, CALL_CLICKS])
