@@ -25,6 +25,7 @@ from leads.store.queries.places import PLACES, SPAM, number_at
 from leads.store.queries.unreadable import number_unseen
 from leads.store.schema import open_vault
 from leads.store.session import Database, sqlite_file
+from leads.store.shared_ids import sites_that_share
 from leads.store.soundness import inspect
 from leads.store.vault import VaultError, read_keys
 from leads.upkeep.alerts import EACH_NIGHT, how_old
@@ -41,6 +42,10 @@ _OTHER_SETTINGS = (
 )
 _START = "Start Frontdesk; if it was started, its log says what keeps the worker from running."
 _OF_THE_COPY = "In a database that was just restored, this time is from before its copy was made, and says no more."
+_SHARES_IDS = (
+    "A form of {} gives one “id” to several visitors, as a page kept by a cache does. Each is stored by itself, but "
+    "what one of them sends again waits for a look. Leave “id” out of that form, or make it anew for each visitor."
+)
 _SAFE_SQLITE = (3, 51, 3)  # older ones can corrupt a file that two processes write (sqlite.org/wal.html#walresetbug)
 
 
@@ -167,7 +172,7 @@ def _content(database: Database, desk: str) -> list[Line]:
         connections = connections_in_use(session)
         waits = {wait.site.id: wait.number for wait in without_connection(session, connections) if wait.site}
         need, spam = (number_at(session, here) for here in (PLACES["needs_you"], SPAM))
-        unread = number_unseen(session)
+        unread, sharing = number_unseen(session), sites_that_share(session, database.now(session))
     sites, served = {site.id: site.key for site in known}, {row.site_id for row in connections}
     return [
         line(bool(sites), f"Sites: {len(sites)}." if sites else "There is no site yet. Run: frontdesk site add"),
@@ -187,6 +192,7 @@ def _content(database: Database, desk: str) -> list[Line]:
         else line(True, "No enquiry needs a person."),
         *([Line("look", f"Held, since it looks like spam: {spam}. See: {desk}/leads?state=spam")] if spam else []),
         *([Line("look", f"Not seen yet, and not understood: {unread}. See: {desk}/unreadable")] if unread else []),
+        *(Line("look", _SHARES_IDS.format(site.key)) for site in sharing),
         *(_stopped(row, sites[row.site_id], desk) for row in connections if row.state != "working"),
     ]
 

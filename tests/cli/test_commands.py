@@ -512,6 +512,17 @@ def test_doctor_tells_of_a_website_that_nothing_goes_to_a_crm_from(
     assert "has no connection" not in frontdesk("doctor").stdout
 
 
+def test_doctor_tells_of_a_form_that_gives_its_visitors_one_id(
+    frontdesk: Frontdesk, database: Database, vault: Vault, sound: Connection, site: Site
+) -> None:
+    for name in ("ann", "ben", "cora"):
+        assert "several visitors" not in frontdesk("doctor").stdout
+        send(database, vault, site, client_id="1", email=f"{name}@example.com")
+    told = frontdesk("doctor").stdout
+    assert "look  A form of demo gives one “id” to several visitors, as a page kept by a cache does." in told
+    assert "Leave “id” out of that form" in told
+
+
 def test_doctor_says_that_its_shell_may_lack_a_setting_of_the_service(frontdesk: Frontdesk, sound: Connection) -> None:
     told = frontdesk("doctor", "--online", code=1).stdout
     assert "wrong demo, Sandbox CRM: The address must begin with https://, unless FRONTDESK_ALLOWED_PRIVATE" in told

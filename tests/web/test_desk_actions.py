@@ -132,6 +132,15 @@ def test_consent_to_the_words_of_a_form_plugin_is_told_as_such(
     assert "None" not in page
 
 
+def test_why_much_is_sent_again_is_told_where_a_form_gives_its_visitors_one_id(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    for name, message in (("ann", ""), ("ann", "And on Tuesdays?"), ("ben", ""), ("cora", "")):
+        assert "several visitors" not in plain(sam.get("/desk/"))
+        send(database, vault, site, client_id="1", email=f"{name}@example.com", message=message)
+    assert "A form of Sunrise gives one “id” to several visitors" in plain(sam.get("/desk/"))
+
+
 def test_consent_that_comes_with_a_repeat_is_shown_and_sends(
     sam: Person, database: Database, vault: Vault, site: Site
 ) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
-from leads.store import canary, codes
+from leads.store import canary, codes, shared_ids
 from leads.store.among import among
 from leads.store.failpoint import reach
 from leads.store.models import Connection, Delivery, Event, Lead, Resubmission, new_id
@@ -145,6 +145,7 @@ def _accept_some(session: Session, vault: Vault, arrivals: Sequence[Arrival], no
     if others := {one.client: one.of_its_own(vault) for one in arrivals if _is_of_another(vault, one, here)}:
         arrivals = [others.get(one.client, one) for one in arrivals]
         here |= _already_here(session, list(others.values()))
+        shared_ids.note(session, {one.new.site_id for one in others.values() if one.client not in here}, now)
     fresh = [one for one in arrivals if one.client not in here]
     stored = iter(_store(session, vault, fresh, now) if fresh else [])
     return [

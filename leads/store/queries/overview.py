@@ -21,6 +21,7 @@ from leads.store.queries.erasures import Leftover, erased_alone, erasures_that_n
 from leads.store.queries.lists import connections_in_use, count, is_real, sites, start_of_day
 from leads.store.queries.places import PLACES, by_place, number_at
 from leads.store.queries.unreadable import number_unseen, oldest_unseen
+from leads.store.shared_ids import sites_that_share
 
 SILENT_AFTER = timedelta(seconds=20)  # a worker beats every five seconds
 _MOST_RESUBMITTED = 50
@@ -61,6 +62,7 @@ class Overview:
     checking: sent, and not read back from the CRM yet. unreadable: not yet seen by a person.
     unreadable_since: when the first of those came.
     resubmitted: leads who sent other answers under the same browser id, not yet seen; at most _MOST_RESUBMITTED.
+    sharing_ids: sites whose form gives one id to several visitors.
     drift: kind → how many records the CRM no longer holds as they were confirmed, and nobody has seen to.
     erasures: what is still to be erased in a CRM and was tried in vain; to_erase: how many of them need a person.
     balances: of yesterday and today. alerts: what is wrong and does not show otherwise.
@@ -78,6 +80,7 @@ class Overview:
     unreadable: int
     unreadable_since: datetime | None
     resubmitted: Sequence[UUID]
+    sharing_ids: Sequence[Site]
     drift: Mapping[str, int]
     erasures: Sequence[Leftover]
     to_erase: int
@@ -119,6 +122,7 @@ def overview(session: Session, now: datetime) -> Overview:
         unreadable=number_unseen(session),
         unreadable_since=oldest_unseen(session),
         resubmitted=_resubmitted(session),
+        sharing_ids=sites_that_share(session, now),
         drift=drift_counts(session),
         erasures=open_erasures(session),
         to_erase=erasures_that_need_you(session),
