@@ -64,6 +64,11 @@ _DRIFTED = {
 }
 _REPLACED = Pill("–", "Goes another way", "calm")
 _BEING_CHECKED = Pill("✓", "In the CRM, being checked", "good")
+# What becomes of one that is held, once its site has a connection: by the event's own reason.
+UNCONNECTED = {
+    "spam": "It is not sent when this site gets a connection: then it can be put aside, one by one or with all others.",
+    "no_consent": "It is not sent when this site gets a connection, unless consent was given by then.",
+}
 _NOWHERE = Pill("‖", "Safe here, no CRM connected", "look")
 
 TIERS = {

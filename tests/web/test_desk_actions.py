@@ -17,7 +17,7 @@ from leads.store.models import Connection, Delivery, Event, Lead, Site, new_id
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.conftest import only_postgres
-from tests.factory import make_connection, send
+from tests.factory import make_connection, make_site, send
 from tests.web.desk import Person, decisions, lead_of, plain, set_state, signed_in
 
 JANE = {"first_name": "Jane", "last_name": "Doe", "email": "jane@example.com"}
@@ -139,6 +139,26 @@ def test_why_much_is_sent_again_is_told_where_a_form_gives_its_visitors_one_id(
         assert "several visitors" not in plain(sam.get("/desk/"))
         send(database, vault, site, client_id="1", email=f"{name}@example.com", message=message)
     assert "A form of Sunrise gives one “id” to several visitors" in plain(sam.get("/desk/"))
+
+
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        ({}, "It goes as soon as this site has a connection."),
+        ({"suspicion": "Too quick."}, "It is not sent when this site gets a connection: then it can be put aside"),
+        ({"consent": False}, "It is not sent when this site gets a connection, unless consent was given by then."),
+    ],
+)
+def test_what_follows_for_one_without_a_connection_is_told_as_it_is(
+    sam: Person, database: Database, vault: Vault, held: dict[str, Any], told: str
+) -> None:
+    alone = make_site(database, "alone")
+    event = send(database, vault, alone, **JANE, **held)
+    page = f"/desk/leads/{lead_of(database, event.event_id)}"
+    assert told in plain(sam.get(page))
+    assert outbox.take_over(database, make_connection(database, vault, alone).id) == 1
+    assert _states(database, event.event_id) == ["held" if held else "waiting"]
+    assert ("It is spam, leave it" in sam.get(page)) is ("suspicion" in held)
 
 
 def test_consent_that_comes_with_a_repeat_is_shown_and_sends(
