@@ -30,6 +30,7 @@ from leads.commands.lead import lead
 from leads.commands.mapping import mapping, try_dry
 from leads.commands.office import CANNOT_OPEN, WRONG, Office, as_json, fail, json_option
 from leads.commands.purge import purge
+from leads.commands.replay import put_aside, retry
 from leads.commands.site import site
 from leads.commands.user import user
 from leads.plain import enquiries
@@ -65,10 +66,10 @@ def main() -> None:
 
 for group in (site, connection, lead, user, actions, alerts, balance, canary, purge, keys, demo_data):
     main.add_command(group)
-connection.add_command(mapping)
-lead.add_command(erase_again)
-lead.add_command(export)
-connection.add_command(try_dry)
+for command in (mapping, try_dry):
+    connection.add_command(command)
+for command in (retry, put_aside, erase_again, export):
+    lead.add_command(command)
 
 
 @main.command()

@@ -20,7 +20,8 @@ from config.settings import Settings, SettingsError, load_settings
 from leads.store import failpoint, staff
 from leads.store.backup import NoSpaceError, copy_before_upgrade
 from leads.store.erasure_list import ErasureList
-from leads.store.models import Site
+from leads.store.models import Lead, Site
+from leads.store.queries.leads import lead_by_code
 from leads.store.schema import SchemaError, open_vault, require_current, upgrade, upgrades_from
 from leads.store.session import Database, sqlite_file
 from leads.store.sites import find_site
@@ -153,6 +154,16 @@ def site_named(session: Session, key: str) -> Site:
     if found is None:
         fail(f"There is no site with the key {key}.")
     return found
+
+
+def lead_named(session: Session, code: str) -> Lead:
+    """The lead with this code. Ends the program with a sentence when there is none."""
+    return lead_by_code(session, code) or no_lead(code)
+
+
+def no_lead(code: str) -> NoReturn:
+    """Say so and end."""
+    fail(f"There is no lead with the code {code}.")
 
 
 def fail(sentence: str, code: int = WRONG) -> NoReturn:
