@@ -319,18 +319,11 @@ class _Maker:
         at: datetime,
         standing: tuple[str, str | None, str | None],
     ) -> None:
-        plan, rows, (state, code, sentence) = self._plan, self._rows, standing
+        rows, (state, code, sentence) = self._rows, standing
         delivery_id, sent, seen = self._id(at), at + timedelta(seconds=1), at + timedelta(seconds=7)
         text_at, arrived = _text(at), state in ("sent", "confirmed")
         tried = [] if state in ("waiting", "held") else [(sent, 180, "sent" if arrived else "Refused")]
-        check_at = None
-        if state == "sent":
-            check_at = _text(plan.until + timedelta(hours=1))
-        elif state == "confirmed":
-            tried.append((seen, 90, "confirmed"))
-            # Looked at every night for some weeks, the next time in the coming one.
-            if at > self._swept_from:
-                check_at = _text(plan.until + timedelta(hours=1, seconds=number % 80_000))
+        tried += [(seen, 90, "confirmed")] if state == "confirmed" else []
         remote_id = f"demo-{number}" if arrived else None
         rows["delivery"].append(
             (
@@ -349,13 +342,21 @@ class _Maker:
                 text_at,
                 text_at,
                 _text(sent) if arrived else None,
-                check_at,
+                self._check_at(number, state, at),
                 _text(seen) if state == "confirmed" else None,
             )
         )
         rows["attempt"] += [(self._id(when), delivery_id, _text(when), took, verdict) for when, took, verdict in tried]
         if remote_id:
             rows["remote_record"].append((lead_id, connection_id, remote_id, False))
+
+    def _check_at(self, number: int, state: str, at: datetime) -> str | None:
+        """Of what is sent, soon; what is confirmed is looked at each night for some weeks, next in the coming one."""
+        if state == "sent":
+            return _text(self._plan.until + timedelta(hours=1))
+        if state == "confirmed" and at > self._swept_from:
+            return _text(self._plan.until + timedelta(hours=1, seconds=number % 80_000))
+        return None
 
 
 def _text(at: datetime) -> str:

@@ -71,23 +71,11 @@ def create_form(intake: Intake) -> Blueprint:
 
     @form.get("/<key>/thanks")
     def thanks(key: str) -> Response:
-        site = intake.site(key) or abort(404)
-        reference = request.args.get("reference", "")
-        shown = reference if _REFERENCE.fullmatch(reference) else ""
-        waits = request.args.get("consent") == "no"
-        page = render_template("thanks.html", site=site, reference=shown, waits=waits, back=_way_back(intake, site))
-        return make_response(page)
+        return _thanks(intake, intake.site(key) or abort(404))
 
     @form.after_request
-    def cache(response: Response) -> Response:
-        of_script = request.endpoint == "form.static" and request.path.endswith(f"/{_SCRIPT}")
-        if of_script and response.status_code < 400:
-            response.headers["Cache-Control"] = _CACHED
-        return response
-
-    @form.after_request
-    def frame(response: Response) -> Response:
-        return _framed(intake, response)
+    def headers(response: Response) -> Response:
+        return _framed(intake, _cached(response))
 
     return form
 
@@ -181,6 +169,14 @@ def _thank_you(site: Site, wanted: Any, reference: str, *, agreed: bool) -> Resp
     return make_response(response)
 
 
+def _thanks(intake: Intake, site: Site) -> Response:
+    reference = request.args.get("reference", "")
+    shown = reference if _REFERENCE.fullmatch(reference) else ""
+    waits = request.args.get("consent") == "no"
+    page = render_template("thanks.html", site=site, reference=shown, waits=waits, back=_way_back(intake, site))
+    return make_response(page)
+
+
 def _way_back(intake: Intake, site: Site) -> str | None:
     """The page that the visitor came from, or where the website begins: nothing but what the site has listed."""
     came_from = request.referrer or ""
@@ -224,6 +220,13 @@ def _later() -> Response:
     response.headers["Retry-After"] = "10"
     # Where the thank-you page is nobody knows now, and a browser checks form-action for the redirect as well.
     response.headers["Content-Security-Policy"] = f"{_POLICY}*"
+    return response
+
+
+def _cached(response: Response) -> Response:
+    of_script = request.endpoint == "form.static" and request.path.endswith(f"/{_SCRIPT}")
+    if of_script and response.status_code < 400:
+        response.headers["Cache-Control"] = _CACHED
     return response
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain, count
 from typing import Any
 from uuid import UUID
@@ -105,29 +106,14 @@ class Setup:
         name: empty for the CRM's own, with the site's if it is taken. wrong: what its test found, in spite of which it
         is stored. pace: calls a second, as typed; empty for the CRM's own.
         """
-        connector, options, plan = _class_of(kind), load_options(kind, typed), default_plan(kind)
+        connector, options = _class_of(kind), load_options(kind, typed)
         with self.database.write() as session:
             self.database.lock(session, _NAMES)
-            site, now = _site(session, site_key), self.database.now(session)
-            others = _names(session)
-            connection = Connection(
-                id=new_id(),
-                site_id=site.id,
-                kind=kind,
-                name=_as_typed(name, others) or _usual_name(connector.label, site, others),
-                fields=dict(connector.fields),
-                mapping=plan.rules,
-                share=plan.share,
-                unknown_callers=unknown_callers,
-                pace=_pace(connector, pace),
-                state="working",
-                state_since=now,
-                failures=0,
-                probes=0,
-                created_at=now,
-                takes_over=True,
-                sign_in_ends_at=ends(None, connector.key_ends(options), now),
-            )
+            site, now, others = _site(session, site_key), self.database.now(session), _names(session)
+            name = _as_typed(name, others) or _usual_name(connector.label, site, others)
+            connection = _new(kind, site, name, now)
+            connection.unknown_callers, connection.pace = unknown_callers, _pace(connector, pace)
+            connection.sign_in_ends_at = ends(None, connector.key_ends(options), now)
             connection.options_sealed = self._seal(connection, options)
             if needs_person(kind, options):
                 outbox.wait_for_sign_in(connection, now)
@@ -314,6 +300,26 @@ def _site(session: Session, key: str) -> Site:
     if site is None:
         raise SetupError(f"There is no site with the key {key}.")
     return site
+
+
+def _new(kind: str, site: Site, name: str, now: datetime) -> Connection:
+    """One that works as far as anybody knows, and writes what those of its kind usually do."""
+    plan = default_plan(kind)
+    return Connection(
+        id=new_id(),
+        site_id=site.id,
+        kind=kind,
+        name=name,
+        fields=dict(_class_of(kind).fields),
+        mapping=plan.rules,
+        share=plan.share,
+        state="working",
+        state_since=now,
+        failures=0,
+        probes=0,
+        created_at=now,
+        takes_over=True,
+    )
 
 
 def _names(session: Session, besides: UUID | None = None) -> set[str]:
