@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from leads.audit import GROUPS, told
 from leads.commands.office import Office, as_rows, json_option
-from leads.deeds import GROUPS, told
-from leads.store.queries.actions import Deed, deeds
+from leads.store.queries.audit import AuditEntry, audit_log
 
 
 @click.command("actions")
@@ -19,18 +19,18 @@ def actions(who: str, group: str | None, limit: int, json_: bool) -> None:
     office = Office()
     kinds = GROUPS[group].sentences if group else ()
     with office.database.read() as session:
-        found = deeds(session, office.vault, who=who.strip().lower(), kinds=kinds, size=limit)
-    rows = [_shown(deed) for deed in found.rows]
+        found = audit_log(session, office.vault, who=who.strip().lower(), kinds=kinds, size=limit)
+    rows = [_shown(entry) for entry in found.rows]
     empty = "Nothing was done yet." if not who and not group else "Nothing fits."
     as_rows(["at", "sentence"], rows, empty, json_=json_)
 
 
-def _shown(deed: Deed) -> dict[str, object]:
+def _shown(entry: AuditEntry) -> dict[str, object]:
     return {
-        "at": deed.action.at,
-        "who": deed.action.user_name,
-        "what": deed.action.what,
-        "lead": deed.lead.code if deed.lead else None,
-        "connection": deed.connection.name if deed.connection else None,
-        "sentence": told(deed),
+        "at": entry.action.at,
+        "who": entry.action.user_name,
+        "what": entry.action.what,
+        "lead": entry.lead.code if entry.lead else None,
+        "connection": entry.connection.name if entry.connection else None,
+        "sentence": told(entry),
     }

@@ -149,12 +149,12 @@ def _replay(office: Office, chosen: Chosen) -> str:
 
     Returns what became of it, in a sentence.
     """
-    deed = "put aside" if chosen.is_spam else "sent again"
+    done = "put aside" if chosen.is_spam else "sent again"
     with office.database.write() as session:
         try:
             replay = start_replay(session, office.vault, chosen, ME, office.database.now(session))
         except ReplayError:
-            return f"Nothing fits, so nothing was {deed}."
+            return f"Nothing fits, so nothing was {done}."
     try:
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("Putting aside" if chosen.is_spam else "Sending again", total=replay.total)
@@ -166,7 +166,7 @@ def _replay(office: Office, chosen: Chosen) -> str:
             stop_replay(session, running, ME, office.database.now(session))
     ended = _replay_row(office, replay.id)
     passed_over = f". Left alone, since it had moved on meanwhile: {ended.skipped}" if ended.skipped else ""
-    return f"{deed.capitalize()}: {ended.done}{passed_over}"
+    return f"{done.capitalize()}: {ended.done}{passed_over}"
 
 
 def _replay_row(office: Office, replay_id: UUID) -> Replay:

@@ -14,13 +14,13 @@ from flask_login import current_user
 from leads.desk import (
     account,
     actions,
+    audit,
     auth,
     balance,
     canary,
     connections,
     correct,
     crm_sign_in,
-    deeds,
     dry_run,
     erase,
     export,
@@ -54,7 +54,7 @@ def create_desk(room: Room, timeouts: auth.Timeouts, *, second_factor_required: 
         static_url_path="/static",
     )
     desk.before_request(lambda: auth.require_sign_in(timeouts, second_factor_required))
-    people = (account, second_factor, users, deeds)
+    people = (account, second_factor, users, audit)
     setting_up = (connections, crm_sign_in, mapping, dry_run, canary)
     for part in (*people, *setting_up, home, leads, actions, correct, put_aside, replay, erase, export, balance):
         part.add_routes(desk, room)

@@ -84,9 +84,9 @@ def test_it_is_written_down_who_did_it(app: Flask, sam: Person, database: Databa
     with database.read() as session:
         asides = session.scalars(select(Action).where(Action.what == "put_aside")).all()
     assert [one.user_name for one in asides] == ["sam"] * 3
-    deeds = plain(signed_in(app, database).get("/desk/actions?group=enquiries"))
-    assert "sam had all that looks like spam put aside: 3 deliveries." in deeds
-    assert re.search(r"sam put the enquiry \w{3}-\w{3} aside as spam\.", deeds)
+    told = plain(signed_in(app, database).get("/desk/actions?group=enquiries"))
+    assert "sam had all that looks like spam put aside: 3 deliveries." in told
+    assert re.search(r"sam put the enquiry \w{3}-\w{3} aside as spam\.", told)
     assert "sam put it aside as spam" in plain(sam.get(f"/desk/leads/{lead_of(database, held[0])}"))
 
 

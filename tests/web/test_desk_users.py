@@ -122,9 +122,9 @@ def test_another_role_counts_from_the_next_click_on(anna: Person, app: Flask, da
     anna.post(path, role="admin")  # sent once more
     anna.post(path, role="staff")
     sam.get("/desk/users", 403)
-    deeds = plain(anna.get("/desk/actions?group=setup"))
-    assert deeds.count("anna gave sam the role admin.") == 1
-    assert "anna gave sam the role staff." in deeds
+    told = plain(anna.get("/desk/actions?group=setup"))
+    assert told.count("anna gave sam the role admin.") == 1
+    assert "anna gave sam the role staff." in told
     anna.post(path, role="boss")
     assert "The role must be" in anna.get("/desk/users")
     sam.post(path, 403, role="admin")

@@ -62,7 +62,7 @@ class Chosen:
         return self.state == SPAM
 
     @property
-    def deed(self) -> str:
+    def action(self) -> str:
         """What is done to them, as its start and its stop are written down."""
         return "put_aside" if self.is_spam else "replay"
 
@@ -130,7 +130,7 @@ def start_replay(session: Session, vault: Vault, chosen: Chosen, by: str, now: d
     session.add(replay)
     session.flush()
     number = f"{total:,} {'delivery' if total == 1 else 'deliveries'}"
-    record(session, by, f"{chosen.deed}_started", now, vault=vault, note=number)
+    record(session, by, f"{chosen.action}_started", now, vault=vault, note=number)
     return replay
 
 
@@ -138,7 +138,7 @@ def stop_replay(session: Session, replay: Replay, by: str, now: datetime) -> Non
     """Do no more of it; the row is locked. What was done already stays so. by: the user's name."""
     if replay.state == "running":
         replay.state, replay.ended_at = "stopped", now
-        record(session, by, f"{load_chosen(replay.chosen).deed}_stopped", now)
+        record(session, by, f"{load_chosen(replay.chosen).action}_stopped", now)
 
 
 def running_replays(session: Session) -> Sequence[UUID]:

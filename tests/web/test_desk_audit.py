@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select, update
 
-from leads.deeds import GROUPS
+from leads.audit import GROUPS
 from leads.desk import words
 from leads.desk.auth import FailureNotes
 from leads.store.models import ACTION_KINDS, Action, Site

@@ -14,7 +14,7 @@ from leads.store.staff import note_of
 from leads.store.vault import Vault
 
 
-class Deed(NamedTuple):
+class AuditEntry(NamedTuple):
     """One thing that somebody did. lead, connection: what it was about, if anything. note: such as a user's name."""
 
     action: Action
@@ -23,14 +23,14 @@ class Deed(NamedTuple):
     note: str | None
 
 
-class Deeds(NamedTuple):
+class AuditPage(NamedTuple):
     """older: where the next page begins; None: this is the last."""
 
-    rows: list[Deed]
+    rows: list[AuditEntry]
     older: Cursor | None
 
 
-def deeds(
+def audit_log(
     session: Session,
     vault: Vault,
     *,
@@ -38,7 +38,7 @@ def deeds(
     kinds: Collection[str] = (),
     older_than: Cursor | None = None,
     size: int = 50,
-) -> Deeds:
+) -> AuditPage:
     """A page of what was done. who: by one person alone. kinds: of these alone; empty for all."""
     wanted = select(Action)
     if who:
@@ -57,7 +57,8 @@ def deeds(
         .order_by(Action.at.desc(), Action.id.desc())
     )
     found = [
-        Deed(action, lead, connection, note_of(vault, action)) for action, lead, connection in session.execute(full)
+        AuditEntry(action, lead, connection, note_of(vault, action))
+        for action, lead, connection in session.execute(full)
     ]
     last = found[size - 1].action if len(found) > size else None
-    return Deeds(found[:size], Cursor(last.at, last.id) if last else None)
+    return AuditPage(found[:size], Cursor(last.at, last.id) if last else None)

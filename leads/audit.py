@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from leads.store.queries.actions import Deed
+from leads.store.queries.audit import AuditEntry
 
 
 class Group(NamedTuple):
@@ -97,11 +97,11 @@ GROUPS = {
 _SENTENCES = {what: sentence for group in GROUPS.values() for what, sentence in group.sentences.items()}
 
 
-def told(deed: Deed) -> str:
+def told(entry: AuditEntry) -> str:
     """What was done, in a sentence. A lead is named by its reference code alone."""
-    return _SENTENCES[deed.action.what].format(
-        who=deed.action.user_name,
-        lead=f"the enquiry {deed.lead.code}" if deed.lead else "an enquiry",
-        connection=deed.connection.name if deed.connection else "a connection",
-        note=deed.note or "—",
+    return _SENTENCES[entry.action.what].format(
+        who=entry.action.user_name,
+        lead=f"the enquiry {entry.lead.code}" if entry.lead else "an enquiry",
+        connection=entry.connection.name if entry.connection else "a connection",
+        note=entry.note or "—",
     )

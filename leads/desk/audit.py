@@ -7,20 +7,20 @@ from typing import Any
 from flask import Blueprint, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from leads.deeds import GROUPS, told
+from leads.audit import GROUPS, told
 from leads.desk.auth import admin_only
 from leads.desk.leads import cursor, mark
 from leads.desk.room import Room
-from leads.store.queries.actions import deeds
+from leads.store.queries.audit import audit_log
 from leads.store.queries.lists import sites, users, usual_zone
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
     """The list of all that people did, newest first."""
 
-    @desk.get("/actions", endpoint="deeds")
+    @desk.get("/actions", endpoint="audit")
     @admin_only
-    def deed_list() -> ResponseReturnValue:
+    def audit_list() -> ResponseReturnValue:
         return _page(room)
 
 
@@ -30,7 +30,7 @@ def _page(room: Room) -> str:
     with room.database.read() as session:
         now, known = room.database.now(session), sites(session)
         names = [user.name for user in users(session)]
-        page = deeds(
+        page = audit_log(
             session,
             room.vault,
             who=who,
@@ -39,7 +39,7 @@ def _page(room: Room) -> str:
         )
     given: dict[str, Any] = {"who": who, "group": group if chosen else ""}
     return render_template(
-        "desk/deeds.html",
+        "desk/audit.html",
         now=now,
         zone=usual_zone(known),
         names=[*names, "command line"],
@@ -47,6 +47,6 @@ def _page(room: Room) -> str:
         given=given,
         page=page,
         told=told,
-        older=url_for("desk.deeds", older=mark(page.older), **given) if page.older else "",
+        older=url_for("desk.audit", older=mark(page.older), **given) if page.older else "",
         is_first="older" not in request.args,
     )
