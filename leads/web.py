@@ -38,8 +38,8 @@ Start = Callable[..., Any]
 App = Callable[[dict[str, Any], Start], Iterable[bytes]]
 
 
-def serve(app: App, host: str, port: int, turns: int, max_body: int) -> None:
-    """Serve until SIGTERM or Ctrl-C; requests in flight are finished. turns: requests that are worked on at once."""
+def serve(app: App, host: str, port: int, at_once: int, max_body: int) -> None:
+    """Serve until SIGTERM or Ctrl-C; requests in flight are finished. at_once: so many are worked on together."""
     server = _InThisProcess(
         "frontdesk",
         address=str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]),  # it takes numbers only
@@ -49,7 +49,7 @@ def serve(app: App, host: str, port: int, turns: int, max_body: int) -> None:
         loop=Loops.asyncio,
         backlog=CONNECTIONS,
         backpressure=CONNECTIONS,
-        blocking_threads=CONNECTIONS,  # those that wait for a body only wait: see Turns
+        blocking_threads=CONNECTIONS,  # those that wait for a body only wait: see ConcurrencyLimit
         http1_settings=HTTP1Settings(header_read_timeout=30_000, max_buffer_size=64 * 1024),
         log_enabled=False,  # it would quote exceptions, and those can quote what a visitor typed
         log_dictconfig={"incremental": True, "handlers": {}, "loggers": {}},  # leave our own logging as it is
@@ -57,8 +57,8 @@ def serve(app: App, host: str, port: int, turns: int, max_body: int) -> None:
     server.on_startup(lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # Granian would start a second worker
     gc.collect()
     gc.freeze()  # what stays for good is looked through no more: that stopped all requests for 50 ms every 2 seconds
-    Broom(port, lambda: _HURRY if server.interrupt_signal else _PATIENCE).start()
-    server.serve(target_loader=lambda: Turns(app, turns, max_body), wrap_loader=False)
+    IdleReaper(port, lambda: _HURRY if server.interrupt_signal else _PATIENCE).start()
+    server.serve(target_loader=lambda: ConcurrencyLimit(app, at_once, max_body), wrap_loader=False)
 
 
 class _InThisProcess(MTServer):
@@ -69,15 +69,15 @@ class _InThisProcess(MTServer):
         pass
 
 
-class Turns:
+class ConcurrencyLimit:
     """Lets in so many requests at the same time. A body is read before, so that slow senders hold up nobody."""
 
-    def __init__(self, app: App, turns: int, max_body: int) -> None:
+    def __init__(self, app: App, at_once: int, max_body: int) -> None:
         """max_body: bytes; of a longer body the application sees that it is too long, and not its end."""
         self._app = app
         self._max_body = max_body
         self._lock = threading.Lock()
-        self._free = turns
+        self._free = at_once
         self._waiting: deque[threading.Lock] = deque()  # who came first is first, which no semaphore promises
 
     def __call__(self, environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
@@ -138,7 +138,7 @@ def _nameless(start_response: Start) -> Start:
     return start
 
 
-class Broom:
+class IdleReaper:
     """Closes connections on which nothing moves: a body that does not come, or drips, and an answer nobody reads."""
 
     def __init__(self, port: int, patience: Callable[[], float]) -> None:
@@ -147,15 +147,15 @@ class Broom:
         self._patience = patience
 
     def start(self) -> None:
-        """Sweep in the background for as long as the program runs. Elsewhere than on Linux nothing is swept."""
+        """Look at them in the background for as long as the program runs. Elsewhere than on Linux nothing is closed."""
         if _OPEN.is_dir():
-            threading.Thread(target=self._run, name="broom", daemon=True).start()
+            threading.Thread(target=self._run, name="idle-reaper", daemon=True).start()
 
     def _run(self) -> None:
         while not threading.Event().wait(min(_LOOK, self._patience() / 4)):
-            self.sweep()
+            self.reap()
 
-    def sweep(self) -> None:
+    def reap(self) -> None:
         """Look at each connection once."""
         for entry in _OPEN.iterdir():
             with suppress(OSError):  # it was closed meanwhile, or is no connection

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from leads.store.postgres import crossed, postgres_engine, unhurried
 from leads.store.space import NoRoomError, Space
-from leads.store.turns import Turns
+from leads.store.write_lock import WriteLock
 
 Written = TypeVar("Written")
 # It is gone, locked, full or not to be had: whatever was to be written is not to blame.
@@ -56,7 +56,7 @@ class Database:
         self.engine = _engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._clock = clock
-        self._turns = Turns()
+        self._write_lock = WriteLock()
         self._file = sqlite_file(url)
         self._opened: int | None = None  # the file's inode
         self.space = Space(self._file.absolute().parent if self._file else None, min_free)
@@ -98,7 +98,7 @@ class Database:
             yield 0
             return
         try:
-            with self._turns.turn() as patience:
+            with self._write_lock.held() as patience:
                 yield patience
         except DBAPIError as error:
             if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_FULL":

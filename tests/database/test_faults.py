@@ -19,8 +19,8 @@ from leads.store.nudge import Nudge
 from leads.store.postgres import unhurried
 from leads.store.session import Database
 from leads.store.space import Space
-from leads.store.turns import Turns
 from leads.store.vault import Vault
+from leads.store.write_lock import WriteLock
 from leads.upkeep.health import readiness
 from tests.conftest import only_postgres, only_sqlite
 from tests.database.lanes import delivery_of, finished, leased
@@ -318,17 +318,17 @@ def test_a_full_file_takes_nothing_and_throws_the_ballast_out(
 
 
 def test_a_line_of_writers_is_told_together_and_the_next_ones_at_once() -> None:
-    turns = Turns(patience=0.5)
+    lock = WriteLock(patience=0.5)
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with turns.turn():
+        with lock.held():
             held.set()
             done.wait()
 
     def wait() -> float:
         began = time.monotonic()
-        with pytest.raises(exc.TimeoutError), turns.turn():
+        with pytest.raises(exc.TimeoutError), lock.held():
             pass
         return time.monotonic() - began
 
@@ -339,7 +339,7 @@ def test_a_line_of_writers_is_told_together_and_the_next_ones_at_once() -> None:
         done.set()
         holder.result()
     assert 0.5 <= min(waited) <= max(waited) < 1.5
-    with turns.turn() as left:
+    with lock.held() as left:
         assert 0 < left <= 500
 
 

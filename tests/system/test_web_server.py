@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from leads.intake.decode import MAX_BODY
 from leads.store.models import Event, Site, Unreadable
 from leads.store.sites import hook_token
-from leads.web import Broom
+from leads.web import IdleReaper
 from tests.factory import make_site
 from tests.posts import enquiry
 from tests.programs import Programs, free_port, wait_for
@@ -111,12 +111,12 @@ def test_a_connection_on_which_nothing_moves_is_closed_and_no_other_one() -> Non
     with socket.create_server(("127.0.0.1", 0)) as ours, socket.create_server(("127.0.0.1", 0)) as other:
         still, foreign = (socket.create_connection(server.getsockname(), timeout=5) for server in (ours, other))
         accepted, untouched = ours.accept()[0], other.accept()[0]
-        broom = Broom(ours.getsockname()[1], lambda: 0.2)
-        broom.sweep()
+        reaper = IdleReaper(ours.getsockname()[1], lambda: 0.2)
+        reaper.reap()
         accepted.sendall(b"x")  # it is younger than the patience
         assert still.recv(1) == b"x"
         time.sleep(0.3)
-        broom.sweep()
+        reaper.reap()
         assert still.recv(1) == b""
         untouched.sendall(b"x")
         assert foreign.recv(1) == b"x"

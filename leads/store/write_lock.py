@@ -13,7 +13,7 @@ _PATIENCE = 10.0  # seconds that a writer waits for others, in this process and 
 _HURRIED = 1.0  # the same after somebody waited in vain: a line of requests shall not wait ten seconds each
 
 
-class Turns:
+class WriteLock:
     """Contending for SQLite's own lock costs half a second at p99, so the writers of one process queue here first."""
 
     def __init__(self, patience: float = _PATIENCE) -> None:
@@ -22,7 +22,7 @@ class Turns:
         self._stuck = False  # whether the last writer waited in vain
 
     @contextmanager
-    def turn(self) -> Iterator[int]:
+    def held(self) -> Iterator[int]:
         """One writer's turn. Gives the milliseconds that it may still wait for other programs.
 
         Raises sqlalchemy.exc.TimeoutError when the turn does not come.
