@@ -62,10 +62,11 @@ def send(
     consent: bool | None = True,
     suspicion: str | None = None,
     wording: str | None = "1",
+    unique: bool = False,
     **answers: Any,
 ) -> Accepted:
     """One event, as the intake hands it over. consent: None where nobody asked, as at a tap. wording: None
-    for a form's own."""
+    for a form's own. unique: as in `NewEvent`."""
     asked = kind == "consultation_request" and consent is not None
     event = NewEvent(
         site_id=site.id,
@@ -77,6 +78,7 @@ def send(
         consent_given=consent if asked else None,
         consent_version=wording if asked else None,
         suspicion=suspicion,
+        unique=unique,
     )
     [accepted] = outbox.accept(database, vault, [event])
     return accepted

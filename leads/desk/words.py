@@ -211,6 +211,8 @@ def consent(story: EventStory) -> str:
 
 def sent_again(again: Again) -> str:
     """What is new about a form that came once more."""
+    if again.row.tells_more:
+        return "Told later"
     consent = {True: "with consent", False: "without consent", None: ""}[again.consent]
     return " ".join(
         ["Sent again", " and ".join(filter(None, ["with other answers" if again.answers else "", consent]))]

@@ -236,7 +236,8 @@ class Resubmission(Base):
     """The same browser id sent again with other answers or consent, and not by somebody else: kept for staff, never a
     second event by itself.
 
-    consent_*: as in Event; None also for what came before this was kept.
+    seen_at: when staff did; where it only tells more of the same, when it came. consent_*: as in Event; None also for
+    what came before this was kept.
     """
 
     __tablename__ = "resubmission"
@@ -253,6 +254,11 @@ class Resubmission(Base):
         # The home page tells of those that nobody has seen, and those are few.
         Index("ix_resubmission_unseen", "event_id", **_only("seen_at IS NULL")),
     )
+
+    @property
+    def tells_more(self) -> bool:
+        """Whether it is no other answer, but what a plugin had still to say of this event."""
+        return self.seen_at == self.received_at
 
 
 class Unreadable(Base):

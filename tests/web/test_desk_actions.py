@@ -179,6 +179,19 @@ def test_consent_that_comes_with_a_repeat_is_shown_and_sends(
     assert "sent again" not in plain(sam.get("/desk/")), "whoever pressed it has seen it"
 
 
+def test_what_is_told_later_of_a_call_stands_there_and_asks_for_nobody(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    call = {"client_id": "1", "consent": None, "unique": True, "phone": "+12015550123"}
+    event = send(database, vault, site, **call, extra={"duration": "0"})
+    send(database, vault, site, **call, extra={"duration": "47"})
+    page = plain(sam.get(f"/desk/leads/{lead_of(database, event.event_id)}"))
+    assert "Told later" in page
+    assert "47" in page
+    assert "Sent again" not in page
+    assert "sent again" not in plain(sam.get("/desk/"))
+
+
 def test_consent_that_a_repeat_takes_back_is_shown(sam: Person, database: Database, vault: Vault, site: Site) -> None:
     event = send(database, vault, site, client_id="1", **JANE)
     send(database, vault, site, client_id="1", consent=False, **JANE | {"first_name": "Janet"})

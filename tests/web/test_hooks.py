@@ -296,6 +296,7 @@ def test_one_call_counts_once_however_much_is_told_of_it(
         clock.shift(3600)
         sent(client, hook, CALL | more)
     assert (len(stored.events()), len(stored.leads()), len(stored.resubmissions())) == (1, 1, 2)
+    assert all(row.tells_more for row in stored.resubmissions()), "it is told of three times, and nobody answered anew"
     sent(client, hook, CALL | {"resource_id": "CAL2"})
     assert (len(stored.events()), stored.events()[-1].source) == (2, "CallRail")
 

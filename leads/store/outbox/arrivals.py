@@ -42,7 +42,7 @@ class NewEvent:
     """What the intake understood. client_id: made by the browser. suspicion: why it may be spam, or None.
 
     test_run: the CanaryRun that sent it; None for what a visitor sent. unique: whatever comes under this client_id is
-    the same event, whomever it names.
+    the same event, whomever it names: what comes later tells more of it, and is no visitor who answers otherwise.
     """
 
     site_id: UUID
@@ -199,6 +199,7 @@ def _keep_other_answers(session: Session, vault: Vault, event_id: UUID, arrival:
     same = (Resubmission.event_id == event_id, Resubmission.body_digest == arrival.body)
     if session.scalar(select(Resubmission.id).where(*same)) is None:
         row = Resubmission(id=new_id(), event_id=event_id, body_digest=arrival.body, received_at=now)
+        row.seen_at = now if arrival.new.unique else None
         row.consent_given, row.consent_version = arrival.new.consent_given, arrival.new.consent_version
         row.answers_sealed = vault.seal(dict(arrival.new.answers), "resubmission", "answers", row.id)
         session.add(row)
