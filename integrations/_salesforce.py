@@ -24,6 +24,7 @@ _PER_QUERY = 100  # ids: the address of a query may be 16 thousand characters lo
 _NAME = re.compile(r"[A-Za-z]\w{0,80}")
 _ID = re.compile(r"[A-Za-z0-9-]{1,40}")
 _NO_COLUMN = re.compile(r"No such column '(\w{1,80})'")
+_SEVERAL = "DUPLICATE_EXTERNAL_ID"  # only where our field is not unique, or was not
 _QUOTA_WAIT, _CROWD_WAIT = 900.0, 60.0  # seconds: Salesforce names none
 _LATER = {
     "UNABLE_TO_LOCK_ROW": "Salesforce has locked this record for a moment.",
@@ -147,6 +148,8 @@ def verdict(answer: Answer) -> DeliveryError:
 
 def single_verdict(answer: Answer) -> DeliveryError:
     """The same of a call for one record, where a missing right may be one to that record alone."""
+    if answer.status == 300:  # a list of those that match, where a batch has a code
+        return refusal({"errorCode": _SEVERAL}, 300)
     errors = errors_in(answer)
     return refusal(errors[0], answer.status) if errors and answer.status in (400, 403) else verdict(answer)
 
@@ -195,6 +198,8 @@ def _refused(error: Mapping[str, Any], status: int) -> Refused:
         sentence = f"Salesforce needs {', '.join(names) or 'another field'}. Map it, or give it a fallback."
     elif code == "FIELD_CUSTOM_VALIDATION_EXCEPTION":
         word, sentence = "rule", f"A validation rule in Salesforce does not accept {what}."
+    elif code == _SEVERAL:
+        word, sentence = "several", "Salesforce has several records with one Frontdesk number. Keep one of them there."
     elif code == "DELETE_FAILED":
         word, sentence = "in_use", "Salesforce does not delete this record, since others hang on it. Delete it there."
     return Refused(word, sentence, status=status, field=field)

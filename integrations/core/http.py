@@ -24,8 +24,10 @@ LARGEST_ANSWER = 1024 * 1024  # bytes, after decompression
 LARGEST_DESCRIPTION = 8 * LARGEST_ANSWER  # what a CRM tells of its own fields grows with all that a clinic added
 
 _UNREADABLE = "The CRM sent an answer that cannot be read."
+_SENT_ON = ("redirected", "The CRM sends us on to another address. Enter that one instead.")
 _NOTHING_THERE = ("not_found", "There is nothing at this address of the CRM. Check the address.")
 _FOR_ALL = {  # what every record would be told
+    300: _SENT_ON,
     401: ("bad_key", "The CRM does not accept the key. Enter a new one."),
     403: ("forbidden", "The CRM says that this key may not do this. Give it the rights it needs."),
     404: _NOTHING_THERE,
@@ -157,10 +159,8 @@ class Http:
             raise failure
         if self._after_call:
             self._after_call(answer)
-        if 300 <= answer.status < 400:
-            raise Misconfigured(
-                "redirected", "The CRM sends us on to another address. Enter that one instead.", status=answer.status
-            )
+        if 300 < answer.status < 400:  # 300 is no redirect to everybody: Salesforce lists records by it
+            raise Misconfigured(*_SENT_ON, status=answer.status)
         return answer
 
     def _send(self, method: str, url: str, wrote: bool, most: int, **content: Any) -> Answer:

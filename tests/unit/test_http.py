@@ -410,7 +410,8 @@ def test_no_failure_carries_what_was_sent() -> None:
 @pytest.mark.parametrize(
     ("status", "verdict", "code"),
     [
-        (400, Refused, "refused"), (401, Misconfigured, "bad_key"), (403, Misconfigured, "forbidden"),
+        (300, Misconfigured, "redirected"), (400, Refused, "refused"), (401, Misconfigured, "bad_key"),
+        (403, Misconfigured, "forbidden"),
         (404, Misconfigured, "not_found"), (405, Misconfigured, "not_found"), (408, TryLater, "unavailable"),
         (410, Misconfigured, "not_found"), (422, Refused, "refused"), (425, TryLater, "unavailable"),
         (429, Throttled, "too_many_requests"), (500, TryLater, "unavailable"), (502, Unknown, "gateway"),
