@@ -49,7 +49,7 @@ class Reply:
         """What went wrong with a call that is not ok."""
         if self.fault:
             return _verdict(self.fault, self.answer)
-        if self.answer.status == 404:
+        if self.answer.status in (404, 415):  # to Odoo's own JSON-2 our calls are JSON, so it is not that which speaks
             return _NO_ADDRESS
         unreadable = self.answer.doubt("unreadable", "Odoo sent an answer that cannot be read.")
         return by_status(self.answer) or unreadable
