@@ -13,10 +13,15 @@ from integrations import _espocrm as shapes
 from integrations import _espocrm_setup as setup
 from integrations._espocrm_api import Api
 from integrations.core.base import Connector, Draft, Finding, Item, Pushed, RemoteField, Result, Seen
-from integrations.core.errors import Misconfigured, TryLater
+from integrations.core.errors import Misconfigured, Refused, TryLater
 from integrations.core.http import Answer, Http
 from integrations.core.notes import are_ours
 from integrations.core.reading import text
+
+_NUMBER_TAKEN = Refused(  # EspoCRM hides what is deleted, and does not tell in whose way it is
+    "number_taken",
+    "This person's lead was deleted in EspoCRM, where its number is still taken. Restore it, or remove it for good.",
+)
 
 
 class Espocrm(Connector):
@@ -100,8 +105,11 @@ class Espocrm(Connector):
                 return self._adopt(twin, item), False
             answer = self._api.call("POST", "/Lead", body, unchecked=True)  # a namesake: another person
         # A unique index is told as an empty 500; and one of their hooks may fail after the lead was stored.
-        if answer.status in (409, 500) and (stored := self._api.search(item.lead_id)):
-            return self._adopt(stored[0], item), False
+        if answer.status in (409, 500):
+            if stored := self._api.search(item.lead_id):
+                return self._adopt(stored[0], item), False
+            if item.remote_id:
+                raise _NUMBER_TAKEN
         return self._kept(answer, body, is_new=True), True
 
     def _twin(self, item: Item, answer: Answer) -> dict[str, Any] | None:

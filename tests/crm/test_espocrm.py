@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from integrations.core.base import Item, Pushed
-from integrations.core.errors import Misconfigured, Throttled, TryLater, Unknown
+from integrations.core.errors import Misconfigured, Refused, Throttled, TryLater, Unknown
 from integrations.core.http import Http
 from integrations.espocrm import Espocrm
 from tests.pretend.espocrm import PretendEspocrm
@@ -128,6 +128,19 @@ def test_a_lead_that_was_deleted_there_is_made_anew(crm: PretendEspocrm) -> None
     crm.leads[pushed.remote_id]["deleted"] = True
     espo.push([replace(item(1, 2), remote_id=pushed.remote_id)])
     assert held(crm) == [(str(UUID(int=1)), [str(UUID(int=1002))])]
+
+
+def test_a_deleted_lead_whose_number_is_still_taken_needs_a_person() -> None:
+    with PretendEspocrm(late=0.8, unique=True) as crm:
+        espo = connector(crm)
+        [pushed] = espo.push([item(1, 1)])
+        assert isinstance(pushed, Pushed)
+        crm.leads[pushed.remote_id]["deleted"] = True
+        again = replace(item(1, 2), remote_id=pushed.remote_id)
+        with pytest.raises(Refused, match="number_taken"):
+            espo.push([again])
+        crm.leads[pushed.remote_id]["deleted"] = False
+        assert espo.push([again]) == [pushed]
 
 
 def test_what_a_visitor_typed_is_text_and_no_markdown(crm: PretendEspocrm) -> None:
