@@ -141,6 +141,18 @@ def test_a_person_in_the_bin_comes_back_with_the_next_enquiry(crm: PretendTwenty
     assert len(crm.people()) == 1
 
 
+def test_a_person_of_the_clinics_own_comes_back_from_the_bin(crm: PretendTwenty) -> None:
+    """Twenty's search for duplicates shows nobody in the bin, but what is written by the same address restores them."""
+    own = crm.add(name={"firstName": "Anna"}, emails={"primaryEmail": "p1@canary.example"}, city="Bath")
+    crm.tables["people"][own]["deletedAt"] = "2026-03-03T00:00:00Z"
+    (pushed,) = _twenty(crm).push([_person(1)])
+    assert isinstance(pushed, Pushed)
+    assert pushed.remote_id == own
+    (seen,) = _twenty(crm).find([replace(_person(1), remote_id=own)])
+    assert isinstance(seen, Seen)
+    assert crm.tables["people"][own]["city"] == "Bath"
+
+
 def test_an_address_that_belongs_to_another_person_stays_there(crm: PretendTwenty) -> None:
     twenty = _twenty(crm)
     caller = replace(_person(1), record={"name.firstName": "Caller"})
