@@ -47,6 +47,14 @@ class WebhookOptions(Options):
         validate=_is_secret,
         metadata={"label": "Signing secret", "help": "whsec_…, the same as at the receiver.", "secret": True},
     )
+    previous_secret = fields.String(
+        validate=_is_secret,
+        metadata={
+            "label": "Previous signing secret",
+            "help": "Signs beside the new one, until the receiver has that.",
+            "secret": True,
+        },
+    )
     drops_repeats = fields.Boolean(
         load_default=False,
         metadata={
@@ -110,12 +118,17 @@ class Webhook(Connector):
             "Content-Type": "application/json",
             "webhook-id": message_id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": sign(self.settings["secret"], message_id, timestamp, body),
+            "webhook-signature": " ".join(sign(one, message_id, timestamp, body) for one in self._secrets()),
         }
         answer = self.http.request("POST", self.settings["url"], data=body, headers=headers)
         if answer.status == 410:
             raise Misconfigured("gone", "The receiver says that this address is no longer in use.", status=410)
         raise_for_status(answer)
+
+    def _secrets(self) -> list[str]:
+        """A receiver is content with a signature by either."""
+        both = (self.settings["secret"], self.settings.get("previous_secret"))
+        return [one for one in both if one]
 
 
 def _data(item: Item) -> dict[str, Any]:
@@ -124,7 +137,8 @@ def _data(item: Item) -> dict[str, Any]:
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """The `webhook-signature` header of the Standard Webhooks specification. timestamp: seconds since 1970."""
+    """A signature for the `webhook-signature` header of the Standard Webhooks specification. timestamp: seconds since
+    1970."""
     key = base64.b64decode(secret.removeprefix(_PREFIX))
     signed = f"{message_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()

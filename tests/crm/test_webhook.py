@@ -17,13 +17,14 @@ from tests.contract.people import item
 
 URL = "https://hooks.example/in"
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
+NEW = "whsec_" + base64.b64encode(b"fedcba9876543210fedcba9876543210").decode()
 
 
-def _received(name: str) -> tuple[dict[str, Any], dict[str, str], bytes]:
+def _received(name: str, **options: str) -> tuple[dict[str, Any], dict[str, str], bytes]:
     """What a receiver gets for one of the contract suite's people: the verified document, headers and body."""
     with responses.RequestsMock() as world:
         world.post(URL)
-        Webhook({"url": URL, "secret": SECRET}, Http()).push([item(name, Webhook)])
+        Webhook({"url": URL, "secret": SECRET} | options, Http()).push([item(name, Webhook)])
         request = world.calls[0].request
     headers = {key.lower(): str(value) for key, value in request.headers.items()}
     body = bytes(request.body)  # type: ignore[arg-type]  # it is bytes
@@ -36,6 +37,16 @@ def test_the_official_library_accepts_the_signature() -> None:
     assert document["type"] == "consultation_request"
     assert document["data"]["lead"]["email"] == "ann@canary.example"
     assert document["data"]["event"]["preferred_time"] == "after 5 <pm>"
+
+
+def test_while_the_secret_is_replaced_both_sign() -> None:
+    _, headers, body = _received("ann", secret=NEW, previous_secret=SECRET)
+    assert [len(one) for one in headers["webhook-signature"].split(" ")] == [47, 47]
+    for secret in (SECRET, NEW):
+        assert Verifier(secret).verify(body, headers)
+    _, headers, body = _received("ann")
+    with pytest.raises(WebhookVerificationError):
+        Verifier(NEW).verify(body, headers)
 
 
 def test_a_changed_body_is_noticed() -> None:
@@ -51,8 +62,8 @@ def test_a_repeat_has_the_same_id_and_a_signature_of_its_own_time() -> None:
 
 @pytest.mark.parametrize("secret", ["", "short", "whsec_c2hvcnQ=", "whsec_" + "*" * 40])
 def test_a_secret_that_is_none_is_refused(secret: str) -> None:
-    errors = Webhook.options().validate({"url": URL, "secret": secret})
-    assert list(errors) == ["secret"]
+    errors = Webhook.options().validate({"url": URL, "secret": secret, "previous_secret": secret})
+    assert list(errors) == ["secret", "previous_secret"]
 
 
 def test_the_message_and_the_page_are_not_in_it() -> None:
