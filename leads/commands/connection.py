@@ -195,10 +195,12 @@ def find_connection(office: Office, name: str) -> Connection:
 
 def _given(kind: str, typed: Iterable[str], files: Iterable[str]) -> dict[str, Any]:
     schema = connector_class(kind).options().fields
-    given = dict(_pair(text, "--set") for text in typed)
-    for name in given:
+    given: dict[str, Any] = dict(_pair(text, "--set") for text in typed)
+    for name, value in given.items():
         if name in schema and schema[name].metadata.get("secret"):
-            fail(f"{name} is a secret: others on this machine can read a command line. Use --file {name}=PATH.", 2)
+            if value:
+                fail(f"{name} is a secret: others on this machine can read a command line. Use --file {name}=PATH.", 2)
+            given[name] = None
     for name, path in (_pair(text, "--file") for text in files):
         given[name] = _read(name, path)
     return given

@@ -175,12 +175,14 @@ def _form(room: Room, kind: str, row: Connection | None = None, **more: Any) -> 
     with room.database.read() as session:
         known = sites(session)
     options = forms.draw(kind, values)
+    removable = {one.name for one in options if one.secret and not one.required and stored.get(one.name)}
     context: dict[str, Any] = {"trouble": "", "errors": {}, "findings": []} | more
     return render_template(
         "desk/connection_form.html",
         connector=connector(kind),
         connection=row,
         options=options,
+        removable=removable,
         sites=known,
         typed=request.form,
         labels={"name": "Name", "pace": "Pace"} | {option.name: option.label for option in options},

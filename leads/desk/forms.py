@@ -60,9 +60,12 @@ def _type(field: Any, secret: bool) -> str:
 
 
 def typed(kind: str, form: Mapping[str, str]) -> dict[str, Any]:
-    """What stands in the sent form for this kind's options. A box that is not ticked is not sent, and means no."""
+    """What stands in the sent form for this kind's options. A box that is not ticked is not sent, and means no. None: a
+    secret that is to be removed."""
     given: dict[str, Any] = {}
     for option in draw(kind):
         value = form.get(f"option-{option.name}", "").strip()
         given[option.name] = bool(value) if option.type == "checkbox" else value
+        if option.secret and not value and form.get(f"remove-{option.name}"):
+            given[option.name] = None
     return given

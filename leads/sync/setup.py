@@ -147,10 +147,11 @@ class Setup:
         return True
 
     def merged(self, connection: Connection, typed: Mapping[str, Any]) -> dict[str, Any]:
-        """Stored options with what was typed over them: a secret left empty stays as it is, any other is emptied."""
+        """Stored options with what was typed over them: a secret left empty stays as it is, any other is emptied. None
+        removes a secret too."""
         schema = connector_class(connection.kind).options().fields
         kept = {name for name, field in schema.items() if field.metadata.get("secret")}
-        given = {name: value for name, value in typed.items() if value not in ("", None) or name not in kept}
+        given = {name: value for name, value in typed.items() if value != "" or name not in kept}
         return self._options(connection) | given
 
     def replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -208,6 +209,21 @@ def test_a_secret_is_never_taken_from_the_command_line(frontdesk: Frontdesk, sit
     assert "Stored as" in stored.stdout
     shown = frontdesk("connection", "list", "--json").stdout + frontdesk("config", "show").stdout
     assert "canary-key" not in shown
+
+
+def test_a_secret_that_is_not_needed_can_be_removed(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text(secret := "whsec_" + base64.b64encode(b"x" * 32).decode())
+    (tmp_path / "url").write_text("http://127.0.0.1:9")
+    new = ("--file", f"url={tmp_path / 'url'}", "--file", f"secret={tmp_path / 'secret'}", "--anyway")
+    frontdesk("connection", "add", "webhook", "--site", "demo", *new, allowed_private_hosts="127.0.0.1")
+    for change, wanted in ((f"--file=previous_secret={tmp_path / 'secret'}", secret), ("--set=previous_secret=", None)):
+        frontdesk("connection", "rotate", "Signed webhook", change, "--anyway", allowed_private_hosts="127.0.0.1")
+        with database.read() as session:
+            row = session.scalars(select(Connection)).one()
+        stored = vault.open(row.options_sealed, "connection", "options", row.id)
+        assert (stored["secret"], stored.get("previous_secret")) == (secret, wanted)
 
 
 def test_a_connection_that_does_not_work_is_not_stored_unless_asked(frontdesk: Frontdesk, site: Site) -> None:

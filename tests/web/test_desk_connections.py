@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import socket
@@ -236,6 +237,24 @@ def test_an_option_that_is_no_secret_can_be_emptied(anna: Person, database: Data
     anna.post(f"{path}/options", **{"option-url": crm, "option-key": "", "option-settle": ""})
     assert _options(database, vault, "Main CRM")["settle"] == 0
     assert _options(database, vault, "Main CRM")["key"] == KEY
+
+
+def test_a_secret_that_is_not_needed_can_be_removed(anna: Person, database: Database, vault: Vault) -> None:
+    new, old = ("whsec_" + base64.b64encode(text * 32).decode() for text in (b"n", b"o"))
+    hook = {"option-url": "http://127.0.0.1:1/", "option-secret": new, "anyway": "yes"}
+    anna.post("/desk/connections/new/webhook", site="demo", name="Main CRM", **hook)
+    path = f"/desk/connections/{_connection(database, 'Main CRM').id}/options"
+    assert "remove the one you have" not in anna.get(path)
+    anna.post(path, **hook, **{"option-previous_secret": old})
+    assert _options(database, vault, "Main CRM")["previous_secret"] == old
+    page = anna.get(path)
+    assert 'name="remove-previous_secret"' in page
+    assert 'name="remove-secret"' not in page
+    anna.post(path, **hook, **{"option-previous_secret": ""})
+    assert _options(database, vault, "Main CRM")["previous_secret"] == old
+    anna.post(path, **hook, **{"option-previous_secret": "", "remove-previous_secret": "yes"})
+    assert "previous_secret" not in _options(database, vault, "Main CRM")
+    assert _options(database, vault, "Main CRM")["secret"] == new
 
 
 def test_unknown_callers_and_the_pace_can_be_changed(anna: Person, database: Database, crm: str) -> None:
