@@ -31,6 +31,7 @@ _NO_PROPERTY = re.compile(r"property (?:named )?'(\w{1,100})'")
 _TOO_LONG = re.compile(r"length of the '(\w{1,100})'")
 _PRIVILEGE = re.compile(r"\bprv[A-Za-z]{1,60}\b")
 _BOUNDARY = "frontdesk"
+_LONGEST = 2000  # characters of an activity's description
 _WAIT = 60.0  # seconds, where it asks for quiet and does not say how long
 _LATER = {
     "0x80040237": ("race", "Dynamics was writing this record already."),
@@ -81,7 +82,7 @@ def written_event(item: Item) -> str:
 
 def activity(item: Item, place: str) -> Row:
     """The event, as a task or as an incoming call. place: the person's record."""
-    told = "\n".join([notes.received(item), *notes.details(item)])
+    told = notes.within("\n".join([notes.received(item), *notes.details(item)]), _LONGEST)
     row: Row = {"subject": item.title, "description": told, "scheduledstart": item.instant()}
     row |= {"directioncode": False} if item.kind == "call_click" else {}
     return row | {f"{_link(item, 'contact' if is_contact(place) else 'lead')}@odata.bind": f"/{lead_path(place)}"}
@@ -204,6 +205,9 @@ def _refused(code: str, message: str, status: int) -> Refused:
     what = f"this {field.replace('_', ' ')}" if field else "this record"
     if code == "0x80040265":
         return Refused("rule", f"A rule or plug-in in Dynamics does not accept {what}.", status=status)
+    if found and not field:
+        sentence = f"What is to be written to the column {found[1]} in Dynamics is too long for it."
+        return Refused("invalid", sentence, status=status)
     if status == 405:
         return Refused("in_use", "Dynamics does not delete this record, since others hang on it. Delete it there.")
     return not_accepted("Dynamics", field, status=status)

@@ -13,6 +13,7 @@ from datetime import UTC
 from integrations.core.base import Item
 
 _MARK = re.compile(r"Frontdesk event ([0-9a-f-]{36})")
+_REST = "…\nThe rest stands in Frontdesk."
 
 
 def details(item: Item) -> list[str]:
@@ -24,6 +25,13 @@ def with_left_out(item: Item, name: str, value: str) -> Item:
     """The item, its event telling of a value that was not written to the person's record, since another record of the
     CRM's has it and no two may. name: our field, or the CRM's."""
     return replace(item, activity={**item.activity, name: f"{value} (another record has this already)"})
+
+
+def within(text: str, most: int) -> str:
+    """No longer than the CRM allows, counted in UTF-16 as its database does; whoever reads it is told of the rest."""
+    if len(text.encode("utf-16-le")) <= 2 * most:
+        return text
+    return text.encode("utf-16-le")[: 2 * (most - len(_REST))].decode("utf-16-le", "ignore").rstrip() + _REST
 
 
 def mark(item: Item) -> str:

@@ -234,3 +234,13 @@ def test_the_end_of_the_secret_is_known() -> None:
     assert Dynamics.key_ends(Dynamics.options().load(options | {"secret_ends": "2027-10-31"})) == date(2027, 10, 31)
     assert set(Dynamics.options().validate(options | {"secret_ends": "soon"})) == {"secret_ends"}
     assert set(Dynamics.options().validate(options | {"tenant_id": "../evil"})) == {"tenant_id"}
+
+
+@pytest.mark.parametrize("letter", ["x", "\N{SMILING FACE WITH SMILING EYES}"])
+def test_a_long_message_goes_as_far_as_there_is_room(crm: PretendDynamics, letter: str) -> None:
+    told = replace(_item(1), activity={"message": letter * 5000})
+    assert isinstance(_push(_connector(crm), told), Pushed)
+    (task,) = crm.tables["tasks"].values()
+    assert 1990 < len(task["description"].encode("utf-16-le")) // 2 <= 2000
+    assert task["description"].startswith("2026-03-02 09:30 UTC\nMessage: " + letter)
+    assert task["description"].endswith(f"{letter}…\nThe rest stands in Frontdesk.")

@@ -27,6 +27,7 @@ _EXPAND = re.compile(r"(regardingobjectid_(lead|contact)_(?:task|phonecall))\(\$
 _TARGET = re.compile(r"/(leads|contacts)\(([0-9a-f-]{36})\)")
 _WANTED = re.compile(r"GET \S*/(contacts|leads)\?(\S+) HTTP")
 _LIFE = 150  # calls that a token holds
+LONGEST = 2000  # characters of a description
 
 Row = dict[str, Any]
 
@@ -155,6 +156,11 @@ class PretendDynamics(PretendCrm):
         return found
 
     def _upsert(self, request: Request, table: str, key: str, row: Row | None) -> Reply:
+        if len(str(request.body.get("description", "")).encode("utf-16-le")) > 2 * LONGEST:
+            told = (
+                f"The length of the 'description' attribute of the '{table}' entity exceeded the maximum allowed length"
+            )
+            return _error(400, "0x80044331", told)
         if self.faults_rate and self.dice.random() < self.races:
             return _error(412, "0x80040237", "A record with matching key values already exists.")
         if row is None and request.headers.get("If-Match") == "*":
