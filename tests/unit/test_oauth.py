@@ -195,15 +195,19 @@ OLD_HABITS = "You have made too many requests continuously. Please try again aft
         (401, {"error": "invalid_client"}, Misconfigured, "bad_client"),
         (400, {"error": "invalid_client"}, Misconfigured, "bad_client"),
         (200, {"error": "invalid_client_secret"}, Misconfigured, "bad_client"),  # Zoho
+        (400, {"error": "invalid_client_id"}, Misconfigured, "bad_client"),  # Salesforce
+        (400, {"error": "unauthorized_client"}, Misconfigured, "bad_client"),
         (401, "canary-refresh", Misconfigured, "bad_client"),
         (400, {"error": "invalid_scope"}, Misconfigured, "bad_scope"),
         (400, {"error": "redirect_uri_mismatch"}, Misconfigured, "bad_redirect"),  # Salesforce
+        (200, {"error": "invalid_redirect_uri"}, Misconfigured, "bad_redirect"),  # Zoho
         (400, {"error": "unsupported_grant_type"}, Misconfigured, "no_token"),
         (200, {"error": "something new"}, Misconfigured, "no_token"),
         (400, ["canary-refresh"], Misconfigured, "no_token"),
         (403, "<html>", Misconfigured, "forbidden"),
         (404, "<html>", Misconfigured, "not_found"),
         (400, {"error": "Access Denied", "error_description": OLD_HABITS}, Throttled, "rate_limit"),  # Zoho
+        (400, {"error": "rate_limit_exceeded"}, Throttled, "rate_limit"),  # Salesforce
         (429, {"error": "too_many"}, Throttled, "too_many_requests"),
         (500, {"error": "server_error"}, TryLater, "unavailable"),
         (502, "<html>", TryLater, "gateway"),
