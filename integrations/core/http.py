@@ -26,6 +26,7 @@ LARGEST_DESCRIPTION = 8 * LARGEST_ANSWER  # what a CRM tells of its own fields g
 _UNREADABLE = "The CRM sent an answer that cannot be read."
 _SENT_ON = ("redirected", "The CRM sends us on to another address. Enter that one instead.")
 _NOTHING_THERE = ("not_found", "There is nothing at this address of the CRM. Check the address.")
+_TOO_LONG = ("too_long", "The CRM says that what we ask for is too long. Map fewer fields.")
 _FOR_ALL = {  # what every record would be told
     300: _SENT_ON,
     401: ("bad_key", "The CRM does not accept the key. Enter a new one."),
@@ -33,6 +34,8 @@ _FOR_ALL = {  # what every record would be told
     404: _NOTHING_THERE,
     405: _NOTHING_THERE,
     410: _NOTHING_THERE,
+    414: _TOO_LONG,  # the names of all mapped fields may stand in the address
+    431: _TOO_LONG,
 }
 
 # urllib3 writes whole URLs to its log, and the URL of a webhook can be a secret in itself.
