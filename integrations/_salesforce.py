@@ -26,6 +26,7 @@ _ID = re.compile(r"[A-Za-z0-9-]{1,40}")
 _NO_COLUMN = re.compile(r"No such column '(\w{1,80})'")
 _SEVERAL = "DUPLICATE_EXTERNAL_ID"  # only where our field is not unique, or was not
 _QUOTA_WAIT, _CROWD_WAIT = 900.0, 60.0  # seconds: Salesforce names none
+_OLD = "Salesforce no longer has the version of its API that this Frontdesk speaks. Upgrade Frontdesk."
 _LATER = {
     "UNABLE_TO_LOCK_ROW": "Salesforce has locked this record for a moment.",
     "SERVER_UNAVAILABLE": "Salesforce is not working just now.",
@@ -141,6 +142,8 @@ def verdict(answer: Answer) -> DeliveryError:
         return Misconfigured("signed_out", "Salesforce has ended the sign-in. Press “Sign in again”.", status=401)
     if answer.status == 404:
         return unknown_field(LEAD_KEY)
+    if answer.status == 410:
+        return Misconfigured("old_version", _OLD, status=410)
     if answer.status in (200, 400) and (errors := errors_in(answer)):
         return refusal(errors[0], answer.status)
     return by_status(answer) or answer.doubt("no_verdict", "Salesforce sent an answer that cannot be read.")
