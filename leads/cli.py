@@ -104,6 +104,7 @@ def worker() -> None:
     office = Office()
     logs.configure(office.settings.log_level)
     failpoint.arm(office.settings.fail_at)
+    _ = office.vault  # says what is wrong in a sentence, before anything is begun that would outlive it
     stop = sync_worker.set_by_signals()
     start_watchman(office, stop)
     retention = Retention(office.database, timedelta(days=office.settings.keep_days), stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -567,6 +568,7 @@ def test_without_the_keys_nothing_that_needs_them_runs(frontdesk: Frontdesk, tmp
     for command in (("lead", "list"), ("web",), ("worker",), ("db", "upgrade")):
         assert "is missing. Restore it from your backup" in frontdesk(*command, code=3).stderr
     assert not (tmp_path / "keys.json").exists()
+    assert "watchman" not in {thread.name for thread in threading.enumerate()}, "it would walk on in a closed database"
 
 
 def test_all_mistakes_of_the_configuration_are_told_at_once(frontdesk: Frontdesk) -> None:
