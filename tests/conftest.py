@@ -17,7 +17,7 @@ from jinja2 import FileSystemBytecodeCache
 from pytest_socket import socket_allow_hosts
 from sqlalchemy import create_engine, text
 
-from leads.store import staff
+from leads.store import session, staff
 from leads.store.schema import open_vault, upgrade
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -26,6 +26,7 @@ from tests.chaos.zygote import Zygote
 only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 only_postgres = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 _numbers = itertools.count(1)
+PRAGMAS = session._PRAGMAS  # as they are in earnest
 _LONGEST_FIRST = {"system": 0, "crash": 1, "browser": 2}
 
 
@@ -51,10 +52,16 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cheap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Within the tests' own process: pages are compiled once, and hashing a password costs next to nothing."""
+    """Within the tests' own process: pages are compiled once, hashing a password costs next to nothing, and SQLite
+    does not wait for the disk, which may stand still for longer than a writer has patience."""
     cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     compiled = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("pages")))
-    with patch.object(staff, "_hasher", cheap), patch.object(Flask, "jinja_options", {"bytecode_cache": compiled}):
+    hurried = tuple(pragma.replace("synchronous=FULL", "synchronous=OFF") for pragma in PRAGMAS)
+    with (
+        patch.object(staff, "_hasher", cheap),
+        patch.object(Flask, "jinja_options", {"bytecode_cache": compiled}),
+        patch.object(session, "_PRAGMAS", hurried),
+    ):
         yield
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from leads.store.models import Meta, Site, Worker, new_id
 from leads.store.session import Database
-from tests.conftest import only_postgres, only_sqlite
+from tests.conftest import PRAGMAS, only_postgres, only_sqlite
 from tests.factory import make_site
 
 MARK = "Zyxwvut"
@@ -27,7 +27,10 @@ def beat(worker: str, at: datetime) -> Worker:
     ("pragma", "value"),
     [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("secure_delete", 1), ("busy_timeout", 10000)],
 )
-def test_sqlite_is_set_up_to_lose_nothing(database: Database, pragma: str, value: object) -> None:
+def test_sqlite_is_set_up_to_lose_nothing(
+    database: Database, pragma: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leads.store.session._PRAGMAS", PRAGMAS)
     for opened in (database.read, database.write):
         with opened() as session:
             assert session.execute(text(f"PRAGMA {pragma}")).scalar_one() == value
