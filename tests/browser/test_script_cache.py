@@ -49,5 +49,5 @@ def test_a_tap_while_frontdesk_is_away_arrives_once_it_is_back(
         assert taps() == 0
         with served(frontdesk, port):
             visit("third")
-            wait_for(lambda: page.wait_for_timeout(20) or taps() == 1, 10)
+            wait_for(lambda: page.wait_for_timeout(20) or taps() == 1)
     context.close()

@@ -66,8 +66,14 @@ class Clinic:
 
     def wait_for_taps(self, page: Page, number: int) -> list[dict[str, Any]]:
         """What arrived, once it is so many."""
-        wait_for(lambda: page.wait_for_timeout(20) or len(self.taps) >= number, 10)
+        wait_for(lambda: page.wait_for_timeout(20) or len(self.taps) >= number)
         return self.taps
+
+
+def wait_for_kept(page: Page, taps: str) -> None:
+    """Until the page has made of the answer what it makes of it. taps: what is true of those that it keeps, in
+    JavaScript."""
+    page.wait_for_function(f"(({{ length, 0: first }}) => {taps})(JSON.parse(sessionStorage.frontdesk_taps))")
 
 
 @pytest.fixture
@@ -146,15 +152,15 @@ def test_a_tap_that_was_not_stored_is_sent_with_the_same_id_at_the_next_page(
 ) -> None:
     page = clinic.page()
     clinic.answer = answer
-    with page.expect_request("**/call-clicks") as asked:
+    ended = "requestfailed" if answer is None else "requestfinished"
+    with page.expect_event(ended, lambda request: request.url.endswith("/call-clicks")) as asked:
         page.get_by_role("link").click()
-    page.wait_for_timeout(100)
     clinic.answer = 201
     clinic.taps.clear()
     page.reload()
     [tap] = clinic.wait_for_taps(page, 1)
     assert tap == json.loads(asked.value.post_data or "")
-    page.wait_for_timeout(100)
+    wait_for_kept(page, "length === 0")
     page.reload()
     page.wait_for_timeout(300)
     assert len(clinic.taps) == 1, "what was stored is sent no more"
@@ -168,6 +174,7 @@ def test_what_is_turned_away_for_now_is_tried_once_a_page_and_each_in_its_turn(c
     clinic.context.set_offline(False)
     for number in range(1, 5):
         clinic.wait_for_taps(page, number)
+        wait_for_kept(page, f"first.tap.tel === '{number % 3}'")
         page.wait_for_timeout(200)
         assert [tap["tel"] for tap in clinic.taps] == ["0", "1", "2", "0"][:number]
         page.reload()
@@ -179,7 +186,7 @@ def test_what_will_never_do_is_not_sent_again(clinic: Clinic, answer: int) -> No
     clinic.answer = answer
     page.get_by_role("link").click()
     clinic.wait_for_taps(page, 1)
-    page.wait_for_timeout(100)
+    wait_for_kept(page, "length === 0")
     page.reload()
     page.wait_for_timeout(300)
     assert len(clinic.taps) == 1
