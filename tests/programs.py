@@ -58,7 +58,7 @@ def free_port() -> int:
 _marks: list[socket.socket] = []
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 30, every: float = 0.05) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 60, every: float = 0.05) -> Any:
     """The first true answer of `what`. Fails the test when there is none in time."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:

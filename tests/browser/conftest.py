@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 import requests
 from flask import Flask
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 from werkzeug.serving import make_server
 
 from tests.needs import browser as find_browser
 from tests.programs import ROOT, free_port, wait_for
 
+expect.set_options(timeout=30_000)  # a busy machine may stand still for seconds; what is never so, is not so then either
 PASSWORD = "correct horse battery staple"
 _FLAGS = [
     "--no-sandbox",  # Chromium refuses to run as root with it
@@ -48,7 +49,7 @@ class Demo:
 
     def faults(self, **faults: object) -> None:
         """Switch exactly these on in the sandbox."""
-        requests.put(f"{self.crm}/faults", json=faults, timeout=10).raise_for_status()
+        requests.put(f"{self.crm}/faults", json=faults, timeout=30).raise_for_status()
 
     def ask(self, *arguments: str) -> Any:
         """What a `frontdesk` command that reads prints as JSON."""
@@ -84,11 +85,11 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             [sys.executable, "-m", "leads", "serve", "--demo"], cwd=ROOT, env=environ, stdout=log, stderr=log
         )
     try:
-        found = wait_for(lambda: re.search(r"one-time password (\S+)", printed.read_text()), 60)
+        found = wait_for(lambda: re.search(r"one-time password (\S+)", printed.read_text()), 120)
         yield Demo(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{sandbox_port}", found[1], environ)
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ def test_the_sandbox(demo: Demo, chromium: Browser) -> None:
     page = context.new_page()
     _look_at(page, demo.crm)
     _post(demo, "Sandy")
-    contact = wait_for(lambda: requests.get(f"{demo.crm}/contacts.json", timeout=5).json()["contacts"], 30)[0]
+    contact = wait_for(lambda: requests.get(f"{demo.crm}/contacts.json", timeout=30).json()["contacts"])[0]
     _look_at(page, demo.crm)
     _look_at(page, f"{demo.crm}/contacts/{contact['id']}")
     context.close()
@@ -53,10 +53,10 @@ def test_pages_that_have_something_to_tell(demo: Demo, signed_in: BrowserContext
     demo.faults(faults=["refuse_phone"])
     refused = _post(demo, "Rita", phone="(201) 555-0142")
     held = _post(demo, "Sam", website="http://spam.example")
-    wait_for(lambda: demo.state(refused) == "refused", 10)
+    wait_for(lambda: demo.state(refused) == "refused")
     demo.faults(faults=["wrong_key"])
     waiting = _post(demo, "Walt")
-    wait_for(lambda: demo.connection_state() == "failing", 10)
+    wait_for(lambda: demo.connection_state() == "failing")
     for reference in (refused, held, waiting):
         _look_at(page, demo.lead_url(reference))
     _look_at(page, f"{demo.url}/desk/")
@@ -91,5 +91,5 @@ def test_on_a_phone_the_rest_of_a_long_list_opens_by_a_press_and_stays_open(
 def _post(demo: Demo, name: str, **more: str) -> str:
     """An enquiry by the API; its reference code."""
     body = {"site": "demo", "id": f"looks-{name}", "first_name": name, "email": f"{name}@example.com", "consent": True}
-    answer = requests.post(f"{demo.url}/api/v1/consultations", json=body | more, timeout=5)
+    answer = requests.post(f"{demo.url}/api/v1/consultations", json=body | more, timeout=30)
     return str(answer.json()["reference"])
