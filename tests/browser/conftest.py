@@ -24,7 +24,9 @@ from werkzeug.serving import make_server
 from tests.needs import browser as find_browser
 from tests.programs import ROOT, free_port, wait_for
 
-expect.set_options(timeout=30_000)  # a busy machine may stand still for seconds; what is never so, is not so then either
+expect.set_options(
+    timeout=30_000
+)  # a busy machine may stand still for seconds; what is never so, is not so then either
 PASSWORD = "correct horse battery staple"
 _FLAGS = [
     "--no-sandbox",  # Chromium refuses to run as root with it
