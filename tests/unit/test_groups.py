@@ -21,7 +21,7 @@ class Slow:
     def write(self, numbers: Sequence[int]) -> list[str]:
         self.groups.append(list(numbers))
         self.begun.set()
-        assert self.go.wait(10)
+        assert self.go.wait(60)
         if min(numbers) < 0:
             raise ValueError(f"{min(numbers)}")
         return [str(number) for number in numbers]
@@ -31,7 +31,7 @@ def _send(slow: Slow, pool: ThreadPoolExecutor, first: int, others: Sequence[int
     """The others come, one after the other, while the first one is being written."""
     groups = Groups(slow.write, most)
     futures = [pool.submit(groups.add, first)]
-    assert slow.begun.wait(10)
+    assert slow.begun.wait(60)
     for number in others:
         before = len(groups._line)
         futures.append(pool.submit(groups.add, number))
@@ -39,6 +39,12 @@ def _send(slow: Slow, pool: ThreadPoolExecutor, first: int, others: Sequence[int
             pass
     slow.go.set()
     return futures
+
+
+@pytest.fixture
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A moment is as long as a busy machine needs to let everybody come."""
+    monkeypatch.setattr("leads.store.groups._MOMENT", 30)
 
 
 @pytest.fixture
@@ -57,23 +63,23 @@ def test_one_alone_waits_for_nobody(pool: ThreadPoolExecutor) -> None:
 def test_what_comes_during_a_write_goes_together(pool: ThreadPoolExecutor) -> None:
     slow = Slow()
     futures = _send(slow, pool, 0, range(1, 6))
-    assert [future.result(10) for future in futures] == ["0", "1", "2", "3", "4", "5"]
+    assert [future.result(60) for future in futures] == ["0", "1", "2", "3", "4", "5"]
     assert slow.groups == [[0], [1, 2, 3, 4, 5]]
 
 
 def test_no_group_grows_without_bound(pool: ThreadPoolExecutor) -> None:
     slow = Slow()
     futures = _send(slow, pool, 0, range(1, 8), most=3)
-    assert [future.result(10) for future in futures] == [str(number) for number in range(8)]
+    assert [future.result(60) for future in futures] == [str(number) for number in range(8)]
     assert slow.groups == [[0], [1, 2, 3], [4, 5, 6], [7]]
 
 
 def test_what_is_wrong_with_one_is_no_others_fault(pool: ThreadPoolExecutor) -> None:
     slow = Slow()
     good, bad, also_good = _send(slow, pool, 0, [-1, 2])
-    assert (good.result(10), also_good.result(10)) == ("0", "2")
+    assert (good.result(60), also_good.result(60)) == ("0", "2")
     with pytest.raises(ValueError, match="-1"):
-        bad.result(10)
+        bad.result(60)
 
 
 def test_it_goes_on_after_an_error(pool: ThreadPoolExecutor) -> None:
@@ -89,18 +95,19 @@ def test_when_the_database_is_in_trouble_whoever_waits_is_told_at_once(pool: Thr
     slow = Slow()
     groups = Groups(slow.write, trouble=(ValueError,))
     futures = [pool.submit(groups.add, -1)]
-    assert slow.begun.wait(10)
+    assert slow.begun.wait(60)
     futures += [pool.submit(groups.add, number) for number in (1, 2)]
     while len(groups._line) < 2:
         pass
     slow.go.set()
     for future in futures:
         with pytest.raises(ValueError, match="-1"):
-            future.result(10)
+            future.result(60)
     assert slow.groups == [[-1]]
     assert groups.add(3) == "3"
 
 
+@pytest.mark.usefixtures("_patience")
 def test_of_those_that_are_written_alone_none_waits_for_trouble_that_another_met(pool: ThreadPoolExecutor) -> None:
     written: list[list[int]] = []
     all_inside = threading.Barrier(3)
@@ -118,10 +125,11 @@ def test_of_those_that_are_written_alone_none_waits_for_trouble_that_another_met
 
     for future in [pool.submit(come, number) for number in range(3)]:
         with pytest.raises(ValueError):  # noqa: PT011 - it has no words
-            future.result(10)
+            future.result(60)
     assert list(map(len, written)) == [3, 1]
 
 
+@pytest.mark.usefixtures("_patience")
 def test_a_group_waits_a_moment_for_who_is_almost_here(pool: ThreadPoolExecutor) -> None:
     written: list[list[int]] = []
 
@@ -146,7 +154,7 @@ def test_it_does_not_wait_long_for_who_never_adds_anything(pool: ThreadPoolExecu
 
     def look_around() -> None:
         with groups.on_the_way():
-            leave.wait(10)
+            leave.wait(60)
 
     lingering = pool.submit(look_around)
     while not groups._inside:
@@ -154,5 +162,5 @@ def test_it_does_not_wait_long_for_who_never_adds_anything(pool: ThreadPoolExecu
     with groups.on_the_way():
         assert groups.add(1) == "1"
     leave.set()
-    lingering.result(10)
+    lingering.result(60)
     assert groups._inside == 0
