@@ -158,6 +158,6 @@ def test_those_who_add_at_once_wait_for_each_other_and_add_one(path: Path) -> No
             assert path.read_bytes() == before
         finally:
             os.close(handle)
-        added = {one.result(timeout=10) for one in adding}
+        added = {one.result(timeout=60) for one in adding}
     assert added == {read_keys(path).next}
     assert len(read_keys(path).keys) == 2
