@@ -17,7 +17,10 @@ from integrations.core.http import Answer
 from integrations.core.oauth import Token
 from integrations.dynamics import Dynamics
 from tests.contract.connection import build
+from tests.crm.loop import deadline_for
 from tests.pretend.dynamics import PretendDynamics
+
+_HERE = frozenset({"127.0.0.1"})
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def crm() -> Iterator[PretendDynamics]:
 
 def _connector(crm: PretendDynamics) -> Any:
     token = Token.load(crm.token or {})
-    return build("dynamics", crm.settings(), token, allowed_private_hosts=frozenset({"127.0.0.1"}), deadline=0.6)
+    return build("dynamics", crm.settings(), token, allowed_private_hosts=_HERE, deadline=deadline_for(crm))
 
 
 def _item(number: int, event: int = 0, **record: str) -> Item:

@@ -26,7 +26,7 @@ def test_who_is_in_the_crm_is_found_without_a_name_and_erased(kind: str) -> None
         nobody = replace(jane, record={}, fill={})
         if connector.readable:
             # Some searches show a record only after a while; the lane waits for that as well.
-            [seen] = wait_for(lambda: [one for one in calls.look_up(connector, [nobody]) if one], 5)
+            [seen] = wait_for(lambda: [one for one in calls.look_up(connector, [nobody]) if one])
             assert isinstance(seen, Seen)
             assert seen.remote_id == homes[jane.lead_id]
             [held] = calls.held(connector, [nobody])
@@ -36,6 +36,6 @@ def test_who_is_in_the_crm_is_found_without_a_name_and_erased(kind: str) -> None
         connector.erase([homes[jane.lead_id]])
         assert {person.remote_id for person in crm.people()} == {homes[joe.lead_id]}
         if connector.readable:
-            assert wait_for(lambda: calls.look_up(connector, [nobody]) == [None], 5)
+            assert wait_for(lambda: calls.look_up(connector, [nobody]) == [None])
             assert calls.held(connector, [nobody]) == [None]
     assert crm.bugs == []

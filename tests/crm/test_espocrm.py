@@ -14,6 +14,7 @@ from integrations.core.base import Item, Pushed
 from integrations.core.errors import Misconfigured, Refused, Throttled, TryLater, Unknown
 from integrations.core.http import Http
 from integrations.espocrm import Espocrm
+from tests.crm.loop import deadline_for
 from tests.pretend.espocrm import PretendEspocrm
 
 AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
@@ -26,7 +27,7 @@ def crm() -> Iterator[PretendEspocrm]:
 
 
 def connector(crm: PretendEspocrm, **options: Any) -> Espocrm:
-    http = Http(allowed_private_hosts=frozenset({"127.0.0.1"}), deadline=0.6)
+    http = Http(allowed_private_hosts=frozenset({"127.0.0.1"}), deadline=deadline_for(crm))
     return Espocrm(Espocrm.options().load(crm.settings() | options), http)
 
 

@@ -15,6 +15,7 @@ from integrations.core.errors import Misconfigured, Refused, Throttled, TryLater
 from integrations.core.http import Http
 from integrations.odoo import Odoo
 from tests.contract.people import item
+from tests.crm.loop import PATIENT
 from tests.pretend.odoo import PretendOdoo
 
 
@@ -25,7 +26,7 @@ def crm(request: pytest.FixtureRequest) -> Iterator[PretendOdoo]:
         yield server
 
 
-def _odoo(crm: PretendOdoo, deadline: float = 20, **options: Any) -> Odoo:
+def _odoo(crm: PretendOdoo, deadline: float = PATIENT, **options: Any) -> Odoo:
     settings = Odoo.options().load(crm.settings() | options)
     return Odoo(settings, Http(allowed_private_hosts=frozenset({"127.0.0.1"}), deadline=deadline))
 

@@ -15,7 +15,7 @@ from integrations.core.http import Answer
 from integrations.core.oauth import authorization_url
 from integrations.pipedrive import Pipedrive
 from leads.sync import calls
-from tests.crm.loop import LATE, connected, deliver, enquiry
+from tests.crm.loop import DEADLINE, LATE, connected, deliver, enquiry
 from tests.pretend.pipedrive import KEY, PLAN, PretendPipedrive
 from tests.pretend.server import Reply
 
@@ -36,7 +36,7 @@ def pipedrive(crm: PretendPipedrive) -> Iterator[Pipedrive]:
 @pytest.mark.parametrize("lag", [0.0, 60.0])
 def test_all_is_there_once_whatever_goes_wrong_on_the_way(signs_in: bool, lag: float) -> None:
     crm = PretendPipedrive(late=LATE, lag=lag, signs_in=signs_in)
-    with connected(crm) as pipedrive:
+    with connected(crm, deadline=DEADLINE) as pipedrive:
         items = [enquiry(pipedrive, number, number % 12) for number in range(18)]
         crm.faults_rate = 0.2
         homes = deliver(pipedrive, items)

@@ -18,8 +18,10 @@ from integrations.core.http import Answer, Http
 from integrations.core.oauth import Token
 from integrations.salesforce import Salesforce
 from tests.contract.connection import build
-from tests.crm.loop import connected, deliver
+from tests.crm.loop import connected, deadline_for, deliver
 from tests.pretend.salesforce import PretendSalesforce
+
+_HERE = frozenset({"127.0.0.1"})
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def crm() -> Iterator[PretendSalesforce]:
 
 def _connector(crm: PretendSalesforce) -> Any:
     token = Token.load(crm.token or {})
-    return build("salesforce", crm.settings(), token, allowed_private_hosts=frozenset({"127.0.0.1"}), deadline=0.6)
+    return build("salesforce", crm.settings(), token, allowed_private_hosts=_HERE, deadline=deadline_for(crm))
 
 
 def _item(number: int, event: int = 0, **record: str) -> Item:
@@ -313,11 +315,11 @@ def test_a_backlog_gets_in_though_flows_take_their_time_for_each_record(monkeypa
     crm, upsert = PretendSalesforce(), PretendSalesforce._upsert_all
 
     def slow(crm: PretendSalesforce, table: str, key: str, body: dict[str, Any]) -> Any:
-        time.sleep(len(body["records"]) * 0.015)
+        time.sleep(len(body["records"]) * 0.045)
         return upsert(crm, table, key, body)
 
     monkeypatch.setattr(PretendSalesforce, "_upsert_all", slow)
-    with connected(crm) as connector:
+    with connected(crm, deadline=2.5) as connector:
         deliver(connector, [_item(number) for number in range(1, 101)], tries=5)
     assert len(crm.people()) == 100
 

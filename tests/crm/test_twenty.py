@@ -14,6 +14,7 @@ from integrations.core.errors import Misconfigured, Refused, Throttled, TryLater
 from integrations.core.http import Http
 from integrations.twenty import Twenty
 from tests.contract.people import item
+from tests.crm.loop import PATIENT
 from tests.pretend.twenty import PretendTwenty
 
 
@@ -24,7 +25,7 @@ def crm(request: pytest.FixtureRequest) -> Iterator[PretendTwenty]:
         yield server
 
 
-def _twenty(crm: PretendTwenty, deadline: float = 20, **options: Any) -> Twenty:
+def _twenty(crm: PretendTwenty, deadline: float = PATIENT, **options: Any) -> Twenty:
     settings = Twenty.options().load(crm.settings() | options)
     return Twenty(settings, Http(allowed_private_hosts=frozenset({"127.0.0.1"}), deadline=deadline))
 

@@ -15,7 +15,7 @@ from integrations.core.http import Answer
 from integrations.core.oauth import authorization_url
 from integrations.zoho import Zoho
 from leads.sync import calls
-from tests.crm.loop import LATE, connected, deliver, enquiry
+from tests.crm.loop import DEADLINE, LATE, connected, deliver, enquiry
 from tests.pretend.server import Reply, Request
 from tests.pretend.zoho import KEY, PretendZoho
 
@@ -32,10 +32,11 @@ def zoho(crm: PretendZoho) -> Iterator[Zoho]:
         yield connector
 
 
-def test_all_is_there_once_whatever_goes_wrong_on_the_way(crm: PretendZoho, zoho: Zoho) -> None:
-    items = [enquiry(zoho, number, number % 50) for number in range(75)]
-    crm.faults_rate = 0.2
-    homes = deliver(zoho, items)
+def test_all_is_there_once_whatever_goes_wrong_on_the_way(crm: PretendZoho) -> None:
+    with connected(crm, deadline=DEADLINE) as zoho:
+        items = [enquiry(zoho, number, number % 50) for number in range(75)]
+        crm.faults_rate = 0.2
+        homes = deliver(zoho, items)
     assert len(crm.people()) == 50
     assert {person.lead_id: person.remote_id for person in crm.people()} == homes
     assert sorted(event for person in crm.people() for event in person.events) == sorted(one.event_id for one in items)

@@ -82,7 +82,7 @@ def crm(request: pytest.FixtureRequest, loop: Loop) -> Iterator[PretendCrm]:
     with KINDS[request.param](**more) as crm:
         loop.set_connection(kind=crm.kind)
         token = Token.load(crm.token) if crm.token else None
-        loop.use(build(crm.kind, crm.settings(), token, allowed_private_hosts=frozenset({"127.0.0.1"}), deadline=5))
+        loop.use(build(crm.kind, crm.settings(), token, allowed_private_hosts=frozenset({"127.0.0.1"}), deadline=60))
         yield crm
 
 
