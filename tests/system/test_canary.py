@@ -17,13 +17,13 @@ from leads.store.queries.leads import LeadFilter, lead_by_code, leads
 from leads.store.queries.overview import overview, worker_lives
 from leads.store.sites import find_site
 from tests.chaos.zygote import Zygote
-from tests.programs import Programs, wait_for
+from tests.programs import Process, Programs, wait_for
 
 
 @pytest.fixture
 def programs(tmp_path: Path, database_url: str, zygote: Zygote) -> Iterator[Programs]:
     """All but the worker."""
-    with Programs(tmp_path, database_url, zygote=zygote, canary_patience="4s") as running:
+    with Programs(tmp_path, database_url, zygote=zygote, canary_patience="60s") as running:
         running.sandbox()
         running.connect()
         running.web()
@@ -43,10 +43,11 @@ def _start(programs: Programs) -> None:
         canary.start(session, site, "anna", programs.database.now(session))
 
 
-def _worker(programs: Programs) -> None:
+def _worker(programs: Programs, **settings: str) -> Process:
     """One that lives."""
-    programs.worker()
+    worker = programs.worker(**settings)
     wait_for(lambda: _lives(programs))
+    return worker
 
 
 def _lives(programs: Programs) -> bool:
@@ -88,18 +89,21 @@ def test_a_test_enquiry_goes_the_whole_way_and_is_counted_nowhere(programs: Prog
         assert leads(session, programs.vault, LeadFilter()).rows == []
         assert lead_by_code(session, lead.code) is None
     desk = programs.desk()
-    assert "This is a test." in desk.get(f"{programs.url}/desk/leads/{lead.id}", timeout=10).text
-    assert "removed again" in desk.get(f"{programs.url}/desk/", timeout=10).text
+    assert "This is a test." in desk.get(f"{programs.url}/desk/leads/{lead.id}", timeout=30).text
+    assert "removed again" in desk.get(f"{programs.url}/desk/", timeout=30).text
 
 
 def test_a_crm_that_is_down_is_told_and_the_next_test_is_well(programs: Programs) -> None:
     programs.faults(down=True)
-    _worker(programs)
+    impatient = _worker(programs, canary_patience="10s")
     answer = programs.frontdesk("canary", "run", "demo", "--wait")
     assert answer.returncode == 1
-    assert "“Sandbox CRM” did not show it within 4 seconds. The CRM is not working just now" in answer.stderr
+    assert "“Sandbox CRM” did not show it within 10 seconds. The CRM is not working just now" in answer.stderr
     assert _run(programs).code == "not_seen"
     programs.faults()
+    impatient.terminate()
+    impatient.wait()
+    _worker(programs)  # the machine may be too busy for the other one
     assert programs.frontdesk("canary", "run", "demo", "--wait").returncode == 0
     assert programs.contacts() == []
 
@@ -107,14 +111,14 @@ def test_a_crm_that_is_down_is_told_and_the_next_test_is_well(programs: Programs
 @pytest.mark.parametrize("after", [0.3, 1.0])
 def test_a_killed_worker_goes_on_where_it_was(programs: Programs, after: float) -> None:
     programs.faults(slow=0.25)
-    worker = programs.worker(canary_patience="60s")
+    worker = programs.worker()
     wait_for(lambda: "worker started" in (programs.folder / "programs.log").read_text())
     _start(programs)
     time.sleep(after)
     worker.send_signal(signal.SIGKILL)
     worker.wait()
-    programs.worker(canary_patience="60s")
-    wait_for(lambda: _run(programs).state == "ok", 40)
+    programs.worker()
+    wait_for(lambda: _run(programs).state == "ok")
     with programs.database.read() as session:
         assert session.scalar(select(func.count()).select_from(Event)) == 1
     assert programs.contacts() == []
