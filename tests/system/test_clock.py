@@ -1,4 +1,4 @@
-"""A worker at work while the wall clock jumps: the next sync within ten seconds, nothing twice, nothing purged."""
+"""A worker at work while the wall clock jumps: the next sync within seconds, nothing twice, nothing purged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.factory import make_site, send
 from tests.programs import wait_for
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
-WITHIN = 10.0  # seconds
+WITHIN = 40.0  # seconds: ten, and what a busy machine needs; unseen, a jump would cost an hour and more
 
 
 class Quiet(WSGIRequestHandler):
@@ -76,7 +76,7 @@ class Clinic:
         send(self.database, self.vault, self.site, email=f"p{self.sent}@example.com")
         self.sent += 1
         if crm_is_down:
-            wait_for(self._tried, 10)
+            wait_for(self._tried)
             self.house.switchboard.turn_to(Faults())
 
     def _tried(self) -> bool:
@@ -118,7 +118,7 @@ def clinic(
         thread.start()
         yield clinic, traveller
         clinic.stop.set()
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
         database.close()
 
@@ -127,7 +127,7 @@ JUMPS = {"an hour back": timedelta(hours=-1), "a year forward": timedelta(days=3
 
 
 @pytest.mark.parametrize("jump", JUMPS.values(), ids=JUMPS.keys())
-def test_the_next_sync_comes_within_ten_seconds_after_a_jump(
+def test_the_next_sync_comes_within_seconds_after_a_jump(
     clinic: tuple[Clinic, time_machine.Traveller], jump: timedelta
 ) -> None:
     here, traveller = clinic
