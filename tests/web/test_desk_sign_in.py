@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from threading import Lock
+from threading import Event, Lock
 
 import pytest
 import time_machine
@@ -143,19 +143,24 @@ def test_of_many_guesses_at_the_same_moment_no_more_are_looked_at_than_in_a_row(
 
 
 def test_a_few_passwords_are_hashed_at_once_and_few_wait(database_url: str) -> None:
-    hashing, counting, at_once, most = Hashing(waiting=2, patience=5), Lock(), 0, 0
+    hashing, counting, at_once, most = Hashing(waiting=2, patience=60), Lock(), 0, 0
+    away, all_others_are_away = 0, Event()
 
     def hash_one(_: int) -> bool:
-        nonlocal at_once, most
+        nonlocal at_once, most, away
         try:
             with hashing.turn():
                 with counting:
                     at_once += 1
                     most = max(most, at_once)
-                time.sleep(0.2)
+                all_others_are_away.wait(60)
                 with counting:
                     at_once -= 1
         except BusyError:
+            with counting:
+                away += 1
+                if away == 6:
+                    all_others_are_away.set()
             return False
         return True
 
