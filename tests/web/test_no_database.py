@@ -66,7 +66,7 @@ def test_a_frozen_database_is_503_within_seconds_everywhere_and_well_again_by_it
             assert status in (200, 503)
             continue
         assert (path, status) == (path, 503)
-        assert took < 11, path
+        assert took < 30, path
         assert again == "10" or path == "/readyz"
         if path.startswith("/f/") and "send it once more" in body:
             assert "I typed this" in body
