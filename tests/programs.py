@@ -178,7 +178,7 @@ class Programs:
         """Run one `frontdesk` command to its end."""
         command = [sys.executable, "-m", "leads", *arguments]
         return subprocess.run(
-            command, cwd=ROOT, env=self.environ, input=stdin, capture_output=True, text=True, timeout=60, check=False
+            command, cwd=ROOT, env=self.environ, input=stdin, capture_output=True, text=True, timeout=120, check=False
         )
 
     def connect(self, site: str = "demo", **options: str) -> None:
@@ -193,16 +193,16 @@ class Programs:
             user, _ = add_user(session, "reception", role, self.database.now(session))
             change_password(user, PASSWORD)
         browser = requests.Session()
-        form = browser.get(f"{self.url}/desk/", timeout=10).text
+        form = browser.get(f"{self.url}/desk/", timeout=30).text
         token = re.search(r'name="csrf_token" value="([^"]+)"', form)
         assert token
         signed = {"csrf_token": token[1], "name": "reception", "password": PASSWORD}
-        browser.post(f"{self.url}/desk/sign-in", data=signed, timeout=10).raise_for_status()
+        browser.post(f"{self.url}/desk/sign-in", data=signed, timeout=30).raise_for_status()
         return browser
 
     def faults(self, crm: str | None = None, **faults: Any) -> None:
         """Switch exactly these faults on."""
-        requests.put(f"{crm or self.crm}/faults", json=faults, timeout=10).raise_for_status()
+        requests.put(f"{crm or self.crm}/faults", json=faults, timeout=30).raise_for_status()
 
     def contacts(self, crm: str | None = None) -> list[dict[str, Any]]:
         """What the sandbox CRM holds. crm: the address of another one."""

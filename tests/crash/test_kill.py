@@ -43,9 +43,9 @@ def test_a_web_that_is_told_to_stop_finishes_the_request(world: World) -> None:
     for number, point in enumerate(("accept.written", "accept.committed")):
         stage.web = world.web(fail_at=f"{point}:term")
         assert stage.form(number) == 1, "the visitor had to send it again"
-        assert stage.web.wait(20) == 0
+        assert stage.web.wait(60) == 0
         stage.people += 1
     world.worker()
-    assert drain(world, 30) is not None
+    assert drain(world, 90) is not None
     check(figures, stage.log, world, people=2)
     assert figures.broken == []

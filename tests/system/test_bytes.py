@@ -28,15 +28,15 @@ NEEDLES = [*MARKED.values(), "+12015550187", "2015550187", "canary-visitor-77", 
 def _send(programs: Programs) -> None:
     body = {**MARKED, "id": "one", "visitor_id": "canary-visitor-77", "page": "https://clinic.example/canary-page"}
     api = f"{programs.url}/api/v1/consultations"
-    assert requests.post(api, json={**body, "site": "demo", "consent": True}, timeout=10).status_code == 201
-    assert requests.post(api, json={**body, "site": "demo", "id": "two"}, timeout=10).status_code == 201
+    assert requests.post(api, json={**body, "site": "demo", "consent": True}, timeout=30).status_code == 201
+    assert requests.post(api, json={**body, "site": "demo", "id": "two"}, timeout=30).status_code == 201
     again = {**body, "site": "demo", "consent": True, "message": "My canaryitis is worse"}
-    assert requests.post(api, json=again, timeout=10).status_code == 201
-    broken = requests.post(api, data='{"site": "demo", "first_name": "Xanthippe", ', timeout=10)
+    assert requests.post(api, json=again, timeout=30).status_code == 201
+    broken = requests.post(api, data='{"site": "demo", "first_name": "Xanthippe", ', timeout=30)
     assert broken.status_code in (400, 415)
-    wrong = requests.post(api, json={**body, "site": "demo", "id": "three", "email": "Xanthippe"}, timeout=10)
+    wrong = requests.post(api, json={**body, "site": "demo", "id": "three", "email": "Xanthippe"}, timeout=30)
     assert wrong.status_code == 422
-    form = requests.post(f"{programs.url}/f/demo/consultation", data={**MARKED, "consent": "yes"}, timeout=10)
+    form = requests.post(f"{programs.url}/f/demo/consultation", data={**MARKED, "consent": "yes"}, timeout=30)
     assert form.status_code == 200
 
 
@@ -50,9 +50,9 @@ def _second_factor(programs: Programs) -> list[str]:
     browser, desk = programs.desk(), f"{programs.url}/desk"
 
     def post(path: str, **form: str) -> str:
-        page = browser.get(f"{desk}/sign-in", timeout=10).text
+        page = browser.get(f"{desk}/sign-in", timeout=30).text
         form["csrf_token"] = re.findall(r'name="csrf_token" value="([^"]+)"', page)[-1]
-        return browser.post(f"{desk}/{path}", data=form, timeout=10).text
+        return browser.post(f"{desk}/{path}", data=form, timeout=30).text
 
     shown = post("account/second-factor", what="on", password=PASSWORD)
     key = re.findall(r'class="key"><code>([^<]+)<', shown)[0]

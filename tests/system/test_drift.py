@@ -19,7 +19,7 @@ PEOPLE = ("Stays", "Deleted", "Changed", "Doubled")
 
 def _send(programs: Programs, name: str) -> None:
     form = {"site": "demo", "id": f"form-{name}", "first_name": name, "email": f"{name}@example.com", "consent": True}
-    requests.post(f"{programs.url}/api/v1/consultations", json=form, timeout=10).raise_for_status()
+    requests.post(f"{programs.url}/api/v1/consultations", json=form, timeout=30).raise_for_status()
 
 
 def _states(programs: Programs) -> list[str]:
@@ -33,18 +33,18 @@ def _contact(programs: Programs, name: str) -> dict[str, Any]:
 
 def _by_hand(programs: Programs, name: str, what: str, /, **form: str) -> requests.Response:
     """Press a button on the page of a record in the CRM."""
-    answer = requests.post(f"{programs.crm}/contacts/{_contact(programs, name)['id']}/{what}", data=form, timeout=10)
+    answer = requests.post(f"{programs.crm}/contacts/{_contact(programs, name)['id']}/{what}", data=form, timeout=30)
     answer.raise_for_status()
     return answer
 
 
 def _press(programs: Programs, desk: requests.Session, lead: str, button: str) -> None:
-    page = desk.get(f"{programs.url}{lead}", timeout=10).text
+    page = desk.get(f"{programs.url}{lead}", timeout=30).text
     form = re.search(rf'<form method="post" action="([^"]+)"(?:(?!</form>).)*<button[^>]*>{button}<', page, re.DOTALL)
     token = re.search(r'name="csrf_token" value="([^"]+)"', page)
     assert form
     assert token
-    desk.post(f"{programs.url}{form[1]}", data={"csrf_token": token[1]}, timeout=10).raise_for_status()
+    desk.post(f"{programs.url}{form[1]}", data={"csrf_token": token[1]}, timeout=30).raise_for_status()
 
 
 def test_the_desk_tells_what_was_done_by_hand_in_the_crm(tmp_path: Path, database_url: str, zygote: Zygote) -> None:
@@ -59,11 +59,11 @@ def test_the_desk_tells_what_was_done_by_hand_in_the_crm(tmp_path: Path, databas
         desk = programs.desk()
 
         def home() -> str:
-            return plain(desk.get(f"{programs.url}/desk/", timeout=10).text)
+            return plain(desk.get(f"{programs.url}/desk/", timeout=30).text)
 
         def lead(name: str) -> str:
             found = re.search(
-                rf'href="(/desk/leads/[^"#]+)">{name}<', desk.get(f"{programs.url}/desk/", timeout=10).text
+                rf'href="(/desk/leads/[^"#]+)">{name}<', desk.get(f"{programs.url}/desk/", timeout=30).text
             )
             assert found
             return found[1]
@@ -88,7 +88,7 @@ def test_the_desk_tells_what_was_done_by_hand_in_the_crm(tmp_path: Path, databas
         wait_for(lambda: "Deleted was deleted" not in home() and _states(programs) == ["confirmed"] * len(PEOPLE))
         assert len([one for one in programs.contacts() if one["properties"]["first_name"] == "Deleted"]) == 1
         assert (
-            "It was no longer in the CRM for a while." in desk.get(f"{programs.url}{lead('Deleted')}", timeout=10).text
+            "It was no longer in the CRM for a while." in desk.get(f"{programs.url}{lead('Deleted')}", timeout=30).text
         )
 
         _press(programs, desk, lead("Changed"), "That is right so")
@@ -127,11 +127,11 @@ def test_what_the_crm_took_and_did_not_keep_is_sent_again_and_told(
         wait_for(lambda: _states(programs) == ["confirmed"], 60)
         assert len(programs.activities()) == 1
         desk = programs.desk()
-        page = desk.get(f"{programs.url}/desk/", timeout=10).text
+        page = desk.get(f"{programs.url}/desk/", timeout=30).text
         assert "Every enquiry is in the CRM." in page
         lead = re.search(r'href="(/desk/leads/[^"#]+)">Forgotten<', page)
         assert lead
-        told = plain(desk.get(f"{programs.url}{lead[1]}", timeout=10).text)
+        told = plain(desk.get(f"{programs.url}{lead[1]}", timeout=30).text)
         assert "The CRM had said that it took this, and did not keep it. We sent it again." in told
 
 

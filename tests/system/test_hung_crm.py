@@ -31,8 +31,8 @@ def test_visitors_do_not_wait_for_a_crm_that_hangs(tmp_path: Path, database_url:
         programs.worker()
         well = _send(programs, 0, 30)
         wait_for(lambda: len(programs.contacts()) == 30)
-        programs.faults(slow=10)
+        programs.faults(slow=60)
         hung = _send(programs, 30, 30)
         print(f"median of a request: {well:.4f} s with a CRM that answers, {hung:.4f} s with one that hangs")
-        assert hung < 1, "the CRM takes ten seconds: a request that called it would too"
+        assert hung < 5, "a CRM is given up on after twenty seconds: a request that called it would take as long"
         assert len(programs.contacts()) == 30

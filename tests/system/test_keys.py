@@ -65,5 +65,5 @@ def test_nobody_notices(tmp_path: Path, database_url: str, zygote: Zygote) -> No
             visitors.stop.set()
             visitors.join()
         assert set(visitors.answers) == {201}
-        wait_for(lambda: len(programs.activities()) == len(visitors.answers), 60)
-        assert "Jane" in desk.get(f"{programs.url}/desk/leads", timeout=10).text
+        wait_for(lambda: len(programs.activities()) == len(visitors.answers), 90)
+        assert "Jane" in desk.get(f"{programs.url}/desk/leads", timeout=30).text
