@@ -7,7 +7,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from integrations.core.base import Item, Result, Seen, Tier
 from integrations.core.errors import Misconfigured, Throttled
 from leads.store import outbox
 from leads.store.models import Connection, Delivery
+from leads.sync.batches import Batch, Batches
 from leads.sync.connect import Limits
 from tests.database.loop import Loop
 from tests.fakes import FakeCrm
@@ -46,7 +49,7 @@ def states(loop: Loop) -> Counter[str]:
 
 def comes(loop: Loop, state: str, number: int) -> bool:
     """Whether so many are in this state within a while."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while (there := states(loop)[state]) < number and time.monotonic() < until:
         time.sleep(0.01)
     return there >= number
@@ -159,13 +162,21 @@ def test_where_a_death_costs_a_look_only_one_batch_is_in_hand(backlog: Loop, tie
 def most_in_hand(loop: Loop) -> int:
     """Deliver all, and tell how many were claimed at a time."""
     most: list[int] = []
+    beside: list[Future[Batch]] = []
+
+    def claim_beside(batches: Batches) -> bool:
+        begun = real(batches)
+        beside[:] = [batches._coming] if batches._coming else []
+        return begun
 
     def count(batch: Sequence[Item]) -> list[Result]:
         assert len(batch) <= loop.crm.batch_size
-        time.sleep(0.05)  # for what is claimed beside it
+        wait(beside, 60)
         most.append(states(loop)["sending"])
         return [loop.crm.keep(item) for item in batch]
 
+    real = Batches._claim_beside
+    loop.monkeypatch.setattr(Batches, "_claim_beside", claim_beside)
     loop.crm.answers = [count] * 20
     loop.tick()
     assert states(loop) == {"confirmed": LONG}
@@ -173,7 +184,8 @@ def most_in_hand(loop: Loop) -> int:
     return max(most)
 
 
-def test_while_the_crm_is_quick_batches_grow(long: Loop) -> None:
+def test_while_the_crm_is_quick_batches_grow(long: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leads.sync.batches._QUICK", 60)
     assert most_in_hand(long) > 40
 
 
@@ -282,11 +294,22 @@ def test_a_batch_whose_time_is_half_over_goes_on_in_a_new_one(long: Loop, monkey
     assert len(long.crm.written) == len(set(long.crm.written)) == LONG
 
 
-def test_what_is_read_back_has_a_time_of_its_own(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the time of a claim is counted by, moved by the test."""
+    here = [1000.0]
+    for module in ("batches", "connect"):
+        monkeypatch.setattr(f"leads.sync.{module}.time", SimpleNamespace(monotonic=lambda: here[0]))
+    return here
+
+
+def test_what_is_read_back_has_a_time_of_its_own(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, seconds: list[float]
+) -> None:
     limits, find = loop.context.limits, loop.crm.find
 
     def slow(batch: Sequence[Item]) -> list[Result]:
-        time.sleep(1.1)
+        seconds[0] += 1.1
         return [loop.crm.keep(item) for item in batch]
 
     def checked(items: Sequence[Item]) -> list[Seen | None]:
@@ -376,11 +399,12 @@ def test_pushes_go_on_in_fewer_threads_where_no_more_can_be_had(long: Loop, monk
     assert states(long)["sending"] == 0
 
 
-def test_a_claim_made_ahead_whose_time_is_over_is_given_back_and_made_anew(backlog: Loop) -> None:
+def test_a_claim_made_ahead_whose_time_is_over_is_given_back_and_made_anew(backlog: Loop, seconds: list[float]) -> None:
     backlog.context = replace(backlog.context, limits=Limits(1.0, 0.2))
 
     def slow(batch: Sequence[Item]) -> list[Result]:
-        time.sleep(0.9)
+        assert in_hand(backlog, 20)
+        seconds[0] += 0.9
         return [backlog.crm.keep(item) for item in batch]
 
     def calling(batch: Sequence[Item]) -> list[Result]:
