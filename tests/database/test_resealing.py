@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ast
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -25,7 +24,7 @@ from leads.store.session import Database
 from leads.store.staff import add_user, note_of, record
 from leads.store.vault import Vault, VaultError
 from tests.factory import make_connection, make_site, send
-from tests.programs import ROOT
+from tests.programs import ROOT, wait_for
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 PERSON = {"first_name": "Jane", "email": "jane@example.com", "phone": "+12015550123"}
@@ -220,21 +219,27 @@ class _Program(threading.Thread):
                 person_of(self._vault, lead)
 
 
+def _go_on(programs: Sequence[_Program]) -> bool:
+    assert [program.trouble for program in programs] == [None] * len(programs)
+    return True
+
+
 def test_programs_go_on_while_the_keys_rotate(database: Database, database_url: str, vault: Vault, file: Path) -> None:
     site, old = make_site(database), vault.sealing
     programs = [_Program(database_url, file, site, name) for name in ("web", "other", "worker")]
     for program in programs:
         program.start()
-    time.sleep(0.5)
+    wait_for(lambda: _go_on(programs) and all(old in program.keys for program in programs))
     new = _new_key(file, vault)
-    time.sleep(0.5)
+    wait_for(lambda: all(new in program.keys for program in programs))
     list(reseal(database, vault, size=10))
     assert values_by_key(database).keys() == {new}, "nobody seals with the old one any more"
     drop_key(file, old)
-    time.sleep(0.5)
+    before = [len(program.sent) for program in programs]
+    wait_for(lambda: _go_on(programs) and all(len(one.sent) > n + 3 for one, n in zip(programs, before, strict=True)))
     for program in programs:
         program.stop.set()
-        program.join(30)
+        program.join(60)
     assert [program.trouble for program in programs] == [None] * 3
     assert all(program.keys == {old, new} for program in programs), "each met both"
     with database.read() as session:
