@@ -67,7 +67,7 @@ def test_of_two_programs_with_the_same_code_one_lets_in(
             late.start()
             late.join(0.3)
             assert late.is_alive(), "it waits for the commit"
-        late.join(20)
+        late.join(60)
         other.close()
         assert answers == [right, None]
 
@@ -85,7 +85,7 @@ def test_many_at_once_with_the_same_code(database: Database, database_url: str, 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert sorted(answers, key=str) == sorted([BY_APP, *[None] * 5], key=str)
 
 
