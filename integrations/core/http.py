@@ -197,7 +197,8 @@ class Http:
         return host in self._allowed or f"{host}:{port}" in self._allowed
 
     def _verdict(self, error: Exception, call: Call, wrote: bool) -> DeliveryError:
-        if not call.sent and not isinstance(error, failures.ReadTimeout):
+        # A handshake that takes too long is a ReadTimeout as well; without a connection of ours one tells of an answer.
+        if not call.sent and (call.connected or not isinstance(error, failures.ReadTimeout)):
             return _not_sent(error)
         if call.expired or isinstance(error, failures.Timeout):
             return self._too_late(wrote)

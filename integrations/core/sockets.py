@@ -43,11 +43,13 @@ def is_public(address: str) -> bool:
 class Call:
     """One request on its way: where it may go, when it must be over, and whether any of it has left us.
 
-    sent: a byte went out, so the other side may have acted. expired: the deadline cut the connection.
+    connected: there is a connection, though TLS may still be agreed on. sent: a byte of the request went out, so the
+    other side may have acted. expired: the deadline cut the connection.
     """
 
     def __init__(self, deadline: float, may_be_private: Callable[[str, int], bool]) -> None:
         """deadline: seconds for everything together. may_be_private: (host, port) → a private address is fine."""
+        self.connected = False
         self.sent = False
         self.expired = False
         self.may_be_private = may_be_private
@@ -79,6 +81,7 @@ class Call:
 
     def watch(self, sock: socket.socket) -> None:
         """Cut this socket at the deadline. A descriptor of our own is kept: TLS wraps, and so replaces, the socket."""
+        self.connected = True
         with self._lock:
             self._drop()
             self._watched = os.dup(sock.fileno())

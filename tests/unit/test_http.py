@@ -32,7 +32,7 @@ from integrations.core.http import (
     parse_retry_after,
     raise_for_status,
 )
-from integrations.core.sockets import is_public
+from integrations.core.sockets import Call, is_public
 
 Script = Callable[[socket.socket], None]
 
@@ -277,6 +277,16 @@ def test_a_handshake_that_never_ends_was_not_sent() -> None:
     with server(silent) as url:
         error = failure("POST", url.replace("http:", "https:"))
     assert isinstance(error, TryLater)
+
+
+def test_it_was_not_sent_though_a_busy_machine_notices_the_deadline_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(call: Call) -> None:
+        time.sleep(0.3)
+        expire(call)
+
+    expire = Call.expire
+    monkeypatch.setattr(Call, "expire", late)
+    test_a_handshake_that_never_ends_was_not_sent()
 
 
 def test_the_name_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
