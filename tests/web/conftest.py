@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from flask import Flask
@@ -22,6 +25,16 @@ from tests.web.pages import ORIGIN, PUBLIC
 from tests.web.stored import Stored
 
 Outage = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture(autouse=True)
+def _same_day() -> None:
+    """Begin nothing in the last moments of a day, here or at the clinic: what came today would be of yesterday."""
+    for zone in (UTC, ZoneInfo("America/New_York")):
+        now = datetime.now(zone)
+        left = timedelta(days=1) - timedelta(hours=now.hour, minutes=now.minute, seconds=now.second)
+        if left < timedelta(seconds=20):
+            time.sleep(left.total_seconds())
 
 
 @pytest.fixture
