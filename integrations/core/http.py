@@ -110,7 +110,7 @@ class Http:
         self._allowed = frozenset(host.lower() for host in allowed_private_hosts)
         self._before_call, self._after_call = before_call, after_call
         self._credentials = credentials
-        self._timeout = (connect_timeout, deadline)
+        self._timeout = (connect_timeout, deadline + 1)  # of one read: the deadline comes first, and says what it is
         self._deadline = deadline
         self._session = requests.Session()
         self._session.trust_env = False

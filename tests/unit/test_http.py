@@ -279,14 +279,31 @@ def test_a_handshake_that_never_ends_was_not_sent() -> None:
     assert isinstance(error, TryLater)
 
 
-def test_it_was_not_sent_though_a_busy_machine_notices_the_deadline_late(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def _busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine notices a deadline late."""
+
     def late(call: Call) -> None:
         time.sleep(0.3)
         expire(call)
 
     expire = Call.expire
     monkeypatch.setattr(Call, "expire", late)
+
+
+@pytest.mark.usefixtures("_busy")
+def test_it_was_not_sent_though_the_deadline_is_noticed_late() -> None:
     test_a_handshake_that_never_ends_was_not_sent()
+
+
+@pytest.mark.usefixtures("_busy")
+def test_an_answer_that_does_not_go_on_is_late_and_not_cut() -> None:
+    def begin(to: socket.socket) -> None:
+        to.sendall(reply(body=b"{", length=2))
+        to.recv(1)  # until the client gives up
+
+    with server(begin) as url:
+        assert failure("GET", url).code == "timeout"
 
 
 def test_the_name_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
