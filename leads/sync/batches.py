@@ -23,8 +23,7 @@ from leads.sync.connect import Context
 
 log = structlog.get_logger()
 
-_MOST = 400  # deliveries in one batch where others wait for its commit, or calls for the claim beside them
-_MOST_ALONE = 1000  # where nobody does
+_MOST = 400  # deliveries in one batch: others wait for its commit
 _QUICK = 1.0  # seconds for all its pushes
 
 
@@ -47,13 +46,11 @@ class Done(NamedTuple):
 class Batches:
     """At the end of the block all is written down, and what is claimed and was not taken is given back."""
 
-    def __init__(self, context: Context, connector: Connector, lane: Lane, *, paced: bool) -> None:
+    def __init__(self, context: Context, connector: Connector, lane: Lane) -> None:
         self._context = context
         self._lane = lane  # as it was for the last batch
         self._works_beside = connector.tier == "A" and connector.batch_size > 1
         self._least = self._size = connector.batch_size
-        # SQLite has one writer, so the intake would wait; at a pace a call that comes late has lost its place.
-        self._most = _MOST if paced or context.database.is_sqlite else _MOST_ALONE
         self._began = time.monotonic()  # when the batch in hand was taken
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="batches")  # its thread starts when it is needed
         self._coming: Future[Batch] | None = None
@@ -100,7 +97,7 @@ class Batches:
             self._unwritten.append(done)
         if self._works_beside:
             is_quick = time.monotonic() - self._began < _QUICK
-            self._size = max(min(self._size * 2, self._most) if is_quick else self._size // 2, self._least)
+            self._size = max(min(self._size * 2, _MOST) if is_quick else self._size // 2, self._least)
 
     def give_back(self) -> None:
         """Let go of what is claimed ahead: nothing more is to be sent for now."""

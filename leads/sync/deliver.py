@@ -78,7 +78,7 @@ class _Service:
     def _deliver(self, turn: _Turn) -> bool:
         """Send and read back until nothing is due. Returns whether it ended before."""
         with (
-            Batches(self._context, self._connector, self._lane, paced=bool(self._connection.pace)) as batches,
+            Batches(self._context, self._connector, self._lane) as batches,
             Sender(self._context, self._connection, self._connector) as sender,
         ):
             try:
