@@ -21,7 +21,7 @@ from tests.programs import frozen, wait_for
 KINDS = ("sqlite", "postgres")
 ZOMBIES, SHARED = 50, 400
 _SITES = 5  # each has a lane of its own, so that as many workers can freeze at once
-_FENCED = '"fenced": 1'
+_FENCED, _STARTED = '"fenced": 1', '"worker started"'
 
 
 def run(plan: Plan) -> Figures:
@@ -61,8 +61,10 @@ def _freeze(plan: Plan, kind: str, stack: ExitStack, zygote: Zygote) -> Figures:
 
 def _one_round(world: World, log: Log, number: int) -> int:
     """Freeze a worker per site with the answer in its hands. Returns how many were fenced off when they went on."""
-    before = world.logged(_FENCED)
+    before, started = world.logged(_FENCED), world.logged(_STARTED)
     zombies = [world.worker(lanes="1", fail_at="push.answered:pause") for _ in range(_SITES)]
+    # One that starts late would take over what another one holds, whose lease is short.
+    wait_for(lambda: world.logged(_STARTED) - started == _SITES, 30)
     for site in range(_SITES):
         _post(world, log, "demo" if site == 0 else f"site{site}", f"{number}-{site}")
     wait_for(lambda: world.logged("push.answered:pause") == (number + 1) * _SITES)
