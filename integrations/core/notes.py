@@ -29,9 +29,10 @@ def with_left_out(item: Item, name: str, value: str) -> Item:
 
 def within(text: str, most: int) -> str:
     """No longer than the CRM allows, counted in UTF-16 as its database does; whoever reads it is told of the rest."""
-    if len(text.encode("utf-16-le")) <= 2 * most:
+    encoded = text.encode("utf-16-le")
+    if len(encoded) <= 2 * most:
         return text
-    return text.encode("utf-16-le")[: 2 * (most - len(_REST))].decode("utf-16-le", "ignore").rstrip() + _REST
+    return encoded[: 2 * (most - len(_REST))].decode("utf-16-le", "ignore").rstrip() + _REST
 
 
 def mark(item: Item) -> str:

@@ -105,9 +105,9 @@ class _Service:
             return False
         return True
 
-    def _settle(self, batches: Batches, sent: Sent | None) -> None:
+    def _settle(self, batches: Batches, sent: Sent) -> None:
         """Judge what was sent, and have it written down."""
-        if sent is None or not (sent.pushes or sent.left):
+        if not (sent.pushes or sent.left):
             return
         before = self._health
         outcomes = self._judge(sent)

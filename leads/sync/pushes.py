@@ -88,12 +88,12 @@ class Sender:
             is_first = number == 0 and len(self._batches) == 1  # it was claimed just now
             batch.append((part, self._begin(pool, part, since, is_first)))
 
-    def answered(self, more_to_come: bool) -> Sent | None:
+    def answered(self, more_to_come: bool) -> Sent:
         """What became of a batch, or of all that was begun when no more is to come or one of them is in trouble: what
-        the others were told then belongs to it. None: only the last one is left, and may go on beside the next."""
-        if more_to_come and self._pool and len(self._batches) == 1:
-            return None
+        the others were told then belongs to it. Nothing yet of the only one, which may go on beside the next."""
         sent = Sent([], [])
+        if more_to_come and self._pool and len(self._batches) == 1:
+            return sent
         while self._batches and (not sent.pushes or not more_to_come or self._in_trouble):
             for part, future in self._batches.popleft():
                 if push := future.result():
