@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 
 from leads.store import tasks
 from leads.store.models import Site, Task
-from leads.store.queries.lists import sites
 
 _LATELY = timedelta(days=7)
 _SELDOM = timedelta(hours=1)  # between two that are written down: every visitor may be one more
@@ -28,10 +27,10 @@ def note(session: Session, site_ids: Iterable[UUID], now: datetime) -> None:
             tasks.claim(session, _again(site_id), now, _SELDOM)
 
 
-def sites_that_share(session: Session, now: datetime) -> list[Site]:
-    """Those of which this was so lately."""
+def sites_that_share(session: Session, known: Iterable[Site], now: datetime) -> list[Site]:
+    """Those of the known ones of which this was so lately."""
     lately = set(session.scalars(select(Task.name).where(Task.ran_at > now - _LATELY)))
-    return [site for site in sites(session) if _again(site.id) in lately]
+    return [site for site in known if _again(site.id) in lately]
 
 
 def _again(site_id: UUID) -> str:

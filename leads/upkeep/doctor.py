@@ -172,7 +172,7 @@ def _content(database: Database, desk: str) -> list[Line]:
         connections = connections_in_use(session)
         waits = {wait.site.id: wait.number for wait in without_connection(session, connections) if wait.site}
         need, spam = (number_at(session, here) for here in (PLACES["needs_you"], SPAM))
-        unread, sharing = number_unseen(session), sites_that_share(session, database.now(session))
+        unread, sharing = number_unseen(session), sites_that_share(session, known, database.now(session))
     sites, served = {site.id: site.key for site in known}, {row.site_id for row in connections}
     return [
         line(bool(sites), f"Sites: {len(sites)}." if sites else "There is no site yet. Run: frontdesk site add"),

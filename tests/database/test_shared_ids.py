@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import func, select
 
 from leads.store.models import Event, Resubmission, Site
+from leads.store.queries.lists import sites
 from leads.store.session import Database
 from leads.store.shared_ids import sites_that_share
 from leads.store.vault import Vault
@@ -14,7 +15,7 @@ from tests.factory import make_site, send
 
 def _sharing(database: Database, clock: Clock) -> list[str]:
     with database.read() as session:
-        return [site.key for site in sites_that_share(session, clock())]
+        return [site.key for site in sites_that_share(session, sites(session), clock())]
 
 
 def test_each_visitor_is_an_enquiry_and_from_the_third_on_the_website_is_named(

@@ -122,7 +122,7 @@ def overview(session: Session, now: datetime) -> Overview:
         unreadable=number_unseen(session),
         unreadable_since=oldest_unseen(session),
         resubmitted=_resubmitted(session),
-        sharing_ids=sites_that_share(session, now),
+        sharing_ids=sites_that_share(session, known, now),
         drift=drift_counts(session),
         erasures=open_erasures(session),
         to_erase=erasures_that_need_you(session),
