@@ -39,6 +39,7 @@ POINTS = (
 ACTIONS = ("kill", "term", "raise", "pause")
 _armed: dict[str, tuple[str, int]] = {}
 _counting = threading.Lock()
+_woken = threading.Event()
 
 
 class Failpoint(Exception):  # noqa: N818 - it is no error of the program
@@ -48,10 +49,13 @@ class Failpoint(Exception):  # noqa: N818 - it is no error of the program
 def arm(spec: str) -> None:
     """spec: `POINT:ACTION` or, for its n-th passage, `POINT:ACTION:N`; several with commas; empty to disarm.
 
-    Raises ValueError when one is unknown.
+    What is paused goes on at SIGUSR2, so `pause` is armed in the main thread. Raises ValueError when one is unknown.
     """
     armed = parse(spec)
+    if any(action == "pause" for action, _ in armed.values()):
+        signal.signal(signal.SIGUSR2, lambda *_: _woken.set())
     _armed.clear()
+    _woken.clear()
     _armed.update(armed)
 
 
@@ -79,7 +83,7 @@ def reach(point: str) -> None:
     elif action == "raise":
         raise Failpoint(point)
     elif action == "pause":
-        time.sleep(3)
+        _woken.wait()
 
 
 def _due(point: str) -> str | None:

@@ -5,6 +5,7 @@ And three healthy workers at once on one queue, by the CRM's own count: nothing 
 
 from __future__ import annotations
 
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from uuid import UUID
@@ -71,6 +72,8 @@ def _one_round(world: World, log: Log, number: int) -> int:
     with frozen(world.database, zombies):  # their other threads write too
         heir = world.worker()
         took_over = drain(world, 60) is not None
+    for zombie in zombies:
+        zombie.send_signal(signal.SIGUSR2)
     assert took_over, f"nobody took over what the zombies held: {left(world)}"
     fenced = _until_fenced(world, before)
     world.end(*zombies, heir)
@@ -79,7 +82,7 @@ def _one_round(world: World, log: Log, number: int) -> int:
 
 def _until_fenced(world: World, before: int) -> int:
     with suppress(AssertionError):  # the caller tells how many were not
-        wait_for(lambda: world.logged(_FENCED) - before >= _SITES, 15)
+        wait_for(lambda: world.logged(_FENCED) - before >= _SITES, 30)
     return world.logged(_FENCED) - before
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +43,17 @@ def test_a_point_may_wait_for_a_later_passage() -> None:
         reach("claim.written")
     with pytest.raises(Failpoint):
         reach("call.begun")
+
+
+def test_what_is_paused_waits_until_it_is_woken() -> None:
+    arm("claim.written:pause")
+    paused = threading.Thread(target=reach, args=("claim.written",), daemon=True)
+    paused.start()
+    paused.join(0.2)
+    assert paused.is_alive()
+    os.kill(os.getpid(), signal.SIGUSR2)
+    paused.join(10)
+    assert not paused.is_alive()
 
 
 @pytest.mark.parametrize("spec", ["claim.written", "nowhere:kill", "claim.written:sing", "claim.written:kill,x"])
