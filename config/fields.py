@@ -17,7 +17,7 @@ _DATABASE = (
     "cannot be read: it must be postgresql://user:password@host:5432/name, the port a number, and each @ : / of the "
     "password written as %40 %3A %2F"
 )
-_FAILPOINT = re.compile(r"[a-z.]+:(kill|term|raise|pause)(:[1-9]\d{0,8})?")
+_FAILPOINT = re.compile(r"[a-z.]+:(kill|term|raise|pause|halt)(:[1-9]\d{0,8})?")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 

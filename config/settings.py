@@ -248,7 +248,7 @@ class SettingsSchema(Schema):
         load_default="",
         validate=failpoints,
         metadata={
-            "help": "For tests only: POINT:ACTION (kill, term, raise, pause) at a named point; :N, its N-th passage."
+            "help": "For tests: POINT:ACTION (kill, term, raise, pause, halt) at a named point; :N, its N-th passage."
         },
     )
 

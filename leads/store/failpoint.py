@@ -37,6 +37,7 @@ POINTS = (
     "erase.committed",
 )
 ACTIONS = ("kill", "term", "raise", "pause")
+HALT = "halt"  # until SIGUSR2: a pause ends by itself, also where the machine stood still meanwhile
 _armed: dict[str, tuple[str, int]] = {}
 _counting = threading.Lock()
 _woken = threading.Event()
@@ -49,10 +50,10 @@ class Failpoint(Exception):  # noqa: N818 - it is no error of the program
 def arm(spec: str) -> None:
     """spec: `POINT:ACTION` or, for its n-th passage, `POINT:ACTION:N`; several with commas; empty to disarm.
 
-    What is paused goes on at SIGUSR2, so `pause` is armed in the main thread. Raises ValueError when one is unknown.
+    HALT is armed in the main thread, for its signal. Raises ValueError when one is unknown.
     """
     armed = parse(spec)
-    if any(action == "pause" for action, _ in armed.values()):
+    if any(action == HALT for action, _ in armed.values()):
         signal.signal(signal.SIGUSR2, lambda *_: _woken.set())
     _armed.clear()
     _woken.clear()
@@ -64,7 +65,7 @@ def parse(spec: str) -> dict[str, tuple[str, int]]:
     found = {}
     for one in spec.split(",") if spec else ():
         point, action, passage = (*one.split(":"), "1")[:3] if ":" in one else (one, "", "1")
-        if point not in POINTS or action not in ACTIONS:
+        if point not in POINTS or action not in (*ACTIONS, HALT):
             raise ValueError(f"no such failpoint: {one}")
         found[point] = action, int(passage)
     return found
@@ -83,6 +84,8 @@ def reach(point: str) -> None:
     elif action == "raise":
         raise Failpoint(point)
     elif action == "pause":
+        time.sleep(3)
+    elif action == HALT:
         _woken.wait()
 
 

@@ -63,12 +63,12 @@ def _freeze(plan: Plan, kind: str, stack: ExitStack, zygote: Zygote) -> Figures:
 def _one_round(world: World, log: Log, number: int) -> int:
     """Freeze a worker per site with the answer in its hands. Returns how many were fenced off when they went on."""
     before, started = world.logged(_FENCED), world.logged(_STARTED)
-    zombies = [world.worker(lanes="1", fail_at="push.answered:pause") for _ in range(_SITES)]
+    zombies = [world.worker(lanes="1", fail_at="push.answered:halt") for _ in range(_SITES)]
     # One that starts late would take over what another one holds, whose lease is short.
     wait_for(lambda: world.logged(_STARTED) - started == _SITES, 30)
     for site in range(_SITES):
         _post(world, log, "demo" if site == 0 else f"site{site}", f"{number}-{site}")
-    wait_for(lambda: world.logged("push.answered:pause") == (number + 1) * _SITES)
+    wait_for(lambda: world.logged("push.answered:halt") == (number + 1) * _SITES)
     with frozen(world.database, zombies):  # their other threads write too
         heir = world.worker()
         took_over = drain(world, 60) is not None

@@ -45,15 +45,15 @@ def test_a_point_may_wait_for_a_later_passage() -> None:
         reach("call.begun")
 
 
-def test_what_is_paused_waits_until_it_is_woken() -> None:
-    arm("claim.written:pause")
-    paused = threading.Thread(target=reach, args=("claim.written",), daemon=True)
-    paused.start()
-    paused.join(0.2)
-    assert paused.is_alive()
+def test_what_is_halted_waits_until_it_is_woken() -> None:
+    arm("claim.written:halt")
+    halted = threading.Thread(target=reach, args=("claim.written",), daemon=True)
+    halted.start()
+    halted.join(0.2)
+    assert halted.is_alive()
     os.kill(os.getpid(), signal.SIGUSR2)
-    paused.join(10)
-    assert not paused.is_alive()
+    halted.join(10)
+    assert not halted.is_alive()
 
 
 @pytest.mark.parametrize("spec", ["claim.written", "nowhere:kill", "claim.written:sing", "claim.written:kill,x"])
