@@ -83,6 +83,7 @@ GROUPS = {
             "user_removed": "{who} removed the user {note}.",
             "password_reset": "{who} gave {note} a new one-time password.",
             "role_changed": "{who} gave {note}.",
+            "user_sites_changed": "{who} had {note}.",
             "second_factor_reset": "{who} took the second factor of {note} away.",
             "site_added": "{who} added the website {note}.",
             "site_changed": "{who} changed the website {note}.",

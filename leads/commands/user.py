@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 from sqlalchemy.orm import Session
 
-from leads.commands.office import Office, as_rows, fail, json_option
-from leads.store.models import ROLES, User
-from leads.store.queries.lists import users
+from leads.commands.office import Office, as_rows, fail, json_option, site_named
+from leads.store.models import ROLES, Site, User
+from leads.store.queries.lists import sites, users
 from leads.store.second_factor import turn_off
-from leads.store.staff import StaffError, add_user, change_role, find_user, remove_user, reset_password
+from leads.store.staff import StaffError, add_user, change_role, change_sites, find_user, remove_user, reset_password
+
+_ONLY = "Of this website alone; more than once for several. Left out: of all."
 
 
 @click.group()
@@ -20,12 +24,14 @@ def user() -> None:
 @user.command("add")
 @click.argument("name")
 @click.option("--role", type=click.Choice(ROLES), default="staff", show_default=True)
-def add(name: str, role: str) -> None:
+@click.option("--site", "keys", multiple=True, metavar="KEY", help=_ONLY)
+def add(name: str, role: str, keys: Sequence[str]) -> None:
     """Add someone and print their one-time password."""
     office = Office()
     try:
         with office.database.write() as session:
-            added, password = add_user(session, name, role, office.database.now(session))
+            now = office.database.now(session)
+            added, password = add_user(session, name, role, now, _named_sites(session, keys))
             office.record(session, "user_added", added.name)
     except StaffError as error:
         fail(str(error))
@@ -46,18 +52,25 @@ def password(name: str) -> None:
 
 @user.command("change")
 @click.argument("name")
-@click.option("--role", type=click.Choice(ROLES), required=True)
-def change(name: str, role: str) -> None:
-    """Give someone another role, at once. The last admin stays one."""
+@click.option("--role", type=click.Choice(ROLES))
+@click.option("--site", "keys", multiple=True, metavar="KEY", help=_ONLY)
+@click.option("--all-sites", is_flag=True, help="All websites, also those that are added later.")
+def change(name: str, role: str | None, keys: Sequence[str], all_sites: bool) -> None:
+    """Give someone another role or other websites, at once. The last admin stays one."""
+    if (keys and all_sites) or not (role or keys or all_sites):
+        raise click.UsageError("Give --role, or --site as often as needed, or --all-sites.")
     office = Office()
     try:
         with office.database.write() as session:
             found = _named(session, name)
-            if told := change_role(session, found, role):
+            if role and (told := change_role(session, found, role)):
                 office.record(session, "role_changed", told)
+            if (keys or all_sites) and (told := change_sites(found, _named_sites(session, keys))):
+                office.record(session, "user_sites_changed", told)
+            theirs = _names_of(session, found)
     except StaffError as error:
         fail(str(error))
-    click.echo(f"{found.name} has the role {role} now.")
+    click.echo(f"{found.name} has the role {found.role} now. Websites: {theirs}.")
 
 
 @user.command("reset-second-factor")
@@ -83,6 +96,7 @@ def list_users(json_: bool) -> None:
             {
                 "name": row.name,
                 "role": row.role,
+                "sites": _names_of(session, row),
                 "last_sign_in": row.signed_in_at,
                 "one_time_password": row.one_time,
                 "second_factor": row.has_second_factor,
@@ -90,7 +104,7 @@ def list_users(json_: bool) -> None:
             for row in users(session)
         ]
     empty = "Nobody can sign in yet. Run: frontdesk user add NAME --role admin"
-    as_rows(["name", "role", "last_sign_in", "one_time_password", "second_factor"], rows, empty, json_=json_)
+    as_rows(["name", "role", "sites", "last_sign_in", "one_time_password", "second_factor"], rows, empty, json_=json_)
 
 
 @user.command("remove")
@@ -111,6 +125,18 @@ def remove(name: str) -> None:
 def _named(session: Session, name: str) -> User:
     """Ends the program with a sentence when there is nobody of this name."""
     return find_user(session, name) or fail(f"There is no user called {name}.")
+
+
+def _named_sites(session: Session, keys: Sequence[str]) -> list[Site] | None:
+    """None: all. Ends the program with a sentence when there is no website of one of these keys."""
+    return [site_named(session, key) for key in keys] or None
+
+
+def _names_of(session: Session, user: User) -> str:
+    """The keys of the websites that they look after, in words."""
+    if user.sites is None:
+        return "all"
+    return ", ".join(site.key for site in sites(session) if site.id in user.sites) or "none"
 
 
 def _show(one_time: str) -> None:

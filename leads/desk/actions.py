@@ -49,7 +49,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
     @desk.post("/resubmissions/<uuid:row_id>/seen")
     def resubmission_seen(row_id: UUID) -> ResponseReturnValue:
-        with room.database.write() as session:
+        with room.write() as session:
             row = session.get(Resubmission, row_id) or abort(404)
             _note_seen(room, session, row, "resubmission_seen")
             lead_id = session.get_one(Event, row.event_id).lead_id
@@ -61,7 +61,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
     @desk.post("/unreadable/<uuid:row_id>/seen")
     def unreadable_seen(row_id: UUID) -> ResponseReturnValue:
-        with room.database.write() as session:
+        with room.write() as session:
             _note_seen(room, session, session.get(Unreadable, row_id) or abort(404), "unreadable_seen")
         return redirect(url_for("desk.unreadable"), 303)
 
@@ -74,7 +74,7 @@ def _back_to(lead_id: UUID) -> ResponseReturnValue:
 def _decide(
     room: Room, delivery_id: UUID, decide: Callable[[Session, Delivery, str, datetime], bool], told: str
 ) -> ResponseReturnValue:
-    with room.database.write() as session:
+    with room.write() as session:
         delivery = session.get(Delivery, delivery_id) or abort(404)
         done = decide(session, delivery, current_user.name, room.database.now(session))
         room.database.nudge(session)
@@ -92,7 +92,7 @@ def _send_again(session: Session, delivery: Delivery, by: str, now: datetime) ->
 def _send_elsewhere(room: Room, delivery_id: UUID, chosen: Connection) -> ResponseReturnValue:
     ability = room.setup().ability(chosen)
     looks_first = ability is not None and ability.tier != "C"
-    with room.database.write() as session:
+    with room.write() as session:
         delivery = session.get(Delivery, delivery_id) or abort(404)
         lead = _locked(session, session.get_one(Event, delivery.event_id))
         to = session.get_one(Connection, chosen.id, with_for_update=ONLY_STAYS)
@@ -108,7 +108,7 @@ def _send_elsewhere(room: Room, delivery_id: UUID, chosen: Connection) -> Respon
 
 
 def _settle(room: Room, drift_id: UUID) -> ResponseReturnValue:
-    with room.database.write() as session:
+    with room.write() as session:
         found, now = session.get(Drift, drift_id) or abort(404), room.database.now(session)
         lead_id = session.get_one(Delivery, found.delivery_id).lead_id
         if outbox.settle(session, found, current_user.name, now):
@@ -124,7 +124,7 @@ def _note_seen(room: Room, session: Session, row: Resubmission | Unreadable, wha
 
 
 def _all_seen(room: Room, row_id: UUID) -> ResponseReturnValue:
-    with room.database.write() as session:
+    with room.write() as session:
         newest, now = session.get(Unreadable, row_id) or abort(404), room.database.now(session)
         # Up to the newest on the page: what came meanwhile, nobody has seen.
         shown = (Unreadable.seen_at.is_(None), Unreadable.received_at <= newest.received_at)
@@ -143,7 +143,7 @@ def _locked(session: Session, event: Event) -> Lead:
 
 
 def _release(room: Room, event_id: UUID) -> ResponseReturnValue:
-    with room.database.write() as session:
+    with room.write() as session:
         event = session.get(Event, event_id) or abort(404)
         lead = _locked(session, event)
         if event.hold_code in _RELEASES:

@@ -27,7 +27,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 def _page(room: Room) -> str:
     who, group = request.args.get("who", "").strip().lower()[:100], request.args.get("group", "")
     chosen = GROUPS.get(group)
-    with room.database.read() as session:
+    with room.read() as session:
         now, known = room.database.now(session), sites(session)
         names = [user.name for user in users(session)]
         page = audit_log(

@@ -55,7 +55,7 @@ class Timeouts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SignedIn(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
-    """The person at the other end, as far as pages need to know."""
+    """The person at the other end, as far as pages need to know. sites: the websites they look after; None: all."""
 
     id: UUID
     name: str
@@ -63,6 +63,7 @@ class SignedIn(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
     one_time: bool
     session: UUID
     has_second_factor: bool
+    sites: frozenset[UUID] | None
 
     @property
     def is_admin(self) -> bool:
@@ -168,7 +169,7 @@ def _load(database: Database, remembered: str) -> SignedIn | None:
 
 
 def _signed_in(user: User) -> SignedIn:
-    return SignedIn(user.id, user.name, user.role, user.one_time, user.session, user.has_second_factor)
+    return SignedIn(user.id, user.name, user.role, user.one_time, user.session, user.has_second_factor, user.sites)
 
 
 def start_session(user: User) -> None:

@@ -45,7 +45,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     @desk.get("/balance", endpoint="balance")
     def balance_page() -> str:
         asked = _asked(request.args)
-        with room.database.read() as session:
+        with room.read() as session:
             now, known = room.database.now(session), sites(session)
             chosen = [site for site in known if site.key == asked.get("site")] or known
             shown = [(site, _lines(session, site, _days(site, now, asked), now)) for site in chosen]

@@ -37,7 +37,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     @desk.post("/canary/<site_key>")
     @admin_only
     def canary_run(site_key: str) -> ResponseReturnValue:
-        with room.database.write() as session:
+        with room.write() as session:
             site = find_site(session, site_key) or abort(404)
             canary.start(session, site, current_user.name, room.database.now(session))
         flash("A test enquiry is on its way. It is not counted, and it is removed from the CRM again.")

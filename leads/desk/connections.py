@@ -36,7 +36,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 def _add_pages(desk: Blueprint, room: Room) -> None:
     @desk.get("/connections", endpoint="connections")
     def connection_list() -> ResponseReturnValue:
-        with room.database.read() as session:
+        with room.read() as session:
             now, known = room.database.now(session), {site.id: site for site in sites(session)}
             rows = [(row, known[row.site_id]) for row in connections_in_use(session)]
         return render_template("desk/connections.html", now=now, rows=rows, kinds=kinds())
@@ -121,7 +121,7 @@ def _page(room: Room, row: Connection, findings: Sequence[Finding] = (), is_trie
 
 def _removed(room: Room, row: Connection) -> str:
     """For whoever follows an old link: what became of it, and where enquiries go now."""
-    with room.database.read() as session:
+    with room.read() as session:
         return render_template(
             "desk/connection_removed.html",
             now=room.database.now(session),
@@ -135,7 +135,7 @@ def _removed(room: Room, row: Connection) -> str:
 
 def _render(room: Room, template: str, row: Connection, **more: Any) -> str:
     ability = room.setup().ability(row)
-    with room.database.read() as session:
+    with room.read() as session:
         return render_template(
             template,
             now=room.database.now(session),
@@ -172,7 +172,7 @@ def _form(room: Room, kind: str, row: Connection | None = None, **more: Any) -> 
     """The form to add (no row) or change a connection. What was typed comes back, except secrets."""
     stored = room.setup().merged(row, {}) if row else {}
     values = stored | (forms.typed(kind, request.form) if request.method == "POST" else {})
-    with room.database.read() as session:
+    with room.read() as session:
         known = sites(session)
     options = forms.draw(kind, values)
     removable = {one.name for one in options if one.secret and not one.required and stored.get(one.name)}

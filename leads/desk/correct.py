@@ -47,7 +47,7 @@ class _Mistakes(Exception):  # noqa: N818 - named by what it tells
 
 def _correct(room: Room, delivery_id: UUID) -> UUID:
     """Store what was typed and send again. Returns the lead's id. Raises _Mistakes."""
-    with room.database.write() as session:
+    with room.write() as session:
         delivery = session.get(Delivery, delivery_id) or abort(404)
         lead = session.get_one(Lead, delivery.lead_id, with_for_update=True)
         event = session.get_one(Event, delivery.event_id, with_for_update=True)

@@ -32,7 +32,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
 def _page(room: Room, row: Connection, *, reveal: bool) -> str:
     code = request.values.get("lead", "").strip()
-    with room.database.read() as session:
+    with room.read() as session:
         now, site = room.database.now(session), session.get_one(Site, row.site_id)
     enquiry = _enquiry(room, row, code)
     drafts, trouble = _drafts(room, row, enquiry, reveal) if enquiry else ([], "")
@@ -54,7 +54,7 @@ def _page(room: Room, row: Connection, *, reveal: bool) -> str:
 
 def _enquiry(room: Room, row: Connection, code: str) -> Stored | None:
     """The lead's latest enquiry; without a code that of whoever was heard of last."""
-    with room.database.read() as session:
+    with room.read() as session:
         if not code:
             return next(iter(latest_enquiries(session, row.site_id, 1)), None)
         lead = lead_by_code(session, code)

@@ -39,7 +39,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     @desk.post("/leads/<uuid:lead_id>/erase")
     @admin_only
     def lead_erase_now(lead_id: UUID) -> ResponseReturnValue:
-        with room.database.read() as session:
+        with room.read() as session:
             person = person_behind(session, session.get(Lead, lead_id) or abort(404))
         # No CRM is called from here: it may be down, and somebody would wait for it.
         done = outbox.erase(room.database, room.vault, room.erasures, person.id, current_user.name)
@@ -50,14 +50,14 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
     @desk.post("/erasures/<uuid:lead_id>/<uuid:connection_id>/<any(again, by_hand):what>")
     def erasure_decide(lead_id: UUID, connection_id: UUID, what: str) -> ResponseReturnValue:
-        with room.database.write() as session:
+        with room.write() as session:
             flash(_decide(session, room, lead_id, connection_id, what))
             person = person_behind(session, session.get_one(Lead, lead_id))
         return redirect(url_for("desk.lead", lead_id=person.id), 303)
 
 
 def _ask(room: Room, lead_id: UUID) -> ResponseReturnValue:
-    with room.database.read() as session:
+    with room.read() as session:
         found = journey(session, room.vault, lead_id) or abort(404)
         there = holding(session, found.lead.id)
         of_theirs = Delivery.event_id.in_(select(Event.id).where(Event.lead_id == found.lead.id))

@@ -32,7 +32,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     @desk.get("/export", endpoint="export")
     @admin_only
     def export_ask() -> ResponseReturnValue:
-        with room.database.read() as session:
+        with room.read() as session:
             site = _chosen(session)
             number = number_of(session, site)
         return render_template("desk/export.html", site=site, number=number, warning=spreadsheet.NOTE)
@@ -40,7 +40,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     @desk.post("/export")
     @admin_only
     def export_now() -> ResponseReturnValue:
-        with room.database.write() as session:
+        with room.write() as session:
             site = _chosen(session)
             now = room.database.now(session)
             record(session, current_user.name, "exported", now, vault=room.vault, note=spreadsheet.whose(site))

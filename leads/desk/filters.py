@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
+
+from flask_login import current_user
 
 from leads.desk import words
 from leads.store.models import Connection, Site
@@ -45,6 +47,15 @@ class Choice:
             return now - timedelta(days=int(self.period)) if self.period else None
         site = self.site_among(known)
         return start_of_day(site.time_zone if site else usual_zone(known), now)
+
+
+def of_one_site(choice: Choice, known: Sequence[Site], connections: Sequence[Connection] = ()) -> Choice:
+    """The choice of what is done to many in the background, where nobody is signed in: whoever does not look after all
+    websites does it to one of theirs at a time."""
+    if choice.site or current_user.sites is None or not known:
+        return choice
+    named = {row.site_id for row in connections if str(row.id) == choice.connection}
+    return replace(choice, site=next((site.key for site in known if site.id in named), known[0].key))
 
 
 def misses(given: Mapping[str, str], choice: Choice) -> bool:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from flask import Blueprint, render_template
+from flask_login import current_user
 
 from leads import plain
 from leads.desk import words
@@ -69,7 +70,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
 
 def _render(room: Room, template: str) -> str:
-    with room.database.read() as session:
+    with room.read() as session:
         now = room.database.now(session)
         state = overview(session, now)
         latest = leads(session, room.vault, LeadFilter(), size=_LATEST).rows
@@ -79,7 +80,7 @@ def _render(room: Room, template: str) -> str:
         template,
         now=now,
         overview=state,
-        headline=full_disk(room.database.space) or headline(state),
+        headline=full_disk(room.database.space) or _looks_after_none(state) or headline(state),
         list_of=_LISTS,
         waits=[
             wait_line(wait, state, room.keep)
@@ -103,6 +104,13 @@ def full_disk(space: Space) -> Headline | None:
         f"What is here is safe and goes on to the CRM. Ask whoever looks after the server for more room: "
         f"{max(space.free, 0) // 2**20} MB are left, {space.min_free // 2**20} MB must be.",
     )
+
+
+def _looks_after_none(state: Overview) -> Headline | None:
+    if current_user.sites is None or state.today:
+        return None
+    told = "No website is yours to look after yet."
+    return Headline("look", told, "Ask an admin to choose some for you under “Users”.")
 
 
 def headline(state: Overview) -> Headline:

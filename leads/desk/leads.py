@@ -68,7 +68,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
 
 def _list(room: Room) -> ResponseReturnValue:
-    with room.database.read() as session:
+    with room.read() as session:
         now, known = room.database.now(session), sites(session)
         choice = choice_of(request.args, STATES, known)
         page = leads(
@@ -82,7 +82,7 @@ def _list(room: Room) -> ResponseReturnValue:
 
 
 def _search(room: Room, typed: str) -> ResponseReturnValue:
-    with room.database.read() as session:
+    with room.read() as session:
         now, known = room.database.now(session), sites(session)
         choice = choice_of(request.form, STATES, known)
         if not typed:
@@ -151,7 +151,7 @@ def _lead(room: Room, lead_id: UUID, template: str, *, is_opened: bool = False) 
 def lead_context(room: Room, lead_id: UUID, start: Cursor | None = None) -> dict[str, Any]:
     """What the lead's page shows, also of the person whom a caller turned out to be. start: the first of its enquiries;
     None: the newest."""
-    with room.database.read() as session:
+    with room.read() as session:
         now = room.database.now(session)
         found = journey(session, room.vault, lead_id, start) or abort(404)
         erasures = erasures_of(session, found.lead.id) if found.lead.erased_at else []
@@ -191,7 +191,7 @@ def _timeline(way: DeliveryStory) -> list[tuple[datetime, Attempt | None, Action
 
 
 def _unreadable(room: Room) -> str:
-    with room.database.read() as session:
+    with room.read() as session:
         now, by_id = room.database.now(session), {site.id: site for site in sites(session)}
         rows, unseen = unreadable(session), count(session, Unreadable.id, Unreadable.seen_at.is_(None))
     shown = [

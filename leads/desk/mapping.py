@@ -78,7 +78,7 @@ def _form(
 
 def _own_questions(room: Room, row: Connection, rows: Sequence[Row]) -> list[tuple[str, str]]:
     """Questions of the clinic's own that can be chosen: those of the latest enquiries, and what the rules name."""
-    with room.database.read() as session:
+    with room.read() as session:
         enquiries = latest_enquiries(session, row.site_id, limit=_LOOKED_AT)
     asked = {name for one in enquiries for name in own_answers(_answers(room, one))}
     named = {one.source for one in rows if one.source.startswith(OWN)}
@@ -153,7 +153,7 @@ def _carried() -> Plan:
 def _shown(room: Room, row: Connection, plan: Plan, *, reveal: bool = False) -> str:
     """What would differ, before anything is saved."""
     before = plan_of(row)
-    with room.database.read() as session:
+    with room.read() as session:
         enquiries = latest_enquiries(session, row.site_id)
     found = differences(room.vault, before, plan, enquiries, reveal=reveal)
     if reveal:

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from leads.desk import words
-from leads.desk.filters import PERIODS, Choice, choice_of, misses
+from leads.desk.filters import PERIODS, Choice, choice_of, misses, of_one_site
 from leads.desk.room import Room
 from leads.store.models import Site
 from leads.store.outbox.replays import SPAM, Chosen, ReplayError, start_replay
@@ -31,9 +31,9 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
 
 def _ask(room: Room) -> ResponseReturnValue:
-    with room.database.read() as session:
+    with room.read() as session:
         now, known = room.database.now(session), sites(session)
-        choice = choice_of(request.args, (), known)
+        choice = of_one_site(choice_of(request.args, (), known), known)
         found = suspected(session, room.vault, _chosen(choice, known, now), now)
     return render_template(
         "desk/put_aside.html",
@@ -47,9 +47,9 @@ def _ask(room: Room) -> ResponseReturnValue:
 
 
 def _start(room: Room) -> ResponseReturnValue:
-    with room.database.write() as session:
+    with room.write() as session:
         now, known = room.database.now(session), sites(session)
-        choice = choice_of(request.form, (), known)
+        choice = of_one_site(choice_of(request.form, (), known), known)
         try:
             if misses(request.form, choice):
                 raise ReplayError(words.GONE_MEANWHILE)

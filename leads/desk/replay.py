@@ -16,7 +16,7 @@ from flask_login import current_user
 from sqlalchemy.orm import Session
 
 from leads.desk import words
-from leads.desk.filters import PERIODS, Choice, choice_of, misses
+from leads.desk.filters import PERIODS, Choice, choice_of, misses, of_one_site
 from leads.desk.room import Room
 from leads.store.models import Connection, Replay, Site
 from leads.store.outbox.replays import REPLAYABLE, Chosen, ReplayError, load_chosen, start_replay, stop_replay
@@ -53,14 +53,14 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
     @desk.post("/replays/<uuid:replay_id>/stop")
     def replay_stop(replay_id: UUID) -> ResponseReturnValue:
-        with room.database.write() as session:
+        with room.write() as session:
             replay = session.get(Replay, replay_id, with_for_update=True) or abort(404)
             stop_replay(session, replay, current_user.name, room.database.now(session))
         return redirect(url_for("desk.replay", replay_id=replay_id), 303)
 
 
 def _choose(room: Room) -> ResponseReturnValue:
-    with room.database.read() as session:
+    with room.read() as session:
         now, known, connections = room.database.now(session), sites(session), connections_in_use(session)
         choice = _choice(request.args, known, connections)
         found = reasons(session, _chosen(choice, known, now), now)
@@ -81,7 +81,7 @@ def _choose(room: Room) -> ResponseReturnValue:
 
 
 def _start(room: Room) -> ResponseReturnValue:
-    with room.database.write() as session:
+    with room.write() as session:
         now, known, connections = room.database.now(session), sites(session), connections_in_use(session)
         choice = _choice(request.form, known, connections)
         chosen = _chosen(choice, known, now)
@@ -97,7 +97,7 @@ def _start(room: Room) -> ResponseReturnValue:
 
 
 def _progress(room: Room, replay_id: UUID, template: str) -> ResponseReturnValue:
-    with room.database.read() as session:
+    with room.read() as session:
         now = room.database.now(session)
         row = session.get(Replay, replay_id) or abort(404)
         (told, done), zone = _words(session, row), usual_zone(sites(session))
@@ -105,7 +105,7 @@ def _progress(room: Room, replay_id: UUID, template: str) -> ResponseReturnValue
 
 
 def _choice(given: Mapping[str, str], known: Sequence[Site], connections: Sequence[Connection]) -> Choice:
-    choice = choice_of(given, REPLAYABLE, known, connections)
+    choice = of_one_site(choice_of(given, REPLAYABLE, known, connections), known, connections)
     return choice if choice.state else replace(choice, state="needs_you")
 
 

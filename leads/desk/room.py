@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
 from flask import abort, redirect, url_for
 from flask_login import current_user
+from sqlalchemy.orm import Session
 
 from leads.desk.auth import FailureNotes, Throttle
 from leads.desk.hashing import Hashing
 from leads.store.erasure_list import ErasureList
 from leads.store.models import Connection
+from leads.store.scope import keep_to
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.connect import Limits
@@ -38,9 +42,28 @@ class Room:
     notes: FailureNotes = field(default_factory=FailureNotes)
     codes: Window = field(default_factory=lambda: Window(10, 900.0))
 
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session for reading what the person who is signed in may see."""
+        with self.database.read() as session:
+            _keep_to_theirs(session)
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One writing transaction, see `Database.write`, in which there is nothing but what they may see."""
+        with self.database.write() as session:
+            _keep_to_theirs(session)
+            yield session
+
     def setup(self) -> Setup:
         """Changes to connections, in the name of the person who is signed in."""
         return Setup(self.database, self.vault, self.limits, by=current_user.name)
+
+
+def _keep_to_theirs(session: Session) -> None:
+    if current_user.sites is not None:
+        keep_to(session, current_user.sites)
 
 
 def existing(room: Room, connection_id: UUID) -> Connection:
@@ -53,5 +76,5 @@ def existing(room: Room, connection_id: UUID) -> Connection:
 
 def existed(room: Room, connection_id: UUID) -> Connection:
     """A connection in use or removed; otherwise the answer is 404."""
-    with room.database.read() as session:
+    with room.read() as session:
         return session.get(Connection, connection_id) or abort(404)

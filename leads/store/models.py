@@ -89,7 +89,7 @@ ACTION_KINDS = (
     *("connection_signed_in", "connection_check_all", "connection_changed", "mapping_changed"),
     *("signed_in", "signed_out", "password_changed", "sign_in_failed", "sign_in_unknown"),
     *("code_failed", "recovery_code_used", "recovery_codes_made", "second_factor_on", "second_factor_off"),
-    *("user_added", "user_removed", "password_reset", "role_changed", "second_factor_reset"),
+    *("user_added", "user_removed", "password_reset", "role_changed", "user_sites_changed", "second_factor_reset"),
     *("site_added", "site_changed", "site_removed"),
     "hook_address_changed",
     *("keys_rotated", "key_dropped", "restored"),
@@ -472,6 +472,7 @@ class CanaryRun(Base):
 class Replay(Base):
     """Many deliveries sent again, or put aside as spam, in the background. chosen: the filter, as it stood on the page.
 
+    site_id: of the one website that it is about, which may be gone by now; None: of all, or begun before this was kept.
     after: the last delivery that was looked at. done: sent again or put aside; skipped: had moved on meanwhile.
     """
 
@@ -479,6 +480,7 @@ class Replay(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     started_by: Mapped[str]
     chosen: Mapped[dict[str, Any]]
+    site_id: Mapped[UUID | None]
     state: Mapped[str] = mapped_column(_words("running", "stopped", "finished"), index=True)
     total: Mapped[int]
     done: Mapped[int]
@@ -533,7 +535,8 @@ class User(Base):
     """Someone of the clinic or the agency who signs in. session: changes when all sessions must end.
 
     totp_sealed: what the app on the phone shares with us; None: there is no second factor. totp_step: of the last code
-    that was used, counted from 1970 on; neither it nor an earlier one is good again.
+    that was used, counted from 1970 on; neither it nor an earlier one is good again. only_sites: ids of the websites
+    that they look after; None: of all, also those to come.
     """
 
     __tablename__ = "user"
@@ -547,6 +550,12 @@ class User(Base):
     signed_in_at: Mapped[datetime | None]
     totp_sealed: Mapped[bytes | None]
     totp_step: Mapped[int | None]
+    only_sites: Mapped[list[str] | None]
+
+    @property
+    def sites(self) -> frozenset[UUID] | None:
+        """The websites that they look after; None: all."""
+        return None if self.only_sites is None else frozenset(map(UUID, self.only_sites))
 
     @property
     def has_second_factor(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from leads.store.models import ACTION_KINDS, ROLES, Action, User, new_id
+from leads.store.models import ACTION_KINDS, ROLES, Action, Site, User, new_id
 from leads.store.passwords import is_easy
 from leads.store.session import NO_DATABASE, Database
 from leads.store.vault import Vault
@@ -32,10 +33,12 @@ class StaffError(ValueError):
     """A user or password cannot be like this. The text says why."""
 
 
-def add_user(session: Session, name: str, role: str, now: datetime) -> tuple[User, str]:
+def add_user(
+    session: Session, name: str, role: str, now: datetime, sites: Collection[Site] | None = None
+) -> tuple[User, str]:
     """Store a new user. Returns them with the one-time password, which is shown once and never again.
 
-    Raises StaffError when the name or role cannot be.
+    sites: as for `change_sites`. Raises StaffError when the name, role or websites cannot be.
     """
     name = name.strip().lower()
     if not re.fullmatch(r"[a-z0-9][a-z0-9.@_+-]{1,99}", name):
@@ -44,6 +47,7 @@ def add_user(session: Session, name: str, role: str, now: datetime) -> tuple[Use
     if find_user(session, name) is not None:
         raise StaffError(f"There is already a user called {name}.")
     user = User(id=new_id(), name=name, role=role, created_at=now)
+    change_sites(user, sites)
     session.add(user)
     return user, reset_password(user)
 
@@ -73,7 +77,25 @@ def change_role(session: Session, user: User, role: str) -> str:
     if user.role == role:
         return ""
     user.role = role
+    if role == "admin":
+        user.only_sites = None
     return f"{user.name} the role {role}"
+
+
+def change_sites(user: User, sites: Collection[Site] | None) -> str:
+    """Let a user look after these websites alone, from their next click on. None: after all, also those to come.
+
+    Returns what was done, to be written down; empty: it was so. Raises StaffError for an admin, and for no website.
+    """
+    if sites is not None and user.role == "admin":
+        raise StaffError("An admin looks after all websites. Give the role staff to whoever shall see only some.")
+    if sites is not None and not sites:
+        raise StaffError("Choose at least one website, or all of them.")
+    wanted = None if sites is None else sorted(str(site.id) for site in sites)
+    if user.only_sites == wanted:
+        return ""
+    user.only_sites = wanted
+    return f"{user.name} look after {', '.join(sorted(site.name for site in sites)) if sites else 'all websites'}"
 
 
 def _require_another_admin(session: Session, user: User) -> None:

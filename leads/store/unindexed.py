@@ -7,6 +7,7 @@ connection, instead.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +17,17 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 def same(column: InstrumentedAttribute[Any], value: Any) -> ColumnElement[bool]:
     """Whether a column of ids holds this one, or what another column holds."""
-    same: ColumnElement[bool] = func.coalesce(column, literal(UUID(int=0), Uuid)) == value
+    same: ColumnElement[bool] = _id(column) == value
     return same
+
+
+def one_of(column: InstrumentedAttribute[Any], values: Collection[UUID]) -> ColumnElement[bool]:
+    """Whether a column of ids holds one of these."""
+    return _id(column).in_(values)
+
+
+def _id(column: InstrumentedAttribute[Any]) -> ColumnElement[UUID]:
+    return func.coalesce(column, literal(UUID(int=0), Uuid))
 
 
 def word(column: InstrumentedAttribute[str]) -> ColumnElement[str]:

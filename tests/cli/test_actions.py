@@ -71,6 +71,23 @@ def test_users_are_listed_and_removed_but_never_the_last_admin(frontdesk: Frontd
     assert as_json(frontdesk("actions", "--json"))[0]["sentence"] == "command line removed the user anna."
 
 
+def test_the_websites_of_a_user_are_chosen(frontdesk: Frontdesk, database: Database) -> None:
+    make_site(database)
+    make_site(database, "other")
+    assert "no site with the key gone" in frontdesk("user", "add", "sam", "--site", "gone", code=1).stderr
+    frontdesk("user", "add", "sam", "--site", "demo")
+    assert as_json(frontdesk("user", "list", "--json"))[0]["sites"] == "demo"
+    both = frontdesk("user", "change", "sam", "--site", "other", "--site", "demo")
+    assert both.stdout == "sam has the role staff now. Websites: demo, other.\n"
+    assert as_json(frontdesk("actions", "--json"))[0]["sentence"].startswith("command line had sam look after ")
+    refused = frontdesk("user", "change", "sam", "--role", "admin", "--site", "demo", code=1)
+    assert "An admin looks after all websites" in refused.stderr
+    assert as_json(frontdesk("user", "list", "--json"))[0]["role"] == "staff"
+    assert "Websites: all." in frontdesk("user", "change", "sam", "--all-sites").stdout
+    assert "Give --role" in frontdesk("user", "change", "sam", code=2).stderr
+    assert "Give --role" in frontdesk("user", "change", "sam", "--all-sites", "--site", "demo", code=2).stderr
+
+
 def test_a_website_without_enquiries_is_removed(frontdesk: Frontdesk, database: Database, vault: Vault) -> None:
     site = make_site(database)
     make_connection(database, vault, site)

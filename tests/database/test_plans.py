@@ -102,11 +102,15 @@ def app(loop: Loop, database_url: str, tmp_path: Path, monkeypatch: pytest.Monke
     return create_app(settings)
 
 
-def test_every_page_goes_by_indexes(loop: Loop, app: Flask, seen: Seen) -> None:
+@pytest.mark.parametrize("whose", ["all websites", "one website"])
+def test_every_page_goes_by_indexes(loop: Loop, app: Flask, seen: Seen, whose: str) -> None:
     loop.send("Jane")
     loop.tick(minutes=1)
     lead_id, delivery_id = _ids(loop.database)
-    make_user(loop.database)
+    if whose == "one website":
+        make_user(loop.database, role="staff", sites=[loop.site])
+    else:
+        make_user(loop.database)
     client = app.test_client()
     form = {"name": "anna", "password": PASSWORD, "csrf_token": _token(client.get("/desk/sign-in").text)}
     assert client.post("/desk/sign-in", data=form).status_code in (302, 303)

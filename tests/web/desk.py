@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -15,19 +16,23 @@ from flask import Flask
 from sqlalchemy import Select, select, update
 from werkzeug.test import TestResponse
 
-from leads.store.models import Action, Delivery, Event, User, Worker
+from leads.store.models import Action, Delivery, Event, Site, User, Worker
 from leads.store.second_factor import turn_on
 from leads.store.session import Database
+from leads.store.staff import change_sites
 from leads.store.vault import Vault
 
 PASSWORD = "correct horse battery"
 
 
-def make_user(database: Database, name: str = "anna", role: str = "admin") -> User:
-    """A user who has set their own password."""
+def make_user(
+    database: Database, name: str = "anna", role: str = "admin", sites: Collection[Site] | None = None
+) -> User:
+    """A user who has set their own password. sites: whom they look after; None: all."""
     with database.write() as session:
         now = database.now(session)
         user = User(name=name, role=role, password_hash=_password_hash(), one_time=False, created_at=now)
+        change_sites(user, sites)
         session.add(user)
     return user
 

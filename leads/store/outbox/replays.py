@@ -20,6 +20,7 @@ from leads.store.in_use import kept_in_use
 from leads.store.models import Connection, Delivery, Event, Replay, new_id
 from leads.store.outbox.decisions import handled, requeue
 from leads.store.outbox.holds import LOOK_FIRST
+from leads.store.scope import our_tests
 from leads.store.session import Database, at_leisure
 from leads.store.staff import record
 from leads.store.vault import Vault
@@ -100,9 +101,8 @@ def _held_as_spam() -> ColumnElement[bool]:
 
 def _can_be_sent() -> list[ColumnElement[bool]]:
     in_use = select(Connection.id).where(Connection.removed_at.is_(None))
-    tests = select(Event.id).where(Event.is_test)
     clear = or_(Delivery.code.is_(None), Delivery.code != LOOK_FIRST)
-    return [Delivery.connection_id.in_(in_use), Delivery.event_id.not_in(tests), clear]
+    return [Delivery.connection_id.in_(in_use), Delivery.event_id.not_in(our_tests()), clear]
 
 
 def load_chosen(kept: dict[str, Any]) -> Chosen:
@@ -126,7 +126,7 @@ def start_replay(session: Session, vault: Vault, chosen: Chosen, by: str, now: d
     if not total:
         raise ReplayError("Nothing fits this choice any more, so nothing was done.")
     values = {"state": "running", "total": total, "done": 0, "skipped": 0, "started_at": now}
-    replay = Replay(id=new_id(), started_by=by, chosen=chosen.dump(), **values)
+    replay = Replay(id=new_id(), started_by=by, chosen=chosen.dump(), site_id=chosen.site_id, **values)
     session.add(replay)
     session.flush()
     number = f"{total:,} {'delivery' if total == 1 else 'deliveries'}"

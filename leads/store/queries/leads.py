@@ -18,6 +18,7 @@ from leads.store.models import Delivery, Drift, Event, Identity, Lead, Site
 from leads.store.people import name_of, person_behind, person_of, trace
 from leads.store.queries.lists import sites
 from leads.store.queries.places import HELD_FOR_A_PERSON, PLACES, SPAM
+from leads.store.scope import only_site
 from leads.store.vault import Vault
 
 PAGE_SIZE = 25
@@ -107,7 +108,7 @@ def leads(
     size: int = PAGE_SIZE,
 ) -> Page:
     """One page of leads, by the time of their last event."""
-    listed = select(Lead).where(*_chosen(chosen))
+    listed = select(Lead).where(*_chosen(session, chosen))
     if newer_than:
         upwards = listed.where(_beyond(newer_than, newer=True)).order_by(Lead.last_event_at, Lead.id)
         found = list(session.scalars(upwards.limit(size + 1)))
@@ -137,7 +138,7 @@ def _beyond(place: Cursor, *, newer: bool) -> ColumnElement[bool]:
     return and_(at <= place.at, or_(at < place.at, id_ < place.id))
 
 
-def _chosen(chosen: LeadFilter) -> list[ColumnElement[bool]]:
+def _chosen(session: Session, chosen: LeadFilter) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = [Lead.merged_into.is_(None), Lead.is_test.is_(False)]
     if chosen.place:
         where.append(_has(_LISTED[chosen.place], chosen.place == "in_the_crm"))
@@ -145,8 +146,8 @@ def _chosen(chosen: LeadFilter) -> list[ColumnElement[bool]]:
         where.append(_has(Delivery.state == chosen.state, chosen.state in ARRIVED))
     if chosen.kind:
         where.append(exists().where(Event.lead_id == Lead.id, Event.kind == chosen.kind))
-    if chosen.site_id:
-        where.append(Lead.site_id == chosen.site_id)
+    if site_id := chosen.site_id or only_site(session):
+        where.append(Lead.site_id == site_id)
     if chosen.since:
         where.append(Lead.last_event_at >= chosen.since)
     return where
@@ -228,7 +229,7 @@ def lead_by_code(session: Session, typed: str) -> Lead | None:
 
 def search(session: Session, vault: Vault, typed: str, chosen: LeadFilter) -> Found:
     """Leads by reference code, e-mail or phone; else by parts of the name, newest first, at most MOST_FOUND."""
-    where = _chosen(chosen)
+    where = _chosen(session, chosen)
     coded = lead_by_code(session, typed)
     digests = _digests(session, vault, typed)
     ids = set(session.scalars(select(Identity.lead_id).where(Identity.digest.in_(digests)))) if digests else set()

@@ -15,11 +15,11 @@ from leads.store.models import (
     Action,
     Connection,
     Delivery,
-    Event,
     Site,
     Unreadable,
     User,
 )
+from leads.store.scope import our_tests
 
 
 def sites(session: Session) -> list[Site]:
@@ -56,7 +56,7 @@ def count(session: Session, column: Any, *where: ColumnElement[bool]) -> int:
 
 def is_real() -> ColumnElement[bool]:
     """Deliveries of enquiries that visitors sent, without our own tests."""
-    return Delivery.event_id.not_in(select(Event.id).where(Event.is_test))
+    return Delivery.event_id.not_in(our_tests())
 
 
 def connection_actions(session: Session, connection_id: UUID, limit: int = 20) -> list[Action]:

@@ -112,7 +112,7 @@ def overview(session: Session, now: datetime) -> Overview:
     return Overview(
         now=now,
         worker_seen_at=worker_seen_at(session),
-        any_event=session.scalar(select(Event.id).where(Event.is_test.is_(False)).limit(1)) is not None,
+        any_event=any(_has_events(session, site) for site in known),
         waiting={reason: count for reason, count in waiting.items() if count},
         waits=waits,
         need_you=number_at(session, PLACES["needs_you"]),
@@ -129,6 +129,11 @@ def overview(session: Session, now: datetime) -> Overview:
         balances=balances,
         alerts=open_alerts(session, _ONLY_AS_ALERTS),
     )
+
+
+def _has_events(session: Session, site: Site) -> bool:
+    real = select(Event.id).where(Event.site_id == site.id, Event.is_test.is_(False))
+    return session.scalar(real.order_by(Event.received_at).limit(1)) is not None
 
 
 def _not_arrived() -> Subquery:

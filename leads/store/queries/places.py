@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from leads.store.models import Connection, Delivery, Event, Site
 from leads.store.outbox.takeover import HANDED_ON
 from leads.store.queries.lists import is_real
+from leads.store.scope import our_tests
 
 MOST_COUNTED = 1_000  # in one place, on a page
 # What is held for one of these goes on by a person alone. Not what looks like spam: any stranger can send that, so it
@@ -77,8 +78,7 @@ def connection_counts(session: Session, connection_id: UUID) -> dict[str, int]:
 def _of_tests(connection_id: UUID) -> Select[str]:
     """Where our own tests' deliveries stand, found by the tests, which are few. Grouped by the place, SQLite would take
     the index that has the state, and so go through the whole connection."""
-    tests = select(Event.id).where(Event.is_test)
-    return select(_PLACE).where(Delivery.connection_id == connection_id, Delivery.event_id.in_(tests))
+    return select(_PLACE).where(Delivery.connection_id == connection_id, Delivery.event_id.in_(our_tests()))
 
 
 def _bounded(place: str, connection_id: UUID) -> Select[str, int]:
