@@ -374,7 +374,7 @@ def test_staff_may_not_do_what_is_for_admins(app: Flask, database: Database) -> 
     gets, posts = _paths(app, "GET"), _paths(app, "POST")
     for_admins = {"user", "connection_new", "connection_kinds", "connection_options", "connection_remove"}
     guarded = [path for name, path in gets.items() if any(name.startswith(f"desk.{word}") for word in for_admins)]
-    assert len(guarded) == 7
+    assert len(guarded) == 8
     for path in guarded:
         assert "Only for admins" in sam.get(path, 403)
     for name, path in posts.items():
