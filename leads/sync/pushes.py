@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import chain
 from threading import Lock
 from typing import NamedTuple, Self
 
@@ -81,7 +82,9 @@ class Sender:
         """Send these. Returns when they are answered, or at once where other pushes may run beside them. since: when
         their lease began, by the monotonic clock."""
         some = list(parts(claimed, self._connector.batch_size))
-        pool = self._pool if more_to_come or len(some) > 1 else None  # as nearly always: no thread is needed
+        # Else no thread is needed, as nearly always.
+        pool = self._pool if more_to_come or len(some) > 1 or self._batches else None
+        self._wait_for(claimed)
         batch: list[_Part] = []
         self._batches.append(batch)
         for number, part in enumerate(some):
@@ -103,6 +106,13 @@ class Sender:
         if not self._batches:
             self._in_trouble = False
         return sent
+
+    def _wait_for(self, claimed: Sequence[Claimed]) -> None:
+        """No two pushes of one person run at once: staff may have sent an earlier enquiry of theirs again meanwhile."""
+        people = {one.lead.id for one in claimed}
+        for part, future in chain.from_iterable(self._batches):
+            if any(one.lead.id in people for one in part):
+                wait([future])
 
     def _begin(
         self, pool: ThreadPoolExecutor | None, part: Sequence[Claimed], since: float, is_first: bool

@@ -19,8 +19,11 @@ from integrations.core.base import Item, Result, Seen, Tier
 from integrations.core.errors import Misconfigured, Throttled
 from leads.store import outbox
 from leads.store.models import Connection, Delivery
+from leads.store.outbox import Lane
 from leads.sync.batches import Batch, Batches
 from leads.sync.connect import Limits
+from leads.sync.pushes import Sender
+from tests.database.lanes import finished, leased, outcome
 from tests.database.loop import Loop
 from tests.fakes import FakeCrm
 
@@ -253,6 +256,66 @@ def test_the_next_batch_is_begun_while_the_crm_works_for_the_last_push_of_the_on
     backlog.tick()
     assert not both.broken, "each went alone"
     assert states(backlog) == {"confirmed": BACKLOG}
+
+
+def begun(sender: Sender, loop: Loop, lane: Lane, number: int, *, more: bool) -> None:
+    """Claim so many and send them, as a lane does."""
+    since = time.monotonic()
+    claimed = outbox.claim(loop.database, lane, number, 60)
+    assert len(claimed) == number
+    sender.begin(claimed, since, more)
+
+
+def test_the_last_push_of_a_backlog_is_not_one_too_many(backlog: Loop) -> None:
+    running, most = set[int](), [0]
+    third = threading.Event()
+
+    def push(batch: Sequence[Item]) -> list[Result]:
+        running.add(threading.get_ident())
+        most.append(len(running))
+        if len(running) > 2:
+            third.set()
+        third.wait(0.5)
+        running.discard(threading.get_ident())
+        return [backlog.crm.keep(item) for item in batch]
+
+    backlog.crm.at_once = 2  # type: ignore[misc]  # of its kind for real connectors
+    backlog.crm.answers = [push] * 3
+    lane = leased(backlog.database, backlog.connection())
+    with Sender(backlog.context, backlog.connection(), backlog.crm) as sender:
+        begun(sender, backlog, lane, 20, more=True)
+        begun(sender, backlog, lane, 5, more=False)
+        assert len(sender.answered(more_to_come=False).pushes) == 3
+    assert max(most) == 2
+
+
+def test_no_two_of_one_person_run_at_once_though_staff_send_the_earlier_one_again(loop: Loop) -> None:
+    def push(batch: Sequence[Item]) -> list[Result]:
+        running.append(len(batch))
+        most.append(sum(running))
+        time.sleep(0.5)
+        running.remove(len(batch))
+        return [loop.crm.keep(item) for item in batch]
+
+    running, most = list[int](), list[int]()
+    loop.send("Jane")
+    lane = leased(loop.database, loop.connection())
+    finished(loop.database, lane, outbox.claim(loop.database, lane, 1, 60), "refused")
+    loop.clock.forward(seconds=1)
+    loop.send("Jane")
+    loop.crm.at_once = 2  # type: ignore[misc]  # of its kind for real connectors
+    loop.crm.answers = [push] * 2
+    with Sender(loop.context, loop.connection(), loop.crm) as sender:
+        begun(sender, loop, lane, 1, more=True)
+        with loop.database.write() as session:
+            [earlier] = session.scalars(select(Delivery).where(Delivery.state == "refused"))
+            assert outbox.send_again(session, earlier, "anna", loop.clock())
+        begun(sender, loop, lane, 1, more=True)
+        pushes = sender.answered(more_to_come=False).pushes
+    assert (max(most), len(pushes)) == (1, 2)
+    both = [outcome(one, remote_id="r") for push in pushes for one in push.claimed]
+    assert outbox.finish(loop.database, lane, both, None) == 0, "two of one person are written down together"
+    assert states(loop) == {"sent": 2}
 
 
 def test_what_went_well_beside_it_does_not_make_a_crm_that_wants_quiet_forgotten(backlog: Loop) -> None:

@@ -190,8 +190,8 @@ def _finished(outcome: Outcome, person: UUID | None, now: datetime) -> dict[str,
 
 def _records(lane: Lane, written: Sequence[Outcome], people: Mapping[UUID, UUID]) -> list[dict[str, Any]]:
     """The CRM's records that stand for these leads from now on. A caller's goes once the person is known."""
-    return [
-        {
+    records = {
+        outcome.claimed.lead.id: {
             "lead_id": outcome.claimed.lead.id,
             "connection_id": lane.connection_id,
             "remote_id": outcome.remote_id,
@@ -200,7 +200,8 @@ def _records(lane: Lane, written: Sequence[Outcome], people: Mapping[UUID, UUID]
         }
         for outcome in written
         if outcome.remote_id is not None
-    ]
+    }
+    return list(records.values())  # of two batches that are written down together both may have one of the lead
 
 
 def attempt_of(outcome: Outcome) -> dict[str, Any]:
