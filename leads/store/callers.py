@@ -56,7 +56,7 @@ def merge(session: Session, caller: Caller, person_id: UUID, now: datetime) -> N
     arrived = (Delivery.lead_id == caller_id, Delivery.state.in_(("sent", "confirmed")))
     session.execute(_go(now, lead_id=person_id, code="moved", sentence=MOVED).where(*arrived, in_use))
     session.execute(update(Delivery).where(Delivery.lead_id == caller_id, ~_doubtful()).values(lead_id=person_id))
-    release(session, person_id, now)
+    _release(session, Delivery.lead_id.in_((person_id, caller_id)), now)  # in doubt it goes as the caller's first
     session.execute(update(RemoteRecord).where(RemoteRecord.lead_id == caller_id).values(retire=True))
     for identity in session.scalars(select(Identity).where(Identity.lead_id == caller_id)).all():
         session.delete(identity)
@@ -70,8 +70,11 @@ def _doubtful() -> ColumnElement[bool]:
     Moved at once, the caller's record would never be learned of, and stay in the CRM for ever. One failed try is
     enough: the record may have been written before the call that failed.
     """
-    tried = and_(Delivery.state == "waiting", exists().where(Attempt.delivery_id == Delivery.id))
-    stuck = and_(Delivery.unknown, Delivery.state.in_(("held", "refused", "expired")))
+    was_tried = exists().where(Attempt.delivery_id == Delivery.id)
+    tried = and_(Delivery.state == "waiting", was_tried)
+    # After a restore all that is held is in doubt, but it never went as the caller's.
+    waits_for_name = and_(func.coalesce(Delivery.code, "") == "unknown_caller", ~was_tried)
+    stuck = and_(Delivery.unknown, Delivery.state.in_(("held", "refused", "expired")), ~waits_for_name)
     by_hand = and_(Delivery.unknown, Delivery.state == "handled", Delivery.code == "by_hand")  # may yet be sent again
     return or_(Delivery.state == "sending", tried, stuck, by_hand)
 

@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import select
 
 from leads.store import outbox
-from leads.store.models import Connection, Delivery, Lead, RemoteRecord, Site
+from leads.store.models import Connection, Delivery, Event, Lead, RemoteRecord, Site
+from leads.store.outbox.holds import LOOK_FIRST
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.connect import Limits
@@ -68,6 +69,38 @@ def test_a_connection_that_waits_no_more_gets_the_calls_that_it_had_held(
     if paused:
         setup.resume(connection.id)
     assert [item.event.id for item in delivered(timed, connection)] == [click]
+
+
+@pytest.mark.parametrize("was_sent", [False, True])
+def test_a_call_in_doubt_that_waits_for_its_caller_goes_once_they_turn_out_to_be_somebody_known(
+    timed: Database, vault: Vault, site: Site, connection: Connection, was_sent: bool
+) -> None:
+    """As all that is held is after a restore; or it broke off, and staff had it sent again after all."""
+    setup = Setup(timed, vault, Limits(60, 5), "anna")
+    known = send(timed, vault, site, visitor_id="v1", **JANE).reference
+    delivered(timed, connection)
+    setup.change(connection.id, unknown_callers="record" if was_sent else "wait")
+    click = send(timed, vault, site, "call_click", visitor_id="v2").event_id
+    if was_sent:
+        lane = leased(timed, connection)
+        finished(timed, lane, outbox.claim(timed, lane, 1, 60), "refused", verdict="Unknown", code=LOOK_FIRST)
+        outbox.release(timed, lane)
+        setup.change(connection.id, unknown_callers="wait")
+        with timed.write() as session:
+            row = session.scalars(select(Delivery).where(Delivery.event_id == click)).one()
+            assert outbox.take_care(session, row, "anna", timed.now(session))
+            event = session.get_one(Event, click)
+            lead = session.get_one(Lead, event.lead_id)
+            assert outbox.send_after_all(session, row, event, lead, "anna", timed.now(session))
+    else:
+        with timed.write() as session:
+            outbox.doubt_all(session)
+    row = delivery_of(timed, click)
+    assert (row.state, row.code, row.unknown) == ("held", "unknown_caller", True)
+    send(timed, vault, site, visitor_id="v2", **JANE)
+    codes = [item.lead.code for item in delivered(timed, connection) if item.event.id == click]
+    assert (len(codes), codes[-1]) == (1 + was_sent, known)
+    assert delivery_of(timed, click).state == "sent"
 
 
 def test_a_connection_may_wait_for_callers_from_now_on(
