@@ -38,6 +38,8 @@ def release_all(session: Session, connection_id: UUID, now: datetime) -> None:
 
 def _release(session: Session, which: ColumnElement[bool], now: datetime) -> None:
     waiting_for_name = (which, Delivery.state == "held", Delivery.code == "unknown_caller")
+    # Whoever starts a paused connection again comes before or after, or what is held for the pause would stay so.
+    kept_in_use(session, Connection.id.in_(select(Delivery.connection_id).where(*waiting_for_name)))
     session.execute(_go(now).where(*waiting_for_name, ~_at_a_paused_connection()))
     session.execute(update(Delivery).where(*waiting_for_name).values(code="paused", sentence=_PAUSED))
 

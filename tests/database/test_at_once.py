@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from leads.store import outbox
+from leads.store import callers, outbox
 from leads.store.models import Connection, Delivery, Event, Lead, Site
 from leads.store.outbox import Health, drift, lanes, outcomes
 from leads.store.outbox.outcomes import report
@@ -115,6 +115,29 @@ def test_what_is_sent_again_never_comes_to_wait_at_a_connection_that_is_removed_
     at_once.result(10)
     with timed.read() as session:
         assert "waiting" not in set(session.scalars(select(Delivery.state)))
+
+
+def test_a_call_goes_though_its_connection_is_started_again_while_the_caller_becomes_known(
+    timed: Database,
+    vault: Vault,
+    site: Site,
+    connection: Connection,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def meanwhile(*given: Any, **why: Any) -> Any:
+        at_once.append(waits(pool, lambda: setup.resume(connection.id)))
+        return go(*given, **why)
+
+    at_once: list[Future[None]] = []
+    setup, go = Setup(timed, vault, Limits(60, 20), "anna"), callers._go
+    setup.change(connection.id, unknown_callers="wait")
+    call = send(timed, vault, site, "call_click", visitor_id="v1").event_id
+    setup.pause(connection.id)
+    monkeypatch.setattr(callers, "_go", meanwhile)
+    send(timed, vault, site, visitor_id="v1", email="jane@example.com")
+    at_once[0].result(10)
+    assert delivery_of(timed, call).state == "waiting"
 
 
 def test_it_goes_to_the_first_connection_that_is_made_meanwhile(
