@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from leads.store import callers, outbox
 from leads.store.models import Connection, Delivery, Event, Lead, Site
-from leads.store.outbox import Health, drift, lanes, outcomes
+from leads.store.outbox import Health, drift, lanes, outcomes, takeover
 from leads.store.outbox.outcomes import report
 from leads.store.outbox.replays import Chosen, replay_slice, start_replay
 from leads.store.session import Database
@@ -25,7 +25,7 @@ from leads.sync.setup import Setup, SetupError
 from tests.conftest import only_postgres
 from tests.database.lanes import delivered, delivery_of, leased, outcome
 from tests.database.loop import Loop
-from tests.factory import send
+from tests.factory import make_connection, send
 
 pytestmark = only_postgres
 Answer = TypeVar("Answer")
@@ -157,6 +157,66 @@ def test_it_goes_to_the_first_connection_that_is_made_meanwhile(
     event_id = send(timed, vault, site).event_id
     connection = made[0].result(10)
     assert delivery_of(timed, event_id).connection_id == connection.id
+
+
+def withdrawn(database: Database, vault: Vault, site: Site) -> None:
+    send(database, vault, site, client_id="c", email="jane@example.com", consent=False)
+
+
+@pytest.mark.parametrize(
+    ("did", "does", "becomes"),
+    [
+        ({"kind": "call_click", "visitor_id": "v1"}, joined, ("waiting", None)),
+        ({"email": "jane@example.com", "suspicion": "trap"}, released, ("waiting", None)),
+        ({"email": "jane@example.com", "client_id": "c"}, withdrawn, ("held", "no_consent")),
+    ],
+)
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_new_connection_gets_it_as_it_is_decided_meanwhile(
+    timed: Database,
+    vault: Vault,
+    site: Site,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+    did: dict[str, Any],
+    does: Callable[[Database, Vault, Site], None],
+    becomes: tuple[str, str | None],
+    is_known: bool,
+) -> None:
+    def meanwhile(*given: Any) -> None:
+        at_once.append(waits(pool, lambda: does(timed, vault, site)))
+        insert(*given)
+
+    at_once: list[Future[None]] = []
+    if is_known:
+        send(timed, vault, site, visitor_id="v2", email="jane@example.com")
+    event_id = send(timed, vault, site, **did).event_id
+    made = make_connection(timed, vault, site, unknown_callers="wait", takes_over=True)
+    insert = takeover.insert_all
+    monkeypatch.setattr(takeover, "insert_all", meanwhile)
+    outbox.take_over(timed, made.id)
+    at_once[0].result(10)
+    row = delivery_of(timed, event_id)
+    assert (row.state, row.code) == becomes
+    with timed.read() as session:
+        assert row.lead_id == session.get_one(Event, event_id).lead_id
+
+
+def test_a_new_connection_gets_it_as_it_was_decided_just_before(
+    timed: Database, vault: Vault, site: Site, pool: ThreadPoolExecutor
+) -> None:
+    """Whoever waits for a decision goes by what was decided."""
+    event_id = send(timed, vault, site, email="jane@example.com", suspicion="trap").event_id
+    made = make_connection(timed, vault, site, takes_over=True)
+    with timed.write() as session:
+        event = session.get_one(Event, event_id)
+        lead = session.get_one(Lead, event.lead_id, with_for_update=True)
+        session.refresh(event, with_for_update=True)
+        outbox.release_hold(session, vault, event, lead, timed.now(session))
+        session.flush()
+        at_once = waits(pool, lambda: outbox.take_over(timed, made.id))
+    assert at_once.result(10) == 1
+    assert (delivery_of(timed, event_id).state, delivery_of(timed, event_id).code) == ("waiting", None)
 
 
 @pytest.fixture

@@ -93,12 +93,13 @@ def _give_all(database: Database, connection_id: UUID, event_ids: Sequence[UUID]
         connection = session.get_one(Connection, connection_id, with_for_update=KEEPS_ITS_KEY)
         if connection.removed_at is not None:
             return 0
+        _hold(session, event_ids)
         orphans = session.execute(
             select(Event, Lead)
             .join(Lead, Lead.id == Event.lead_id)
             .where(Event.id.in_(event_ids), Lead.erased_at.is_(None), ~_has_a_way())
             .order_by(Event.received_at, Event.id)
-            .with_for_update(of=Lead, **ONLY_STAYS)  # one that is being erased just now is seen to be
+            .with_for_update(of=Lead, **ONLY_STAYS)  # nor is erased whom a caller has just turned out to be
         ).all()
         left = update(Delivery).where(Delivery.event_id.in_([event.id for event, _ in orphans]))
         session.execute(left.values(state="handled", code="replaced", sentence=_SENT))
@@ -106,6 +107,14 @@ def _give_all(database: Database, connection_id: UUID, event_ids: Sequence[UUID]
         insert_all(session, Delivery, [_given(event, lead, connection, now) for event, lead in orphans])
         database.nudge(session)
     return len(orphans)
+
+
+def _hold(session: Session, event_ids: Sequence[UUID]) -> None:
+    """Whoever decides about these, turns out to be somebody known or is erased, does so before or after. In statements
+    of their own, so that what is read next is as those before us have left it."""
+    people = select(Lead.id).where(Lead.id.in_(select(Event.lead_id).where(Event.id.in_(event_ids))))
+    for rows in (people.order_by(Lead.id), select(Event.id).where(Event.id.in_(event_ids)).order_by(Event.id)):
+        session.execute(rows.with_for_update(read=True))
 
 
 def _giving(connection: Connection) -> frozenset[bytes]:
