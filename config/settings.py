@@ -309,7 +309,7 @@ class SettingsSchema(Schema):
     @post_load
     def _build(self, data: dict[str, Any], **kwargs: Any) -> Settings:
         data["data_dir"] = Path(data["data_dir"]).expanduser()
-        data["keys_file"] = Path(data["keys_file"] or data["data_dir"] / "keys.json")
+        data["keys_file"] = Path(data["keys_file"] or data["data_dir"] / "keys.json").expanduser()
         data["database_url"] = _database_url(data["database_url"], data["data_dir"])
         data["smtp_port"] = data["smtp_port"] or {"starttls": 587, "tls": 465, "none": 25}[data["smtp_security"]]
         data["smtp_from"] = _sender(data)

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
@@ -40,7 +40,7 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     deaths: int = 0
-    start_at: float = field(default=0.0)
+    start_at: float = 0.0
 
     def start(self, environ: dict[str, str]) -> None:
         """Where there is no memory for it just now, that is a death like any other: the others live on."""
@@ -156,9 +156,11 @@ def serve_web(settings: Settings) -> None:
 
 def environment(settings: Settings) -> dict[str, str]:
     """What the children need so that they see the same settings as we do."""
-    return dict(os.environ) | {
+    ours = {
         "FRONTDESK_PUBLIC_URL": settings.public_url,
         "FRONTDESK_FORM_MIN_SECONDS": str(settings.form_min_seconds),
         "FRONTDESK_CANARY_EVERY": f"{settings.canary_every.total_seconds():.0f}s",
         "FRONTDESK_ALLOWED_PRIVATE_HOSTS": ",".join(sorted(settings.allowed_private_hosts)),
     }
+    # A value and a file that holds it are refused together, and each of ours may have come from a file.
+    return {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in ours} | ours

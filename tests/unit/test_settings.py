@@ -46,6 +46,11 @@ def test_every_variable_is_read() -> None:
     assert settings.keys_file == Path("/safe/keys.json")
 
 
+def test_a_home_folder_may_stand_in_both_paths() -> None:
+    settings = load_settings({"FRONTDESK_DATA_DIR": "~/clinic", "FRONTDESK_KEYS_FILE": "~/safe/keys.json"})
+    assert (settings.data_dir, settings.keys_file) == (Path.home() / "clinic", Path.home() / "safe/keys.json")
+
+
 def test_an_empty_variable_is_as_good_as_none() -> None:
     assert load_settings({"FRONTDESK_PORT": ""}).port == 8000
 
