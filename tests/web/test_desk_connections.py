@@ -412,3 +412,12 @@ def test_staff_see_how_connections_are_and_nothing_to_press(
 def _state_of(database: Database, event_id: UUID) -> str:
     with database.read() as session:
         return session.scalars(select(Delivery.state).where(Delivery.event_id == event_id)).one()
+
+
+def test_a_connection_whose_connector_is_no_longer_there_is_still_listed(anna: Person, database: Database) -> None:
+    connection = _connection(database)
+    with database.write() as session:
+        session.execute(update(Connection).values(kind="former"))
+    for page in ("/desk/", "/desk/connections", f"/desk/connections/{connection.id}"):
+        assert connection.name in anna.get(page)
+    assert "former" in plain(anna.get("/desk/connections"))
