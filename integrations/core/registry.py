@@ -28,7 +28,7 @@ def kinds() -> dict[str, type[Connector]]:
     return {name: _connector_in(name) for name in names}
 
 
-def connector(kind: str) -> type[Connector]:
+def connector_class(kind: str) -> type[Connector]:
     """The connector of this kind. Raises UnknownKindError."""
     try:
         return kinds()[kind]

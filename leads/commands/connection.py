@@ -12,8 +12,7 @@ from marshmallow import fields
 from sqlalchemy import select
 
 from integrations.core.base import Finding
-from integrations.core.registry import connector as connector_class
-from integrations.core.registry import kinds
+from integrations.core.registry import connector_class, kinds
 from leads.commands.office import WRONG, Office, as_rows, fail, json_option
 from leads.store.models import Connection, Site
 from leads.store.queries.lists import connections_in_use
@@ -123,8 +122,8 @@ def check_all(name: str) -> None:
     """Look now, and not at night, whether the CRM still holds what was confirmed lately."""
     office = Office()
     found = find_connection(office, name)
-    ability = office.setup.ability(found)
-    if ability is None or not ability.readable:
+    connector = office.setup.connector(found)
+    if connector is None or not connector.readable:
         fail(f"{found.name} cannot be read back: its answer is all the proof there is.")
     click.echo(f"Enquiries that are looked at now: {office.setup.check_all(found.id)}. The desk tells what is found.")
 

@@ -116,7 +116,7 @@ def _read(file: TextIO) -> Plan:
 def _compared(office: Office, found: Connection, plan: Plan) -> list[Finding]:
     for what in health_data(plan):
         click.echo(f"note  Health data goes into the CRM: {what}.")
-    return examine(plan, ask_fields(office.setup.ability(found)))
+    return examine(plan, ask_fields(office.setup.connector(found)))
 
 
 def _show_changes(office: Office, found: Connection, plan: Plan) -> None:
@@ -137,11 +137,11 @@ def _enquiry(office: Office, found: Connection, code: str) -> Stored:
 
 
 def _drafts(office: Office, found: Connection, enquiry: Stored, reveal: bool) -> Sequence[Draft]:
-    ability = office.setup.ability(found)
-    if ability is None:
+    connector = office.setup.connector(found)
+    if connector is None:
         fail(f"There is no connector for {found.kind} any more.")
     try:
-        return dry_run(office.vault, plan_of(found), ability, enquiry, reveal=reveal)
+        return dry_run(office.vault, plan_of(found), connector, enquiry, reveal=reveal)
     except DeliveryError as error:
         fail(error.sentence)
     except VaultError:

@@ -90,8 +90,8 @@ def _send_again(session: Session, delivery: Delivery, by: str, now: datetime) ->
 
 
 def _send_elsewhere(room: Room, delivery_id: UUID, chosen: Connection) -> ResponseReturnValue:
-    ability = room.setup().ability(chosen)
-    looks_first = ability is not None and ability.tier != "C"
+    connector = room.setup().connector(chosen)
+    looks_first = connector is not None and connector.tier != "C"
     with room.write() as session:
         delivery = session.get(Delivery, delivery_id) or abort(404)
         lead = _locked(session, session.get_one(Event, delivery.event_id))

@@ -11,7 +11,7 @@ from flask import Blueprint, abort, flash, redirect, render_template, request, u
 from flask.typing import ResponseReturnValue
 
 from integrations.core.base import Finding
-from integrations.core.registry import UnknownKindError, connector, kinds
+from integrations.core.registry import UnknownKindError, connector_class, kinds
 from leads.desk import forms, words
 from leads.desk.auth import admin_only
 from leads.desk.crm_sign_in import send_to_crm
@@ -58,7 +58,7 @@ def _add_changes(desk: Blueprint, room: Room) -> None:
     @admin_only
     def connection_new(kind: str) -> ResponseReturnValue:
         try:
-            connector(kind)
+            connector_class(kind)
         except UnknownKindError:
             abort(404)
         return _form(room, kind) if request.method == "GET" else _create(room, kind)
@@ -134,7 +134,7 @@ def _removed(room: Room, row: Connection) -> str:
 
 
 def _render(room: Room, template: str, row: Connection, **more: Any) -> str:
-    ability = room.setup().ability(row)
+    connector = room.setup().connector(row)
     with room.read() as session:
         return render_template(
             template,
@@ -143,9 +143,9 @@ def _render(room: Room, template: str, row: Connection, **more: Any) -> str:
             site=session.get_one(Site, row.site_id),
             counts=connection_counts(session, row.id),
             actions=connection_actions(session, row.id),
-            connector=ability,
-            options=_shown(room, row) if ability else [],
-            rules=[told(rule) for rule in plan_of(row).rules] if ability else [],
+            connector=connector,
+            options=_shown(room, row) if connector else [],
+            rules=[told(rule) for rule in plan_of(row).rules] if connector else [],
             shared=[label_of(name) for name in row.share],
             note_of=partial(note_of, room.vault),
             callers=CALLERS[row.unknown_callers],
@@ -179,14 +179,14 @@ def _form(room: Room, kind: str, row: Connection | None = None, **more: Any) -> 
     context: dict[str, Any] = {"trouble": "", "errors": {}, "findings": []} | more
     return render_template(
         "desk/connection_form.html",
-        connector=connector(kind),
+        connector=connector_class(kind),
         connection=row,
         options=options,
         removable=removable,
         sites=known,
         typed=request.form,
         labels={"name": "Name", "pace": "Pace"} | {option.name: option.label for option in options},
-        callback=room.callback if connector(kind).people_sign_in else None,
+        callback=room.callback if connector_class(kind).people_sign_in else None,
         **context,
     )
 

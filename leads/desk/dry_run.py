@@ -63,11 +63,11 @@ def _enquiry(room: Room, row: Connection, code: str) -> Stored | None:
 
 def _drafts(room: Room, row: Connection, enquiry: Stored, reveal: bool) -> tuple[list[Draft], str]:
     """The requests, or why there are none."""
-    ability = room.setup().ability(row)
-    if ability is None:
+    connector = room.setup().connector(row)
+    if connector is None:
         return [], "There is no connector for this kind of CRM any more."
     try:
-        return dry_run(room.vault, plan_of(row), ability, enquiry, reveal=reveal), ""
+        return dry_run(room.vault, plan_of(row), connector, enquiry, reveal=reveal), ""
     except DeliveryError as error:
         return [], error.sentence
     except VaultError:

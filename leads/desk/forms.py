@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from marshmallow import fields, validate
 
-from integrations.core.registry import connector
+from integrations.core.registry import connector_class
 
 
 class Option(NamedTuple):
@@ -27,7 +27,7 @@ class Option(NamedTuple):
 
 def draw(kind: str, values: Mapping[str, Any] | None = None) -> list[Option]:
     """The inputs of a kind of CRM, filled with `values`. A secret is never put into a page."""
-    return [_option(name, field, values or {}) for name, field in connector(kind).options().fields.items()]
+    return [_option(name, field, values or {}) for name, field in connector_class(kind).options().fields.items()]
 
 
 def _option(name: str, field: Any, values: Mapping[str, Any]) -> Option:

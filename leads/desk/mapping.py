@@ -56,7 +56,7 @@ def _typed(room: Room, row: Connection, rows: Sequence[Row], **more: Any) -> str
 def _form(
     room: Room, row: Connection, rows: Sequence[Row], share: Sequence[str], seen: str, troubles: Sequence[str] = ()
 ) -> str:
-    asked = ask_fields(room.setup().ability(row))
+    asked = ask_fields(room.setup().connector(row))
     return render_template(
         "desk/mapping.html",
         connection=row,
@@ -164,7 +164,7 @@ def _shown(room: Room, row: Connection, plan: Plan, *, reveal: bool = False) -> 
         plan=json.dumps(plan.dump()),
         seen=request.form.get("seen", ""),
         changes=changes(before, plan),
-        findings=examine(plan, ask_fields(room.setup().ability(row))),
+        findings=examine(plan, ask_fields(room.setup().connector(row))),
         health=health_data(plan),
         differences=found,
         reveal=reveal,

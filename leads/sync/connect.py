@@ -14,7 +14,7 @@ import structlog
 from integrations.core.base import Connector
 from integrations.core.errors import TryLater, Unknown
 from integrations.core.http import Answer, Http
-from integrations.core.registry import connector as connector_class
+from integrations.core.registry import connector_class
 from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.session import Database

@@ -10,7 +10,7 @@ from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
-from integrations.core.registry import connector
+from integrations.core.registry import connector_class
 from leads.store.models import Connection
 from leads.sync.mapping import SOURCES, Rule, default_rules, label_of, load_rules
 
@@ -87,12 +87,12 @@ class _PlanSchema(Schema):
 def plan_of(connection: Connection) -> Plan:
     """What a connection writes now."""
     kept = connection.mapping
-    return Plan(default_rules(connector(connection.kind)) if kept is None else kept, list(connection.share))
+    return Plan(default_rules(connector_class(connection.kind)) if kept is None else kept, list(connection.share))
 
 
 def default_plan(kind: str) -> Plan:
     """What a new connection of this kind writes."""
-    return Plan(default_rules(connector(kind)), list(DEFAULT_SHARE))
+    return Plan(default_rules(connector_class(kind)), list(DEFAULT_SHARE))
 
 
 def load_plan(given: object) -> Plan:

@@ -15,8 +15,7 @@ from sqlalchemy.orm import Session
 
 from integrations.core.base import Connector, Finding
 from integrations.core.errors import DeliveryError, Misconfigured
-from integrations.core.registry import UnknownKindError, kinds
-from integrations.core.registry import connector as connector_class
+from integrations.core.registry import UnknownKindError, connector_class, kinds
 from leads.store import callers, outbox, tokens
 from leads.store.models import Connection, Site, new_id
 from leads.store.queries.lists import connections_in_use
@@ -252,9 +251,8 @@ class Setup:
             self._record(session, connection, "connection_resumed")
             self.database.nudge(session)
 
-    def ability(self, connection: Connection) -> Connector | None:
-        """The connector with the options of this connection, which tells how it makes a repeated write safe. None:
-        there is no such connector any more."""
+    def connector(self, connection: Connection) -> Connector | None:
+        """The connector with the options of this connection. None: there is none of its kind any more."""
         if connection.kind not in kinds():
             return None
         return self._stored(connection)

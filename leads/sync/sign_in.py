@@ -13,8 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from integrations.core.errors import DeliveryError
 from integrations.core.oauth import OAuth, authorization_url, redeem
-from integrations.core.registry import connector as connector_class
-from integrations.core.registry import kinds
+from integrations.core.registry import connector_class, kinds
 from leads.store import outbox, tasks, tokens
 from leads.store.models import Connection
 from leads.store.staff import record

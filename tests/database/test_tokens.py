@@ -137,7 +137,7 @@ def test_a_token_that_is_no_longer_accepted_is_renewed_once(desk: Desk) -> None:
 def test_what_the_crm_said_beside_the_token_stays(desk: Desk, clock: Clock) -> None:
     desk.sign_in()
     clock.forward(hours=2)
-    assert desk.setup.ability(desk.row()).settings["token"]["account"] == "tiny-7"  # type: ignore[union-attr]
+    assert desk.setup.connector(desk.row()).settings["token"]["account"] == "tiny-7"  # type: ignore[union-attr]
 
 
 def test_a_day_with_tokens_of_an_hour(desk: Desk, clock: Clock) -> None:

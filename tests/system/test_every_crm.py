@@ -90,7 +90,7 @@ class Clinic:
     @property
     def connector(self) -> Connector:
         with self.programs.database.read() as session:
-            found = self.desk.ability(session.get_one(Connection, self.connection_id))
+            found = self.desk.connector(session.get_one(Connection, self.connection_id))
         assert found
         return found
 
