@@ -231,4 +231,4 @@ def _label(row: Row) -> str:
 
 
 def _error(answer: Answer) -> Mapping[str, Any]:
-    return as_object(as_object(answer.told()).get("error"))
+    return as_object(as_object(answer.json_or_none()).get("error"))

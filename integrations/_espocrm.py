@@ -86,13 +86,13 @@ def rows(answer: Answer) -> list[dict[str, Any]]:
 
 def duplicates_in(answer: Answer) -> list[str]:
     """The ids of the records that EspoCRM says stand in the way."""
-    found = [record_id(row.get("id")) for row in objects_in(answer.told())]
+    found = [record_id(row.get("id")) for row in objects_in(answer.json_or_none())]
     return [one for one in found if one]
 
 
 def fields_in(answer: Answer) -> list[RemoteField]:
     """The fields of leads that may be written, by name."""
-    found = as_object(answer.told())
+    found = as_object(answer.json_or_none())
     for name in FIELDS_PATH.split("."):  # a version that knows no key sends everything
         found = as_object(found.get(name, found))
     known = [(name, as_object(about)) for name, about in sorted(found.items())]
@@ -140,7 +140,7 @@ def verdict(answer: Answer, key: str) -> DeliveryError:
 
 
 def _invalid(answer: Answer) -> Refused:
-    translation = as_object(as_object(answer.told()).get("messageTranslation"))
+    translation = as_object(as_object(answer.json_or_none()).get("messageTranslation"))
     name = as_object(translation.get("data")).get("field")
     told = re.search(r"field: ([a-zA-Z0-9]+)", answer.headers.get("X-Status-Reason", ""))
     name = name if isinstance(name, str) else told[1] if told else ""

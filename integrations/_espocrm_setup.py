@@ -38,7 +38,7 @@ def check(api: Api) -> list[Finding]:
 
 def _rights(answer: Answer) -> list[Finding]:
     """What the role of the API user may not do. A version that does not tell is believed to allow it."""
-    acl = as_object(as_object(answer.told()).get("acl"))
+    acl = as_object(as_object(answer.json_or_none()).get("acl"))
     table = as_object(acl.get("table"))
     rights = table.get("Lead", False) if table else True
     if rights is True:

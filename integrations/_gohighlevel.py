@@ -98,7 +98,7 @@ def with_id(answer: Answer, name: str) -> dict[str, Any]:
 
 def duplicate(answer: Answer) -> tuple[str, str] | None:
     """(contact, field): who holds this e-mail or phone already, when that is what HighLevel says."""
-    meta = as_object(as_object(answer.told()).get("meta"))
+    meta = as_object(as_object(answer.json_or_none()).get("meta"))
     owner = record_id(meta.get("contactId")) if answer.status == 400 else None
     return (owner, str(meta.get("matchingField"))) if owner else None
 
@@ -162,7 +162,7 @@ def _refused(status: int, words: str) -> Refused:
 
 def _said(answer: Answer) -> tuple[int, str]:
     """The status, which an error body may tell better than the answer itself, and the words: a text or several."""
-    body = as_object(answer.told())
+    body = as_object(answer.json_or_none())
     status, words = body.get("statusCode"), body.get("message")
     said = " ".join(str(one) for one in words) if isinstance(words, list) else str(words or "")
     return status if isinstance(status, int) and status >= 400 else answer.status, said

@@ -191,7 +191,7 @@ def _throttled(answer: Answer, text: str) -> Throttled:
 
 def _errors(answer: Answer) -> list[tuple[str, str]]:
     """(code, text) of everything that the answer complains of; HubSpot treats each part of it as optional."""
-    body = as_object(answer.told())
+    body = as_object(answer.json_or_none())
     rows = [body, *objects_in(body.get("errors"))]
     return [
         (code, f"{row.get('policyName', '')} {row.get('message', '')}")
@@ -207,6 +207,6 @@ def _code(row: Mapping[str, Any]) -> str:
 
 def _named(answer: Answer) -> str:
     """The property that an error is about, if it is the name of one."""
-    text = str(as_object(answer.told()))
+    text = str(as_object(answer.json_or_none()))
     found = re.search(r"""['"]?(?:propertyName|name)\\?['"]?:\s*\[?\\?['"]([a-z0-9_]+)""", text)
     return found[1] if found and _NAME.fullmatch(found[1]) else "that a connection maps"

@@ -138,12 +138,12 @@ def _reply2(answer: Answer) -> Reply:
     """JSON-2: the bare result, or a status of 400 and more with the exception."""
     if 200 <= answer.status < 300:
         return Reply(answer, answer.json(), ok=True)
-    return Reply(answer, fault=_fault(answer.told()))
+    return Reply(answer, fault=_fault(answer.json_or_none()))
 
 
 def _reply1(answer: Answer) -> Reply:
     """JSON-RPC: status 200 for everything, with `result` or `error` in it."""
-    body = as_object(answer.told())  # may be an HTML page, which Odoo itself and proxies before it send
+    body = as_object(answer.json_or_none())  # may be an HTML page, which Odoo itself and proxies before it send
     if "error" in body:
         return Reply(answer, fault=_fault(as_object(body["error"]).get("data")) or Fault("", ""))
     return Reply(answer, body.get("result"), ok=answer.status == 200 and "result" in body)

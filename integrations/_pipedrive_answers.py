@@ -22,7 +22,7 @@ _RIGHTS = "It needs to see, add, edit and delete people and activities, and to a
 
 def data(answer: Answer) -> Any:
     """What Pipedrive sends. Raises what it says went wrong."""
-    body = as_object(answer.json() if answer.status < 300 else answer.told())
+    body = as_object(answer.json() if answer.status < 300 else answer.json_or_none())
     if answer.status >= 300 or body.get("success") is not True:
         raise verdict(answer)
     return body.get("data")
@@ -46,7 +46,7 @@ def record(answer: Answer) -> dict[str, Any]:
 
 def next_page(answer: Answer) -> str | None:
     """Where a list goes on."""
-    cursor = as_object(as_object(answer.told()).get("additional_data")).get("next_cursor")
+    cursor = as_object(as_object(answer.json_or_none()).get("additional_data")).get("next_cursor")
     return cursor if isinstance(cursor, str) and cursor else None
 
 
@@ -60,7 +60,7 @@ def allowance(answer: Answer) -> Allowance | None:
 
 def verdict(answer: Answer) -> DeliveryError:
     """What Pipedrive says went wrong: it has few codes, so mostly by status and limits."""
-    body, status = as_object(answer.told()), answer.status
+    body, status = as_object(answer.json_or_none()), answer.status
     if status == 429:
         return _throttled(answer)
     if status == 403:

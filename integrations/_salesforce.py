@@ -120,7 +120,7 @@ def matches(errors: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def errors_in(answer: Answer) -> list[dict[str, Any]]:
     """What Salesforce complains of in a whole call."""
-    return objects_in(answer.told())
+    return objects_in(answer.json_or_none())
 
 
 def code_of(error: Mapping[str, Any]) -> str:

@@ -75,7 +75,7 @@ def _invalid(text: str) -> Refused:
 
 def _throttled(answer: Answer) -> Throttled:
     """The wait stands in a header, in the body, or in the text as the length of the window, by version."""
-    told = as_object(answer.told()).get("retryAfterSeconds")
+    told = as_object(answer.json_or_none()).get("retryAfterSeconds")
     window = re.search(r"per (\d{1,9}) ms", _text(answer))
     said = answer.retry_after() or (float(told) if isinstance(told, int | float) and told > 0 else None)
     if answer.status == 402:
@@ -87,6 +87,6 @@ def _throttled(answer: Answer) -> Throttled:
 
 def _text(answer: Answer) -> str:
     """`messages` is a list; `message` stands there where Twenty could not read the request."""
-    body = as_object(answer.told())
+    body = as_object(answer.json_or_none())
     said = body.get("messages")
     return " ".join(map(str, said)) if isinstance(said, list) else str(body.get("message") or "")

@@ -101,7 +101,7 @@ def body(answer: Answer) -> dict[str, Any]:
     """The JSON object in an answer; {} when there is none beside an error or an empty answer. Else raises."""
     if answer.status == 204:
         return {}
-    return as_object(answer.json() if answer.status < 300 else answer.told())
+    return as_object(answer.json() if answer.status < 300 else answer.json_or_none())
 
 
 def _made(row: Mapping[str, Any], answer: Answer) -> str | DeliveryError:

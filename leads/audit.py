@@ -98,7 +98,7 @@ GROUPS = {
 _SENTENCES = {what: sentence for group in GROUPS.values() for what, sentence in group.sentences.items()}
 
 
-def told(entry: AuditEntry) -> str:
+def describe(entry: AuditEntry) -> str:
     """What was done, in a sentence. A lead is named by its reference code alone."""
     return _SENTENCES[entry.action.what].format(
         who=entry.action.user_name,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from io import StringIO
 from typing import Any
 
-from leads.store.codes import told
+from leads.store.codes import reference_of
 from leads.store.consents import OF_THE_FORM
 from leads.store.models import Site
 from leads.store.queries.export import Exported
@@ -47,7 +47,7 @@ def _line(cells: Iterable[str]) -> str:
 
 def _cells(row: Exported) -> Iterator[Any]:
     event, answers = row.event, row.answers
-    yield from (told(event, row.lead), row.site.key, f"{event.received_at:%Y-%m-%d %H:%M:%S}", event.kind)
+    yield from (reference_of(event, row.lead), row.site.key, f"{event.received_at:%Y-%m-%d %H:%M:%S}", event.kind)
     yield from (row.person.get(name, "") for name in _PERSON)
     yield from (answers.get(name, "") for name in _ANSWERS)
     yield "; ".join(f"{name}: {text}" for group in ("attribution", "extra") for name, text in _group(answers, group))

@@ -59,7 +59,7 @@ class Answer:
             pass  # raised below: the original holds the whole body
         raise self.doubt("unreadable", _UNREADABLE)
 
-    def told(self) -> Any:
+    def json_or_none(self) -> Any:
         """The body read as JSON; None when it is none. For errors, of whose body nothing is promised."""
         try:
             return self.json()

@@ -252,7 +252,7 @@ def _unexplained(answer: Answer) -> Exception | None:
 
 
 def _object(answer: Answer) -> dict[str, Any]:
-    body = answer.told()
+    body = answer.json_or_none()
     return body if isinstance(body, dict) else {}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from leads.audit import GROUPS, told
+from leads.audit import GROUPS, describe
 from leads.commands.office import Office, as_rows, json_option
 from leads.store.queries.audit import AuditEntry, audit_log
 
@@ -32,5 +32,5 @@ def _shown(entry: AuditEntry) -> dict[str, object]:
         "what": entry.action.what,
         "lead": entry.lead.code if entry.lead else None,
         "connection": entry.connection.name if entry.connection else None,
-        "sentence": told(entry),
+        "sentence": describe(entry),
     }

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from leads.audit import GROUPS, told
+from leads.audit import GROUPS, describe
 from leads.desk.auth import admin_only
 from leads.desk.leads import cursor, mark
 from leads.desk.room import Room
@@ -46,7 +46,7 @@ def _page(room: Room) -> str:
         groups=GROUPS,
         given=given,
         page=page,
-        told=told,
+        describe=describe,
         older=url_for("desk.audit", older=mark(page.older), **given) if page.older else "",
         is_first="older" not in request.args,
     )

@@ -22,7 +22,7 @@ from leads.store.queries.places import connection_counts
 from leads.store.staff import note_of
 from leads.sync import sign_in
 from leads.sync.mapping import label_of
-from leads.sync.plan import plan_of, told
+from leads.sync.plan import describe, plan_of
 from leads.sync.setup import CALLERS, SetupError
 
 
@@ -145,7 +145,7 @@ def _render(room: Room, template: str, row: Connection, **more: Any) -> str:
             actions=connection_actions(session, row.id),
             connector=connector,
             options=_shown(room, row) if connector else [],
-            rules=[told(rule) for rule in plan_of(row).rules] if connector else [],
+            rules=[describe(rule) for rule in plan_of(row).rules] if connector else [],
             shared=[label_of(name) for name in row.share],
             note_of=partial(note_of, room.vault),
             callers=CALLERS[row.unknown_callers],

@@ -34,7 +34,7 @@ class Coded(Protocol):
     def code(self) -> str: ...
 
 
-def told(event: Joined, lead: Coded) -> str:
+def reference_of(event: Joined, lead: Coded) -> str:
     """The code that the visitor got for this event of this lead."""
     return event.code or lead.code
 

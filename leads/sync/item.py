@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from integrations.core.base import EventKind, Item
 from integrations.core.errors import DeliveryError, Refused, TryLater
 from leads.fields import tells_more
-from leads.store.codes import told
+from leads.store.codes import reference_of
 from leads.store.consents import Noted, wording
 from leads.store.models import Connection, Event, Lead, Site
 from leads.store.outbox import Claimed, EventRow, LeadRow, SiteRow
@@ -51,7 +51,7 @@ def translate(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item:
     differing = _differing(answers, person, mapping.mapped(plan.rules)) if may_be_named else {}
     always, when_empty = mapping.apply(plan.rules, {**facts, **dict.fromkeys(PERSON_FIELDS, ""), **_named(person)})
     # The record keeps the person's own code; the activity tells the one that this visitor can say.
-    shared = {**facts, "reference": told(event, lead)}
+    shared = {**facts, "reference": reference_of(event, lead)}
     return Item(
         lead_id=str(lead.id),
         event_id=str(event.id),

@@ -104,7 +104,7 @@ def load_plan(given: object) -> Plan:
         raise PlanError(list(_sentences(error.messages, given))) from None
 
 
-def told(rule: Rule) -> str:
+def describe(rule: Rule) -> str:
     """A rule in words: `Phone → phone_number, only when empty`."""
     ours = f"“{rule['value']}”" if "value" in rule else label_of(rule["from"])
     parts = [f"{ours} → {rule['to']}", WRITES_IN_WORDS[rule.get("write", "when_empty")]]
@@ -117,7 +117,7 @@ def told(rule: Rule) -> str:
 
 def changes(before: Plan, after: Plan) -> list[str]:
     """What is different between two plans, in words. There is nothing personal in it."""
-    were, are = ({rule["to"]: told(rule) for rule in plan.rules} for plan in (before, after))
+    were, are = ({rule["to"]: describe(rule) for rule in plan.rules} for plan in (before, after))
     lines = [f"Changed: {were[to]}. Now: {are[to]}." for to in were if to in are and were[to] != are[to]]
     lines += [f"New: {are[to]}." for to in are if to not in were]
     lines += [f"Gone: {were[to]}." for to in were if to not in are]

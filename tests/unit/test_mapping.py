@@ -17,7 +17,7 @@ from integrations.sandbox import Sandbox
 from leads.desk.mapform import choices_of, plan_in, rows_of
 from leads.intake.attribution import ATTRIBUTION
 from leads.sync.mapping import HEALTH, SOURCES, WRITES, apply, default_rules, is_health, mapped, touches
-from leads.sync.plan import DEFAULT_SHARE, SHAREABLE, Plan, PlanError, changes, load_plan, told
+from leads.sync.plan import DEFAULT_SHARE, SHAREABLE, Plan, PlanError, changes, describe, load_plan
 from leads.sync.remote_fields import Asked, ask_fields, examine, health_data
 from tests.fakes import FakeCrm
 
@@ -189,7 +189,7 @@ def test_all_that_is_wrong_with_a_plan_is_told_at_once() -> None:
     ],
 )
 def test_a_rule_in_words(rule: dict[str, Any], words: str) -> None:
-    assert told(rule) == words
+    assert describe(rule) == words
 
 
 def test_changes_in_words() -> None:

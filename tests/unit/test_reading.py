@@ -36,7 +36,7 @@ def test_a_value_reads_as_we_would_send_it(value: object, said: str) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b"[" * 100_000])
 def test_an_error_without_json_tells_nothing(body: bytes) -> None:
-    assert Answer(500, {}, body, wrote=True).told() is None
+    assert Answer(500, {}, body, wrote=True).json_or_none() is None
 
 
 @pytest.mark.parametrize(("header", "number"), [("12", 12), ("", None), ("-1", None), ("1.5", None), ("²", None)])

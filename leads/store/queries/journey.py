@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import exists, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from leads.store.codes import told
+from leads.store.codes import reference_of
 from leads.store.models import (
     Action,
     Attempt,
@@ -153,7 +153,7 @@ def _stories(session: Session, vault: Vault, lead: Lead, site: Site, events: Seq
         repeats = [_again(vault, event, answers, row, wordings) for row in again.get(event.id, ())]
         wording = wordings.get(event.consent_version)
         beside = (answers, wording, repeats, more.get(event.id, 0), ways.get(event.id, []))
-        stories.append(EventStory(event, told(event, lead), *beside))
+        stories.append(EventStory(event, reference_of(event, lead), *beside))
     return stories
 
 
