@@ -74,7 +74,7 @@ def run(
     gc.freeze()  # what stays for good is looked through no more
     jobs = [(canary.begin_due, _BEAT), (canary.step, _TICK), (keep_signed_in, _HOUR)]
     jobs += [(replay, _TICK), (take_over, _TICK)]
-    Clock(context, settings.lanes, [*jobs, *upkeep]).run()
+    Dispatcher(context, settings.lanes, [*jobs, *upkeep]).run()
 
 
 def set_by_signals() -> threading.Event:
@@ -95,7 +95,7 @@ def set_by_signals() -> threading.Event:
     return stop
 
 
-class Clock:
+class Dispatcher:
     """Starts a lane for every connection that has something due. jobs: what else is done every so many seconds."""
 
     def __init__(self, context: Context, lanes: int, jobs: Sequence[Job] = ()) -> None:
@@ -110,6 +110,7 @@ class Clock:
         self._watching = threading.Lock()
 
     def run(self) -> None:
+        """Until the worker is to stop; then the lanes end in order."""
         self.beat()
         self._ticker.start()
         log.info("worker started", worker=self._context.worker)

@@ -18,7 +18,7 @@ from leads.store.vault import Vault
 from leads.sync.connect import Context, Limits
 from leads.sync.deliver import run_lane
 from leads.sync.retry import Policy
-from leads.sync.worker import Clock
+from leads.sync.worker import Dispatcher
 from tests.database.loop import Loop
 from tests.factory import make_connection, make_site, send
 from tests.fakes import FakeCrm
@@ -103,8 +103,8 @@ def test_more_backlogs_than_lanes_do_not_hold_up_one_more(
             send(database, vault, site, email=f"p{enquiry}@example.com")
     site = make_site(database, "quiet")
     quick = make_connection(database, vault, site)
-    clock = Clock(Context(database, vault, "w1", Limits(60, 5), Policy(()), stop), 1)
-    thread = threading.Thread(target=clock.run)
+    dispatcher = Dispatcher(Context(database, vault, "w1", Limits(60, 5), Policy(()), stop), 1)
+    thread = threading.Thread(target=dispatcher.run)
     thread.start()
     try:
         wait_for(lambda: any(map(sent, slow)))

@@ -21,7 +21,7 @@ from leads.sync.clock import Ticker
 from leads.sync.connect import Context, Limits
 from leads.sync.retry import Policy
 from leads.sync.setup import Setup
-from leads.sync.worker import Clock
+from leads.sync.worker import Dispatcher
 from sandbox_crm.app import create_app
 from sandbox_crm.faults import Faults
 from sandbox_crm.house import House
@@ -62,9 +62,9 @@ class Clinic:
         self.stop = threading.Event()
         policy = Policy(tuple(timedelta(seconds=wait) for wait in (0, *[2] * 40)))
         context = Context(database, vault, "w1", limits, policy, self.stop)
-        self.clock = Clock(context, 2)
+        self.dispatcher = Dispatcher(context, 2)
         if quick:
-            self.clock._ticker = Ticker(self.clock._ticker._jobs, silent=1.5)
+            self.dispatcher._ticker = Ticker(self.dispatcher._ticker._jobs, silent=1.5)
         self.database, self.vault, self.house = database, vault, crm[1]
         self.site = make_site(database)
         Setup(database, vault, limits, by="test").create("demo", "sandbox", "Sandbox", {"url": crm[0], "key": "key"})
@@ -114,7 +114,7 @@ def clinic(
         # PostgreSQL's own clock cannot be set by a test, so both kinds go by this process's.
         database = Database(database_url, lambda: datetime.now(UTC))
         clinic = Clinic(database, vault, crm, quick)
-        thread = threading.Thread(target=clinic.clock.run)
+        thread = threading.Thread(target=clinic.dispatcher.run)
         thread.start()
         yield clinic, traveller
         clinic.stop.set()

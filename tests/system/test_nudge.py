@@ -16,7 +16,7 @@ from leads.store.vault import Vault
 from leads.sync.clock import Ticker
 from leads.sync.connect import Context, Limits
 from leads.sync.retry import Policy
-from leads.sync.worker import Clock
+from leads.sync.worker import Dispatcher
 from tests.factory import make_connection, make_site, send
 from tests.fakes import FakeCrm
 from tests.programs import wait_for
@@ -31,11 +31,11 @@ def test_what_comes_while_a_lane_ends_does_not_wait_for_the_tick(
     make_connection(database, vault, site)
     send(database, vault, site, email="first@example.com")
     release, looks = outbox.release, []
-    dispatch = Clock.dispatch
+    dispatch = Dispatcher.dispatch
 
-    def count(clock: Clock) -> None:
-        dispatch(clock)
-        looks.append(clock)
+    def count(dispatcher: Dispatcher) -> None:
+        dispatch(dispatcher)
+        looks.append(dispatcher)
 
     def release_late(database: Database, lane: Lane) -> None:
         """Only after another enquiry has come, and the worker has looked for it in vain."""
@@ -48,13 +48,13 @@ def test_what_comes_while_a_lane_ends_does_not_wait_for_the_tick(
         release(database, lane)
 
     late: list[Lane] = []
-    monkeypatch.setattr(Clock, "dispatch", count)
+    monkeypatch.setattr(Dispatcher, "dispatch", count)
     monkeypatch.setattr("leads.sync.deliver.outbox.release", release_late)
     monkeypatch.setattr("leads.sync.deliver.open_connector", lambda _context, _connection: FakeCrm())
     stop = threading.Event()
-    clock = Clock(Context(database, vault, "w1", Limits(60, 5), Policy(()), stop), 2)
-    clock._ticker = Ticker([(clock.dispatch, FOREVER)], silent=FOREVER)
-    thread = threading.Thread(target=clock.run)
+    dispatcher = Dispatcher(Context(database, vault, "w1", Limits(60, 5), Policy(()), stop), 2)
+    dispatcher._ticker = Ticker([(dispatcher.dispatch, FOREVER)], silent=FOREVER)
+    thread = threading.Thread(target=dispatcher.run)
     thread.start()
 
     def both_are_sent() -> bool:
