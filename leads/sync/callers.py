@@ -62,7 +62,7 @@ def _standings(
     if not connector.readable:  # whoever is told of an erasure there knows alone what it means
         return ["gone" if caller.shared else "ours" for caller in callers]
     items = [_as_asked(plan, caller) for caller in own]
-    looks = iter(zip(calls.held(connector, items), calls.worked_on(connector, items), strict=True))
+    looks = iter(zip(calls.current(connector, items), calls.worked_on(connector, items), strict=True))
     return ["gone" if caller.shared else _standing(_written(vault, plan, caller), *next(looks)) for caller in callers]
 
 

@@ -40,7 +40,7 @@ def push(connector: Connector, items: Sequence[Item], doubtful: Collection[str])
 def _write(connector: Connector, items: Sequence[Item], doubtful: Collection[str]) -> list[Result | Exception]:
     """Push, once it is known which fields the CRM's own records leave empty: the rest is the clinic's."""
     there = [item for item in items if item.fill and (item.remote_id or item.event_id in doubtful)]
-    found = dict(zip((item.event_id for item in there), held(connector, there), strict=True))
+    found = dict(zip((item.event_id for item in there), current(connector, there), strict=True))
     ready = [_settled(item, found.get(item.event_id)) for item in items]
     if quiet := _quiet(found.values()):
         return [quiet] * len(items)
@@ -68,7 +68,7 @@ def look_up(connector: Connector, items: Sequence[Item]) -> list[Seen | Exceptio
     return _ask(connector.find, [item.in_full() for item in items])
 
 
-def held(connector: Connector, items: Sequence[Item]) -> list[Mapping[str, str] | Exception | None]:
+def current(connector: Connector, items: Sequence[Item]) -> list[Mapping[str, str] | Exception | None]:
     """What the records of these people hold now, as `Connector.current` tells."""
     return _ask(connector.current, items)
 

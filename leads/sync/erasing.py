@@ -105,7 +105,7 @@ class _Erasing:
         missed = [item for item, one in zip(items, seen, strict=True) if one is None]
         if self.found or self.person.remote_ids or not missed:
             return None
-        if any(_answer(one) is not None for one in calls.held(self.connector, missed)):
+        if any(_answer(one) is not None for one in calls.current(self.connector, missed)):
             return _AskAPerson("nameless", _NAMELESS)
         return broken_off  # it may stand on a record that was there before, which has none of our numbers
 

@@ -29,7 +29,7 @@ def test_who_is_in_the_crm_is_found_without_a_name_and_erased(kind: str) -> None
             [seen] = wait_for(lambda: [one for one in calls.look_up(connector, [nobody]) if one])
             assert isinstance(seen, Seen)
             assert seen.remote_id == homes[jane.lead_id]
-            [held] = calls.held(connector, [nobody])
+            [held] = calls.current(connector, [nobody])
             assert held is not None
             assert not isinstance(held, Exception)
         connector.erase([homes[jane.lead_id]])
@@ -37,5 +37,5 @@ def test_who_is_in_the_crm_is_found_without_a_name_and_erased(kind: str) -> None
         assert {person.remote_id for person in crm.people()} == {homes[joe.lead_id]}
         if connector.readable:
             assert wait_for(lambda: calls.look_up(connector, [nobody]) == [None])
-            assert calls.held(connector, [nobody]) == [None]
+            assert calls.current(connector, [nobody]) == [None]
     assert crm.bugs == []
