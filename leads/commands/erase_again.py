@@ -42,7 +42,7 @@ def erase_again(files: Sequence[Path], yes: bool) -> None:
         fail("\n".join(left))
 
 
-def unlisted(file: Path) -> str:
+def not_on_the_list(file: Path) -> str:
     """What to say where somebody was erased and the list does not say so."""
     return f"The list of erasures {file} could not be written: after a restore nobody would know. See: frontdesk doctor"
 
@@ -56,7 +56,7 @@ def _listed(office: Office, files: Sequence[Path]) -> Listed:
         fail(f"The list {error.filename} cannot be read: {error.strerror}.")
     others = set(listed.erased).difference(mine.erased)
     if not all(erasures.add("erased", entry) for entry in sorted(others)):
-        click.echo(unlisted(erasures.file), err=True)
+        click.echo(not_on_the_list(erasures.file), err=True)
     return listed
 
 

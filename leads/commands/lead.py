@@ -9,7 +9,7 @@ from uuid import UUID
 import click
 from sqlalchemy.orm import Session
 
-from leads.commands.erase_again import unlisted
+from leads.commands.erase_again import not_on_the_list
 from leads.commands.office import ME, Office, as_json, as_rows, fail, json_option, lead_named, no_lead
 from leads.store import outbox
 from leads.store.models import DELIVERY_STATES
@@ -114,7 +114,7 @@ def erase(code: str, yes: bool) -> None:
     if not done:
         fail("Nothing was done: somebody was quicker.")
     if not done.is_listed:
-        click.echo(unlisted(office.erasures.file), err=True)
+        click.echo(not_on_the_list(office.erasures.file), err=True)
     click.echo(f"Erased here. For the CRMs see: frontdesk lead show {found.code}")
 
 

@@ -16,7 +16,7 @@ from leads.store.models import Connection
 from leads.store.queries.drift import open_drifts
 from leads.store.queries.leads import LeadFilter, leads
 from leads.store.queries.overview import Overview, Wait, overview
-from leads.store.retention import notice
+from leads.store.retention import notice_period
 from leads.store.space import Space
 
 # What a person can help with comes first.
@@ -278,7 +278,7 @@ def wait_line(wait: Wait, state: Overview, keep: timedelta) -> WaitLine:
 def _forgotten(oldest: datetime, keep: timedelta, now: datetime) -> str:
     """That the first of them will be forgotten, where that is soon."""
     at = oldest + keep
-    if not keep or at - now > notice(keep):
+    if not keep or at - now > notice_period(keep):
         return ""
     return f" Nobody decided for long: the oldest is forgotten {plain.days_until(at, now) or 'any time now'}."
 

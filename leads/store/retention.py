@@ -44,7 +44,7 @@ _DONE = ("sent", "confirmed", "handled", "erased")  # `sent` is the end where a 
 _HALVES = (Unreadable.seen_at.is_(None), Unreadable.seen_at > datetime.min.replace(tzinfo=UTC))
 
 
-def notice(keep: timedelta) -> timedelta:
+def notice_period(keep: timedelta) -> timedelta:
     """How long beforehand people are told that what they have not decided on will be forgotten."""
     return min(timedelta(days=14), keep / 2)
 

@@ -24,7 +24,7 @@ from leads.store.queries.lists import sites, usual_zone
 from leads.store.queries.overview import number_resubmitted
 from leads.store.queries.places import SPAM, number_at
 from leads.store.queries.unreadable import number_unseen, number_unseen_before
-from leads.store.retention import count_old, notice
+from leads.store.retention import count_old, notice_period
 from leads.store.session import Database
 from leads.upkeep.alerts import unbalanced
 from leads.upkeep.notice import Channel, Notice, NoticeError
@@ -150,13 +150,14 @@ def _to_be_forgotten(session: Session, keep: timedelta, now: datetime) -> list[s
     """Whom nobody has decided on, in good time: a real person may be among them."""
     if not keep:
         return []
-    found = count_old(session, now - keep + notice(keep)).undecided
+    soon = notice_period(keep)
+    found = count_old(session, now - keep + soon).undecided
     told = [
         f"- {number_of(found[code], 'person', 'people')} held {why}" for code, why in _HELD.items() if code in found
     ]
-    if unread := number_unseen_before(session, now - keep + notice(keep)):
+    if unread := number_unseen_before(session, now - keep + soon):
         told.append(f"- {number_of(unread, 'message')} that could not be understood, and nobody has seen")
-    within = f"Within {number_of(notice(keep).days, 'day')} these are forgotten, if nobody decides on them before:"
+    within = f"Within {number_of(soon.days, 'day')} these are forgotten, if nobody decides on them before:"
     return [within, *told, ""] if told else []
 
 
