@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
 from typing import Any
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import validate
 
 from integrations._dynamics import Row
+from integrations.core import options
 from integrations.core.base import Options
 from integrations.core.oauth import OAuth
 from integrations.core.reading import objects_at, text
@@ -16,50 +16,20 @@ from integrations.core.reading import objects_at, text
 _RIGHTS = [f"prv{what}Lead" for what in ("Create", "Read", "Write", "AppendTo")]
 _RIGHTS += [f"prv{what}Activity" for what in ("Create", "Read", "Write", "Append")]
 _RIGHTS += ["prvReadContact", "prvAppendToContact"]
+_APP_PAGE = "In Microsoft Entra: App registrations, the app's page."
 _is_name = validate.Regexp(r"[A-Za-z0-9.-]{1,100}\Z")  # it becomes part of an address
 
 
-def _is_day(value: str) -> None:
-    try:
-        date.fromisoformat(value)
-    except ValueError:
-        raise ValidationError("Write it like 2027-10-31.") from None
-
-
 class DynamicsOptions(Options):
-    address = fields.Url(
-        required=True,
-        schemes={"http", "https"},
-        require_tld=False,
-        metadata={"label": "Environment address", "help": "Such as https://clinic.crm4.dynamics.com"},
+    address = options.address("Environment address", "Such as https://clinic.crm4.dynamics.com", required=True)
+    tenant_id = options.line("Directory (tenant) ID", _APP_PAGE, required=True, validate=_is_name)
+    client_id = options.line("Application (client) ID", _APP_PAGE, required=True, validate=_is_name)
+    client_secret = options.secret(
+        "Client secret", "On the same page, Certificates & secrets: its value, not its ID.", required=True
     )
-    tenant_id = fields.String(
-        required=True,
-        validate=_is_name,
-        metadata={"label": "Directory (tenant) ID", "help": "In Microsoft Entra: App registrations, the app's page."},
-    )
-    client_id = fields.String(
-        required=True,
-        validate=_is_name,
-        metadata={"label": "Application (client) ID", "help": "In Microsoft Entra: App registrations, the app's page."},
-    )
-    client_secret = fields.String(
-        required=True,
-        metadata={
-            "label": "Client secret",
-            "help": "On the same page, Certificates & secrets: its value, not its ID.",
-            "secret": True,
-        },
-    )
-    secret_ends = fields.String(
-        validate=_is_day,
-        metadata={"label": "Secret ends on", "help": "Like 2027-10-31. Frontdesk reminds you in time."},
-    )
-    sign_in_address = fields.Url(
-        load_default="https://login.microsoftonline.com",
-        schemes={"http", "https"},
-        require_tld=False,
-        metadata={"label": "Sign-in address", "help": "Leave as it is."},
+    secret_ends = options.day("Secret ends on", "Like 2027-10-31. Frontdesk reminds you in time.")
+    sign_in_address = options.address(
+        "Sign-in address", "Leave as it is.", load_default="https://login.microsoftonline.com"
     )
 
 

@@ -20,6 +20,7 @@ from integrations._salesforce import (
     unknown_field,
 )
 from integrations._salesforce_api import API, Api
+from integrations.core import options
 from integrations.core.base import Finding, Options, RemoteField
 from integrations.core.oauth import Grant, OAuth
 from integrations.core.reading import objects_at, text
@@ -33,32 +34,20 @@ _NEEDS = {"browser": ("client_secret",), "secret": ("client_secret",), "certific
 
 
 class SalesforceOptions(Options):
-    address = fields.Url(
-        required=True,
-        schemes={"http", "https"},
-        require_tld=False,
-        metadata={"label": "My Domain", "help": "Such as https://clinic.my.salesforce.com; in Setup under My Domain."},
+    address = options.address(
+        "My Domain", "Such as https://clinic.my.salesforce.com; in Setup under My Domain.", required=True
     )
-    sign_in = fields.String(
+    sign_in = options.line(
+        "Sign in by",
+        "browser: a person, once. secret: client credentials flow. certificate: JWT bearer flow.",
         load_default="browser",
         validate=validate.OneOf(list(_GRANTS)),
-        metadata={
-            "label": "Sign in by",
-            "help": "browser: a person, once. secret: client credentials flow. certificate: JWT bearer flow.",
-        },
     )
-    client_id = fields.String(
-        required=True,
-        metadata={"label": "Consumer key", "help": "Of the External Client App: Setup, External Client App Manager."},
+    client_id = options.line(
+        "Consumer key", "Of the External Client App: Setup, External Client App Manager.", required=True
     )
-    client_secret = fields.String(
-        metadata={
-            "label": "Consumer secret",
-            "help": "Beside the consumer key. For browser and secret.",
-            "secret": True,
-        }
-    )
-    username = fields.String(metadata={"label": "User name", "help": "For certificate: whom Frontdesk acts as."})
+    client_secret = options.secret("Consumer secret", "Beside the consumer key. For browser and secret.")
+    username = options.line("User name", "For certificate: whom Frontdesk acts as.")
     private_key = fields.String(
         metadata={"label": "Private key", "help": "For certificate: in PEM form.", "secret": True, "lines": True}
     )

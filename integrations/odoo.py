@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, ClassVar
 
-from marshmallow import ValidationError, validate
+from marshmallow import validate
 
 from integrations._odoo import ACTIVITY, LEAD, TYPES, activity_row, lead_row, remote_field, values
 from integrations._odoo_load import RIGHTS, Verdict, arguments, load, may
@@ -27,19 +27,10 @@ _NO_DELETING = (
 )
 
 
-def _is_date(value: str) -> None:
-    try:
-        date.fromisoformat(value)
-    except ValueError:
-        raise ValidationError("must be a day such as 2027-01-31") from None
-
-
 class OdooOptions(Options):
     url = options.address("Address", "Where you open Odoo, such as https://clinic.odoo.com", required=True)
     key = options.secret("API key", "In Odoo: the user's preferences, Account Security, New API Key.", required=True)
-    key_ends = options.line(
-        "Key ends on", "The day until which Odoo accepts the key, such as 2027-01-31.", validate=_is_date
-    )
+    key_ends = options.day("Key ends on", "The day until which Odoo accepts the key, such as 2027-01-31.")
     database = options.line("Database", "Needed before Odoo 19, or when the server has several.")
     login = options.line("Login of the user", "Needed before Odoo 19.")
     api = options.line(

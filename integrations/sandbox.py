@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast
 
 from marshmallow import fields, validate
 
+from integrations.core import options
 from integrations.core.base import (
     Connector,
     Draft,
@@ -28,23 +29,13 @@ _NO_ACTIVITY = TryLater("no_activity", "The CRM took the person but not the acti
 
 
 class SandboxOptions(Options):
-    url = fields.Url(
-        required=True,
-        schemes={"http", "https"},
-        require_tld=False,
-        metadata={"label": "Address", "help": "Where the sandbox CRM answers, such as http://127.0.0.1:8001"},
-    )
-    key = fields.String(
-        required=True,
-        metadata={"label": "Key", "help": "The key it was started with.", "secret": True},
-    )
-    tier = fields.String(
+    url = options.address("Address", "Where the sandbox CRM answers, such as http://127.0.0.1:8001", required=True)
+    key = options.secret("Key", "The key it was started with.", required=True)
+    tier = options.line(
+        "What keeps people from being there twice",
+        "Choose B for a sandbox that was started with --no-unique.",
         load_default="A",
         validate=validate.OneOf(["A", "B"], ["A: it keeps our own numbers", "B: we look before we send again"]),
-        metadata={
-            "label": "What keeps people from being there twice",
-            "help": "Choose B for a sandbox that was started with --no-unique.",
-        },
     )
     settle = fields.Float(
         load_default=0,

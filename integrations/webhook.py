@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from marshmallow import ValidationError, fields
 
+from integrations.core import options
 from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, Result, Seen, Tier
 from integrations.core.errors import DeliveryError, Misconfigured
 from integrations.core.http import Http, raise_for_status
@@ -42,18 +43,11 @@ class WebhookOptions(Options):
             "secret": True,
         },
     )
-    secret = fields.String(
-        required=True,
-        validate=_is_secret,
-        metadata={"label": "Signing secret", "help": "whsec_…, the same as at the receiver.", "secret": True},
+    secret = options.secret(
+        "Signing secret", "whsec_…, the same as at the receiver.", required=True, validate=_is_secret
     )
-    previous_secret = fields.String(
-        validate=_is_secret,
-        metadata={
-            "label": "Previous signing secret",
-            "help": "Signs beside the new one, until the receiver has that.",
-            "secret": True,
-        },
+    previous_secret = options.secret(
+        "Previous signing secret", "Signs beside the new one, until the receiver has that.", validate=_is_secret
     )
     drops_repeats = fields.Boolean(
         load_default=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from marshmallow import ValidationError, fields
@@ -20,6 +21,18 @@ def secret(label: str, hint: str, **more: Any) -> fields.String:
 def address(label: str, hint: str, **more: Any) -> fields.Url:
     """A server, also one in a network of one's own. Without TLS `Http` only calls those that the settings allow."""
     return fields.Url(schemes={"http", "https"}, require_tld=False, metadata={"label": label, "help": hint}, **more)
+
+
+def day(label: str, hint: str) -> fields.String:
+    """A day, as text: `2027-10-31`."""
+    return line(label, hint, validate=_is_day)
+
+
+def _is_day(value: str) -> None:
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        raise ValidationError("Write it like 2027-10-31.") from None
 
 
 def api_address(usual: str) -> fields.Url:
