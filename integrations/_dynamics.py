@@ -11,7 +11,7 @@ from uuid import UUID
 
 from integrations.core import notes
 from integrations.core.base import Item, RemoteField
-from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, not_accepted
+from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, in_words, not_accepted
 from integrations.core.http import Answer, by_status
 from integrations.core.reading import as_object, objects_at, text
 
@@ -202,9 +202,8 @@ def lacks(privileges: Sequence[str]) -> str:
 def _refused(code: str, message: str, status: int) -> Refused:
     found = _TOO_LONG.search(message)
     field = OURS.get(found[1]) if found else None
-    what = f"this {field.replace('_', ' ')}" if field else "this record"
     if code == "0x80040265":
-        return Refused("rule", f"A rule or plug-in in Dynamics does not accept {what}.", status=status)
+        return Refused("rule", f"A rule or plug-in in Dynamics does not accept {in_words(field)}.", status=status)
     if found and not field:
         sentence = f"What is to be written to the column {found[1]} in Dynamics is too long for it."
         return Refused("invalid", sentence, status=status)

@@ -12,12 +12,11 @@ from typing import Any
 from integrations._odoo import LEAD, Row, base
 from integrations._odoo_rpc import BUSY, ENGLISH, NO_CRM, SERVER_ERROR, Fault, Reply, Rpc, is_lost_race
 from integrations.core.base import record_id
-from integrations.core.errors import DeliveryError, Misconfigured, Refused, TryLater
+from integrations.core.errors import DeliveryError, Misconfigured, Refused, TryLater, not_accepted
 from integrations.core.reading import as_object, objects_in
 
 RIGHTS = "In Odoo, open Settings, Users, the user of the key, and set Sales to “User: All Documents”."
 OURS = {"contact_name": "full_name", "name": "full_name", "email_from": "email", "phone": "phone"}
-_WORDS = {"full_name": "name", "email": "e-mail address", "phone": "phone number"}
 _FOR_NEW = {**ENGLISH, "default_name": "Website enquiry"}  # a title is required, also of one that was deleted meanwhile
 _NOT_ACCEPTED = Refused(
     "not_accepted",
@@ -123,7 +122,7 @@ def _unless_forbidden(rpc: Rpc, error: DeliveryError) -> DeliveryError:
 def _refused(name: str) -> Refused:
     ours = OURS.get(name)
     if ours:
-        return Refused("invalid", f"Odoo does not accept this {_WORDS[ours]}.", field=ours)
+        return not_accepted("Odoo", ours, status=None)
     if name:
         return Refused("invalid", f"Odoo does not accept what is to be written to its field {name}.")
     return _NOT_ACCEPTED

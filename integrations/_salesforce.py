@@ -8,7 +8,7 @@ from typing import Any
 
 from integrations.core import notes
 from integrations.core.base import Item
-from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater
+from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, in_words
 from integrations.core.http import Answer, by_status
 from integrations.core.reading import objects_at, objects_in, text
 
@@ -190,7 +190,7 @@ def _throttled(message: str, status: int) -> Throttled:
 def _refused(error: Mapping[str, Any], status: int) -> Refused:
     code, names = code_of(error), _named(error)
     field = next((OURS[name] for name in names if name in OURS), None)
-    what = f"this {field.replace('_', ' ')}" if field else "this record"
+    what = in_words(field)
     word, sentence = "invalid", f"Salesforce does not accept {what}."
     if code == "DUPLICATES_DETECTED":
         word, sentence = "duplicate", "A duplicate rule of Salesforce's does not let this person in. Look there."

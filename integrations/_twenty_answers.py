@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater
+from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, not_accepted
 from integrations.core.http import Answer, by_status
 from integrations.core.reading import as_object
 
@@ -65,9 +65,9 @@ def verdict(answer: Answer) -> DeliveryError:
 
 def _invalid(text: str) -> Refused:
     if re.search(r"phone|calling code|country code", text, re.IGNORECASE):
-        return Refused("invalid", "Twenty does not accept this phone number.", status=400, field="phone")
+        return not_accepted("Twenty", "phone", status=400)
     if re.search(r"email", text, re.IGNORECASE):
-        return Refused("invalid", "Twenty does not accept this e-mail address.", status=400, field="email")
+        return not_accepted("Twenty", "email", status=400)
     named = _FIELD.search(text)
     what = f"what is to be written to its field {named[1]}" if named else "this record"
     return Refused("invalid", f"Twenty does not accept {what}.", status=400)

@@ -21,7 +21,7 @@ from integrations.core.base import (
     Tier,
     record_id,
 )
-from integrations.core.errors import DeliveryError, Misconfigured, Refused, TryLater
+from integrations.core.errors import DeliveryError, Misconfigured, Refused, TryLater, not_accepted
 from integrations.core.http import Answer, Http, raise_for_status
 
 Verdict = str | DeliveryError  # the CRM's id of a record, or why it has none
@@ -235,9 +235,9 @@ def _error(row: Mapping[str, Any]) -> DeliveryError:
         return _InTheWay(code, None)
     if code == "contact_not_found":  # deleted between our two calls: the next try makes it anew
         return TryLater(code, "The record was deleted while the activity was written.")
-    field = row.get("field")
     if code == "invalid_phone":
-        return Refused(code, "The CRM does not accept this phone number.", field="phone")
+        return not_accepted("The CRM", "phone", status=None, code=code)
+    field = row.get("field")
     return Refused("refused", "The CRM does not accept this record.", field=field if isinstance(field, str) else None)
 
 

@@ -8,6 +8,8 @@ ever holds personal data, a secret, or the CRM's answer in full.
 # ruff: noqa: N818 - the names say what happens next, and read as verdicts
 from __future__ import annotations
 
+_WORDS = {"email": "e-mail address", "phone": "phone number", "full_name": "name"}
+
 
 class DeliveryError(Exception):
     """One write did not succeed.
@@ -53,5 +55,9 @@ class Unknown(DeliveryError):
 
 def not_accepted(crm: str, field: str | None, *, status: int | None, code: str = "invalid") -> Refused:
     """The CRM by this name does not accept one of our fields, or, where it names none of them, the record."""
-    what = f"this {field.replace('_', ' ')}" if field else "this record"
-    return Refused(code, f"{crm} does not accept {what}.", status=status, field=field)
+    return Refused(code, f"{crm} does not accept {in_words(field)}.", status=status, field=field)
+
+
+def in_words(field: str | None) -> str:
+    """`this phone number`, by our name of a field; `this record` where it is none in particular."""
+    return f"this {_WORDS.get(field, field.replace('_', ' '))}" if field else "this record"

@@ -8,6 +8,7 @@ import pytest
 
 from integrations.core import notes
 from integrations.core.base import Item, parts
+from integrations.core.errors import not_accepted
 from integrations.core.http import Answer
 from integrations.core.reading import as_object, objects_in, records_in, text
 
@@ -55,3 +56,16 @@ def test_an_event_told_in_text_is_found_again() -> None:
 
 def test_parts_hold_everything_once_and_no_more_than_one_call_takes() -> None:
     assert list(parts([1, 2, 3, 4, 5], 2)) == [[1, 2], [3, 4], [5]]
+
+
+@pytest.mark.parametrize(
+    ("field", "what"),
+    [
+        ("email", "this e-mail address"),
+        ("phone", "this phone number"),
+        ("last_name", "this last name"),
+        (None, "this record"),
+    ],
+)
+def test_what_a_crm_does_not_accept_is_told_in_words(field: str | None, what: str) -> None:
+    assert not_accepted("HubSpot", field, status=400).sentence == f"HubSpot does not accept {what}."
