@@ -66,7 +66,7 @@ def _column(record: Mapping[str, Any], name: str, column: str) -> list[Any]:
     return [row.get(column) for row in objects_in(record.get(name))]
 
 
-def lead_in(answer: Answer) -> dict[str, Any]:
+def record_in(answer: Answer) -> dict[str, Any]:
     """The record in an answer. Raises what `answer.doubt` gives when there is none."""
     body = answer.json()
     if not isinstance(body, dict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from integrations._espocrm import equals, lead_in, rows, verdict
+from integrations._espocrm import equals, record_in, rows, verdict
 from integrations.core.http import Answer, Http
 from integrations.core.notes import events_in
 
@@ -30,7 +30,7 @@ class Api:
     def lead(self, lead_id: str) -> Row | None:
         """One lead; None when there is none, or it was deleted."""
         answer = self.ask("GET", f"/Lead/{lead_id}", fine=(200, 404))
-        lead = lead_in(answer) if answer.status == 200 else {}
+        lead = record_in(answer) if answer.status == 200 else {}
         return lead if lead and not lead.get("deleted") else None
 
     def posts(self, lead_id: str) -> list[Row]:

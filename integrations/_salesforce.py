@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from integrations.core import notes
-from integrations.core.base import Item
+from integrations.core.base import Item, parts
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, in_words
 from integrations.core.http import Answer, by_status
 from integrations.core.reading import objects_at, objects_in, text
@@ -73,8 +73,8 @@ def queries(table: str, names: Iterable[str], column: str, values: Iterable[str]
     if wrong := next((name for name in wanted if not _NAME.fullmatch(name)), None):
         raise unknown_field(wrong)
     sound = [value for value in dict.fromkeys(values) if _ID.fullmatch(value)]
-    for start in range(0, len(sound), _PER_QUERY):
-        listed = ",".join(f"'{value}'" for value in sound[start : start + _PER_QUERY])
+    for some in parts(sound, _PER_QUERY):
+        listed = ",".join(f"'{value}'" for value in some)
         yield f"SELECT {','.join(wanted)} FROM {table} WHERE {column} IN ({listed})"  # noqa: S608 - all was checked
 
 

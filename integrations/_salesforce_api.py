@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from integrations._salesforce import KEYS, Row, body_of, codes_in, queries, refusal, rows_in, verdict
-from integrations.core.base import record_id
+from integrations.core.base import parts, record_id
 from integrations.core.errors import Misconfigured, TryLater
 from integrations.core.http import Answer, Http
 from integrations.core.reading import objects_at, text
@@ -73,9 +73,9 @@ class Api:
 
     def delete(self, ids: Sequence[str]) -> None:
         """What is gone already is no error."""
-        for start in range(0, len(ids), _MOST):
-            listed = ",".join(ids[start : start + _MOST])
-            answer = self.call("DELETE", f"{API}/composite/sobjects", params={"ids": listed, "allOrNone": "false"})
+        for some in parts(ids, _MOST):
+            params = {"ids": ",".join(some), "allOrNone": "false"}
+            answer = self.call("DELETE", f"{API}/composite/sobjects", params=params)
             if answer.status != 200:
                 raise verdict(answer)
             errors = [error for row in rows_in(answer) for error in objects_at(row, "errors")]

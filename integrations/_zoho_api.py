@@ -28,7 +28,7 @@ class Api:
 
     def fields(self) -> list[dict[str, Any]]:
         """How Zoho describes the fields of a lead."""
-        return rows(self._call("GET", FIELDS, params={"module": "Leads"}, describes=True), "fields")
+        return rows(self._call("GET", FIELDS, params={"module": LEADS}, describes=True), "fields")
 
     def key(self) -> dict[str, Any] | None:
         """How it describes our own."""
@@ -37,7 +37,7 @@ class Api:
     def make_key(self) -> bool:
         """Create our unique field. Returns whether Zoho did."""
         wanted = {"field_label": KEY_LABEL, "data_type": "text", "length": 36, "unique": {"casesensitive": False}}
-        answer = self._call("POST", FIELDS, {"fields": [wanted]}, {"module": "Leads"})
+        answer = self._call("POST", FIELDS, {"fields": [wanted]}, {"module": LEADS})
         return answer.status < 300 and all(row.get("code") == "SUCCESS" for row in rows(answer, "fields"))
 
     def may_read(self) -> None:
@@ -104,7 +104,7 @@ class Api:
                     raise outcome
 
     def _query(self, query: str) -> list[dict[str, Any]]:
-        return records(self._call("POST", "/crm/v8/coql", {"select_query": query}, reads=True))
+        return records(self._call("POST", f"{ROOT}/coql", {"select_query": query}, reads=True))
 
     def _call(
         self, method: str, path: str, body: Any = None, params: Mapping[str, str] | None = None, **more: Any

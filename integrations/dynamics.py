@@ -76,8 +76,8 @@ class Dynamics(Connector):
     @classmethod
     def allowance(cls, answer: Answer) -> Allowance | None:
         """Of one of its servers: a hint, no promise."""
-        left = answer.headers.get(_LEFT, "")
-        return Allowance(left=int(left), seconds=_WINDOW) if left.isdecimal() else None
+        left = answer.number(_LEFT)
+        return None if left is None else Allowance(left=left, seconds=_WINDOW)
 
     def check(self) -> list[Finding]:
         """Whether the app may do what it needs to."""

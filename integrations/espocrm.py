@@ -85,7 +85,7 @@ class Espocrm(Connector):
         lead_id, is_new = self._write(item)
         if is_new or item.event_id not in self._api.events(lead_id):
             answer = self._api.ask("POST", "/Note", shapes.note_input(item, lead_id))
-            shapes.lead_in(answer)  # the post: its id is EspoCRM's word that it was kept
+            shapes.record_in(answer)  # its id is EspoCRM's word that the post was kept
         return Pushed(lead_id, self._page(lead_id))
 
     def _write(self, item: Item) -> tuple[str, bool]:
@@ -140,7 +140,7 @@ class Espocrm(Connector):
         """The id of the lead in the answer. EspoCRM says nothing of fields that it does not know or let us write."""
         if answer.status not in (200, 201):
             raise shapes.verdict(answer, self._api.key)
-        lead = shapes.lead_in(answer)
+        lead = shapes.record_in(answer)
         if self._api.key in body and lead.get(self._api.key) != body[self._api.key]:
             if is_new:  # taken back: without our number it would be made again at each try
                 self._api.call("DELETE", f"/Lead/{lead['id']}")

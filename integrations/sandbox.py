@@ -23,6 +23,7 @@ from integrations.core.base import (
 )
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, TryLater, not_accepted
 from integrations.core.http import Answer, Http, raise_for_status
+from integrations.core.reading import text
 
 Verdict = str | DeliveryError  # the CRM's id of a record, or why it has none
 _NO_ACTIVITY = TryLater("no_activity", "The CRM took the person but not the activity.")
@@ -102,7 +103,7 @@ class Sandbox(Connector):
         held = self._held(items)
         homes = {str(row["id"]): row for row in held} | {str(row["external_id"]): row for row in held}
         found = [homes.get(item.remote_id or "") or homes.get(item.lead_id) for item in items]
-        return [row and {name: _text(value) for name, value in row["properties"].items()} for row in found]
+        return [row and {name: text(value) for name, value in row["properties"].items()} for row in found]
 
     def remote_fields(self) -> list[RemoteField]:
         """Of a contact."""
@@ -130,7 +131,7 @@ class Sandbox(Connector):
 
     def _seen(self, item: Item, contact: Mapping[str, Any], held: Sequence[Mapping[str, Any]]) -> Seen:
         properties, pushed = contact["properties"], self._pushed(str(contact["id"]))
-        record = {name: _text(properties.get(name)) for name in item.record}
+        record = {name: text(properties.get(name)) for name in item.record}
         copies = [str(other["id"]) for other in held if other["id"] != contact["id"] and _is_copy(item, other)]
         return Seen(pushed.remote_id, pushed.url, record, tuple(copies), whole=record.keys() <= properties.keys())
 
@@ -201,7 +202,7 @@ def _home_in(held: Sequence[Mapping[str, Any]], item: Item) -> str | None:
 
 def _is_copy(item: Item, contact: Mapping[str, Any]) -> bool:
     """Whether a contact is this person too. One that stands for another of our leads is somebody else."""
-    email = _text(contact["properties"].get("email"))
+    email = text(contact["properties"].get("email"))
     same_email = bool(email) and email.casefold() == item.record.get("email", "").casefold()
     owner = contact["external_id"]
     return bool(owner == item.lead_id or (same_email and not owner))
@@ -210,10 +211,6 @@ def _is_copy(item: Item, contact: Mapping[str, Any]) -> bool:
 def _field(row: Mapping[str, Any]) -> RemoteField:
     choices = {str(one["value"]): str(one["label"]) for one in row["choices"]}
     return RemoteField(row["name"], row["label"], row["type"], choices, row["required"])
-
-
-def _text(value: object) -> str:
-    return "" if value is None else str(value)
 
 
 def _activity(item: Item, contact_id: str) -> dict[str, Any]:
