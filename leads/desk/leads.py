@@ -17,7 +17,7 @@ from leads.desk.correction import correction_of
 from leads.desk.filters import PERIODS, Choice, choice_of, misses
 from leads.desk.room import Room
 from leads.store import outbox
-from leads.store.models import Action, Attempt, Connection, Site, Unreadable
+from leads.store.models import Action, Attempt, Connection, Site
 from leads.store.queries.erasures import erasures_of
 from leads.store.queries.journey import DeliveryStory, Journey, journey
 from leads.store.queries.leads import (
@@ -29,7 +29,8 @@ from leads.store.queries.leads import (
     leads,
     search,
 )
-from leads.store.queries.lists import connections_in_use, count, sites, unreadable
+from leads.store.queries.lists import connections_in_use, sites, unreadable
+from leads.store.queries.unreadable import number_unseen
 from leads.store.staff import note_of, note_view
 
 STATES = {
@@ -193,7 +194,7 @@ def _timeline(way: DeliveryStory) -> list[tuple[datetime, Attempt | None, Action
 def _unreadable(room: Room) -> str:
     with room.read() as session:
         now, by_id = room.database.now(session), {site.id: site for site in sites(session)}
-        rows, unseen = unreadable(session), count(session, Unreadable.id, Unreadable.seen_at.is_(None))
+        rows, unseen = unreadable(session), number_unseen(session)
     shown = [
         (
             row,

@@ -92,7 +92,6 @@ def _start(room: Room) -> ResponseReturnValue:
         except ReplayError as error:
             flash(str(error))
             return redirect(url_for("desk.replays"), 303)
-        room.database.nudge(session)
     return redirect(url_for("desk.replay", replay_id=begun.id), 303)
 
 
