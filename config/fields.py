@@ -27,20 +27,22 @@ class Durations(fields.Field[tuple[timedelta, ...]]):
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> tuple[timedelta, ...]:
-        found = [re.fullmatch(r"\s*(\d+)([smhd])\s*", part) for part in str(value).split(",")]
-        if not all(found):
-            raise ValidationError("must be durations such as 0s,5s,1m,2h,1d, separated by commas")
-        return tuple(timedelta(**{_UNITS[match[2]]: int(match[1])}) for match in found if match)
+        wanted = "must be durations such as 0s,5s,1m,2h,1d, separated by commas"
+        return tuple(_duration(part, wanted) for part in str(value).split(","))
 
 
 class Duration(fields.Field[timedelta]):
     """`30m` → a timedelta."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> timedelta:
-        found = re.fullmatch(r"\s*(\d+)([smhd])\s*", str(value))
-        if not found:
-            raise ValidationError("must be a duration such as 90s, 30m or 2h")
-        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+        return _duration(str(value), "must be a duration such as 90s, 30m or 2h")
+
+
+def _duration(text: str, wanted: str) -> timedelta:
+    found = re.fullmatch(r"\s*(\d+)([smhd])\s*", text)
+    if not found:
+        raise ValidationError(wanted)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 class HourOrOff(fields.Field[int | None]):
