@@ -13,6 +13,7 @@ import signal
 import socket
 import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -152,7 +153,8 @@ class IdleReaper:
             threading.Thread(target=self._run, name="idle-reaper", daemon=True).start()
 
     def _run(self) -> None:
-        while not threading.Event().wait(min(_LOOK, self._patience() / 4)):
+        while True:
+            time.sleep(min(_LOOK, self._patience() / 4))
             self.reap()
 
     def reap(self) -> None:

@@ -23,9 +23,8 @@ class Window:
         self._most = most
         self._seconds = seconds
         self._remembered = remembered
-        self._hits: OrderedDict[Hashable, list[float]] = (
-            OrderedDict()
-        )  # times by key, the one that was hit last at the end
+        # Times by key, the one that was hit last at the end.
+        self._hits: OrderedDict[Hashable, list[float]] = OrderedDict()
         self._guard = Lock()
 
     def __len__(self) -> int:

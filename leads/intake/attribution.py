@@ -11,21 +11,8 @@ ATTRIBUTION = (*_TOUCH, *(f"first_{name}" for name in _TOUCH))  # the last touch
 
 # By them an advertiser knows again who asked a clinic for a treatment. As they are written without _ and -.
 _CLICK_IDS = (
-    *(
-        "gclid",
-        "gclsrc",
-        "gbraid",
-        "wbraid",
-        "dclid",
-        "fbclid",
-        "msclkid",
-        "ttclid",
-        "twclid",
-        "lifatid",
-        "yclid",
-        "igshid",
-    ),
-    *("rdtcid", "sccid", "scclid", "epik", "irclickid", "mcaid", "mceid", "hsenc", "hsmi", "fbc", "fbp"),
+    *("gclid", "gclsrc", "gbraid", "wbraid", "dclid", "fbclid", "msclkid", "ttclid", "twclid", "lifatid", "yclid"),
+    *("igshid", "rdtcid", "sccid", "scclid", "epik", "irclickid", "mcaid", "mceid", "hsenc", "hsmi", "fbc", "fbp"),
 )
 _PARAMETER = re.compile(r"([?&])([^=&#\s?]*)=[^&#\s]*")
 _LEFT_OVER = re.compile(r"(?:(\?)&+|[?&]&*(?=&|[#\s]|$)())")

@@ -165,8 +165,7 @@ def _thank_you(site: Site, wanted: Any, reference: str, *, agreed: bool) -> Resp
         target = site.thank_you_urls[0]
     else:
         target = url_for("form.thanks", key=site.key, reference=reference, consent=None if agreed else "no")
-    response = redirect(target, 303)
-    return make_response(response)
+    return make_response(redirect(target, 303))
 
 
 def _thanks(intake: Intake, site: Site) -> Response:

@@ -17,8 +17,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 def same(column: InstrumentedAttribute[Any], value: Any) -> ColumnElement[bool]:
     """Whether a column of ids holds this one, or what another column holds."""
-    same: ColumnElement[bool] = _id(column) == value
-    return same
+    holds: ColumnElement[bool] = _id(column) == value
+    return holds
 
 
 def one_of(column: InstrumentedAttribute[Any], values: Collection[UUID]) -> ColumnElement[bool]:

@@ -25,6 +25,8 @@ from leads.sync.tokens import Extra, Tokens, Trial
 
 log = structlog.get_logger()
 
+_PUT_OFF_IS_FRESH = 1.0  # seconds: without a pace only the CRM itself, or another worker, may put a call off
+
 
 @dataclass(slots=True)
 class Limits:
@@ -54,9 +56,6 @@ class Limits:
         if time.monotonic() > getattr(self._local, "until", float("inf")):
             raise (Unknown if calls else TryLater)("too_slow", "The CRM was too slow to finish in time.")
         self._local.calls = calls + 1
-
-
-_PUT_OFF_IS_FRESH = 1.0  # seconds: without a pace only the CRM itself, or another worker, may put a call off
 
 
 @dataclass(frozen=True, slots=True)

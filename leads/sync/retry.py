@@ -20,8 +20,7 @@ _THROTTLE_MIN = timedelta(seconds=1)
 _THROTTLE_MAX = timedelta(hours=24)
 LOOK_YOURSELF = (
     "It may have arrived: an earlier try broke off before the CRM had answered, or a copy of the database was put back "
-    "since. This CRM cannot be asked. "
-    "Look in the CRM; then press “Send again” or “I took care of it”."
+    "since. This CRM cannot be asked. Look in the CRM; then press “Send again” or “I took care of it”."
 )
 BUG = ("bug", "Frontdesk made a mistake of its own. It is logged, and the enquiry is tried again.")
 

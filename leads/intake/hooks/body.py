@@ -9,12 +9,8 @@ from typing import Any
 from leads.intake.decode import Form, Undecodable, any_json, clean, decode_form
 from leads.intake.hooks.shapes import REPEATS, WRAPPED
 
-_FIELDS, _PARTS, _DEPTH, _NAME = (
-    400,
-    1000,
-    12,
-    2000,
-)  # a plugin tells more of each answer than a browser, and asks whole questions: what somebody agreed to, too
+# A plugin tells more of each answer than a browser, and asks whole questions: what somebody agreed to, too.
+_FIELDS, _PARTS, _DEPTH, _NAME = 400, 1000, 12, 2000
 _FORM = "application/x-www-form-urlencoded"
 _SAYS_NOTHING = ("", "text/plain", "application/octet-stream")  # what programs say that were not told what they send
 _PLAINLY = re.compile(rb"[^\s=&<>\"{}]+=[^\s&<>\"{}]*(?:&[^\s=&<>\"{}]+=[^\s&<>\"{}]*)*")
