@@ -38,7 +38,7 @@ _FOR_ALL = {  # what every record would be told
     431: _TOO_LONG,
 }
 
-# urllib3 writes whole URLs to its log, and the URL of a webhook can be a secret in itself.
+# urllib3 logs whole addresses and what the CRM sent; the address of a webhook can be a secret in itself.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 

@@ -1,4 +1,4 @@
-"""A valid body → an event in the outbox: the one way in for the API, the form and the script."""
+"""A valid body → an event in the outbox: the one way in for the API, the form and form plugins."""
 
 from __future__ import annotations
 

@@ -58,19 +58,19 @@ class SpamCheck:
             return "Unusually many came from one address within ten minutes."
         return None
 
-    def too_many(self, site_key: str, address: str) -> bool:
-        """Count this one. Whether it is above what one address may send to a site."""
+    def too_many(self, what: str, address: str) -> bool:
+        """Count this one. Whether it is above what one address may send. what: is counted by itself."""
         try:
             ip = ipaddress.ip_address(address)
         except ValueError:  # a web server behind a socket has no address to give
-            return not self._limiter.hit(self._nameless(site_key, ""))
+            return not self._limiter.hit(self._nameless(what, ""))
         if any(ip in network for network in self._exempt):
             return False
-        return not self._limiter.hit(self._nameless(site_key, counted_as(ip)))
+        return not self._limiter.hit(self._nameless(what, counted_as(ip)))
 
-    def _nameless(self, site_key: str, address: str) -> str:
+    def _nameless(self, what: str, address: str) -> str:
         """What is counted under, here or on another host: nobody without the key can tell whose address it is."""
-        return hmac.digest(self._key, f"limit\x1f{site_key}\x1f{address}".encode(), "sha256")[:16].hex()
+        return hmac.digest(self._key, f"limit\x1f{what}\x1f{address}".encode(), "sha256")[:16].hex()
 
     def _token_trouble(self, site_key: str, token: str) -> str | None:
         try:

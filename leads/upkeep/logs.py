@@ -50,8 +50,6 @@ def configure(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for library in _LIBRARIES:
         logging.getLogger(library).setLevel(logging.WARNING)
-    # It warns with whole addresses and with what the CRM sent; the address of a webhook can be a secret in itself.
-    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 class Unhurried(logging.Handler):

@@ -27,14 +27,17 @@ class Unseen(NamedTuple):
 
 
 def number_unseen(session: Session) -> int:
+    """How many there are, of all websites and of none."""
     return count(session, Unreadable.id, _UNSEEN)
 
 
 def number_unseen_before(session: Session, before: datetime) -> int:
+    """How many of them came before that moment."""
     return count(session, Unreadable.id, _UNSEEN, Unreadable.received_at < before)
 
 
 def oldest_unseen(session: Session) -> datetime | None:
+    """When the first of them came; None: there is none."""
     return session.scalar(select(func.min(Unreadable.received_at)).where(_UNSEEN))
 
 
