@@ -14,6 +14,7 @@ from leads.desk import words
 from leads.desk.auth import admin_only
 from leads.desk.room import Room
 from leads.store import outbox
+from leads.store.in_use import kept_in_use
 from leads.store.models import Connection, Delivery, Erasure, Event, Lead
 from leads.store.people import person_behind
 from leads.store.queries.erasures import holding
@@ -70,8 +71,8 @@ def _ask(room: Room, lead_id: UUID) -> ResponseReturnValue:
 
 def _decide(session: Session, room: Room, lead_id: UUID, connection_id: UUID, what: str) -> str:
     """Returns what to tell."""
+    in_use = kept_in_use(session, Connection.id == connection_id)
     row = session.get(Erasure, (lead_id, connection_id), with_for_update=True) or abort(404)
-    in_use = session.get_one(Connection, connection_id).removed_at is None
     if row.ended_at is not None or (what == "again" and not in_use):
         return words.TOO_LATE
     now = room.database.now(session)

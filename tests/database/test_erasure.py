@@ -273,6 +273,20 @@ def test_what_was_in_hand_when_its_connection_went_is_for_a_person(loop: Loop) -
     assert (told.state, len(told.remote_ids)) == ("needs_you", 1), "now there is a number to look for"
 
 
+def test_what_arrives_after_its_connection_went_and_a_person_had_looked_is_for_a_person_again(loop: Loop) -> None:
+    event_id = loop.send()
+    lane = leased(loop.database, loop.connection())
+    claimed = outbox.claim(loop.database, lane, 10, 60)
+    assert erase(loop, event_id)
+    with loop.database.write() as session:
+        outbox.remove(session, session.get_one(Connection, loop.connection_id), loop.clock())
+        outbox.end(session, session.scalars(select(Erasure)).one(), "handled", loop.clock())
+    finished(loop.database, lane, claimed)
+    told = erasure(loop.database)
+    assert (told.state, len(told.remote_ids), told.ended_at) == ("needs_you", 1, None)
+    assert "by hand" in str(told.sentence)
+
+
 def test_quiet_that_a_look_is_asked_for_holds_for_all(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     loop.crm.answers = [DOWN]
     event_id = loop.send()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,7 @@ from leads.store.erasure_list import ErasureList
 from leads.store.models import Action, Connection, Delivery, Erasure, RemoteRecord, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
+from tests.conftest import only_postgres
 from tests.factory import send
 from tests.web.desk import Person, beat, lead_of, plain, set_state, signed_in
 
@@ -155,3 +157,22 @@ def test_a_removed_connection_cannot_be_tried_again(anna: Person, database: Data
     with database.read() as session:
         assert session.scalars(select(Erasure.state)).one() == "needs_you"
         assert set(session.scalars(select(Delivery.state))) == {"erased"}
+
+
+@only_postgres
+def test_it_is_not_tried_again_at_a_connection_that_is_removed_at_this_moment(
+    anna: Person, database: Database, jane: UUID
+) -> None:
+    anna.post(f"/desk/leads/{jane}/erase")
+    _set(database, state="needs_you", code="in_use", sentence="Cases hang on it.")
+    with ThreadPoolExecutor() as pool:
+        with database.write() as session:
+            connection = session.scalars(select(Connection).with_for_update()).one()
+            outbox.remove(session, connection, database.now(session))
+            session.flush()
+            pressed = pool.submit(anna.post, f"/desk/erasures/{jane}/{connection.id}/again")
+            with pytest.raises(TimeoutError):
+                pressed.result(0.5)
+        pressed.result(10)
+    with database.read() as session:
+        assert session.scalars(select(Erasure.state)).one() == "needs_you"

@@ -11,7 +11,7 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from leads.store.failpoint import reach
-from leads.store.models import Attempt, Delivery, Erasure, Event, Lead, RemoteRecord
+from leads.store.models import Attempt, Connection, Delivery, Erasure, Event, Lead, RemoteRecord
 from leads.store.outbox.lanes import Lane, may_erase, mine
 from leads.store.session import Database
 
@@ -133,6 +133,8 @@ def arrived_after_all(
     row.tries_from = row.due_at = now
     if row.state in ("done", "handled"):
         row.state, row.ended_at, row.attempts = "waiting", None, 0
+    if session.get_one(Connection, lane.connection_id).removed_at is not None:  # no worker will see to it
+        out_of_reach(row)
 
 
 def out_of_reach(row: Erasure) -> None:
