@@ -54,7 +54,8 @@ def _correct(room: Room, delivery_id: UUID) -> UUID:
         in_use = kept_in_use(session, Connection.id == delivery.connection_id)
         session.refresh(delivery, with_for_update=True)
         names = asked(delivery, event)
-        if not (names and in_use) or lead.is_test:
+        # A caller may have turned out to be somebody known just then: the details on the page are not that person's.
+        if not (names and in_use) or lead.is_test or lead.merged_into:
             flash(words.TOO_LATE)
             return lead.id
         try:

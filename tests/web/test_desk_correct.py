@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
@@ -9,16 +10,44 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
+from leads.desk import words
 from leads.store.models import Delivery, Identity, Lead, Site
 from leads.store.people import person_of
 from leads.store.session import Database
 from leads.store.vault import Vault
+from tests.conftest import only_postgres
 from tests.factory import make_connection, send
 from tests.web.desk import Person, decisions, lead_of, plain, set_state, signed_in
 from tests.web.pages import Page
 
 JANE = {"first_name": "Jane", "last_name": "Doe", "email": "jane@example.com", "phone": "+12015550199"}
 REFUSED: dict[str, Any] = {"code": "invalid_phone", "sentence": "Not this phone number.", "field": "phone"}
+
+
+@only_postgres
+def test_a_caller_who_turns_out_to_be_somebody_known_at_this_moment_is_left_alone(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    person = lead_of(database, send(database, vault, site, **JANE).event_id)
+    call = send(database, vault, site, "call_click", visitor_id="v").event_id
+    delivery_id = set_state(database, call, "refused", code="required", sentence="An e-mail is needed.", field="email")
+    caller, address = lead_of(database, call), f"/desk/deliveries/{delivery_id}/correct"
+    with ThreadPoolExecutor() as pool:
+
+        def meanwhile(where: str) -> None:
+            if where == "accept.written":
+                pressed.append(pool.submit(sam.post, address, email="tom@example.com"))
+                with pytest.raises(TimeoutError):
+                    pressed[0].result(0.5)
+
+        pressed: list[Future[Any]] = []
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("leads.store.outbox.arrivals.reach", meanwhile)
+            send(database, vault, site, visitor_id="v", **JANE)
+        pressed[0].result(10)
+    assert _digests(database, caller) == set(), "else what Tom sends would be of a lead that is nobody any more"
+    assert _state(database, delivery_id) == "refused"
+    assert words.TOO_LATE in plain(sam.get(f"/desk/leads/{person}"))
 
 
 @pytest.fixture
