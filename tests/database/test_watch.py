@@ -276,6 +276,30 @@ def test_a_worker_that_restarts_is_not_told(watch: Watch, timed: Database) -> No
     assert watch.mails == []
 
 
+def test_one_that_waits_for_a_worker_that_is_killed_again_and_again_is_told(
+    watch: Watch, timed: Database, vault: Vault, site: Site
+) -> None:
+    send(timed, vault, site, email="jane@example.com")
+    for number in range(8):
+        watch.passes(10, every=1)
+        with timed.write() as session:
+            session.execute(update(Worker).where(Worker.id == "w").values(id=f"dead {number}"))
+    assert "1 enquiry waits for “Sandbox CRM” (Sunrise)" in "".join(watch.mails)
+
+
+def test_a_worker_that_was_away_for_long_gets_the_time_to_send_what_waits(
+    watch: Watch, timed: Database, vault: Vault, site: Site
+) -> None:
+    send(timed, vault, site, email="jane@example.com")
+    watch.worker = False
+    watch.passes(50, every=1)
+    watch.worker = True
+    watch.passes(25, every=1)
+    assert not any("waits for" in mail for mail in watch.mails)
+    watch.passes(10, every=1)
+    assert "1 enquiry waits for" in "".join(watch.mails)
+
+
 @pytest.mark.parametrize("state", ["refused", "expired"])
 def test_what_needs_a_person_is_told_once(watch: Watch, timed: Database, vault: Vault, site: Site, state: str) -> None:
     for number in range(3):

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from leads.store import backup, tasks
-from leads.store.alerts import open_alerts
+from leads.store.alerts import SETTLED, open_alerts
 from leads.store.clock import worker_seen_at
 from leads.store.models import EVENT_KINDS, CanaryRun, Connection, Delivery, Event, Site, Worker
 from leads.store.queries.balance import DayBalance, balance, last_days
@@ -56,7 +56,7 @@ class Rhythm(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """All of it at one moment. worker_since: when the longest-running worker that lives was started, None without one.
+    """All of it at one moment. worker_since: since when one worker or another has been running, None without one.
 
     canaries: the last test enquiry of each site that came to an end. to_erase: how many records of
     erased people a person has to see to. copied_at: when a copy of the database was last made by us, None before
@@ -80,13 +80,12 @@ class Signs:
 def signs(session: Session, now: datetime) -> Signs:
     """Look at everything."""
     known, connections = sites(session), connections_in_use(session)
-    alive = select(func.min(Worker.started_at)).where(Worker.seen_at >= now - SILENT_AFTER)
     return Signs(
         now=now,
         loads=loads(session, known, connections),
         needs=needs(session),
         without_connection=without_connection(session, connections),
-        worker_since=session.scalar(alive),
+        worker_since=_worker_since(session, now),
         worker_seen_at=worker_seen_at(session),
         canaries=_canaries(session, known),
         rhythms=[_rhythm(session, site, kind, now) for site in known for kind in EVENT_KINDS],
@@ -95,6 +94,21 @@ def signs(session: Session, now: datetime) -> Signs:
         copied_at=tasks.ran_at(session, backup.TASK),
         unreadable=unseen_of_plugins(session),
     )
+
+
+def _worker_since(session: Session, now: datetime) -> datetime | None:
+    """Those that died count as well, where another one was there before anybody would have been told: or what waits for
+    one that is killed again and again would be given time for ever."""
+    since, least = None, now - SILENT_AFTER
+    for started_at, seen_at in session.execute(_WORKERS):
+        if seen_at < least:
+            break
+        since = min(since or started_at, started_at)
+        least = since - SILENT_AFTER - SETTLED
+    return since
+
+
+_WORKERS = select(Worker.started_at, Worker.seen_at).order_by(Worker.seen_at.desc())
 
 
 def loads(session: Session, known: Iterable[Site], connections: Sequence[Connection]) -> list[Load]:
