@@ -182,11 +182,18 @@ class Trial:
 class Extra(Mapping[str, str]):
     """What the CRM said beside its token, as the connector's `settings["token"]`: looked up whenever it is needed, for
     there may be no token yet when the connector is built, and another one later. `get` takes what is there; all else
-    asks for the first token where there is none, and raises DeliveryError when none can be had."""
+    asks for the first token where there is none. Raises DeliveryError when none can be had."""
 
     def __init__(self, signed: Tokens | Trial) -> None:
-        self._token = signed.known
-        self._held = signed.held
+        self._signed = signed
+
+    def _token(self) -> Token:
+        with before_anything_is_sent():
+            return self._signed.known()
+
+    def _held(self) -> Token | None:
+        with before_anything_is_sent():
+            return self._signed.held()
 
     def __getitem__(self, name: str) -> str:
         return self._token().extra[name]

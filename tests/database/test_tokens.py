@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
+from operator import itemgetter, methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError, TimeoutError  # noqa: A004 - that of a pool and of the line of writers
 
-from integrations.core.errors import Misconfigured, TryLater
+from integrations.core.errors import Misconfigured, Throttled, TryLater
 from integrations.core.oauth import Token, redeem, renew
 from leads.store import tokens
 from leads.store.keyfile import add_key, seal_with
@@ -255,6 +256,22 @@ def test_a_token_is_stored_again_when_the_database_was_in_trouble(
     monkeypatch.setattr("leads.sync.tokens._KEEP_AGAIN", (0.01, 0.01, 0.01))
     assert desk.signed().header() == f"Bearer {desk.token().access_token}"
     assert desk.crm.grants.count("refresh_token") == 1
+
+
+def in_vain(*_: object) -> None:
+    raise OperationalError("", {}, Exception())
+
+
+@pytest.mark.parametrize("ask", [itemgetter("account"), methodcaller("get", "account"), dict, len])
+def test_what_the_crm_said_is_asked_for_again_where_the_database_was_in_trouble(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Any], object]
+) -> None:
+    desk.sign_in()
+    connector = desk.setup.ability(desk.row())
+    assert connector is not None
+    monkeypatch.setattr("leads.sync.tokens.tokens.held", in_vain)
+    with pytest.raises(Throttled, match="Frontdesk's own database did not answer"):
+        ask(connector.settings["token"])
 
 
 def test_somebody_who_signs_in_meanwhile_is_not_undone(desk: Desk, clock: Clock) -> None:
