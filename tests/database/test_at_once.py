@@ -297,6 +297,31 @@ def test_a_connection_is_removed_while_its_lane_writes_down_and_claims(
     assert delivery_of(timed, second.event_id).code == "unknown_outcome"
 
 
+def test_a_paused_connection_is_removed_while_its_lane_writes_down_how_it_is(
+    timed: Database,
+    vault: Vault,
+    site: Site,
+    connection: Connection,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def meanwhile(*given: Any) -> None:
+        at_once.append(waits(pool, lambda: setup.remove(connection.id)))
+        report(*given)
+
+    at_once: list[Future[int]] = []
+    setup = Setup(timed, vault, Limits(60, 20), "anna")
+    event_id = send(timed, vault, site).event_id
+    lane = leased(timed, connection)
+    claimed = outbox.claim(timed, lane, 1, 60)
+    setup.pause(connection.id)
+    monkeypatch.setattr(outcomes, "report", meanwhile)
+    written = [outcome(claimed[0], "waiting", verdict="TryLater")]
+    assert outbox.finish_and_claim(timed, lane, written, Health("failing", 1, 0), 1, 60) == (0, [])
+    assert at_once[0].result(10) == 1
+    assert delivery_of(timed, event_id).code == "removed"
+
+
 def test_of_a_caller_who_becomes_known_while_a_lane_claims_only_one_is_claimed(
     timed: Database, vault: Vault, site: Site, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -253,8 +253,10 @@ def claim(
         lease = {"new_token": token, "until": now + timedelta(seconds=seconds)}
         held = {"connection": lane.connection_id, "held": lane.token, "now": now}
         opened = session.connection()
-        # This locks the connection, as `hold` does.
+        # This locks the connection, as `hold` does, while it may be used.
         is_held = opened.execute(_prolong(), held | lease).one_or_none() is not None
+        if before and not is_held:
+            hold(session, lane)
         may_send = before is None or before(session, now)
         if not (is_held and may_send):
             return []
