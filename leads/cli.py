@@ -6,6 +6,10 @@ database or its keys cannot be opened.
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+from contextlib import suppress
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
@@ -45,15 +49,32 @@ from leads.upkeep.doctor import Line, asked, examine, line
 from leads.upkeep.erasures import Listing
 from leads.upkeep.retention import EVERY, Retention
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
 
 class _Plain(click.Group):
-    """Says in one sentence that the database does not answer, instead of a page of traceback."""
+    """Says in one sentence that the database does not answer, or that there is no room for the output; no traceback."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            _drop_what_is_left()
+            fail(f"The output could not be written: {error.strerror}.")
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except SQLAlchemyError as error:
             fail(f"The database does not answer ({type(error).__name__}). Check FRONTDESK_DATABASE_URL.", CANNOT_OPEN)
+
+
+def _drop_what_is_left() -> None:
+    """Else the interpreter tries once more to write it when it ends, and complains in its own way."""
+    with suppress(OSError, ValueError):  # no real file, as in tests
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(

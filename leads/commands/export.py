@@ -41,6 +41,7 @@ def export(path: str, site_key: str | None) -> None:
 def _opened(path: str) -> Iterator[IO[str]]:
     if path == "-":
         yield sys.stdout
+        sys.stdout.flush()  # says here that it cannot be written, and not when the program ends
         return
     try:
         mine = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -48,5 +49,9 @@ def _opened(path: str) -> Iterator[IO[str]]:
         fail(f"There is a file {path} already. Choose another name.")
     except OSError as error:
         fail(f"{Path(path)} cannot be written: {error.strerror}.")
-    with os.fdopen(mine, "w", encoding="utf-8", newline="") as file:
-        yield file
+    try:
+        with os.fdopen(mine, "w", encoding="utf-8", newline="") as file:
+            yield file
+    except OSError as error:
+        Path(path).unlink()  # half a file looks like a whole one
+        fail(f"{Path(path)} cannot be written: {error.strerror}. What was written of it was deleted.")

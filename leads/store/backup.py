@@ -37,7 +37,8 @@ def back_up(source: Path, target: Path) -> None:
         with closing(sqlite.connect(str(source))) as original, closing(sqlite.connect(str(target))) as copy:
             original.backup(copy)
     except BaseException:
-        target.unlink(missing_ok=True)
+        for left in (target, target.with_name(target.name + "-journal")):  # SQLite leaves its own on a full disk
+            left.unlink(missing_ok=True)
         raise
 
 

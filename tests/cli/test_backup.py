@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from alembic import command
+from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy import update
 
 from leads.store import schema, tasks
@@ -49,6 +52,22 @@ def test_a_copy_is_its_owners_alone_and_nothing_is_written_over(frontdesk: Front
 @only_sqlite
 def test_a_copy_that_cannot_be_made_is_told_and_leaves_nothing(frontdesk: Frontdesk, tmp_path: Path) -> None:
     assert "could not be made" in frontdesk("db", "backup", str(tmp_path / "nowhere" / "copy"), code=1).stderr
+
+
+def test_a_copy_that_there_is_no_room_for_leaves_nothing(tmp_path: Path) -> None:
+    source, folder = tmp_path / "source.sqlite3", tmp_path / "full"
+    with closing(sqlite.connect(str(source))) as opened:
+        opened.execute("CREATE TABLE big AS SELECT zeroblob(3000000)")  # more than SQLite keeps in memory
+        opened.commit()
+    folder.mkdir()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises((OSError, sqlite.Error)):
+            back_up(source, folder / "copy.sqlite3")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(folder.iterdir()) == []
 
 
 @only_postgres

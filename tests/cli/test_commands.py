@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -581,6 +583,17 @@ def test_a_database_that_does_not_answer_is_told_in_a_sentence(frontdesk: Frontd
     told = frontdesk("lead", "list", code=3, database_url="postgresql://nobody:hidden@127.0.0.1:9/nothing").stderr
     assert told.startswith("The database does not answer")
     assert "hidden" not in told
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+@pytest.mark.parametrize("command", [["config", "show"], ["config", "show", "--json"], ["--help"]])
+def test_an_output_that_a_full_disk_has_no_room_for_is_told_in_a_sentence(command: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "leads", *command], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.stderr == "The output could not be written: No space left on device.\n"
+    assert done.returncode == 1
 
 
 def test_a_mistyped_data_folder_is_told_and_not_made(

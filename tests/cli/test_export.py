@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
+from errno import ENOSPC
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
+from leads import spreadsheet
 from leads.store.models import Action, Site
 from leads.store.queries.export import exported
 from leads.store.session import Database
@@ -99,6 +102,20 @@ def test_that_it_was_done_is_written_down(frontdesk: Frontdesk, database: Databa
     with database.read() as session:
         assert session.scalars(select(Action.what)).all() == ["exported"]
     assert "command line wrote the enquiries of demo into a file." in frontdesk("actions").stdout.replace("\n", " ")
+
+
+def test_what_a_full_disk_has_no_room_for_is_told_and_no_half_a_file_is_left(
+    frontdesk: Frontdesk, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> Iterator[str]:
+        yield "reference"
+        raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(spreadsheet, "lines", full)
+    file = tmp_path / "all.csv"
+    told = frontdesk("lead", "export", "--csv", str(file), code=1).stderr
+    assert told == f"{file} cannot be written: No space left on device. What was written of it was deleted.\n"
+    assert not file.exists()
 
 
 def test_a_store_is_read_in_slices_and_each_enquiry_once(database: Database, vault: Vault, site: Site) -> None:
