@@ -79,6 +79,21 @@ def test_there_are_samples_in_the_tutorial() -> None:
     assert len(_commands(Path("docs/tutorial.md"))) > 5
 
 
+def test_commands_on_a_server_have_the_settings_of_the_service(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "how-to" / "install.md").read_text(encoding="utf-8")
+    script = page.partition("```sh\n")[2].partition("```")[0]
+    example = (ROOT / "config" / "env.example").read_text(encoding="utf-8")
+    file = tmp_path / "frontdesk.env"
+    file.write_text(f"{example}# The clinic's own:\nFRONTDESK_ALLOWED_PRIVATE_HOSTS=\"one.lan, two.lan\"\n")
+    as_user = "/usr/sbin/runuser -u frontdesk -- /usr/local/bin/frontdesk"
+    assert as_user in script
+    here = script.replace("/etc/frontdesk.env", str(file)).replace(as_user, f"{shlex.quote(sys.executable)} -m leads")
+    done = subprocess.run(
+        ["sh", "-c", here, "frontdesk-as", "config", "show"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert "FRONTDESK_ALLOWED_PRIVATE_HOSTS=one.lan,two.lan\n" in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in _LINK.findall((ROOT / page).read_text(encoding="utf-8")):
