@@ -42,7 +42,7 @@ from leads.store import backup, failpoint, outbox, tasks
 from leads.store.models import Site
 from leads.store.queries.lists import connections_in_use
 from leads.store.schema import current
-from leads.store.session import at_leisure, sqlite_file
+from leads.store.session import at_leisure, is_away, sqlite_file
 from leads.sync import worker as sync_worker
 from leads.upkeep import logs
 from leads.upkeep.doctor import Line, asked, examine, line
@@ -53,7 +53,8 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class _Plain(click.Group):
-    """Says in one sentence that the database does not answer, or that there is no room for the output; no traceback."""
+    """Says in one sentence that the database failed, or that there is no room for the output: a page of traceback may
+    quote somebody\'s name."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -68,7 +69,10 @@ class _Plain(click.Group):
         try:
             return super().invoke(ctx)
         except SQLAlchemyError as error:
-            fail(f"The database does not answer ({type(error).__name__}). Check FRONTDESK_DATABASE_URL.", CANNOT_OPEN)
+            name = type(error).__name__
+            if is_away(error):
+                fail(f"The database does not answer ({name}). Check FRONTDESK_DATABASE_URL.", CANNOT_OPEN)
+            fail(f"Frontdesk made a mistake of its own: the database refused a statement ({name}). Please report it.")
 
 
 def _drop_what_is_left() -> None:

@@ -20,7 +20,7 @@ _UNDECIDED = {
 
 
 @click.command("purge")
-@click.option("--days", type=click.IntRange(min=1), help="Instead of FRONTDESK_KEEP_DAYS.")
+@click.option("--days", type=click.IntRange(1, 36_500), help="Instead of FRONTDESK_KEEP_DAYS.")
 @click.option("--dry-run", is_flag=True, help="Only say how many it would be.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def purge(days: int | None, dry_run: bool, yes: bool) -> None:

@@ -54,7 +54,7 @@ def retry(code: str | None, state: str | None, connection: str | None, reason: s
 
 @click.command("put-aside")
 @click.option("--site", "site", help="Only those of this website, by its key.")
-@click.option("--days", type=click.IntRange(min=1), help="Only those of so many days.")
+@click.option("--days", type=click.IntRange(1, 36_500), help="Only those of so many days.")
 @click.option("--dry-run", is_flag=True, help="Show how many there are, and some of them, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def put_aside(site: str | None, days: int | None, dry_run: bool, yes: bool) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
 from leads.store.models import Action, Connection, Delivery, Site
 from leads.store.outbox import Accepted, handled, start_failing
@@ -594,6 +595,18 @@ def test_an_output_that_a_full_disk_has_no_room_for_is_told_in_a_sentence(comman
         )
     assert done.stderr == "The output could not be written: No space left on device.\n"
     assert done.returncode == 1
+
+
+def test_a_mistake_of_our_own_is_not_told_as_the_databases(
+    frontdesk: Frontdesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise IntegrityError("INSERT", None, Exception("Jane Doe is there twice"))
+
+    monkeypatch.setattr("leads.commands.lead.leads", broken)
+    told = frontdesk("lead", "list", code=1).stderr
+    assert told.startswith("Frontdesk made a mistake of its own: the database refused a statement (IntegrityError).")
+    assert "Jane" not in told
 
 
 def test_a_mistyped_data_folder_is_told_and_not_made(

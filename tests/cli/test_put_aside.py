@@ -43,3 +43,4 @@ def test_it_asks_and_leaves_what_is_held_for_another_reason(frontdesk: Frontdesk
         done = session.scalars(select(Action.what).order_by(Action.at, Action.id)).all()
     assert done == ["put_aside_started", "put_aside"] * 2
     assert "no site with the key" in frontdesk("lead", "put-aside", "--site", "nowhere", code=1).stderr
+    assert "is not in the range" in frontdesk("lead", "put-aside", "--days", "999999", code=2).stderr
