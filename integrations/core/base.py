@@ -179,8 +179,8 @@ class Connector(ABC):
 
     @abstractmethod
     def check(self) -> list[Finding]:
-        """Test credentials, rights and needed properties by reading only. Raises what `Http` raises when the CRM
-        cannot be reached at all; what the CRM itself says becomes findings."""
+        """Test credentials, rights and needed properties by reading only. Raises a DeliveryError when the CRM cannot
+        be reached or refuses the sign-in; what is missing in it becomes findings."""
 
     def prepare(self) -> list[Finding]:
         """Create what the CRM needs to hold our external ids, where its API allows it. Safe to repeat."""
