@@ -54,7 +54,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 class _Plain(click.Group):
     """Says in one sentence that the database failed, or that there is no room for the output: a page of traceback may
-    quote somebody\'s name."""
+    quote somebody's name."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:

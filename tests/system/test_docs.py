@@ -84,7 +84,7 @@ def test_commands_on_a_server_have_the_settings_of_the_service(tmp_path: Path) -
     script = page.partition("```sh\n")[2].partition("```")[0]
     example = (ROOT / "config" / "env.example").read_text(encoding="utf-8")
     file = tmp_path / "frontdesk.env"
-    file.write_text(f"{example}# The clinic's own:\nFRONTDESK_ALLOWED_PRIVATE_HOSTS=\"one.lan, two.lan\"\n")
+    file.write_text(f'{example}# The clinic\'s own:\nFRONTDESK_ALLOWED_PRIVATE_HOSTS="one.lan, two.lan"\n')
     as_user = "/usr/sbin/runuser -u frontdesk -- /usr/local/bin/frontdesk"
     assert as_user in script
     here = script.replace("/etc/frontdesk.env", str(file)).replace(as_user, f"{shlex.quote(sys.executable)} -m leads")
