@@ -267,7 +267,7 @@ def test_what_the_crm_said_is_asked_for_again_where_the_database_was_in_trouble(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Any], object]
 ) -> None:
     desk.sign_in()
-    connector = desk.setup.ability(desk.row())
+    connector = desk.setup.connector(desk.row())
     assert connector is not None
     monkeypatch.setattr("leads.sync.tokens.tokens.held", in_vain)
     with pytest.raises(Throttled, match="Frontdesk's own database did not answer"):
