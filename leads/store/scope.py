@@ -62,7 +62,9 @@ def our_tests() -> Select[UUID]:
 def _conditions(session: Session, sites: Sequence[UUID]) -> list[ExecutableOption]:
     """One for each table whose rows belong to a website, said so that no other index serves a statement than usual."""
     keys = session.scalars(select(Site.key).where(Site.id.in_(sites))).all()
-    connections = session.scalars(select(Connection.id).where(Connection.site_id.in_(sites))).all()
+    # Asked anew by each statement: one that was made meanwhile may have been given some of what is changed here.
+    here = Connection.__table__
+    connections = select(here.c.id).where(here.c.site_id.in_(sites))
     its_event = exists().where(Event.id == Resubmission.event_id, one_of(Event.site_id, sites))
     # What an alert is about begins with the website's key, in which there is no blank.
     about = [Alert.subject.startswith(f"{key} ", autoescape=True) for key in keys]

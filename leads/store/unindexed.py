@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Uuid, func, literal
+from sqlalchemy import ColumnElement, Select, Uuid, func, literal
 from sqlalchemy.orm import InstrumentedAttribute
 
 
@@ -21,7 +21,7 @@ def same(column: InstrumentedAttribute[Any], value: Any) -> ColumnElement[bool]:
     return holds
 
 
-def one_of(column: InstrumentedAttribute[Any], values: Collection[UUID]) -> ColumnElement[bool]:
+def one_of(column: InstrumentedAttribute[Any], values: Collection[UUID] | Select[UUID]) -> ColumnElement[bool]:
     """Whether a column of ids holds one of these."""
     return _id(column).in_(values)
 

@@ -15,7 +15,7 @@ from sqlalchemy import inspect, select
 from werkzeug.routing import Rule
 
 import leads.desk
-from leads.store import canary
+from leads.store import canary, outbox
 from leads.store.models import (
     Alert,
     Base,
@@ -33,9 +33,14 @@ from leads.store.models import (
     User,
     new_id,
 )
+from leads.store.outbox.arrivals import delivery_row
 from leads.store.outbox.replays import Chosen, load_chosen, start_replay
+from leads.store.past_orm import insert_all
+from leads.store.queries.lists import deliveries_of
+from leads.store.scope import keep_to
 from leads.store.session import Database
 from leads.store.vault import Vault
+from tests.conftest import only_postgres
 from tests.factory import make_connection, make_site, send
 from tests.web.desk import Person, beat, decisions, make_user, plain, set_state, signed_in
 
@@ -270,6 +275,26 @@ def test_a_website_that_is_theirs_shows_all_of_it(
 
 def _nameless(page: str) -> str:
     return page.replace("sam", "_").replace("eve", "_")
+
+
+@only_postgres
+def test_what_a_connection_was_given_meanwhile_is_released_as_well(
+    database: Database, vault: Vault, site: Site
+) -> None:
+    """It is given what waits while somebody who looks after some websites has begun to decide about it."""
+    event_id = send(database, vault, site, consent=False, first_name="Jane", email="jane@example.com").event_id
+    with database.write() as session:
+        keep_to(session, [site.id])
+        event = session.get_one(Event, event_id)
+        lead = session.get_one(Lead, event.lead_id)
+        new = make_connection(database, vault, site, name="New CRM")
+        with database.write() as giving:
+            now = database.now(giving)
+            given = delivery_row(event_id, lead.id, new.id, "no_consent", event.received_at, now)
+            insert_all(giving, Delivery, [given])
+        assert outbox.release_hold(session, vault, event, lead, now) == 2
+    with database.read() as session:
+        assert [one.state for one in deliveries_of(session, event_id)] == ["waiting", "waiting"]
 
 
 def test_admins_choose_the_websites_of_a_user(
