@@ -39,7 +39,7 @@ def keep_to(session: Session, sites: Collection[UUID]) -> None:
     What belongs to no website, such as who may sign in, stays as it was.
     """
     options = _conditions(session, list(sites))
-    session.info[_ONLY] = frozenset(sites)
+    session.info[_ONLY] = sorted(sites)
 
     @event.listens_for(session, "do_orm_execute")
     def narrow(state: ORMExecuteState) -> None:
@@ -47,10 +47,11 @@ def keep_to(session: Session, sites: Collection[UUID]) -> None:
             state.statement = state.statement.options(*options)
 
 
-def only_site(session: Session) -> UUID | None:
-    """The one website that this session is kept to, by which an index may find what is asked for. None: several."""
-    only = session.info.get(_ONLY, ())
-    return next(iter(only)) if len(only) == 1 else None
+def only_sites(session: Session) -> Sequence[UUID]:
+    """The websites that this session is kept to, by whose indexes rows may be found; none where it is kept to no
+    websites, or to none."""
+    only: Sequence[UUID] = session.info.get(_ONLY, ())
+    return only
 
 
 def our_tests() -> Select[UUID]:

@@ -42,9 +42,17 @@ class Seen:
             found = {sql: self._scan(opened, sql, values) for sql, values in self.statements.items()}
         return {sql: plan for sql, plan in found.items() if plan}
 
-    def _scan(self, opened: Any, sql: str, values: Any) -> str:
+    def plans(self) -> dict[str, str]:
+        """Statement → its plan."""
+        with self._database.engine.connect() as opened:
+            return {sql: "; ".join(self._plan(opened, sql, values)) for sql, values in self.statements.items()}
+
+    def _plan(self, opened: Any, sql: str, values: Any) -> list[str]:
         explain = "EXPLAIN QUERY PLAN " if self._database.is_sqlite else "EXPLAIN "
-        lines = [str(row[-1]) for row in opened.exec_driver_sql(explain + sql, values)]
+        return [str(row[-1]) for row in opened.exec_driver_sql(explain + sql, values)]
+
+    def _scan(self, opened: Any, sql: str, values: Any) -> str:
+        lines = self._plan(opened, sql, values)
         after = [*lines[1:], ""]
         return "; ".join(
             line.strip() for line, more in zip(lines, after, strict=False) if self._reads_through(line, more, sql)

@@ -19,13 +19,16 @@ from leads.store.models import Delivery, Event, Lead
 from leads.store.outbox import check_all, erase
 from leads.store.outbox.trial import forget
 from leads.store.queries.journey import journey
+from leads.store.queries.leads import Cursor, LeadFilter, leads, search
 from leads.store.queries.overview import number_resubmitted
 from leads.store.queries.signs import signs
 from leads.store.retention import forget_slice, forget_unreadable
+from leads.store.scope import keep_to
 from leads.store.session import Database
 from leads.upkeep.alerts import conditions
 from tests.database.loop import Loop
 from tests.database.plans import GROWING, Seen
+from tests.factory import make_site
 from tests.web.desk import PASSWORD, make_user
 
 _TOKEN = "a token of some length"
@@ -102,15 +105,16 @@ def app(loop: Loop, database_url: str, tmp_path: Path, monkeypatch: pytest.Monke
     return create_app(settings)
 
 
-@pytest.mark.parametrize("whose", ["all websites", "one website"])
+@pytest.mark.parametrize("whose", ["all websites", "one website", "two websites"])
 def test_every_page_goes_by_indexes(loop: Loop, app: Flask, seen: Seen, whose: str) -> None:
     loop.send("Jane")
     loop.tick(minutes=1)
     lead_id, delivery_id = _ids(loop.database)
-    if whose == "one website":
-        make_user(loop.database, role="staff", sites=[loop.site])
-    else:
+    if whose == "all websites":
         make_user(loop.database)
+    else:
+        others = [make_site(loop.database, "other")] if whose == "two websites" else []
+        make_user(loop.database, role="staff", sites=[loop.site, *others])
     client = app.test_client()
     form = {"name": "anna", "password": PASSWORD, "csrf_token": _token(client.get("/desk/sign-in").text)}
     assert client.post("/desk/sign-in", data=form).status_code in (302, 303)
@@ -139,6 +143,20 @@ def test_every_page_goes_by_indexes(loop: Loop, app: Flask, seen: Seen, whose: s
     assert [path for path, status in visited if status >= 500 and path != "/readyz"] == []  # no worker runs here
     assert sum(status == 200 for _, status in visited) > 15
     assert _unexplained(seen) == {}
+
+
+def test_the_newest_of_some_websites_are_found_by_the_index_of_each(loop: Loop, seen: Seen) -> None:
+    """By the index of all, whoever looks after two small ones would wait until those of all others are gone through."""
+    loop.send("Jane")
+    other = make_site(loop.database, "other")
+    with loop.database.read() as session, seen.watching():
+        keep_to(session, [loop.site.id, other.id])
+        leads(session, loop.vault, LeadFilter())
+        leads(session, loop.vault, LeadFilter(), newer_than=Cursor(loop.clock(), UUID(int=0)))
+        search(session, loop.vault, "Jane", LeadFilter())
+    plans = [plan for sql, plan in seen.plans().items() if "UNION ALL" in sql]
+    assert len(plans) == 3
+    assert all(plan.count("ix_lead_site_recent") == 2 and "ix_lead_recent" not in plan for plan in plans)
 
 
 def _token(page: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -36,6 +36,7 @@ from leads.store.models import (
 from leads.store.outbox.arrivals import delivery_row
 from leads.store.outbox.replays import Chosen, load_chosen, start_replay
 from leads.store.past_orm import insert_all
+from leads.store.queries.leads import LeadFilter, leads, search
 from leads.store.queries.lists import deliveries_of
 from leads.store.scope import keep_to
 from leads.store.session import Database
@@ -275,6 +276,30 @@ def test_a_website_that_is_theirs_shows_all_of_it(
 
 def _nameless(page: str) -> str:
     return page.replace("sam", "_").replace("eve", "_")
+
+
+def test_the_list_of_several_websites_goes_on_page_by_page(database: Database, vault: Vault, site: Site) -> None:
+    others = [make_site(database, key) for key in ("second", "third")]
+    with database.write() as session:
+        for number, of in enumerate([site, *others] * 4):
+            heard = database.now(session) + timedelta(minutes=number // 2)  # two at the same moment
+            lead = Lead(id=new_id(), site_id=of.id, code=f"AAA-{number:03}", known=True, shareable=True)
+            lead.created_at = lead.last_event_at = heard
+            lead.person_sealed = vault.seal({"first_name": f"No{number}"}, "lead", "person", lead.id)
+            session.add(lead)
+    with database.read() as session:
+        theirs = (Lead.site_id.in_([site.id, others[1].id]), Lead.is_test.is_(False))
+        expected = list(session.scalars(select(Lead.id).where(*theirs).order_by(Lead.last_event_at, Lead.id)))[::-1]
+    with database.read() as session:
+        keep_to(session, [others[1].id, site.id])
+        pages = [leads(session, vault, LeadFilter(), size=3)]
+        while pages[-1].older:
+            pages.append(leads(session, vault, LeadFilter(), older_than=pages[-1].older, size=3))
+        back = leads(session, vault, LeadFilter(), newer_than=pages[2].newer, size=3)
+        found = search(session, vault, "No", LeadFilter()).rows
+    assert [[row.lead.id for row in page.rows] for page in pages] == [expected[at : at + 3] for at in (0, 3, 6)]
+    assert [row.lead.id for row in back.rows] == expected[3:6]
+    assert [row.lead.id for row in found] == expected
 
 
 @only_postgres

@@ -7,18 +7,18 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import phonenumbers
-from sqlalchemy import ColumnElement, and_, exists, or_, select
+from sqlalchemy import ColumnElement, CompoundSelect, and_, exists, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from leads.store.models import Delivery, Drift, Event, Identity, Lead, Site
 from leads.store.people import name_of, person_behind, person_of, trace
 from leads.store.queries.lists import sites
 from leads.store.queries.places import HELD_FOR_A_PERSON, PLACES, SPAM
-from leads.store.scope import only_site
+from leads.store.scope import only_sites
 from leads.store.vault import Vault
 
 PAGE_SIZE = 25
@@ -26,6 +26,7 @@ MOST_FOUND = 50
 MOST_SEARCHED = 5_000  # leads that one search by name decrypts
 _NUMBER = re.compile(r"[\d\s()+./-]+")
 _NO_DIGIT = re.compile(r"\D")
+_MOST_MERGED = 100  # websites: SQLite takes 500 parts of a statement
 _FEWEST = 4  # digits by which a number is looked for
 ARRIVED = ("sent", "confirmed")
 # The first of these that one of a lead's deliveries has is what the list says of the lead.
@@ -108,22 +109,48 @@ def leads(
     size: int = PAGE_SIZE,
 ) -> Page:
     """One page of leads, by the time of their last event."""
-    listed = select(Lead).where(*_chosen(session, chosen))
+    where = _chosen(session, chosen)
     if newer_than:
-        upwards = listed.where(_beyond(newer_than, newer=True)).order_by(Lead.last_event_at, Lead.id)
-        found = list(session.scalars(upwards.limit(size + 1)))
+        where.append(_beyond(newer_than, newer=True))
+        found = _first(session, chosen, where, size + 1, upwards=True)
         more_newer, more_older = len(found) > size, True
         found = found[:size][::-1]
     else:
-        downwards = listed.order_by(Lead.last_event_at.desc(), Lead.id.desc())
         if older_than:
-            downwards = downwards.where(_beyond(older_than, newer=False))
-        found = list(session.scalars(downwards.limit(size + 1)))
+            where.append(_beyond(older_than, newer=False))
+        found = _first(session, chosen, where, size + 1)
         more_newer, more_older = older_than is not None, len(found) > size
         found = found[:size]
     rows = _rows(session, vault, found)
     first, last = (_place(found[0]), _place(found[-1])) if found else (None, None)
     return Page(rows, first if more_newer else None, last if more_older else None)
+
+
+def _first(
+    session: Session, chosen: LeadFilter, where: Sequence[ColumnElement[bool]], limit: int, *, upwards: bool = False
+) -> Sequence[Lead]:
+    """The newest leads for which all of this holds; upwards: the oldest."""
+    listed, sites = select(Lead).where(*where), only_sites(session)
+    if chosen.site_id is None and _fits_most(chosen) and 1 < len(sites) <= _MOST_MERGED:
+        first = _merged(where, sites, upwards).limit(limit).subquery("first")
+        listed = select(Lead).join(first, first.c.id == Lead.id)
+    return session.scalars(listed.order_by(*_order(Lead, upwards)).limit(limit)).all()
+
+
+def _merged(
+    where: Sequence[ColumnElement[bool]], sites: Iterable[UUID], upwards: bool
+) -> CompoundSelect[datetime, UUID]:
+    """Ids of each website's leads by its own index, merged by the database: where few are of these websites, it would
+    go through all there are by the index of all."""
+    columns = (Lead.last_event_at, Lead.id)
+    merged = union_all(*(select(*columns).where(*where, Lead.site_id == site_id) for site_id in sites))
+    return merged.order_by(*_order(merged.selected_columns, upwards))
+
+
+def _order(leads: Any, upwards: bool) -> tuple[ColumnElement[Any], ...]:
+    """leads: what has the columns."""
+    at, id_ = leads.last_event_at, leads.id
+    return (at, id_) if upwards else (at.desc(), id_.desc())
 
 
 def _place(lead: Lead) -> Cursor:
@@ -146,11 +173,28 @@ def _chosen(session: Session, chosen: LeadFilter) -> list[ColumnElement[bool]]:
         where.append(_has(Delivery.state == chosen.state, chosen.state in ARRIVED))
     if chosen.kind:
         where.append(exists().where(Event.lead_id == Lead.id, Event.kind == chosen.kind))
-    if site_id := chosen.site_id or only_site(session):
+    if site_id := chosen.site_id or _only_site(session, chosen):
         where.append(Lead.site_id == site_id)
     if chosen.since:
         where.append(Lead.last_event_at >= chosen.since)
     return where
+
+
+def _only_site(session: Session, chosen: LeadFilter) -> UUID | None:
+    """The one website that this session is kept to, where its index serves; few leads are found without."""
+    sites = only_sites(session)
+    return sites[0] if len(sites) == 1 and not _is_of_few(chosen) else None
+
+
+def _is_of_few(chosen: LeadFilter) -> bool:
+    """Whether few leads have such a delivery, so that those are looked up first."""
+    few_there = chosen.place not in (None, "in_the_crm")
+    return few_there or chosen.state not in (None, *ARRIVED)
+
+
+def _fits_most(chosen: LeadFilter) -> bool:
+    """Whether a list is soon full, whichever website is gone through. All may be of one kind at one of them."""
+    return chosen.kind is None and not _is_of_few(chosen)
 
 
 _LISTED = PLACES | {"spam": SPAM}
@@ -234,12 +278,12 @@ def search(session: Session, vault: Vault, typed: str, chosen: LeadFilter) -> Fo
     digests = _digests(session, vault, typed)
     ids = set(session.scalars(select(Identity.lead_id).where(Identity.digest.in_(digests)))) if digests else set()
     ids |= {coded.id} if coded else set()
-    newest = select(Lead).order_by(Lead.last_event_at.desc(), Lead.id.desc())
-    exact = list(session.scalars(newest.where(Lead.id.in_(ids), *where).limit(MOST_FOUND))) if ids else []
+    newest = select(Lead).order_by(*_order(Lead, upwards=False))
+    exact = session.scalars(newest.where(Lead.id.in_(ids), *where).limit(MOST_FOUND)).all() if ids else []
     if exact:
         return Found(_rows(session, vault, exact), complete=True)
     matches = _matcher(typed)
-    looked_at = session.scalars(newest.where(*where, Lead.known.is_(True)).limit(MOST_SEARCHED + 1)).all()
+    looked_at = _first(session, chosen, [*where, Lead.known.is_(True)], MOST_SEARCHED + 1)
     found = [lead for lead in looked_at[:MOST_SEARCHED] if matches(person_of(vault, lead))]
     return Found(_rows(session, vault, found[:MOST_FOUND]), complete=len(looked_at) <= MOST_SEARCHED >= len(found))
 
