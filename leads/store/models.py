@@ -536,7 +536,7 @@ class User(Base):
 
     totp_sealed: what the app on the phone shares with us; None: there is no second factor. totp_step: of the last code
     that was used, counted from 1970 on; neither it nor an earlier one is good again. only_sites: ids of the websites
-    that they look after; None: of all, also those to come.
+    that they look after as staff; None: of all, also those to come.
     """
 
     __tablename__ = "user"
@@ -554,8 +554,8 @@ class User(Base):
 
     @property
     def sites(self) -> frozenset[UUID] | None:
-        """The websites that they look after; None: all."""
-        return None if self.only_sites is None else frozenset(map(UUID, self.only_sites))
+        """The websites that they look after; None: all, as every admin does."""
+        return None if self.only_sites is None or self.role == "admin" else frozenset(map(UUID, self.only_sites))
 
     @property
     def has_second_factor(self) -> bool:

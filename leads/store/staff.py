@@ -70,15 +70,14 @@ def remove_user(session: Session, user: User) -> None:
 
 def change_role(session: Session, user: User, role: str) -> str:
     """Give a user another role, from their next click on. Returns what was done, to be written down; empty: they had
-    it. Raises StaffError for the last admin, and for what is no role."""
+    it. Raises StaffError for the last admin, and for what is no role. Which websites were chosen for them stays known:
+    they count again once they are staff again."""
     _require_role(role)
     if role != "admin":
         _require_another_admin(session, user)
     if user.role == role:
         return ""
     user.role = role
-    if role == "admin":
-        user.only_sites = None
     return f"{user.name} the role {role}"
 
 

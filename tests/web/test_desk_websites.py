@@ -364,6 +364,9 @@ def test_whoever_becomes_an_admin_sees_all_websites(app: Flask, database: Databa
     anna.post(f"/desk/users/{user.id}/websites", 422, websites="some", site="demo")
     with database.read() as session:
         assert session.get_one(User, user.id).sites is None
+    anna.post(f"/desk/users/{user.id}/role", role="staff")
+    with database.read() as session:
+        assert session.get_one(User, user.id).sites == {site.id}
 
 
 def test_whose_websites_are_all_gone_reads_why_there_is_nothing(app: Flask, database: Database, site: Site) -> None:
