@@ -102,7 +102,8 @@ def _add(room: Room) -> ResponseReturnValue:
     try:
         with room.write() as session:
             now = room.database.now(session)
-            user, password = add_user(session, name, role, now, _chosen(sites(session)) if role != "admin" else None)
+            chosen = None if role == "admin" else _chosen_for_new(sites(session))
+            user, password = add_user(session, name, role, now, chosen)
             record(session, current_user.name, "user_added", now, vault=room.vault, note=user.name)
     except StaffError as error:
         return _page(room, trouble=str(error), name=name[:100], role=role), 422
@@ -180,6 +181,14 @@ def _chosen(known: Sequence[Site]) -> list[Site] | None:
         return None
     ticked = set(request.form.getlist("site"))
     return [site for site in known if site.key in ticked]
+
+
+def _chosen_for_new(known: Sequence[Site]) -> list[Site] | None:
+    """The same for somebody who has none yet. Raises StaffError where all are chosen and some are ticked: whoever
+    overlooks “Only these” would show somebody what they shall not see."""
+    if (chosen := _chosen(known)) is None and request.form.getlist("site"):
+        raise StaffError("You ticked websites. Choose “Only these”, or take the ticks away.")
+    return chosen
 
 
 def _second_factor(room: Room, user_id: UUID) -> ResponseReturnValue:

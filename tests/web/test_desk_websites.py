@@ -350,13 +350,17 @@ def test_a_new_user_may_see_some_websites_from_the_first_moment_on(app: Flask, d
     assert (
         "Choose at least one website" in anna.post("/desk/users", 422, name="bert", role="staff", websites="some").text
     )
+    page = anna.post("/desk/users", 422, name="carl", role="staff", websites="all", site="other").text
+    assert "You ticked websites. Choose “Only these”" in page
     anna.post("/desk/users", 200, name="alma", role="admin", websites="some", site="other")
     with database.read() as session:
         found = {user.name: user.sites for user in session.scalars(select(User))}
     assert found == {"anna": None, "nora": frozenset({other.id}), "alma": None}
 
 
-def test_whoever_becomes_an_admin_sees_all_websites(app: Flask, database: Database, sam: Person, site: Site) -> None:
+def test_whoever_is_an_admin_for_a_while_sees_all_websites_that_long(
+    app: Flask, database: Database, sam: Person, site: Site
+) -> None:
     anna = signed_in(app, database)
     with database.read() as session:
         user = session.scalars(select(User).where(User.name == "sam")).one()
