@@ -79,7 +79,7 @@ class _Service:
         """Send and read back until nothing is due. Returns whether it ended before."""
         with (
             Batches(self._context, self._connector, self._lane) as batches,
-            Sender(self._context, self._connection, self._connector) as sender,
+            Sender(self._context, self._connection, self._connector, self._lane) as sender,
         ):
             try:
                 while not self._context.stop.is_set() and self._do_next(batches, sender):

@@ -16,11 +16,13 @@ from threading import Lock
 from typing import NamedTuple, Self
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from integrations.core.base import Connector, Item, Pushed, Result, parts
 from integrations.core.errors import Refused
+from leads.store import outbox
 from leads.store.models import Connection
-from leads.store.outbox import Claimed
+from leads.store.outbox import Claimed, Lane
 from leads.sync import calls, doubt
 from leads.sync.connect import Context
 from leads.sync.item import build_all
@@ -33,8 +35,8 @@ class Push(NamedTuple):
     the others could not even be translated. began: by the monotonic clock."""
 
     claimed: Sequence[Claimed]
-    results: Sequence[Result | Exception]
-    asked: Sequence[Result | Exception]
+    results: _Results
+    asked: _Results
     began: float
     milliseconds: int
 
@@ -50,14 +52,17 @@ class Sent(NamedTuple):
     left: list[Claimed]
 
 
+_FRESH = 0.5  # seconds that what was seen of the connection holds good
+_Results = Sequence[Result | Exception]
 _Part = tuple[Sequence[Claimed], Future[Push | None]]  # what goes in one push; None: it was not begun
 
 
 class Sender:
     """Sends what a lane claims. At the end of the block all that was begun is answered."""
 
-    def __init__(self, context: Context, connection: Connection, connector: Connector) -> None:
+    def __init__(self, context: Context, connection: Connection, connector: Connector, lane: Lane) -> None:
         self._context = context
+        self._lane = lane
         self._connection = connection
         self._connector = connector
         # At a pace they would only wait for each other.
@@ -65,6 +70,7 @@ class Sender:
         self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="pushes") if at_once > 1 else None
         self._batches: deque[list[_Part]] = deque()  # of which not all was answered when we last looked
         self._in_trouble = False
+        self._is_ours, self._looked_at = True, time.monotonic()  # whether the lane holds its connection, and since when
 
     def __enter__(self) -> Self:
         return self
@@ -142,15 +148,34 @@ class Sender:
             return None
         self._context.limits.start_budget(since)
         began = time.monotonic()
-        built = build_all(self._context.vault, self._connection, claimed)
-        doubtful = {str(one.event.id) for one in claimed if doubt.is_doubtful(one)}
-        results = calls.for_each(built, lambda items: calls.push(self._connector, items, doubtful))
-        asked = [result for one, result in zip(built, results, strict=True) if isinstance(one, Item)]
+        results, asked = self._results(claimed)
         push = Push(claimed, results, asked, began, int((time.monotonic() - began) * 1000))
         if not push.went_well():  # said by this one alone: another may have said it meanwhile
             self._in_trouble = True
         return push
 
+    def _results(self, claimed: Sequence[Claimed]) -> tuple[_Results, _Results]:
+        """What became of each, and those of it that the CRM had a say in."""
+        try:
+            built = build_all(self._context.vault, self._connection, claimed)
+            doubtful = {str(one.event.id) for one in claimed if doubt.is_doubtful(one)}
+            results = calls.for_each(built, lambda items: calls.push(self._connector, items, doubtful))
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not take along what others of the batch were told
+            calls.log_bug(error)
+            return [error] * len(claimed), []
+        return results, [result for one, result in zip(built, results, strict=True) if isinstance(one, Item)]
+
     def _may_begin(self, since: float, is_first: bool) -> bool:
-        has_time = is_first or self._context.limits.has_time(since)
+        has_time = is_first or (self._context.limits.has_time(since) and self._holds())
         return has_time and not self._in_trouble and not self._context.stop.is_set()
+
+    def _holds(self) -> bool:
+        """Whether nobody has paused or removed the connection: a batch may be many pushes. Not asked for each."""
+        if time.monotonic() - self._looked_at > _FRESH:
+            try:
+                self._is_ours = outbox.holds(self._context.database, self._lane)
+            except SQLAlchemyError as error:
+                log.warning("the database did not answer before a push", type=type(error).__name__)
+                return False
+            self._looked_at = time.monotonic()
+        return self._is_ours

@@ -20,6 +20,7 @@ from integrations.core.errors import Misconfigured, Throttled
 from leads.store import outbox
 from leads.store.models import Connection, Delivery
 from leads.store.outbox import Lane
+from leads.sync import pushes
 from leads.sync.batches import Batch, Batches
 from leads.sync.connect import Limits
 from leads.sync.pushes import Sender
@@ -282,7 +283,7 @@ def test_the_last_push_of_a_backlog_is_not_one_too_many(backlog: Loop) -> None:
     backlog.crm.at_once = 2  # type: ignore[misc]  # of its kind for real connectors
     backlog.crm.answers = [push] * 3
     lane = leased(backlog.database, backlog.connection())
-    with Sender(backlog.context, backlog.connection(), backlog.crm) as sender:
+    with Sender(backlog.context, backlog.connection(), backlog.crm, lane) as sender:
         begun(sender, backlog, lane, 20, more=True)
         begun(sender, backlog, lane, 5, more=False)
         assert len(sender.answered(more_to_come=False).pushes) == 3
@@ -305,7 +306,7 @@ def test_no_two_of_one_person_run_at_once_though_staff_send_the_earlier_one_agai
     loop.send("Jane")
     loop.crm.at_once = 2  # type: ignore[misc]  # of its kind for real connectors
     loop.crm.answers = [push] * 2
-    with Sender(loop.context, loop.connection(), loop.crm) as sender:
+    with Sender(loop.context, loop.connection(), loop.crm, lane) as sender:
         begun(sender, loop, lane, 1, more=True)
         with loop.database.write() as session:
             [earlier] = session.scalars(select(Delivery).where(Delivery.state == "refused"))
@@ -398,6 +399,43 @@ def test_what_is_claimed_ahead_is_not_sent_once_staff_have_paused_the_connection
     backlog.tick()
     assert len(backlog.crm.written) == 10
     assert states(backlog)["sending"] == 0
+
+
+def test_the_rest_of_a_batch_is_not_sent_once_staff_have_paused_the_connection(
+    long: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pausing(batch: Sequence[Item]) -> list[Result]:
+        with long.database.write() as session:
+            outbox.pause(session, session.get_one(Connection, long.connection_id), long.clock())
+        return keeps(long)(batch)
+
+    monkeypatch.setattr("leads.sync.batches._QUICK", 60)
+    monkeypatch.setattr("leads.sync.pushes._FRESH", 0)
+    long.crm.answers = [keeps(long), keeps(long), pausing]  # the first push of a batch of two or more
+    long.tick()
+    assert len(long.crm.written) == states(long)["sent"] == 30
+    assert states(long)["sending"] == 0
+
+
+def test_a_bug_in_one_push_takes_along_nothing_of_what_the_others_were_told(
+    long: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def built(vault: Any, connection: Any, claimed: Sequence[Any]) -> list[Any]:
+        if not broken_once and len(long.crm.written) == 40:
+            broken_once.append(True)
+            raise ValueError("a bug")
+        return build_all(vault, connection, claimed)
+
+    broken_once, build_all = list[bool](), pushes.build_all
+    monkeypatch.setattr("leads.sync.batches._QUICK", 60)
+    monkeypatch.setattr(pushes, "build_all", built)
+    long.tick()
+    assert len(long.crm.written) == states(long)["sent"] + states(long)["confirmed"] == 55
+    with long.database.read() as session:
+        rows = session.scalars(select(Delivery).where(Delivery.state == "waiting")).all()
+    assert {(len(rows), row.attempts, row.code) for row in rows} == {(10, 1, "bug")}
+    long.tick(minutes=1)
+    assert len(long.crm.written) == len(set(long.crm.written)) == LONG
 
 
 def test_what_was_sent_is_written_down_though_the_claim_beside_it_failed_and_the_worker_stops(
