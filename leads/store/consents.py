@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, case, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
-from leads.store.models import Action, Delivery, Event
+from leads.store.models import Action, Delivery, Event, Resubmission
 
 OF_THE_FORM = "of the form itself"  # a form plugin's: what it sent of it stands among the answers
 
@@ -23,6 +25,14 @@ class Noted(NamedTuple):
 
     by: str
     at: datetime
+
+
+def taken_back(session: Session, event_ids: Collection[UUID]) -> set[UUID]:
+    """Those of these events whose visitor said later that consent is not given, as the last word that there is."""
+    said = (Resubmission.event_id.in_(event_ids), Resubmission.consent_given.is_not(None))
+    words = select(Resubmission.event_id, Resubmission.consent_given).where(*said).order_by(Resubmission.received_at)
+    last = dict(session.execute(words).all()) if event_ids else {}
+    return {event_id for event_id, is_given in last.items() if not is_given}
 
 
 def noted_columns() -> tuple[ColumnElement[Any], ColumnElement[Any]]:

@@ -15,7 +15,9 @@ from leads.store.outbox.takeover import send_elsewhere
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.database.lanes import delivered, delivery_of, finished, leased
+from tests.database.loop import Loop
 from tests.factory import make_connection, send
+from tests.fakes import FakeCrm
 
 JANE = {"first_name": "Jane", "email": "jane@example.com"}
 
@@ -96,6 +98,24 @@ def test_what_had_arrived_stays_as_it_is(
     assert standing(timed, agreed.event_id) == ("sent", None, False)
     with timed.read() as session:
         assert session.get_one(Event, agreed.event_id).hold_code is None
+
+
+@pytest.mark.parametrize("is_given_again", [False, True])
+def test_what_the_crm_lost_is_not_sent_again_by_itself(loop: Loop, is_given_again: bool) -> None:
+    loop.use(FakeCrm(settle=10))
+    event_id = loop.send("Jane", client_id="one")
+    loop.tick()
+    loop.crm.held.clear()
+    take_back(loop.database, loop.vault, loop.site)
+    loop.clock.forward(seconds=1)
+    if is_given_again:
+        send(loop.database, loop.vault, loop.site, client_id="one", **JANE, service="another")
+    loop.tick(seconds=10)
+    assert len(loop.crm.written) == 1 + is_given_again
+    if not is_given_again:
+        row = loop.row(event_id)
+        assert (row.state, row.code, row.unknown) == ("refused", "missing", True)
+        assert "has taken consent back" in str(row.sentence)
 
 
 def test_what_may_have_arrived_stays_for_a_person(

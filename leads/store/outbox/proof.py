@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Integer, Select, Uuid, bindparam, delete, 
 from sqlalchemy.orm import Session
 
 from leads.store.among import among
+from leads.store.consents import taken_back
 from leads.store.failpoint import reach
 from leads.store.models import Attempt, Connection, Delivery, Event, Lead, RemoteRecord, Site
 from leads.store.outbox import drift
@@ -37,6 +38,10 @@ from leads.store.session import Database
 _AT_ONCE = 100  # deliveries in one transaction
 _RETIRE_AGAIN = timedelta(minutes=1)
 _CALLERS_AT_ONCE = 20  # each is looked at before its record goes
+_TAKEN_BACK = (
+    "The CRM accepted it but does not hold it. The visitor has taken consent back since, so it is not sent again by "
+    "itself. Please decide."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ def _write_all(session: Session, lane: Lane, looks: Sequence[Look], now: datetim
     ids = [look.outcome.claimed.delivery.id for look in looks]
     there = {row.id: row for row in session.connection().execute(_LOCKED, {"ids": ids})}
     seen: list[tuple[DeliveryRow, Look]] = []
-    for look in looks:
+    for look in _as_wanted(session, looks):
         was, row = look.outcome.claimed.delivery, there.get(look.outcome.claimed.delivery.id)
         if row is not None and (row.state, row.sent_at) == (was.state, was.sent_at):
             seen.append((was._replace(lead_id=row.lead_id), look))
@@ -104,6 +109,18 @@ def _write_all(session: Session, lane: Lane, looks: Sequence[Look], now: datetim
         update_all(session, Delivery, ("id",), [row for row in rows if ("state" in row) is first])
     insert_all(session, Attempt, [attempt_of(look.outcome) for row, look in seen if row.state == "sent"])
     people.write_down()
+
+
+def _as_wanted(session: Session, looks: Sequence[Look]) -> list[Look]:
+    """The same, but what is to be sent again and whose visitor does not want that any more is for a person."""
+    lost = {look.outcome.claimed.event.id for look in looks if look.outcome.state == "waiting"}
+    unwanted = taken_back(session, lost)
+    return [
+        replace(look, outcome=replace(look.outcome, state="refused", sentence=_TAKEN_BACK))
+        if look.outcome.claimed.event.id in unwanted
+        else look
+        for look in looks
+    ]
 
 
 _LOCKED = (
