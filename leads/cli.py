@@ -21,6 +21,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.settings import PREFIX, shown
+from integrations.core.registry import UnknownKindError
 from leads.commands.actions import actions
 from leads.commands.alerts import alerts, start_watchman
 from leads.commands.balance import balance
@@ -53,8 +54,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class _Plain(click.Group):
-    """Says in one sentence that the database failed, or that there is no room for the output: a page of traceback may
-    quote somebody's name."""
+    """Says in one sentence what any command may meet, instead of a page of traceback that may quote somebody's name."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -68,6 +68,8 @@ class _Plain(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except UnknownKindError as error:
+            fail(str(error))
         except SQLAlchemyError as error:
             name = type(error).__name__
             if is_away(error):

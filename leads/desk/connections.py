@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from integrations.core.base import Finding
-from integrations.core.registry import UnknownKindError, connector_class, kinds
+from integrations.core.registry import connector_class, kinds
 from leads.desk import forms, words
 from leads.desk.auth import admin_only
 from leads.desk.crm_sign_in import send_to_crm
@@ -57,10 +57,6 @@ def _add_changes(desk: Blueprint, room: Room) -> None:
     @desk.route("/connections/new/<kind>", methods=["GET", "POST"])
     @admin_only
     def connection_new(kind: str) -> ResponseReturnValue:
-        try:
-            connector_class(kind)
-        except UnknownKindError:
-            abort(404)
         return _form(room, kind) if request.method == "GET" else _create(room, kind)
 
     @desk.route("/connections/<uuid:connection_id>/options", methods=["GET", "POST"])

@@ -11,6 +11,7 @@ from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
+from integrations.core.registry import UnknownKindError
 from leads.desk import (
     account,
     actions,
@@ -75,6 +76,7 @@ def create_desk(room: Room, timeouts: auth.Timeouts, *, second_factor_required: 
     def forbidden(_: Exception) -> ResponseReturnValue:
         return render_template("desk/forbidden.html"), 403
 
+    @desk.errorhandler(UnknownKindError)  # somebody took away the connector of a connection
     @desk.errorhandler(404)
     def missing(_: Exception) -> ResponseReturnValue:
         # A page that refreshes itself keeps what it shows.

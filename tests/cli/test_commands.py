@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from leads.store.models import Action, Connection, Delivery, Site
@@ -256,6 +256,18 @@ def test_a_name_tells_one_connection(frontdesk: Frontdesk, database: Database, v
     unclear = frontdesk("connection", "pause", "Sandbox CRM", code=1).stderr
     assert f"{first.id}  of Sunrise\n{second.id}  of Sunrise" in unclear
     frontdesk("connection", "pause", str(second.id))
+
+
+def test_a_connection_whose_connector_is_no_longer_there_is_told_in_a_sentence(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
+) -> None:
+    make_connection(database, vault, site)
+    with database.write() as session:
+        session.execute(update(Connection).values(kind="former"))
+    assert "former" in frontdesk("connection", "list").stdout
+    for command in (("test",), ("rotate", "--set", "url=http://127.0.0.1:9")):
+        told = frontdesk("connection", command[0], "Sandbox CRM", *command[1:], code=1).stderr
+        assert told.startswith("There is no CRM named 'former'.")
 
 
 def test_unknown_callers_and_the_pace_of_a_connection_are_changed(frontdesk: Frontdesk, site: Site) -> None:

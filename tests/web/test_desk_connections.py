@@ -421,3 +421,10 @@ def test_a_connection_whose_connector_is_no_longer_there_is_still_listed(anna: P
     for page in ("/desk/", "/desk/connections", f"/desk/connections/{connection.id}"):
         assert connection.name in anna.get(page)
     assert "former" in plain(anna.get("/desk/connections"))
+    path = f"/desk/connections/{connection.id}"
+    assert "Test" not in plain(anna.get(path))
+    for page in ("options", "mapping"):
+        assert "There is no such page" in anna.get(f"{path}/{page}", 404)
+    anna.post(f"{path}/test", 404)
+    anna.post(f"{path}/remove")
+    assert "former" not in anna.get("/desk/connections")
