@@ -17,6 +17,7 @@ from leads.store.models import Attempt, Connection, Delivery, Drift, Erasure
 from leads.store.queries.journey import Again, EventStory
 from leads.store.queries.leads import Standing
 from leads.store.queries.places import MOST_COUNTED
+from leads.sync.item import TITLES
 
 # Pages find all their words in one place.
 number_of, enquiries, span, wording_of = plain.number_of, plain.enquiries, plain.span, wording
@@ -34,7 +35,7 @@ class Pill(NamedTuple):
     tone: str
 
 
-EVENTS = {"consultation_request": "Consultation request", "call_click": "Tapped “Call us”"}
+EVENTS = TITLES  # staff read here what they read in the CRM
 
 _STATES = {
     "waiting": Pill("…", "Waiting to be sent", "busy"),
