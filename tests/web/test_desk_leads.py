@@ -56,6 +56,14 @@ def test_without_a_website_the_list_says_what_comes_first(anna: Person, database
     assert "First add the website on the server: frontdesk site add" in plain(anna.get("/desk/leads"))
 
 
+def test_a_long_answer_has_the_whole_width(anna: Person, database: Database, vault: Vault, site: Site) -> None:
+    for message, wide in (("Tuesday", 0), ("One line\nand one more", 1), ("word " * 30, 1)):
+        sent = send(database, vault, site, email="long@example.com", message=message)
+        page = anna.get(f"/desk/leads/{lead_of(database, sent.event_id)}")
+        article = page.partition(f'id="event-{sent.event_id}"')[2].partition("</article>")[0]
+        assert article.count('<div class="long"><dt>Message</dt>') == wide
+
+
 def test_being_checked_is_said_only_of_what_is_going_to_be_read_back(
     anna: Person, database: Database, vault: Vault, site: Site
 ) -> None:
