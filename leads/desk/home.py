@@ -209,6 +209,8 @@ def _problem(state: Overview) -> Headline:
 
 
 def _unconnected(state: Overview) -> Headline:
+    if not state.today:
+        return Headline("look", "No website is set up yet.")
     if not state.any_event:
         return Headline("look", "No CRM is connected yet.")
     number = state.waiting.get("no_connection", 0)

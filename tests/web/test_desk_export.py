@@ -95,6 +95,7 @@ def test_without_an_enquiry_there_is_nothing_to_download(anna: Person) -> None:
     page = anna.get("/desk/export?site=demo")
     assert "There is no enquiry of Sunrise yet." in plain(page)
     assert "Download" not in page
+    assert "There is no enquiry yet." in plain(anna.get("/desk/export"))
 
 
 @pytest.mark.usefixtures("enquiries")

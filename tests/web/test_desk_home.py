@@ -18,7 +18,7 @@ from config.settings import Settings
 from leads.app import create_app
 from leads.store import outbox
 from leads.store.erasure_list import ErasureList
-from leads.store.models import CanaryRun, Connection, Delivery, Site, Unreadable, new_id
+from leads.store.models import CanaryRun, Connection, ConsentText, Delivery, Site, Unreadable, new_id
 from leads.store.queries.signs import signs
 from leads.store.session import Database
 from leads.store.space import Space
@@ -82,6 +82,17 @@ def test_no_connection_yet(sentence: Sentence, database: Database, anna: Person,
     assert sentence() == ("No CRM is connected yet.", "look")
     assert "Connect a CRM" in anna.get("/desk/")
     assert "Ask an admin" in signed_in(app, database, "sam", "staff").get("/desk/")
+
+
+def test_no_website_yet(sentence: Sentence, database: Database, anna: Person, app: Flask) -> None:
+    with database.write() as session:
+        for table in (Connection, ConsentText, Site):
+            session.execute(delete(table))
+    assert sentence() == ("No website is set up yet.", "look")
+    assert "frontdesk site add" in anna.get("/desk/")
+    assert "Connect a CRM</a>" not in anna.get("/desk/")
+    assert "frontdesk site add" in anna.get("/desk/connections/new")
+    assert "Whoever looks after the server" in signed_in(app, database, "sam", "staff").get("/desk/")
 
 
 def test_enquiries_without_a_connection(sentence: Sentence, database: Database, vault: Vault, site: Site) -> None:
