@@ -9,7 +9,7 @@ from uuid import UUID
 from flask import Blueprint, abort, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from leads.desk import words
@@ -37,7 +37,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
     @desk.post("/deliveries/<uuid:delivery_id>/handled")
     def handled(delivery_id: UUID) -> ResponseReturnValue:
-        return _decide(room, delivery_id, outbox.take_care, "Noted: you took care of it.")
+        return _decide(room, delivery_id, _take_care, "Noted: you took care of it.")
 
     @desk.post("/drifts/<uuid:drift_id>/right")
     def drift_right(drift_id: UUID) -> ResponseReturnValue:
@@ -80,6 +80,15 @@ def _decide(
         room.database.nudge(session)
     flash((GOES_LATER if delivery.state == "held" else told) if done else words.TOO_LATE)
     return _back_to(delivery.lead_id)
+
+
+def _take_care(session: Session, delivery: Delivery, by: str, now: datetime) -> bool:
+    """What is spam is so for each CRM; all else somebody takes care of at one."""
+    if delivery.code != "spam":
+        return outbox.take_care(session, delivery, by, now)
+    alike = (Delivery.event_id == delivery.event_id, Delivery.code == "spam")
+    found = session.scalars(select(Delivery).where(*alike).order_by(Delivery.id)).all()
+    return sum(outbox.take_care(session, one, by, now) for one in found) > 0
 
 
 def _send_again(session: Session, delivery: Delivery, by: str, now: datetime) -> bool:

@@ -295,6 +295,20 @@ def test_consent_that_was_given_after_all_sends_what_somebody_took_care_of(
     assert _done(database) == [("sam", "handled"), ("sam", "consent_given")]
 
 
+def test_what_is_spam_is_put_aside_for_every_crm_at_once(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    make_connection(database, vault, site, name="Second")
+    event = send(database, vault, site, suspicion="A robot.", **JANE)
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    sam.post(_button(sam.get(lead), "It is spam, leave it"))
+    assert _states(database, event.event_id) == ["handled", "handled"]
+    assert _done(database) == [("sam", "handled")] * 2
+    assert "It is spam, leave it" not in sam.get(lead)
+    sam.post(_button(sam.get(lead), "Not spam, send"))
+    assert _states(database, event.event_id) == ["waiting", "waiting"]
+
+
 def test_consent_sends_only_what_waits_for_it_where_something_does(
     sam: Person, database: Database, vault: Vault, site: Site
 ) -> None:
