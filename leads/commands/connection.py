@@ -62,6 +62,7 @@ def add(
     try:
         office.setup.require_site(site_key)
         office.setup.require_free(name)
+        office.setup.require_pace(kind, pace)
         options = _ask(kind, _given(kind, typed, files), required=True)
         wrong = must_be_well(office.setup.try_out(kind, options), anyway)
         made = office.setup.create(site_key, kind, name, options, unknown_callers, wrong, pace)
@@ -208,8 +209,10 @@ def _given(kind: str, typed: Iterable[str], files: Iterable[str]) -> dict[str, A
 def _read(name: str, path: str) -> str:
     try:
         return (sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")).strip()
-    except (OSError, UnicodeDecodeError):
-        fail(f"The file for {name} cannot be read.", 2)
+    except OSError as error:
+        fail(f"The file for {name} cannot be read: {path}: {error.strerror}.", 2)
+    except UnicodeDecodeError:
+        fail(f"The file for {name} cannot be read: {path} holds no text.", 2)
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

@@ -193,6 +193,7 @@ def _create(room: Room, kind: str) -> ResponseReturnValue:
     try:
         setup.require_site(request.form.get("site", ""))
         setup.require_free(request.form.get("name", ""))
+        setup.require_pace(kind, request.form.get("pace", ""))
         if (findings := _wrong(setup.try_out(kind, typed))) and "anyway" not in request.form:
             return _form(room, kind, findings=findings), 422
         created = setup.create(
@@ -216,6 +217,7 @@ def _replace(room: Room, row: Connection) -> ResponseReturnValue:
     setup, typed = room.setup(), forms.typed(row.kind, request.form)
     try:
         setup.require_free(request.form.get("name", ""), row)
+        setup.require_pace(row.kind, request.form.get("pace", ""))
         if (
             findings := _wrong(setup.try_out(row.kind, setup.merged(row, typed), row))
         ) and "anyway" not in request.form:

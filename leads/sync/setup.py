@@ -74,6 +74,10 @@ class Setup:
         with self.database.read() as session:
             _as_typed(name, _names(session, besides=connection.id if connection else None))
 
+    def require_pace(self, kind: str, typed: str) -> None:
+        """Look whether a pace can be one, before the slow test of a CRM. Raises SetupError."""
+        _pace(_class_of(kind), typed)
+
     def try_out(self, kind: str, typed: Mapping[str, Any], connection: Connection | None = None) -> list[Finding]:
         """Check options that are not stored yet, and create in the CRM what is missing there. Raises SetupError.
 
@@ -366,7 +370,7 @@ def load_options(kind: str, typed: Mapping[str, Any]) -> dict[str, Any]:
         messages = {
             name: [_PLAINER.get(text, str(text)) for text in texts] for name, texts in error.messages_dict.items()
         }
-        told = "; ".join(f"{_label(schema, name)}: {' '.join(texts)}" for name, texts in messages.items())
+        told = " ".join(f"{_label(schema, name)}: {' '.join(texts)}" for name, texts in messages.items())
         raise SetupError(told, messages) from None
     return options
 

@@ -246,6 +246,25 @@ def test_the_crm_is_not_asked_for_a_website_that_there_is_none_of(frontdesk: Fro
     assert (refused.stdout, refused.stderr) == ("", "There is no site with the key typo.\n")
 
 
+def test_the_crm_is_not_asked_for_a_pace_that_cannot_be(frontdesk: Frontdesk, site: Site) -> None:
+    add = ("connection", "add", "sandbox", "--site", "demo", "--set", "url=http://127.0.0.1:9", "--file", "key=-")
+    refused = frontdesk(*add, "--pace", "fast", stdin="some-key", code=1, allowed_private_hosts="127.0.0.1")
+    assert (refused.stdout, refused.stderr[:35]) == ("", "Write a number of calls a second fr")
+
+
+def test_all_that_is_wrong_with_the_options_stands_in_whole_sentences(frontdesk: Frontdesk, site: Site) -> None:
+    told = frontdesk("connection", "add", "sandbox", "--site", "demo", "--set", "foo=1", code=1).stderr
+    assert told == "Address: Please fill this in. Key: Please fill this in. foo: There is no such option.\n"
+
+
+def test_why_the_file_of_a_key_cannot_be_read_is_told(frontdesk: Frontdesk, site: Site, tmp_path: Path) -> None:
+    add = ("connection", "add", "sandbox", "--site", "demo", "--file")
+    told = frontdesk(*add, f"key={tmp_path / 'nokey'}", code=2).stderr
+    assert told == f"The file for key cannot be read: {tmp_path / 'nokey'}: No such file or directory.\n"
+    (tmp_path / "noise").write_bytes(b"\xff\xfe")
+    assert "noise holds no text" in frontdesk(*add, f"key={tmp_path / 'noise'}", code=2).stderr
+
+
 def test_a_name_tells_one_connection(frontdesk: Frontdesk, database: Database, vault: Vault, site: Site) -> None:
     first = make_connection(database, vault, site)
     add = ("connection", "add", "sandbox", "--site", "demo", "--set", "url=http://127.0.0.1:9", "--file", "key=-")
