@@ -20,7 +20,7 @@ from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.cli.conftest import Frontdesk, as_json
 from tests.conftest import only_postgres, only_sqlite
-from tests.factory import make_site, send
+from tests.factory import make_connection, make_site, send
 
 
 @only_sqlite
@@ -68,6 +68,16 @@ def test_a_copy_that_there_is_no_room_for_leaves_nothing(tmp_path: Path) -> None
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(folder.iterdir()) == []
+
+
+def test_after_a_restore_an_enquiry_for_two_crms_is_one_enquiry(
+    frontdesk: Frontdesk, database: Database, vault: Vault
+) -> None:
+    site = make_site(database)
+    for name in ("First", "Second"):
+        make_connection(database, vault, site, name=name)
+    send(database, vault, site)
+    assert frontdesk("db", "restored").stdout == "To be looked up before it is sent: 1 enquiry.\n"
 
 
 @only_postgres

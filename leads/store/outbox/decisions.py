@@ -233,12 +233,12 @@ def _erase_no_more(session: Session, connection: Connection) -> None:
 
 def doubt_all(session: Session) -> int:
     """A copy of the database was put back: what had not arrived when it was made may have arrived since. Returns how
-    many that are."""
+    many enquiries that are, each counted once for however many CRMs."""
     open_ = (Delivery.state.in_(NOT_ARRIVED), Delivery.unknown.is_(False))
     # What somebody had taken care of may have been sent all the same since.
     by_hand = update(Delivery).where(Delivery.state == "handled", Delivery.code == "by_hand")
     session.execute(by_hand.values(unknown=True))
-    return len(session.scalars(update(Delivery).where(*open_).values(unknown=True).returning(Delivery.id)).all())
+    return len(set(session.scalars(update(Delivery).where(*open_).values(unknown=True).returning(Delivery.event_id))))
 
 
 def handled(delivery: Delivery) -> None:
