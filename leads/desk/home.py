@@ -162,8 +162,8 @@ def _who_need_you(state: Overview) -> str:
 
 def _below(state: Overview) -> str:
     """What helps stands below; that others are late or go nowhere has a place beside the headline all the same."""
-    struggling = [row for row in state.connections if words.is_struggling(row)]
-    late = f"others are late: {words.problem(struggling[0])}" if struggling else ""
+    struggling = _struggling(state)
+    late = f"others are late: {words.problem(struggling)}" if struggling else ""
     besides = [f" Besides, {what}." for what in (late, _who_go_nowhere(state)) if what]
     return f"Below you see why, and what helps.{''.join(besides)}"
 
@@ -172,6 +172,12 @@ def _who_go_nowhere(state: Overview) -> str:
     """`3 enquiries cannot go anywhere: …`; empty when none is so."""
     number = state.waiting.get("no_connection", 0)
     return f"{words.enquiries(number)} cannot go anywhere: their site has no CRM connected" if number else ""
+
+
+def _struggling(state: Overview) -> Connection | None:
+    """A connection whose last try failed, and which enquiries wait for."""
+    waited_for = (wait.connection for wait in state.waits if wait.reason == "on_the_way")
+    return next((connection for connection in waited_for if connection and words.is_struggling(connection)), None)
 
 
 def _on_the_way(state: Overview, number: int) -> Headline:

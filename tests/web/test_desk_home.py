@@ -329,6 +329,15 @@ def test_who_needs_a_person_hides_nobody_who_goes_nowhere(
     assert today.count("No CRM connected") == 1, "only where it is so"
 
 
+def test_nobody_is_late_where_nobody_else_waits(database: Database, vault: Vault, site: Site, anna: Person) -> None:
+    set_state(database, send(database, vault, site, **JANE).event_id, "refused", sentence="It may have arrived.")
+    with database.write() as session:
+        session.execute(update(Connection).values(failures=1, code="unavailable", sentence="It is down."))
+    page = plain(anna.get("/desk/"))
+    assert "1 enquiry needs you." in page
+    assert "others are late" not in page
+
+
 def _keep_unreadable(database: Database, vault: Vault, site: Site, body: str) -> UUID:
     with database.write() as session:
         now = database.now(session)
