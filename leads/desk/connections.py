@@ -52,7 +52,7 @@ def _add_changes(desk: Blueprint, room: Room) -> None:
     @admin_only
     def connection_kinds() -> ResponseReturnValue:
         by_label = sorted(kinds().values(), key=lambda kind: kind.label.casefold())
-        with room.database.read() as session:
+        with room.read() as session:
             return render_template("desk/connection_kinds.html", kinds=by_label, sites=sites(session))
 
     @desk.route("/connections/new/<kind>", methods=["GET", "POST"])
