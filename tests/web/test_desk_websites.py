@@ -14,7 +14,7 @@ from flask import Flask
 from sqlalchemy import inspect, select
 from werkzeug.routing import Rule
 
-import leads.desk
+from leads import desk
 from leads.store import canary, outbox
 from leads.store.models import (
     Alert,
@@ -381,6 +381,6 @@ def test_whose_websites_are_all_gone_reads_why_there_is_nothing(app: Flask, data
 
 def test_every_room_of_the_desk_asks_for_what_its_visitor_may_see() -> None:
     """Those alone open the database by themselves where nobody is signed in yet, or who ask about themselves."""
-    rooms = Path(leads.desk.__file__).parent.glob("*.py")
+    rooms = Path(desk.__file__).parent.glob("*.py")
     asks = {file.name for file in rooms if re.search(r"database\.(read|write)\(", file.read_text())}
     assert asks == {"room.py", "auth.py", "account.py", "second_factor.py"}
