@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -104,8 +105,9 @@ def test(name: str) -> None:
 def pause(name: str) -> None:
     """Send nothing until it is resumed; enquiries are kept."""
     office = Office()
-    office.setup.pause(find_connection(office, name).id)
-    click.echo("Paused. Enquiries are kept until: frontdesk connection resume")
+    found = find_connection(office, name)
+    office.setup.pause(found.id)
+    click.echo(f"Paused. Enquiries are kept until: frontdesk connection resume {shlex.quote(found.name)}")
 
 
 @connection.command("resume")

@@ -326,7 +326,8 @@ def test_a_connection_is_paused_resumed_and_removed(
     def state() -> list[str]:
         return [row["state"] for row in as_json(frontdesk("connection", "list", "--json"))]
 
-    frontdesk("connection", "pause", "Sandbox CRM")
+    paused = frontdesk("connection", "pause", "Sandbox CRM").stdout
+    assert paused.endswith("until: frontdesk connection resume 'Sandbox CRM'\n")
     assert state() == ["paused"]
     frontdesk("connection", "resume", "Sandbox CRM")
     assert state() == ["working"]
