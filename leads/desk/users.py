@@ -102,7 +102,7 @@ def _add(room: Room) -> ResponseReturnValue:
     try:
         with room.write() as session:
             now = room.database.now(session)
-            chosen = None if role == "admin" else _chosen_for_new(sites(session))
+            chosen = None if role == "admin" else _chosen_anew(sites(session))
             user, password = add_user(session, name, role, now, chosen)
             record(session, current_user.name, "user_added", now, vault=room.vault, note=user.name)
     except StaffError as error:
@@ -168,7 +168,8 @@ def _store_sites(room: Room, user_id: UUID) -> ResponseReturnValue:
     """Raises StaffError when they cannot be theirs."""
     with room.write() as session:
         user = session.get(User, user_id) or abort(404)
-        if told := change_sites(user, _chosen(sites(session))):
+        choose = _chosen_anew if user.sites is None else _chosen
+        if told := change_sites(user, choose(sites(session))):
             now = room.database.now(session)
             record(session, current_user.name, "user_sites_changed", now, vault=room.vault, note=told)
     flash(f"{user.name} sees {'only what was chosen' if user.sites else 'all websites'} now, at once.")
@@ -183,9 +184,9 @@ def _chosen(known: Sequence[Site]) -> list[Site] | None:
     return [site for site in known if site.key in ticked]
 
 
-def _chosen_for_new(known: Sequence[Site]) -> list[Site] | None:
-    """The same for somebody who has none yet. Raises StaffError where all are chosen and some are ticked: whoever
-    overlooks “Only these” would show somebody what they shall not see."""
+def _chosen_anew(known: Sequence[Site]) -> list[Site] | None:
+    """The same for somebody for whom none were chosen before. Raises StaffError where all are chosen and some ticked:
+    whoever overlooks “Only these” would show somebody what they shall not see."""
     if (chosen := _chosen(known)) is None and request.form.getlist("site"):
         raise StaffError("You ticked websites. Choose “Only these”, or take the ticks away.")
     return chosen

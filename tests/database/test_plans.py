@@ -28,7 +28,7 @@ from leads.store.session import Database
 from leads.upkeep.alerts import conditions
 from tests.database.loop import Loop
 from tests.database.plans import GROWING, Seen
-from tests.factory import make_site
+from tests.factory import make_site, send_many
 from tests.web.desk import PASSWORD, make_user
 
 _TOKEN = "a token of some length"
@@ -157,6 +157,22 @@ def test_the_newest_of_some_websites_are_found_by_the_index_of_each(loop: Loop, 
     plans = [plan for sql, plan in seen.plans().items() if "UNION ALL" in sql]
     assert len(plans) == 3
     assert all(plan.count("ix_lead_site_recent") == 2 and "ix_lead_recent" not in plan for plan in plans)
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_it_is_known_how_much_is_of_some_websites(loop: Loop, seen: Seen) -> None:
+    """Or a list that is soon full would be made by sorting all there is."""
+    send_many(loop.database, loop.vault, loop.site, [loop.clock()] * 2000)
+    with loop.database.write() as session:
+        session.execute(text("ANALYZE"))
+    with loop.database.read() as session:
+        keep_to(session, [loop.site.id])
+        with seen.watching():
+            session.scalars(select(Event.id)).all()
+    [plan] = seen.plans().values()
+    found = re.search(r"rows=(\d+)", plan)
+    assert found
+    assert int(found[1]) > 1000
 
 
 def _token(page: str) -> str:

@@ -36,7 +36,8 @@ from leads.store.models import (
 from leads.store.outbox.arrivals import delivery_row
 from leads.store.outbox.replays import Chosen, load_chosen, start_replay
 from leads.store.past_orm import insert_all
-from leads.store.queries.leads import LeadFilter, leads, search
+from leads.store.queries import leads as queries
+from leads.store.queries.leads import LeadFilter, search
 from leads.store.queries.lists import deliveries_of
 from leads.store.scope import keep_to
 from leads.store.session import Database
@@ -292,10 +293,10 @@ def test_the_list_of_several_websites_goes_on_page_by_page(database: Database, v
         expected = list(session.scalars(select(Lead.id).where(*theirs).order_by(Lead.last_event_at, Lead.id)))[::-1]
     with database.read() as session:
         keep_to(session, [others[1].id, site.id])
-        pages = [leads(session, vault, LeadFilter(), size=3)]
+        pages = [queries.leads(session, vault, LeadFilter(), size=3)]
         while pages[-1].older:
-            pages.append(leads(session, vault, LeadFilter(), older_than=pages[-1].older, size=3))
-        back = leads(session, vault, LeadFilter(), newer_than=pages[2].newer, size=3)
+            pages.append(queries.leads(session, vault, LeadFilter(), older_than=pages[-1].older, size=3))
+        back = queries.leads(session, vault, LeadFilter(), newer_than=pages[2].newer, size=3)
         found = search(session, vault, "No", LeadFilter()).rows
     assert [[row.lead.id for row in page.rows] for page in pages] == [expected[at : at + 3] for at in (0, 3, 6)]
     assert [row.lead.id for row in back.rows] == expected[3:6]
@@ -341,6 +342,7 @@ def test_admins_choose_the_websites_of_a_user(
     assert vault.open(done.note_sealed or b"", "action", "note", done.id) == "sam look after Sunrise"
     anna.post(path, websites="all", site="demo")
     sam.get(f"/desk/leads/{theirs['lead_id']}")
+    assert "You ticked websites" in anna.post(path, 422, websites="all", site="demo").text
     sam.get(path, 403)
 
 

@@ -132,18 +132,20 @@ def _first(
     """The newest leads for which all of this holds; upwards: the oldest."""
     listed, sites = select(Lead).where(*where), only_sites(session)
     if chosen.site_id is None and _fits_most(chosen) and 1 < len(sites) <= _MOST_MERGED:
-        first = _merged(where, sites, upwards).limit(limit).subquery("first")
+        first = _merged(where, sites, limit, upwards).limit(limit).subquery("first")
         listed = select(Lead).join(first, first.c.id == Lead.id)
     return session.scalars(listed.order_by(*_order(Lead, upwards)).limit(limit)).all()
 
 
 def _merged(
-    where: Sequence[ColumnElement[bool]], sites: Iterable[UUID], upwards: bool
+    where: Sequence[ColumnElement[bool]], sites: Iterable[UUID], limit: int, upwards: bool
 ) -> CompoundSelect[datetime, UUID]:
-    """Ids of each website's leads by its own index, merged by the database: where few are of these websites, it would
-    go through all there are by the index of all."""
-    columns = (Lead.last_event_at, Lead.id)
-    merged = union_all(*(select(*columns).where(*where, Lead.site_id == site_id) for site_id in sites))
+    """Ids of the first leads of each website by its own index: where few are of these websites, the database would go
+    through all there are by the index of all."""
+    listed = select(Lead.last_event_at, Lead.id).where(*where).order_by(*_order(Lead, upwards)).limit(limit)
+    # Each within another one: SQLite takes no LIMIT in a part of a UNION.
+    each = (listed.where(Lead.site_id == site_id).subquery() for site_id in sites)
+    merged = union_all(*(select(one.c.last_event_at, one.c.id) for one in each))
     return merged.order_by(*_order(merged.selected_columns, upwards))
 
 
