@@ -17,7 +17,7 @@ from marshmallow import ValidationError, fields
 
 from integrations.core import options
 from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, Result, Seen, Tier
-from integrations.core.errors import DeliveryError, Misconfigured
+from integrations.core.errors import Misconfigured, Refused
 from integrations.core.http import Http, raise_for_status
 
 _PREFIX = "whsec_"
@@ -76,10 +76,11 @@ class Webhook(Connector):
         self.tier = "A" if settings.get("drops_repeats") else "C"
 
     def check(self) -> list[Finding]:
-        """There is nothing to read at a webhook, so a signed test message is posted."""
+        """There is nothing to read at a webhook, so a signed test message is posted. Raises a DeliveryError for what
+        passes by itself."""
         try:
             self._post(f"test_{uuid4()}", "frontdesk.test", {})
-        except DeliveryError as error:
+        except (Misconfigured, Refused) as error:
             return [Finding(False, f"The receiver did not take a test message: {error.sentence}")]
         return [Finding(True, "The receiver took a signed test message.")]
 

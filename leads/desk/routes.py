@@ -37,6 +37,7 @@ from leads.desk import (
 from leads.desk.hashing import BusyError
 from leads.desk.room import Room
 from leads.store.people import name_of
+from leads.store.vault import VaultError
 
 _VENDORED = Path(__file__).parent / "static" / "vendor" / "vendor.json"
 
@@ -71,6 +72,10 @@ def create_desk(room: Room, timeouts: auth.Timeouts, *, second_factor_required: 
     @desk.errorhandler(BusyError)
     def busy(_: Exception) -> ResponseReturnValue:
         return render_template("desk/busy.html"), 429, {"Retry-After": "5"}
+
+    @desk.errorhandler(VaultError)
+    def sealed(_: Exception) -> ResponseReturnValue:
+        return render_template("desk/sealed.html"), 500
 
     @desk.errorhandler(403)
     def forbidden(_: Exception) -> ResponseReturnValue:

@@ -22,7 +22,7 @@ from leads.store.among import among
 from leads.store.models import Identity, Lead, new_id
 from leads.store.past_orm import any_there, upsert
 from leads.store.session import KEEPS_ITS_KEY
-from leads.store.vault import Vault
+from leads.store.vault import Vault, VaultError
 
 PERSON_FIELDS = ("first_name", "last_name", "email", "phone", "phone_typed")
 
@@ -136,7 +136,8 @@ def join(
     seen: what `look_up` gave. code: what its visitor is told, and so that of a new lead.
     """
     mine = set(found.digests.values())
-    leads = [(one.kind, one.lead) for one in seen if one.digest in mine and one.joins]
+    # Whose details cannot be decrypted cannot be compared or added to: this enquiry is somebody new's, and not lost.
+    leads = [(one.kind, one.lead) for one in seen if one.digest in mine and one.joins and _opens(vault, one.lead)]
     known = _same_person(vault, found, leads) if found.known else None
     # A caller whose details staff have entered may be found by these as well: nobody is merged into themselves.
     unknown = (lead for kind, lead in leads if kind == "visitor" and not lead.known)
@@ -210,6 +211,22 @@ def person_of(vault: Vault, lead: Sealed) -> dict[str, str]:
     """The lead's details, decrypted."""
     person: dict[str, str] = vault.open(lead.person_sealed, "lead", "person", lead.id)
     return person
+
+
+def _opens(vault: Vault, lead: Sealed) -> bool:
+    try:
+        person_of(vault, lead)
+    except VaultError:
+        return False
+    return True
+
+
+def listed_person(vault: Vault, lead: Sealed) -> dict[str, str]:
+    """The same for a list, from which one whose details cannot be decrypted must not take all others away."""
+    try:
+        return person_of(vault, lead)
+    except VaultError:
+        return {"first_name": "Cannot be decrypted"}
 
 
 def answers_of(vault: Vault, event: Answered) -> dict[str, Any]:

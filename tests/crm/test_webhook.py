@@ -11,6 +11,7 @@ import responses
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
+from integrations.core.errors import DeliveryError, Throttled, TryLater
 from integrations.core.http import Http
 from integrations.webhook import Webhook, sign
 from tests.contract.people import item
@@ -47,6 +48,15 @@ def test_while_the_secret_is_replaced_both_sign() -> None:
     _, headers, body = _received("ann")
     with pytest.raises(WebhookVerificationError):
         Verifier(NEW).verify(body, headers)
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(503, TryLater), (429, Throttled)])
+def test_what_passes_by_itself_is_no_finding(status: int, outcome: type[DeliveryError]) -> None:
+    """Or a connection that is tried again would be taken for one that a person has to mend."""
+    with responses.RequestsMock() as world:
+        world.post(URL, status=status)
+        with pytest.raises(outcome):
+            Webhook({"url": URL, "secret": SECRET}, Http()).check()
 
 
 def test_a_changed_body_is_noticed() -> None:

@@ -185,3 +185,18 @@ def test_a_group_that_cannot_be_stored_whole_is_not_stored_in_part(database: Dat
         outbox.accept(database, vault, [_event(site, "a", email="a@example.com"), nowhere])
     with database.read() as session:
         assert session.scalar(select(func.count()).select_from(Event)) == 0
+
+
+@pytest.mark.parametrize("given", [{"email": JANE["email"]}, {"phone": JANE["phone"]}])
+def test_whose_details_cannot_be_decrypted_is_left_and_the_enquiry_kept(
+    database: Database, vault: Vault, given: dict[str, str]
+) -> None:
+    site = make_site(database)
+    jane = _lead(database, send(database, vault, site, **JANE))
+    with database.write() as session:
+        session.get_one(Lead, jane).person_sealed = b"damaged"
+    again = _lead(database, send(database, vault, site, first_name="Jane", **given))
+    assert again != jane
+    with database.read() as session:
+        assert session.get_one(Lead, jane).person_sealed == b"damaged"
+        assert person_of(vault, session.get_one(Lead, again)) == {"first_name": "Jane", **given}

@@ -421,3 +421,16 @@ def test_a_call_that_was_given_up_is_listed_at_whoever_its_caller_turned_out_to_
     for state in ("needs_you", ""):
         assert "Lucía Fernández" in (listed := plain(anna.get(f"/desk/leads?state={state}")))
         assert "Needs you: gave up" in listed
+
+
+def test_one_whose_details_cannot_be_decrypted_takes_no_others_along(
+    anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event_id = send(database, vault, site, **JANE).event_id
+    send(database, vault, site, first_name="Tom", email="tom@example.com")
+    with database.write() as session:
+        session.execute(update(Lead).where(Lead.id == lead_of(database, event_id)).values(person_sealed=b"damaged"))
+    assert set(_names(anna.get("/desk/leads"))) == {"Cannot be decrypted", "Tom"}
+    assert "Cannot be decrypted" in anna.get("/desk/")
+    assert _names(anna.post("/desk/leads", 200, q="tom").text) == ["Tom"]
+    assert "This cannot be decrypted" in plain(anna.get(f"/desk/leads/{lead_of(database, event_id)}", 500))

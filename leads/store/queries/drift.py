@@ -8,7 +8,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Drift, Lead, Site
-from leads.store.people import name_of, person_of
+from leads.store.people import listed_person, name_of
 from leads.store.vault import Vault
 
 
@@ -34,7 +34,7 @@ def open_drifts(session: Session, vault: Vault, limit: int = 20) -> list[Found]:
     rows = rows.join(Site, Site.id == Lead.site_id)
     latest = rows.order_by(Drift.kind == "changed", Drift.found_at.desc(), Drift.id).limit(limit)
     return [
-        Found(drift, lead, site, connection, name_of(person_of(vault, lead)))
+        Found(drift, lead, site, connection, name_of(listed_person(vault, lead)))
         for drift, lead, site, connection in session.execute(latest)
     ]
 

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, CompoundSelect, and_, exists, or_, select,
 from sqlalchemy.orm import Session
 
 from leads.store.models import Delivery, Drift, Event, Identity, Lead, Site
-from leads.store.people import name_of, person_behind, person_of, trace
+from leads.store.people import listed_person, name_of, person_behind, trace
 from leads.store.queries.lists import sites
 from leads.store.queries.places import HELD_FOR_A_PERSON, PLACES, SPAM
 from leads.store.scope import only_sites
@@ -224,7 +224,7 @@ def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[LeadRow
     return [
         LeadRow(
             lead,
-            name_of(person_of(vault, lead)),
+            name_of(listed_person(vault, lead)),
             by_site[lead.site_id],
             last_event.get(lead.id),
             most_urgent(standings.get(lead.id, [_ERASED] if lead.erased_at else [])),
@@ -286,7 +286,7 @@ def search(session: Session, vault: Vault, typed: str, chosen: LeadFilter) -> Fo
         return Found(_rows(session, vault, exact), complete=True)
     matches = _matcher(typed)
     looked_at = _first(session, chosen, [*where, Lead.known.is_(True)], MOST_SEARCHED + 1)
-    found = [lead for lead in looked_at[:MOST_SEARCHED] if matches(person_of(vault, lead))]
+    found = [lead for lead in looked_at[:MOST_SEARCHED] if matches(listed_person(vault, lead))]
     return Found(_rows(session, vault, found[:MOST_FOUND]), complete=len(looked_at) <= MOST_SEARCHED >= len(found))
 
 
