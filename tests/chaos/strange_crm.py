@@ -115,6 +115,7 @@ class Crm:
     arrived: dict[str, Any] = field(default_factory=dict)  # event → when it was first kept
     messages: dict[str, Any] = field(default_factory=dict)  # of a webhook: id → what was told
     quiet_until: Any = None
+    has_more: bool = True  # what was to be written then is due at once; what was to be read back may be due later
     memory: dict[str, Any] = field(default_factory=dict)  # a script's own
     house: House = field(init=False)
     _client: Any = field(init=False)
@@ -134,6 +135,7 @@ class Crm:
         self.left -= 1
         if reply.quiet is not None:
             self.quiet_until = self.clock() + timedelta(seconds=reply.quiet)
+            self.has_more = call.what != "search"
         return reply
 
     def _note_call(self) -> None:
@@ -144,7 +146,7 @@ class Crm:
         early = (self.quiet_until - now).total_seconds()
         if early > 0:
             self.broken.append(f"called {early:g} s before Retry-After was over")
-        elif early < -5 and self.awaited:
+        elif early < -5 and self.awaited and self.has_more:
             self.broken.append(f"called only {-early:g} s after Retry-After was over, though work was waiting")
         self.quiet_until = None
 
