@@ -33,6 +33,7 @@ from leads.store.outbox.lanes import (
 from leads.store.outbox.outcomes import Health, Outcome, attempt_of, report
 from leads.store.past_orm import insert_all, update_all
 from leads.store.quota import affords
+from leads.store.scope import our_tests
 from leads.store.session import Database
 
 _AT_ONCE = 100  # deliveries in one transaction
@@ -178,9 +179,10 @@ def check_all(database: Database, connection_id: UUID, days: int) -> int:
 def _check_some(
     database: Database, connection_id: UUID, planned: ColumnElement[bool], since: datetime, now: datetime
 ) -> int:
-    tests = select(Event.id).where(Event.is_test)
-    here = (Delivery.connection_id == connection_id, Delivery.state == "confirmed", Delivery.event_id.not_in(tests))
-    lately = select(Delivery.id).where(*here, planned, Delivery.confirmed_at >= since)
+    here = (Delivery.connection_id == connection_id, Delivery.state == "confirmed")
+    lately = select(Delivery.id).where(
+        *here, planned, Delivery.event_id.not_in(our_tests()), Delivery.confirmed_at >= since
+    )
     some = lately.order_by(Delivery.check_at).limit(_AT_ONCE)
     with database.write() as session:
         due = update(Delivery).where(Delivery.id.in_(some)).values(check_at=now)
