@@ -122,6 +122,7 @@ def test_the_page_on_the_way_there(chromium: Browser, address: str, crm: Pretend
     page.get_by_label("Name").fill("anna")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("main").get_by_role("button", name="Sign in").click()
+    expect(page.get_by_label("API address")).to_be_visible()
     html = context.request.get("/desk/connections/new/tiny").text()
     token = html.partition('name="csrf_token" value="')[2].partition('"')[0]
     options = {"option-url": crm.url, "option-client_id": CLIENT_ID, "option-client_secret": CLIENT_SECRET}

@@ -62,9 +62,10 @@ def test_pages_that_have_something_to_tell(demo: Demo, signed_in: BrowserContext
     _look_at(page, f"{demo.url}/desk/")
     page.goto(f"{demo.url}/desk/connections")
     page.get_by_role("link", name="Sandbox CRM").first.click()
-    _look_at(page, page.url)
-    _look_at(page, page.url + "/options")
-    _look_at(page, page.url.removesuffix("/options") + "/remove")
+    page.wait_for_url("**/desk/connections/*")
+    connection = page.url
+    for part in ("", "/options", "/remove"):
+        _look_at(page, connection + part)
     demo.faults()
     page.close()
 
