@@ -362,8 +362,8 @@ def _collect(environ: Mapping[str, str], known: set[str]) -> tuple[dict[str, str
                 mistakes.append(f"{variable}: {plain} is set as well; leave one of the two out")
                 continue
             try:
-                given[name.removesuffix("_file")] = Path(value).read_text(encoding="utf-8").rstrip("\r\n")
-            except (OSError, UnicodeDecodeError):
+                given[name.removesuffix("_file")] = Path(value).expanduser().read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, RuntimeError, UnicodeDecodeError):  # RuntimeError: nobody's home
                 mistakes.append(f"{variable}: the file it names cannot be read")
         else:
             near = difflib.get_close_matches(name, known, n=1)

@@ -57,6 +57,8 @@ class _Plain(click.Group):
     """Says in one sentence what any command may meet, instead of a page of traceback that may quote somebody's name."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        if any("\udc80" <= letter <= "\udcff" for letter in "".join(sys.argv)):  # bytes that are no text
+            fail("The command line holds a letter that is not UTF-8. Is the terminal set to another encoding?", 2)
         try:
             return super().main(*args, **kwargs)
         except OSError as error:

@@ -6,7 +6,7 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from leads.desk.auth import end_session, safe_next, start_half_session, start_session
+from leads.desk.auth import end_session, safe_next, start_half_session, start_session, where_they_were_going
 from leads.desk.hashing import BusyError
 from leads.desk.room import Room
 from leads.store.models import User, new_id
@@ -116,9 +116,10 @@ def _change_password(room: Room) -> ResponseReturnValue:
             record(session, user.name, "password_changed", room.database.now(session))
     except StaffError as error:
         return _account_page(str(error), 422)
+    onward = where_they_were_going()
     start_session(user)
     flash("Your new password is set. You are signed out everywhere else.")
-    return redirect(url_for("desk.home"), 303)
+    return redirect(onward, 303)
 
 
 def trouble_with_password(room: Room, user: User, typed: str, wrong: str) -> str:

@@ -42,6 +42,7 @@ _OPEN = {"desk.sign_in", "desk.sign_in_code", "desk.static"}
 _WITH_ONE_TIME_PASSWORD = {"desk.account", "desk.sign_out"}
 _WITHOUT_SECOND_FACTOR = {"desk.second_factor", "desk.second_factor_confirm", "desk.sign_out"}
 _HALF = "half_signed_in"  # in the session: whose password was right, and the code is yet to come
+_INTERRUPTED = "interrupted"  # in the session: the page they asked for when they had to do something else first
 _CODE_PATIENCE = 300  # seconds for it
 _ENDED_ELSEWHERE = "You were signed out here: somebody signed out elsewhere, or the password or the user was changed."
 
@@ -234,8 +235,17 @@ def require_sign_in(timeouts: Timeouts, second_factor: bool) -> ResponseReturnVa
             end_session()
         return _send_to_sign_in(why)
     if (first := must_first(second_factor)) and request.endpoint not in first.open:
-        return _load_anew() if refreshes_itself() else redirect(_url(first.page), 303)
+        if refreshes_itself():
+            return _load_anew()
+        if request.method == "GET":
+            session[_INTERRUPTED] = _page_asked_for()
+        return redirect(_url(first.page), 303)
     return None
+
+
+def where_they_were_going() -> str:
+    """The page that somebody asked for before `must_first` led them elsewhere; else the first one."""
+    return str(session.pop(_INTERRUPTED, None) or _url("desk.home"))
 
 
 class First(NamedTuple):
@@ -281,9 +291,13 @@ def _send_to_sign_in(why: str) -> ResponseReturnValue:
     if refreshes_itself():
         return _load_anew()
     if request.method == "GET":
-        return redirect(_url("desk.sign_in", next=request.full_path.rstrip("?")), 303)
+        return redirect(_url("desk.sign_in", next=_page_asked_for()), 303)
     flash("Nothing was done of what you pressed. Please sign in and press it once more.")
     return redirect(_url("desk.sign_in", next=_page_before()), 303)
+
+
+def _page_asked_for() -> str:
+    return request.full_path.rstrip("?")
 
 
 def _load_anew() -> Response:

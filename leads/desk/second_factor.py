@@ -14,7 +14,7 @@ from flask_login import current_user
 from markupsafe import Markup
 
 from leads.desk.account import TOO_OFTEN, trouble_with_password
-from leads.desk.auth import HalfSignedIn, end_half_session, half_signed_in, start_session
+from leads.desk.auth import HalfSignedIn, end_half_session, half_signed_in, start_session, where_they_were_going
 from leads.desk.room import Room
 from leads.plain import number_of
 from leads.store import second_factor as store
@@ -146,8 +146,9 @@ def _confirm(room: Room, secret: str) -> ResponseReturnValue:
             return _set_up_page(room, secret, _WRONG_PROOF), 422
         codes = store.turn_on(writing, room.vault, user, secret, step)
         record(writing, user.name, "second_factor_on", now)
+    onward = where_they_were_going()
     start_session(user)
-    return render_template("desk/recovery_codes.html", codes=codes, is_new=True)
+    return render_template("desk/recovery_codes.html", codes=codes, is_new=True, onward=onward)
 
 
 def _new_codes(room: Room) -> ResponseReturnValue:
@@ -155,7 +156,7 @@ def _new_codes(room: Room) -> ResponseReturnValue:
         user = writing.get_one(User, current_user.id)
         codes = store.new_recovery_codes(writing, room.vault, user)
         record(writing, user.name, "recovery_codes_made", room.database.now(writing))
-    return render_template("desk/recovery_codes.html", codes=codes, is_new=False)
+    return render_template("desk/recovery_codes.html", codes=codes, is_new=False, onward=url_for("desk.home"))
 
 
 def _turn_off(room: Room) -> ResponseReturnValue:

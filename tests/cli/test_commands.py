@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import subprocess
 import sys
@@ -616,6 +617,16 @@ def test_a_database_that_does_not_answer_is_told_in_a_sentence(frontdesk: Frontd
     told = frontdesk("lead", "list", code=3, database_url="postgresql://nobody:hidden@127.0.0.1:9/nothing").stderr
     assert told.startswith("The database does not answer")
     assert "hidden" not in told
+
+
+def test_a_name_in_another_encoding_is_told_in_a_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "leads", "site", "add", "zurich", "--name", "Zürich".encode("latin-1")]
+    environ = os.environ | {"FRONTDESK_DATA_DIR": str(tmp_path)}
+    done = subprocess.run(command, env=environ, capture_output=True, check=False)
+    assert (done.returncode, done.stderr.splitlines()) == (
+        2,
+        [b"The command line holds a letter that is not UTF-8. Is the terminal set to another encoding?"],
+    )
 
 
 @pytest.mark.parametrize("command", [["config", "show"], ["config", "show", "--json"], ["--help"]])

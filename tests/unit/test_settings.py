@@ -103,11 +103,13 @@ def test_a_lease_must_outlive_a_call() -> None:
     ]
 
 
-def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
+def test_a_secret_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "url"
     file.write_text("postgresql://u:p@db/frontdesk\r\n")
-    settings = load_settings({"FRONTDESK_DATABASE_URL_FILE": str(file)})
-    assert settings.database_url == "postgresql+psycopg://u:p@db/frontdesk"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for path in (str(file), "~/url"):
+        settings = load_settings({"FRONTDESK_DATABASE_URL_FILE": path})
+        assert settings.database_url == "postgresql+psycopg://u:p@db/frontdesk"
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])

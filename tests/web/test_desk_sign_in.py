@@ -206,12 +206,14 @@ def test_a_one_time_password_must_be_replaced_first(app: Flask, database: Databa
         _, once = add_user(session, "nora", "staff", database.now(session))
     nora = Person(app)
     nora.sign_in("nora", once)
-    assert nora.client.get("/desk/leads").location == "/desk/account"
+    assert nora.client.get("/desk/leads?state=spam").location == "/desk/account"
     assert "12 characters" in nora.get("/desk/account")
     assert "are not the same" in nora.post("/desk/account", 422, new=PASSWORD, again="other").text
     assert "12 to 200 characters" in nora.post("/desk/account", 422, new="short", again="short").text
     assert "other than the one" in nora.post("/desk/account", 422, new=once, again=once).text
-    assert nora.post("/desk/account", new=PASSWORD, again=PASSWORD).location == "/desk/"
+    onward = nora.post("/desk/account", new=PASSWORD, again=PASSWORD).location
+    assert onward == "/desk/leads?state=spam", "where she was going"
+    assert nora.post("/desk/account", old=PASSWORD, new=f"{PASSWORD}!", again=f"{PASSWORD}!").location == "/desk/"
     assert "nora" in nora.get("/desk/")
     Person(app).sign_in("nora", once, 401)
 
