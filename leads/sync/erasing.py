@@ -52,13 +52,14 @@ def erase_people(context: Context, lane: Lane, connector: Connector) -> None:
 
 @dataclass(slots=True)
 class _Erasing:
-    """One person. found: their records that were looked for and found."""
+    """One person. found: their records that were looked for and found. page: of one of them, if we know."""
 
     context: Context
     lane: Lane
     connector: Connector
     person: Leaving
     found: list[str] = field(default_factory=list)
+    page: str | None = None
 
     def run(self) -> Exception | None:
         """Returns what went wrong."""
@@ -82,7 +83,7 @@ class _Erasing:
         """Raises what went wrong."""
         nameless = self._look()
         ids = list(dict.fromkeys([*self.person.remote_ids, *self.found]))
-        if ids and (other := outbox.also_of(self.context.database, self.lane, ids)):
+        if ids and (other := outbox.also_of(self.context.database, self.lane, ids, self.person.url or self.page)):
             raise _AskAPerson("shared", _shared(other))
         if ids:
             self.connector.erase(ids)
@@ -101,7 +102,9 @@ class _Erasing:
             return None if self.person.remote_ids else broken_off
         items = [_nobody(self.person, one) for one in doubts]
         seen = [_answer(one) for one in calls.look_up(self.connector, items)]
-        self.found = [id_ for one in seen if isinstance(one, Seen) for id_ in (one.remote_id, *one.copies)]
+        there = [one for one in seen if isinstance(one, Seen)]
+        self.found = [id_ for one in there for id_ in (one.remote_id, *one.copies)]
+        self.page = next((one.url for one in there), None)
         missed = [item for item, one in zip(items, seen, strict=True) if one is None]
         if self.found or self.person.remote_ids or not missed:
             return None
@@ -164,6 +167,6 @@ def _answer(one: object) -> object:
 
 def _shared(code: str) -> str:
     return (
-        f"The CRM's record stands also for {code}, who wrote under another name or again later. "
+        f"The CRM's record stands also for {code}, who wrote under another name, to another website or again later. "
         "Take out of it by hand what belongs to this person; then press “I erased it there”."
     )

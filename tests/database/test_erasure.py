@@ -442,6 +442,35 @@ def test_a_record_that_stands_for_somebody_else_as_well_stays(loop: Loop) -> Non
     assert code in str(told.sentence)
 
 
+@pytest.mark.parametrize(
+    ("kind", "page", "outcome"),
+    [
+        ("sandbox", "https://crm.example/our/12", "needs_you"),
+        ("sandbox", "https://crm.example/theirs/12", "done"),
+        ("sandbox", None, "needs_you"),
+        ("webhook", "https://crm.example/our/12", "done"),
+    ],
+)
+def test_a_record_that_another_website_brought_to_the_same_account_stays(
+    loop: Loop, kind: str, page: str | None, outcome: str
+) -> None:
+    """Each account has its own number 12, so the record's page tells which account it is."""
+    other = make_site(loop.database, "other")
+    connection = make_connection(loop.database, loop.vault, other, kind=kind)
+    jane, joe = loop.send("Jane"), send(loop.database, loop.vault, other, **JANE).event_id
+    loop.tick()
+    with loop.database.write() as session:
+        session.execute(update(RemoteRecord).values(remote_id="12", url="https://crm.example/our/12"))
+        here = {"connection_id": connection.id, "remote_id": "12", "url": page, "retire": False}
+        session.add(RemoteRecord(lead_id=session.get_one(Event, joe).lead_id, **here))
+        session.execute(update(Delivery).where(Delivery.event_id == jane).values(remote_id="12"))
+    assert erase(loop, jane)
+    loop.tick(seconds=1)
+    with loop.database.read() as session:
+        assert session.scalars(select(Erasure.state)).one() == outcome
+    assert loop.crm.erased == (["12"] if outcome == "done" else [])
+
+
 def test_copies_that_are_not_ours_are_told(loop: Loop) -> None:
     event_id = loop.send()
     loop.tick()

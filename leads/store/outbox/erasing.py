@@ -11,8 +11,9 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from leads.store.failpoint import reach
-from leads.store.models import Attempt, Connection, Delivery, Erasure, Event, Lead, RemoteRecord
+from leads.store.models import Attempt, Connection, Delivery, Erasure, Event, Lead
 from leads.store.outbox.lanes import Lane, may_erase, mine
+from leads.store.outbox.records import standing_for
 from leads.store.session import Database
 
 _AT_ONCE = 20  # people in one pass of a lane
@@ -32,13 +33,15 @@ class Doubt(NamedTuple):
 
 
 class Leaving(NamedTuple):
-    """Somebody to be erased. remote_ids: their records. doubts: what may stand there besides, to be looked for.
+    """Somebody to be erased. remote_ids: their records. url: the page of one of them, if we know. doubts: what may
+    stand there besides, to be looked for.
 
     tries_from: nothing is written there later than this. attempts: tries that counted.
     """
 
     lead_id: UUID
     remote_ids: tuple[str, ...]
+    url: str | None
     doubts: tuple[Doubt, ...]
     tries_from: datetime
     attempts: int
@@ -51,7 +54,7 @@ def to_erase(database: Database, lane: Lane) -> list[Leaving]:
         due = select(Erasure).where(Erasure.connection_id == lane.connection_id, may_erase(now), mine(lane, now))
         rows = session.scalars(due.order_by(Erasure.due_at).limit(_AT_ONCE)).all()
         return [
-            Leaving(row.lead_id, tuple(row.remote_ids), _doubts(session, row), row.tries_from, row.attempts)
+            Leaving(row.lead_id, tuple(row.remote_ids), row.url, _doubts(session, row), row.tries_from, row.attempts)
             for row in rows
         ]
 
@@ -65,12 +68,12 @@ def _doubts(session: Session, row: Erasure) -> tuple[Doubt, ...]:
     return tuple(Doubt(*one) for one in rows.all())
 
 
-def also_of(database: Database, lane: Lane, remote_ids: Sequence[str]) -> str | None:
-    """The reference code of somebody else for whom one of these records stands too; None when there is nobody."""
+def also_of(database: Database, lane: Lane, remote_ids: Sequence[str], url: str | None) -> str | None:
+    """The reference code of somebody else for whom one of these records stands too; None when there is nobody. url: the
+    page of one of them, if we know."""
     with database.read() as session:
-        others = select(Lead.code).join(RemoteRecord, RemoteRecord.lead_id == Lead.id)
-        here = (RemoteRecord.connection_id == lane.connection_id, RemoteRecord.remote_id.in_(remote_ids))
-        return session.scalar(others.where(*here).limit(1))
+        others = standing_for(session, lane, remote_ids, url)
+        return session.get_one(Lead, others[0].lead_id).code if others else None
 
 
 def erased(database: Database, lane: Lane, lead_id: UUID, remote_ids: Iterable[str]) -> None:

@@ -31,6 +31,7 @@ from leads.store.outbox.lanes import (
     usable,
 )
 from leads.store.outbox.outcomes import Health, Outcome, attempt_of, report
+from leads.store.outbox.records import standing_for
 from leads.store.past_orm import insert_all, update_all
 from leads.store.quota import affords
 from leads.store.scope import our_tests
@@ -208,17 +209,18 @@ def to_retire(database: Database, lane: Lane) -> list[Retiring]:
     with database.read() as session:
         now = database.now(session)
         due = (RemoteRecord.connection_id == lane.connection_id, may_retire(now), mine(lane, now))
-        found = select(Lead, Site, RemoteRecord.remote_id)
+        found = select(Lead, Site, RemoteRecord)
         found = found.join(RemoteRecord, RemoteRecord.lead_id == Lead.id).join(Site, Site.id == Lead.site_id)
         rows = session.execute(found.where(*due).limit(_CALLERS_AT_ONCE)).all()
-        shared = _in_use(session, lane, [remote_id for _, _, remote_id in rows])
-        return [Retiring(lead, site, _calls(session, lead), one, one in shared) for lead, site, one in rows]
+        return [
+            Retiring(lead, site, _calls(session, lead), row.remote_id, _is_also_of_others(session, lane, row))
+            for lead, site, row in rows
+        ]
 
 
-def _in_use(session: Session, lane: Lane, remote_ids: Sequence[str]) -> set[str]:
-    """Those of these records that stand for somebody who stays."""
-    here = (RemoteRecord.connection_id == lane.connection_id, RemoteRecord.remote_id.in_(remote_ids))
-    return set(session.scalars(select(RemoteRecord.remote_id).where(*here, RemoteRecord.retire.is_(False))))
+def _is_also_of_others(session: Session, lane: Lane, row: RemoteRecord) -> bool:
+    """Whether the record stands for somebody who stays."""
+    return any(not other.retire for other in standing_for(session, lane, [row.remote_id], row.url))
 
 
 def _calls(session: Session, caller: Lead) -> list[Event]:

@@ -20,6 +20,7 @@ from leads.store.models import (
     RemoteRecord,
 )
 from leads.store.outbox.lanes import Lane, mine, to_remove_now
+from leads.store.outbox.records import standing_for
 from leads.store.retention import delete_leads
 from leads.store.session import Database
 
@@ -116,15 +117,14 @@ def to_remove(database: Database, lane: Lane) -> list[Leftover]:
     """Tests that the lane's CRM holds and that are to be removed there now."""
     with database.read() as session:
         now = database.now(session)
-        due = to_remove_now(now).with_only_columns(Delivery.id, Delivery.remote_id)
+        due = to_remove_now(now).with_only_columns(Delivery.id, Delivery.remote_id, Delivery.remote_url)
         rows = session.execute(due.where(Delivery.connection_id == lane.connection_id, mine(lane, now))).all()
-        return [Leftover(id_, remote_id, _in_use(session, lane, remote_id)) for id_, remote_id in rows if remote_id]
+        return [Leftover(id_, one, _is_a_visitors(session, lane, one, url)) for id_, one, url in rows if one]
 
 
-def _in_use(session: Session, lane: Lane, remote_id: str) -> bool:
-    others = (RemoteRecord.connection_id == lane.connection_id, RemoteRecord.remote_id == remote_id)
-    visitors = select(Lead.id).join(RemoteRecord, RemoteRecord.lead_id == Lead.id).where(*others, ~Lead.is_test)
-    return session.scalar(visitors.limit(1)) is not None
+def _is_a_visitors(session: Session, lane: Lane, remote_id: str, url: str | None) -> bool:
+    leads = [row.lead_id for row in standing_for(session, lane, [remote_id], url)]
+    return session.scalar(select(Lead.id).where(Lead.id.in_(leads), ~Lead.is_test).limit(1)) is not None
 
 
 def removed(database: Database, test: Leftover) -> None:
