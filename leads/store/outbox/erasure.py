@@ -34,13 +34,13 @@ from leads.store.models import (
 )
 from leads.store.outbox.erasing import out_of_reach
 from leads.store.outbox.holds import LOOK_FIRST
+from leads.store.outbox.outcomes import MAY_HAVE_WRITTEN
 from leads.store.people import person_behind, with_callers
 from leads.store.session import ONLY_STAYS, Database, once_more
 from leads.store.staff import record
 from leads.store.vault import Vault
 
 ERASED = "It was erased on request."
-_NOBODY_KNOWS = ("Unknown", "Bug")  # verdicts of tries that may have been written
 
 
 class Erased(NamedTuple):
@@ -219,7 +219,7 @@ def _ask_crms(
 
 def _may_be_there(row: Delivery, verdicts: Collection[str]) -> bool:
     """Whether nobody knows if it is in the CRM: it is on its way there, or a try of it broke off."""
-    never_heard = row.sent_at is None and any(verdict in _NOBODY_KNOWS for verdict in verdicts)
+    never_heard = row.sent_at is None and any(verdict in MAY_HAVE_WRITTEN for verdict in verdicts)
     return row.unknown or row.state == "sending" or row.code == LOOK_FIRST or never_heard
 
 

@@ -23,12 +23,12 @@ from leads.store.outbox.lanes import Lane, claim, hold
 from leads.store.past_orm import insert_all, update_all, upsert
 from leads.store.session import KEEPS_ITS_KEY, Database, once_more
 
+MAY_HAVE_WRITTEN = ("Unknown", "Bug")  # verdicts of tries
 # As in `unindexed`: they are found by their ids, and not among all that are being sent.
 _IN_HAND, _LET_GO = "coalesce(delivery.state, '') = 'sending'", "token = NULL, lease_until = NULL"
 _IN_DOUBT = "coalesce(delivery.state, '') = 'refused'"
 _ERASED = "coalesce(delivery.state, '') = 'erased'"
 _HELD = "coalesce(delivery.state, '') = 'held'"
-_NOBODY_KNOWS = ("Unknown", "Bug")  # verdicts of tries that may have been written
 _OF_A_MOVE = ("lead_id", "missing", "tries_from")  # written only where a call moves to the person
 
 
@@ -182,7 +182,7 @@ def _finished(outcome: Outcome, person: UUID | None, now: datetime) -> dict[str,
     }
     if not moves:
         return finished
-    if outcome.verdict in _NOBODY_KNOWS:  # somebody looks before it is sent again, whoever it is of
+    if outcome.verdict in MAY_HAVE_WRITTEN:  # somebody looks before it is sent again, whoever it is of
         return finished | {"lead_id": person, "missing": row.missing, "tries_from": row.tries_from}
     # What the CRM has of the caller is known now: the event goes to the person.
     return finished | budget.fresh(now) | {"lead_id": person, "code": "moved", "sentence": MOVED}
@@ -283,7 +283,7 @@ def give_back(database: Database, claimed: Sequence[Claimed], due_at: datetime |
 
 def last_in_doubt(database: Database, delivery_ids: Sequence[UUID]) -> dict[UUID, datetime]:
     """Delivery → when the last try ended of which nobody knows whether it was written."""
-    unsure = (Attempt.delivery_id.in_(delivery_ids), Attempt.verdict.in_(_NOBODY_KNOWS))
+    unsure = (Attempt.delivery_id.in_(delivery_ids), Attempt.verdict.in_(MAY_HAVE_WRITTEN))
     with database.read() as session:
         tries = session.scalars(select(Attempt).where(*unsure).order_by(Attempt.started_at, Attempt.id)).all()
     return {one.delivery_id: one.started_at + timedelta(milliseconds=one.milliseconds) for one in tries}
