@@ -25,10 +25,11 @@ from leads.store.session import KEEPS_ITS_KEY, Database, once_more
 
 MAY_HAVE_WRITTEN = ("Unknown", "Bug")  # verdicts of tries
 # As in `unindexed`: they are found by their ids, and not among all that are being sent.
-_IN_HAND, _LET_GO = "coalesce(delivery.state, '') = 'sending'", "token = NULL, lease_until = NULL"
+_IN_HAND = "coalesce(delivery.state, '') = 'sending'"
 _IN_DOUBT = "coalesce(delivery.state, '') = 'refused'"
 _ERASED = "coalesce(delivery.state, '') = 'erased'"
 _HELD = "coalesce(delivery.state, '') = 'held'"
+_FREE = "token = NULL, lease_until = NULL"  # nobody has it in hand any more
 _OF_A_MOVE = ("lead_id", "missing", "tries_from")  # written only where a call moves to the person
 
 
@@ -105,7 +106,7 @@ def _write_down(session: Session, lane: Lane, outcomes: Sequence[Outcome], healt
     ours: set[UUID] = set()
     for moves in (False, True):  # an id that is written again as it was is taken out of its index and put back
         some = [row for row in rows if ("lead_id" in row) is moves]
-        ours |= update_all(session, Delivery, ("id", "token"), some, _LET_GO, where=_IN_HAND)
+        ours |= update_all(session, Delivery, ("id", "token"), some, _FREE, where=_IN_HAND)
     ours |= _known_after_removal(session, [row for row in rows if row["id"] not in ours])
     ours |= _known_after_withdrawal(session, [row for row in rows if row["id"] not in ours])
     _known_after_erasure(session, lane, [one for one in outcomes if one.claimed.delivery.id not in ours], now)
@@ -122,21 +123,21 @@ def _known_after_removal(session: Session, rows: Sequence[dict[str, Any]]) -> se
     """Write down what was in hand when its connection was removed: nobody has to look in the CRM for it any more."""
     known = [row if row["state"] == "sent" else row | HELD_BY_REMOVAL for row in rows if not row["unknown"]]
     stays = [{name: row[name] for name in row if name not in _OF_A_MOVE} | {"check_at": None} for row in known]
-    return update_all(session, Delivery, ("id", "token"), stays, _LET_GO, where=_IN_DOUBT)
+    return update_all(session, Delivery, ("id", "token"), stays, _FREE, where=_IN_DOUBT)
 
 
 def _known_after_withdrawal(session: Session, rows: Sequence[dict[str, Any]]) -> set[UUID]:
     """Consent was taken back while this was in hand: what has not arrived stays held."""
     arrived = [{name: row[name] for name in row if name not in _OF_A_MOVE} for row in rows if row["state"] == "sent"]
-    stays = [{name: row[name] for name in ("id", "token", "unknown")} for row in rows if row["state"] != "sent"]
-    of_both = (update_all(session, Delivery, ("id", "token"), some, _LET_GO, where=_HELD) for some in (arrived, stays))
+    stays = [_doubt_alone(row) for row in rows if row["state"] != "sent"]
+    of_both = (update_all(session, Delivery, ("id", "token"), some, _FREE, where=_HELD) for some in (arrived, stays))
     return set().union(*of_both)
 
 
 def _known_after_erasure(session: Session, lane: Lane, outcomes: Sequence[Outcome], now: datetime) -> None:
     """The person was erased while this was in hand: what was written in the CRM has to go there as well."""
-    known = [_let_go(one.claimed, one.unknown) for one in outcomes]
-    ids = update_all(session, Delivery, ("id", "token"), known, _LET_GO, where=_ERASED)
+    known = [{"id": one.claimed.delivery.id, "token": one.claimed.token, "unknown": one.unknown} for one in outcomes]
+    ids = update_all(session, Delivery, ("id", "token"), known, _FREE, where=_ERASED)
     late = [one for one in outcomes if one.claimed.delivery.id in ids]
     insert_all(session, Attempt, [attempt_of(one) for one in late])
     for one in late:
@@ -144,8 +145,9 @@ def _known_after_erasure(session: Session, lane: Lane, outcomes: Sequence[Outcom
             arrived_after_all(session, lane, one.claimed.lead.id, one.remote_id, one.remote_url, now)
 
 
-def _let_go(claimed: Claimed, unknown: bool) -> dict[str, Any]:
-    return {"id": claimed.delivery.id, "token": claimed.token, "unknown": unknown}
+def _doubt_alone(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a row that is to stay as it is otherwise."""
+    return {name: row[name] for name in ("id", "token", "unknown")}
 
 
 def _turned_out_to_be(session: Session, lead_ids: Sequence[UUID]) -> dict[UUID, UUID]:
@@ -269,14 +271,12 @@ def give_back(database: Database, claimed: Sequence[Claimed], due_at: datetime |
         for item in claimed
     ]
     with database.write() as session:
-        found = update_all(session, Delivery, ("id", "token"), rows, _LET_GO, where=_IN_HAND)
+        found = update_all(session, Delivery, ("id", "token"), rows, _FREE, where=_IN_HAND)
         rest = [row for row in rows if row["id"] not in found]
         found |= _known_after_removal(session, rest)
         found |= _known_after_withdrawal(session, [row for row in rest if row["id"] not in found])
-        erased = [
-            _let_go(one, one.left_behind or one.delivery.unknown) for one in claimed if one.delivery.id not in found
-        ]
-        update_all(session, Delivery, ("id", "token"), erased, _LET_GO, where=_ERASED)
+        erased = [_doubt_alone(row) for row in rows if row["id"] not in found]
+        update_all(session, Delivery, ("id", "token"), erased, _FREE, where=_ERASED)
         reach("returned.written")
     reach("returned.committed")
 
