@@ -1,6 +1,6 @@
 """Test enquiries that we send ourselves: the mark that only we can make, and the record of each run.
 
-What becomes of a test's deliveries is decided in `outbox/trial.py`.
+What becomes of a test's deliveries is decided in `outbox/canary.py`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from integrations.core.errors import DeliveryError, Throttled
 from integrations.core.http import Http
 from leads.store import canary, tasks
 from leads.store.models import CanaryRun, Site
-from leads.store.outbox import Lane, trial
+from leads.store.outbox import Lane
+from leads.store.outbox import canary as deliveries
 from leads.store.queries.lists import served_sites
 from leads.store.quota import sites_in_need
 from leads.sync.connect import Context
@@ -51,7 +52,7 @@ class Canary:
             with self._database.write() as session:
                 now = self._database.now(session)
                 if tasks.claim(session, "canary.tidy", now, _TIDY_EVERY):
-                    trial.forget(session, now)
+                    deliveries.forget(session, now)
                 needy = sites_in_need(session, now)
                 for site in served_sites(session) if self._every else []:
                     if site.id not in needy and tasks.claim(session, f"canary.begin {site.key}", now, self._every):
@@ -76,7 +77,7 @@ class Canary:
         with self._database.write() as session:
             run = session.get_one(CanaryRun, run.id, with_for_update=True)
             if run.event_id is not None and run.state == "running":
-                trial.follow(session, run, self._patience, self._database.now(session))
+                deliveries.follow(session, run, self._patience, self._database.now(session))
 
     def _post(self, run: CanaryRun, site: Site) -> None:
         with self._database.write() as session:
@@ -135,11 +136,11 @@ def _hidden_fields(page: str) -> dict[str, str]:
 
 def clean_up(context: Context, lane: Lane, connector: Connector) -> None:
     """Remove from the lane's CRM the tests that it was seen to hold."""
-    for test in trial.to_remove(context.database, lane):
-        error = None if test.in_use else remove(context, lane, connector, [test.remote_id])
+    for test in deliveries.to_remove(context.database, lane):
+        error = None if test.shared else remove(context, lane, connector, [test.remote_id])
         if error is None:
-            trial.removed(context.database, test)
+            deliveries.removed(context.database, test)
         else:
-            trial.not_removed(context.database, test, error.sentence)
+            deliveries.not_removed(context.database, test, error.sentence)
         if isinstance(error, Throttled):
             break

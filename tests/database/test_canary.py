@@ -11,7 +11,8 @@ from sqlalchemy import func, select
 
 from leads.store import canary, outbox
 from leads.store.models import Base, CanaryRun, Connection, Delivery, Event, Identity, Lead, RemoteRecord, Site, new_id
-from leads.store.outbox import Look, NewEvent, trial
+from leads.store.outbox import Look, NewEvent
+from leads.store.outbox import canary as deliveries
 from leads.store.queries.leads import LeadFilter, leads, search
 from leads.store.queries.overview import overview
 from leads.store.queries.places import connection_counts
@@ -45,7 +46,7 @@ def _follow(database: Database, run: CanaryRun) -> CanaryRun:
     with database.write() as session:
         row = session.get_one(CanaryRun, run.id)
         if row.state == "running":
-            trial.follow(session, row, PATIENCE, database.now(session))
+            deliveries.follow(session, row, PATIENCE, database.now(session))
     return row
 
 
@@ -117,17 +118,17 @@ def test_seen_removed_and_done(timed: Database, vault: Vault, site: Site, connec
     with timed.read() as session:
         assert outbox.ready(session, clock()) == [connection.id], "it is to be removed"
     lane = leased(timed, connection)
-    (left,) = trial.to_remove(timed, lane)
-    assert (left.remote_id, left.in_use) == (_delivery(timed).remote_id, False)
+    (left,) = deliveries.to_remove(timed, lane)
+    assert (left.remote_id, left.shared) == (_delivery(timed).remote_id, False)
     clock.forward(seconds=1)
-    trial.removed(timed, left)
+    deliveries.removed(timed, left)
     row = _follow(timed, run)
     assert (row.state, row.code) == ("ok", None)
     assert row.stored_at is not None
     assert row.seen_at == row.stored_at + timedelta(seconds=2)
     assert row.removed_at == row.ended_at == clock()
     assert _delivery(timed).state == "erased"
-    assert trial.to_remove(timed, lane) == []
+    assert deliveries.to_remove(timed, lane) == []
     outbox.release(timed, lane)
     with timed.read() as session:
         assert outbox.ready(session, clock()) == []
@@ -142,7 +143,7 @@ def test_a_crm_that_cannot_be_read_back_is_believed(
     lane = leased(timed, connection)
     finished(timed, lane, outbox.claim(timed, lane, 10, 60), check_at=None)
     assert _follow(timed, run).seen_at is not None
-    assert len(trial.to_remove(timed, lane)) == 1
+    assert len(deliveries.to_remove(timed, lane)) == 1
 
 
 def test_a_record_that_is_also_a_visitors_is_never_removed(
@@ -156,8 +157,8 @@ def test_a_record_that_is_also_a_visitors_is_never_removed(
         lead_id = session.get_one(Event, real.event_id).lead_id
         ours = session.scalars(select(RemoteRecord).where(RemoteRecord.lead_id != lead_id)).one()
         session.get_one(RemoteRecord, (lead_id, connection.id)).remote_id = ours.remote_id
-    (left,) = trial.to_remove(timed, leased(timed, connection))
-    assert left.in_use
+    (left,) = deliveries.to_remove(timed, leased(timed, connection))
+    assert left.shared
 
 
 def test_a_crm_that_shows_nothing_fails_the_run_and_nothing_is_sent_later(
@@ -189,7 +190,7 @@ def test_what_may_be_in_the_crm_is_removed_after_the_run_has_failed(
         finished(timed, lane, claimed, "waiting", unknown=True)
     clock.forward(minutes=10)
     assert _follow(timed, run).state == "failed"
-    assert trial.to_remove(timed, lane) == []
+    assert deliveries.to_remove(timed, lane) == []
     if state == "unknown":
         claimed = outbox.claim(timed, lane, 10, 5000)
     if state != "sent":
@@ -197,8 +198,8 @@ def test_what_may_be_in_the_crm_is_removed_after_the_run_has_failed(
     outbox.release(timed, lane)
     _confirm(timed, connection, due_at=clock())
     lane = leased(timed, connection)
-    (left,) = trial.to_remove(timed, lane)
-    trial.removed(timed, left)
+    (left,) = deliveries.to_remove(timed, lane)
+    deliveries.removed(timed, left)
     row = _follow(timed, run)
     assert (row.state, row.code, row.removed_at) == ("failed", "not_seen", clock())
 
@@ -224,9 +225,9 @@ def test_what_cannot_be_removed_is_told_and_tried_again_less_and_less_often(
     lane, tries = leased(timed, connection, seconds=10**6), 0
     until = clock() + timedelta(days=1)
     while clock() < until:
-        for left in trial.to_remove(timed, lane):
+        for left in deliveries.to_remove(timed, lane):
             tries += 1
-            trial.not_removed(timed, left, "The key may not delete.")
+            deliveries.not_removed(timed, left, "The key may not delete.")
         clock.forward(minutes=10)
         _follow(timed, run)
     assert 20 < tries < 35
@@ -234,8 +235,8 @@ def test_what_cannot_be_removed_is_told_and_tried_again_less_and_less_often(
     assert (row.state, row.code) == ("failed", "not_removed")
     assert row.sentence == "It arrived in “Sandbox CRM”, but could not be removed there. The key may not delete."
     clock.forward(hours=1)
-    (left,) = trial.to_remove(timed, lane)
-    trial.removed(timed, left)
+    (left,) = deliveries.to_remove(timed, lane)
+    deliveries.removed(timed, left)
     assert _follow(timed, run).removed_at == clock()
 
 
@@ -256,10 +257,10 @@ def test_tests_and_only_tests_are_forgotten_after_a_week(
     delivered(timed, connection)
     clock.forward(days=6, hours=23)
     with timed.write() as session:
-        assert trial.forget(session, clock()) == 0
+        assert deliveries.forget(session, clock()) == 0
     clock.forward(hours=2)
     with timed.write() as session:
-        assert trial.forget(session, clock()) == 1
+        assert deliveries.forget(session, clock()) == 1
     assert [_count(timed, model) for model in (Event, Lead, Delivery, RemoteRecord, CanaryRun)] == [1, 1, 1, 1, 0]
     with timed.read() as session:
         assert not session.scalars(select(Event.is_test)).one()

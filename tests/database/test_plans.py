@@ -17,7 +17,7 @@ from leads.app import create_app
 from leads.store.clock import heartbeat
 from leads.store.models import Delivery, Event, Lead
 from leads.store.outbox import check_all, erase
-from leads.store.outbox.trial import forget
+from leads.store.outbox.canary import forget
 from leads.store.queries.journey import journey
 from leads.store.queries.leads import Cursor, LeadFilter, leads, search
 from leads.store.queries.overview import number_resubmitted

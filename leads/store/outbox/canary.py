@@ -11,14 +11,7 @@ from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
 from leads.store import canary
-from leads.store.models import (
-    CanaryRun,
-    Connection,
-    Delivery,
-    Event,
-    Lead,
-    RemoteRecord,
-)
+from leads.store.models import CanaryRun, Connection, Delivery, Event, Lead, RemoteRecord
 from leads.store.outbox.lanes import Lane, mine, to_remove_now
 from leads.store.outbox.records import standing_for
 from leads.store.retention import delete_leads
@@ -31,11 +24,11 @@ _SOON, _LATE = timedelta(seconds=2), timedelta(hours=1)
 
 
 class Leftover(NamedTuple):
-    """A test that the CRM holds and that is to go. in_use: the record is a visitor's as well, so it stays."""
+    """A test that the CRM holds and that is to go. shared: the record is a visitor's as well, so it stays."""
 
     delivery_id: UUID
     remote_id: str
-    in_use: bool
+    shared: bool
 
 
 def follow(session: Session, run: CanaryRun, patience: timedelta, now: datetime) -> None:
