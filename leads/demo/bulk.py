@@ -20,8 +20,8 @@ from sqlalchemy import Connection as Opened
 from sqlalchemy import func, select
 
 from leads.store.codes import CODES, code_of
+from leads.store.holds import HOLD_SENTENCES
 from leads.store.models import Attempt, Base, Connection, Delivery, Event, Identity, Lead, RemoteRecord
-from leads.store.outbox import HOLD_SENTENCES
 from leads.store.session import Database
 from leads.store.sites import add_site, find_site
 from leads.store.vault import Vault

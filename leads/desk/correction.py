@@ -12,8 +12,8 @@ from leads.desk import words
 from leads.fields import PersonSchema, tells_more
 from leads.store import outbox
 from leads.store.corrections import CORRECTABLE
+from leads.store.holds import LOOK_FIRST
 from leads.store.models import Delivery, Event
-from leads.store.outbox.holds import LOOK_FIRST
 from leads.store.queries.journey import Journey
 
 # The CRM took these and lost them, or never said: the details are not what is wrong.

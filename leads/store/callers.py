@@ -10,11 +10,11 @@ from sqlalchemy import ColumnElement, Update, and_, exists, func, or_, select, u
 from sqlalchemy.orm import Session
 
 from leads.store import budget
+from leads.store.holds import HOLD_SENTENCES
 from leads.store.in_use import kept_in_use
 from leads.store.models import Attempt, Connection, Delivery, Event, Identity, Lead, RemoteRecord
 
 MOVED = "The caller is now known; moving the call to the person."
-_PAUSED = "This connection was paused by staff."
 
 
 class Caller(Protocol):
@@ -41,7 +41,7 @@ def _release(session: Session, which: ColumnElement[bool], now: datetime) -> Non
     # Whoever starts a paused connection again comes before or after, or what is held for the pause would stay so.
     kept_in_use(session, Connection.id.in_(select(Delivery.connection_id).where(*waiting_for_name)))
     session.execute(_go(now).where(*waiting_for_name, ~_at_a_paused_connection()))
-    session.execute(update(Delivery).where(*waiting_for_name).values(code="paused", sentence=_PAUSED))
+    session.execute(update(Delivery).where(*waiting_for_name).values(code="paused", sentence=HOLD_SENTENCES["paused"]))
 
 
 def merge(session: Session, caller: Caller, person_id: UUID, now: datetime) -> None:

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 
 from integrations.core.base import Connector
 from leads.store import outbox
+from leads.store.holds import LOOK_FIRST
 from leads.store.outbox import Claimed, Lane, Outcome
-from leads.store.outbox.holds import LOOK_FIRST
 from leads.store.session import Database
 from leads.sync import retry
 

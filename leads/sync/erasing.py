@@ -15,9 +15,9 @@ from integrations.core.base import Connector, EventKind, Item, Seen
 from integrations.core.errors import DeliveryError, Misconfigured, Throttled
 from leads.store import outbox
 from leads.store.failpoint import reach
+from leads.store.holds import LOOK_FIRST
 from leads.store.outbox import Lane
 from leads.store.outbox.erasing import BY_HAND, Doubt, Leaving
-from leads.store.outbox.holds import LOOK_FIRST
 from leads.sync import calls, retry
 from leads.sync.connect import Context
 from leads.sync.item import TITLES

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from integrations.core.base import Pushed, Result, Tier
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, Unknown
+from leads.store.holds import LOOK_FIRST
 from leads.store.outbox import Health
-from leads.store.outbox.holds import LOOK_FIRST
 
 FAILURES_TO_PAUSE = 5  # calls that fail in a row before a connection is taken out of use
 _PROBE_FIRST = timedelta(seconds=5)

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import select
 
 from leads.store import outbox
+from leads.store.holds import LOOK_FIRST
 from leads.store.models import Connection, Delivery, Event, Lead, RemoteRecord, Site
-from leads.store.outbox.holds import LOOK_FIRST
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.connect import Limits

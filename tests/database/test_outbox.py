@@ -11,6 +11,7 @@ from sqlalchemy import func, select, update
 
 from leads.store import failpoint, outbox
 from leads.store.failpoint import Failpoint
+from leads.store.holds import HOLD_SENTENCES
 from leads.store.models import Attempt, Connection, Delivery, Event, Lead, RemoteRecord, Resubmission, Site
 from leads.store.outbox import Health, Look, NewEvent
 from leads.store.session import Database
@@ -167,7 +168,7 @@ def test_what_may_not_go_is_held_with_the_reason(
     event_id = send(timed, vault, site, suspicion=suspicion, consent=consent, **JANE).event_id
     row = delivery_of(timed, event_id)
     assert (row.state, row.code) == ("held" if code else "waiting", code)
-    assert row.sentence == (outbox.HOLD_SENTENCES[code] if code else None)
+    assert row.sentence == (HOLD_SENTENCES[code] if code else None)
 
 
 # lease and claim

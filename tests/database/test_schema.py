@@ -17,8 +17,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, select, text, update
 
 from leads.store import callers, schema
+from leads.store.holds import HELD_BY_REMOVAL, HOLD_SENTENCES
 from leads.store.models import Base, Delivery, Identity, Lead, RemoteRecord
-from leads.store.outbox.holds import HELD_BY_REMOVAL, HOLD_SENTENCES
 from leads.store.schema import SchemaError, current, head, open_vault, require_current, upgrade
 from leads.store.session import Database
 from leads.store.vault import Vault, VaultError

@@ -22,8 +22,8 @@ from sqlalchemy import func, select
 from integrations.core.base import Connector
 from integrations.core.registry import kinds
 from leads.store import outbox
+from leads.store.holds import LOOK_FIRST
 from leads.store.models import Connection, Delivery, RemoteRecord
-from leads.store.outbox.holds import LOOK_FIRST
 from leads.store.queries.enquiries import latest_enquiries
 from leads.sync.connect import Limits
 from leads.sync.item import translate

@@ -5,6 +5,7 @@ deliveries with a token, and `finish` writes down what became of them, for the h
 (`leads/store/callers.py` moves the deliveries of a caller who became known.)
 """
 
+from leads.store.holds import is_by_hand
 from leads.store.outbox.arrivals import Accepted, NewEvent, accept, client_digest
 from leads.store.outbox.claimed import Claimed, EventRow, LeadRow, SiteRow
 from leads.store.outbox.decisions import (
@@ -32,7 +33,6 @@ from leads.store.outbox.decisions import (
 from leads.store.outbox.drift import settle
 from leads.store.outbox.erasing import also_of, end, erased, not_erased, to_erase, try_again
 from leads.store.outbox.erasure import Erased, erase
-from leads.store.outbox.holds import HOLD_SENTENCES, is_by_hand
 from leads.store.outbox.lanes import Lane, claim, holds, lease, ready, release, was_set_up_anew
 from leads.store.outbox.outcomes import (
     Health,
@@ -59,7 +59,6 @@ from leads.store.outbox.takeover import is_left, send_elsewhere, take_over, taki
 __all__ = [
     "CAN_BE_HANDLED",
     "CAN_SEND_AGAIN",
-    "HOLD_SENTENCES",
     "Accepted",
     "Claimed",
     "Erased",

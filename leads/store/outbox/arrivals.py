@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from leads.store import canary, codes, shared_ids
 from leads.store.among import among
 from leads.store.failpoint import reach
+from leads.store.holds import HOLD_SENTENCES, Way, hold_reason, withhold
 from leads.store.models import Connection, Delivery, Event, Lead, Resubmission, new_id
-from leads.store.outbox.holds import HOLD_SENTENCES, Way, hold_reason, withhold
 from leads.store.past_orm import are_there, insert_all
 from leads.store.people import (
     NOBODY,

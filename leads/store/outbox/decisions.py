@@ -11,10 +11,7 @@ from sqlalchemy.orm import Session
 
 from leads.store import budget
 from leads.store.failpoint import reach
-from leads.store.in_use import kept_in_use
-from leads.store.models import Connection, Delivery, Erasure, Event, Lead, Resubmission
-from leads.store.outbox.erasing import out_of_reach
-from leads.store.outbox.holds import (
+from leads.store.holds import (
     HELD_BY_REMOVAL,
     HOLD_SENTENCES,
     LOOK_FIRST,
@@ -23,6 +20,9 @@ from leads.store.outbox.holds import (
     is_by_hand,
     way_to,
 )
+from leads.store.in_use import kept_in_use
+from leads.store.models import Connection, Delivery, Erasure, Event, Lead, Resubmission
+from leads.store.outbox.erasing import out_of_reach
 from leads.store.outbox.outcomes import bring_forward
 from leads.store.people import answers_of, vouch
 from leads.store.staff import record

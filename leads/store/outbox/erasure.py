@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from leads.store.erasure_list import Entry, ErasureList
 from leads.store.failpoint import reach
+from leads.store.holds import LOOK_FIRST
 from leads.store.models import (
     Action,
     Attempt,
@@ -33,7 +34,6 @@ from leads.store.models import (
     Resubmission,
 )
 from leads.store.outbox.erasing import out_of_reach
-from leads.store.outbox.holds import LOOK_FIRST
 from leads.store.outbox.outcomes import MAY_HAVE_WRITTEN
 from leads.store.people import person_behind, with_callers
 from leads.store.session import ONLY_STAYS, Database, once_more

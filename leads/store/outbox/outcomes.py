@@ -15,10 +15,10 @@ from leads.store import budget
 from leads.store.among import among
 from leads.store.callers import MOVED
 from leads.store.failpoint import reach
+from leads.store.holds import HELD_BY_REMOVAL
 from leads.store.models import Attempt, Connection, Delivery, Erasure, Lead, RemoteRecord, new_id
 from leads.store.outbox.claimed import Claimed
 from leads.store.outbox.erasing import arrived_after_all
-from leads.store.outbox.holds import HELD_BY_REMOVAL
 from leads.store.outbox.lanes import Lane, claim, hold
 from leads.store.past_orm import insert_all, update_all, upsert
 from leads.store.session import KEEPS_ITS_KEY, Database, once_more

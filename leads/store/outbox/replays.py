@@ -16,10 +16,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from leads.store.holds import LOOK_FIRST
 from leads.store.in_use import kept_in_use
 from leads.store.models import Connection, Delivery, Event, Replay, new_id
 from leads.store.outbox.decisions import handled, requeue
-from leads.store.outbox.holds import LOOK_FIRST
 from leads.store.scope import our_tests
 from leads.store.session import Database, at_leisure
 from leads.store.staff import record

@@ -11,10 +11,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, exists, func, not_, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from leads.store.holds import LOOK_FIRST, hold_reason, way_to
 from leads.store.models import Connection, Delivery, Event, Lead, Site
 from leads.store.outbox.arrivals import delivery_row
 from leads.store.outbox.decisions import may_go_after_all
-from leads.store.outbox.holds import LOOK_FIRST, hold_reason, way_to
 from leads.store.past_orm import insert_all
 from leads.store.session import KEEPS_ITS_KEY, ONLY_STAYS, Database
 

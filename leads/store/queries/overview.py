@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from leads.store.alerts import open_alerts
 from leads.store.clock import worker_seen_at
+from leads.store.holds import LOOK_FIRST, NOT_ARRIVED
 from leads.store.models import Alert, Connection, Delivery, Event, Resubmission, Site
-from leads.store.outbox.holds import LOOK_FIRST, NOT_ARRIVED
 from leads.store.queries.balance import MARGIN, DayBalance, day_of, recent_balances
 from leads.store.queries.drift import drift_counts
 from leads.store.queries.erasures import Leftover, erased_alone, erasures_that_need_you, open_erasures

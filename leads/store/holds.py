@@ -56,7 +56,8 @@ def is_by_hand(delivery: Delivery) -> bool:
 def withhold(session: Session, event_id: UUID) -> None:
     """The visitor took back consent: what is not in a CRM yet stays here until a person has decided.
 
-    What is being sent just now may arrive all the same; whoever sends it keeps the token, and tells (`outcomes.py`).
+    What is being sent just now may arrive all the same; whoever sends it keeps the token, and tells
+    (`outbox/outcomes.py`).
     """
     event = session.get_one(Event, event_id, with_for_update=True)
     its = select(Delivery).where(Delivery.event_id == event_id).order_by(Delivery.id).with_for_update()
