@@ -14,7 +14,7 @@ from leads.commands.office import ME, Office, as_json, as_rows, fail, json_optio
 from leads.store import outbox
 from leads.store.models import DELIVERY_STATES
 from leads.store.people import name_of
-from leads.store.queries.erasures import Leftover, erasures_of, holding
+from leads.store.queries.erasures import CrmErasure, erasures_of, holding
 from leads.store.queries.journey import DeliveryStory, Journey, journey
 from leads.store.queries.leads import LeadFilter, leads
 from leads.store.staff import note_view
@@ -127,7 +127,7 @@ def _whole(session: Session, vault: Vault, lead_id: UUID) -> Journey | None:
     return whole
 
 
-def _as_dict(journey: Journey, erasures: Sequence[Leftover]) -> dict[str, Any]:
+def _as_dict(journey: Journey, erasures: Sequence[CrmErasure]) -> dict[str, Any]:
     return {
         "id": journey.lead.id,
         "code": journey.lead.code,

@@ -12,7 +12,7 @@ from leads.store.people import listed_person, name_of
 from leads.store.vault import Vault
 
 
-class Found(NamedTuple):
+class OpenDrift(NamedTuple):
     """One drift, and whose it is. name: as the desk calls the person; None for an unknown caller."""
 
     drift: Drift
@@ -28,13 +28,13 @@ def drift_counts(session: Session) -> dict[str, int]:
     return dict(session.execute(kinds).all())
 
 
-def open_drifts(session: Session, vault: Vault, limit: int = 20) -> list[Found]:
+def open_drifts(session: Session, vault: Vault, limit: int = 20) -> list[OpenDrift]:
     """What is open, the latest first; what is only changed after all else."""
     rows = _open(select(Drift, Lead, Site, Connection)).join(Lead, Lead.id == Delivery.lead_id)
     rows = rows.join(Site, Site.id == Lead.site_id)
     latest = rows.order_by(Drift.kind == "changed", Drift.found_at.desc(), Drift.id).limit(limit)
     return [
-        Found(drift, lead, site, connection, name_of(listed_person(vault, lead)))
+        OpenDrift(drift, lead, site, connection, name_of(listed_person(vault, lead)))
         for drift, lead, site, connection in session.execute(latest)
     ]
 

@@ -16,7 +16,7 @@ from leads.store.outbox.erasure import is_still
 from leads.store.people import person_behind, with_callers
 
 
-class Leftover(NamedTuple):
+class CrmErasure(NamedTuple):
     """One erasure in a CRM, and whose it is."""
 
     erasure: Erasure
@@ -50,11 +50,11 @@ def erased_alone(site: Site) -> Select[UUID]:
     return select(Event.id).join(Lead, Lead.id == Event.lead_id).where(*erased, alone)
 
 
-def open_erasures(session: Session, limit: int = 20) -> list[Leftover]:
+def open_erasures(session: Session, limit: int = 20) -> list[CrmErasure]:
     """Those that a person has to see to, then those that were tried in vain."""
     rows = _with_names(select(Erasure, Lead, Connection)).where(_in_trouble())
     rows = rows.order_by(Erasure.state != "needs_you", Erasure.tries_from, Erasure.lead_id)
-    return [Leftover(*row) for row in session.execute(rows.limit(limit))]
+    return [CrmErasure(*row) for row in session.execute(rows.limit(limit))]
 
 
 def erasures_that_need_you(session: Session) -> int:
@@ -63,10 +63,10 @@ def erasures_that_need_you(session: Session) -> int:
     return session.scalar(select(func.count()).select_from(Erasure).where(*open_)) or 0
 
 
-def erasures_of(session: Session, lead_id: UUID) -> list[Leftover]:
+def erasures_of(session: Session, lead_id: UUID) -> list[CrmErasure]:
     """Those of a person, and of callers who turned out to be them."""
     rows = _with_names(select(Erasure, Lead, Connection)).where(Erasure.lead_id.in_(with_callers(session, lead_id)))
-    return [Leftover(*row) for row in session.execute(rows.order_by(Connection.created_at, Erasure.lead_id))]
+    return [CrmErasure(*row) for row in session.execute(rows.order_by(Connection.created_at, Erasure.lead_id))]
 
 
 def holding(session: Session, lead_id: UUID) -> list[Holding]:

@@ -72,7 +72,7 @@ class Heard(NamedTuple):
     received_at: datetime
 
 
-class LeadRow(NamedTuple):
+class ListedLead(NamedTuple):
     """One line of the list. name: as given, or None for a caller not yet known. standing: None without a connection.
     drifts: what a look at the CRM found, and nobody has seen to yet."""
 
@@ -87,15 +87,15 @@ class LeadRow(NamedTuple):
 class Page(NamedTuple):
     """Part of the list, newest first. newer, older: where the next parts begin, None at an end."""
 
-    rows: list[LeadRow]
+    rows: list[ListedLead]
     newer: Cursor | None
     older: Cursor | None
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """What a search brought. complete: False when there were more leads than a search by name looks through."""
 
-    rows: list[LeadRow]
+    rows: list[ListedLead]
     complete: bool
 
 
@@ -211,7 +211,7 @@ def _has(here: ColumnElement[bool], are_many: bool) -> ColumnElement[bool]:
     return Lead.id.in_(select(Event.lead_id).join(Delivery, Delivery.event_id == Event.id).where(here))
 
 
-def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[LeadRow]:
+def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[ListedLead]:
     ids = [lead.id for lead in found]
     by_site = {site.id: site for site in sites(session)}
     last_event = _last_events(session, ids)
@@ -222,7 +222,7 @@ def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[LeadRow
     for id_, state, code, to_check in session.execute(theirs.distinct()):
         standings.setdefault(id_, set()).add(Standing(state, code, to_check))
     return [
-        LeadRow(
+        ListedLead(
             lead,
             name_of(listed_person(vault, lead)),
             by_site[lead.site_id],
@@ -273,7 +273,7 @@ def lead_by_code(session: Session, typed: str) -> Lead | None:
     return person_behind(session, lead) if lead else None
 
 
-def search(session: Session, vault: Vault, typed: str, chosen: LeadFilter) -> Found:
+def search(session: Session, vault: Vault, typed: str, chosen: LeadFilter) -> SearchResult:
     """Leads by reference code, e-mail or phone; else by parts of the name, newest first, at most MOST_FOUND."""
     where = _chosen(session, chosen)
     coded = lead_by_code(session, typed)
@@ -283,11 +283,13 @@ def search(session: Session, vault: Vault, typed: str, chosen: LeadFilter) -> Fo
     newest = select(Lead).order_by(*_order(Lead, upwards=False))
     exact = session.scalars(newest.where(Lead.id.in_(ids), *where).limit(MOST_FOUND)).all() if ids else []
     if exact:
-        return Found(_rows(session, vault, exact), complete=True)
+        return SearchResult(_rows(session, vault, exact), complete=True)
     matches = _matcher(typed)
     looked_at = _first(session, chosen, [*where, Lead.known.is_(True)], MOST_SEARCHED + 1)
     found = [lead for lead in looked_at[:MOST_SEARCHED] if matches(listed_person(vault, lead))]
-    return Found(_rows(session, vault, found[:MOST_FOUND]), complete=len(looked_at) <= MOST_SEARCHED >= len(found))
+    return SearchResult(
+        _rows(session, vault, found[:MOST_FOUND]), complete=len(looked_at) <= MOST_SEARCHED >= len(found)
+    )
 
 
 def _digests(session: Session, vault: Vault, typed: str) -> list[bytes]:

@@ -17,7 +17,7 @@ from leads.store.holds import LOOK_FIRST, NOT_ARRIVED
 from leads.store.models import Alert, Connection, Delivery, Event, Resubmission, Site
 from leads.store.queries.balance import MARGIN, DayBalance, day_of, recent_balances
 from leads.store.queries.drift import drift_counts
-from leads.store.queries.erasures import Leftover, erased_alone, erasures_that_need_you, open_erasures
+from leads.store.queries.erasures import CrmErasure, erased_alone, erasures_that_need_you, open_erasures
 from leads.store.queries.lists import connections_in_use, count, is_real, sites, start_of_day
 from leads.store.queries.places import PLACES, by_place, number_at
 from leads.store.queries.unreadable import number_unseen, oldest_unseen
@@ -82,7 +82,7 @@ class Overview:
     resubmitted: Sequence[UUID]
     sharing_ids: Sequence[Site]
     drift: Mapping[str, int]
-    erasures: Sequence[Leftover]
+    erasures: Sequence[CrmErasure]
     to_erase: int
     balances: Sequence[DayBalance]
     alerts: Sequence[Alert]
