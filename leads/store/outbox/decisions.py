@@ -164,18 +164,18 @@ def pause(session: Session, connection: Connection, now: datetime) -> None:
 
 def wait_for_sign_in(connection: Connection, now: datetime) -> None:
     """Nobody has signed in at the CRM for it yet. What staff paused stays so."""
-    if connection.state == "paused":
-        return
-    connection.state, connection.state_since, connection.probe_at = "failing", now, now
-    connection.code, connection.sentence = "signed_out", NOBODY_SIGNED_IN
+    _fail(connection, "signed_out", NOBODY_SIGNED_IN, now)
 
 
 def start_failing(connection: Connection, sentence: str, now: datetime) -> None:
     """It was stored in spite of what its test found; it is tried again by itself. What staff paused stays so."""
-    if connection.state == "paused":
-        return
-    connection.state, connection.state_since, connection.probe_at = "failing", now, now
-    connection.code, connection.sentence = "check", sentence
+    _fail(connection, "check", sentence, now)
+
+
+def _fail(connection: Connection, code: str, sentence: str, now: datetime) -> None:
+    if connection.state != "paused":
+        connection.state, connection.state_since, connection.probe_at = "failing", now, now
+        connection.code, connection.sentence = code, sentence
 
 
 def resume(session: Session, connection: Connection, now: datetime) -> None:
