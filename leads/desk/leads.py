@@ -29,8 +29,8 @@ from leads.store.queries.leads import (
     leads,
     search,
 )
-from leads.store.queries.lists import connections_in_use, sites, unreadable
-from leads.store.queries.unreadable import number_unseen
+from leads.store.queries.lists import connections_in_use, sites
+from leads.store.queries.unreadable import number_unseen, unreadable
 from leads.store.staff import note_of, note_view
 
 STATES = {

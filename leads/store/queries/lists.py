@@ -11,14 +11,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
-from leads.store.models import (
-    Action,
-    Connection,
-    Delivery,
-    Site,
-    Unreadable,
-    User,
-)
+from leads.store.models import Action, Connection, Delivery, Site, User
 from leads.store.scope import our_tests
 
 
@@ -73,11 +66,3 @@ def users(session: Session) -> list[User]:
 def deliveries_of(session: Session, event_id: UUID) -> list[Delivery]:
     """One event's deliveries to all connections."""
     return list(session.scalars(select(Delivery).where(Delivery.event_id == event_id)))
-
-
-def unreadable(session: Session, limit: int = 50) -> list[Unreadable]:
-    """Bodies that could not be understood: those that nobody has seen first, then those that were seen last."""
-    unseen = select(Unreadable).where(Unreadable.seen_at.is_(None))
-    found = list(session.scalars(unseen.order_by(Unreadable.received_at.desc(), Unreadable.id).limit(limit)))
-    seen = select(Unreadable).where(Unreadable.seen_at.is_not(None)).order_by(Unreadable.seen_at.desc())
-    return found + list(session.scalars(seen.limit(limit - len(found)))) if len(found) < limit else found

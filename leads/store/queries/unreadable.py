@@ -1,4 +1,4 @@
-"""What could not be understood and nobody has seen yet: how much, and of which website."""
+"""What could not be understood: the list of it, and how much of it nobody has seen yet, by website."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ class Unseen(NamedTuple):
 
     site: Site
     number: int
+
+
+def unreadable(session: Session, limit: int = 50) -> list[Unreadable]:
+    """Bodies that could not be understood: those that nobody has seen first, then those that were seen last."""
+    unseen = select(Unreadable).where(_UNSEEN).order_by(Unreadable.received_at.desc(), Unreadable.id)
+    found = list(session.scalars(unseen.limit(limit)))
+    seen = select(Unreadable).where(~_UNSEEN).order_by(Unreadable.seen_at.desc())
+    return found + list(session.scalars(seen.limit(limit - len(found)))) if len(found) < limit else found
 
 
 def number_unseen(session: Session) -> int:
