@@ -21,11 +21,11 @@ from leads.store.queries.replays import suspected
 def add_routes(desk: Blueprint, room: Room) -> None:
     """The page that asks, and its button. How far it has come is told by `replay.py`."""
 
-    @desk.get("/put-aside", endpoint="put_aside")
+    @desk.get("/put-aside")
     def put_aside() -> ResponseReturnValue:
         return _ask(room)
 
-    @desk.post("/put-aside", endpoint="put_aside_start")
+    @desk.post("/put-aside")
     def put_aside_start() -> ResponseReturnValue:
         return _start(room)
 

@@ -39,7 +39,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     def replay_list() -> ResponseReturnValue:
         return _choose(room)
 
-    @desk.post("/replays", endpoint="replay_start")
+    @desk.post("/replays")
     def replay_start() -> ResponseReturnValue:
         return _start(room)
 

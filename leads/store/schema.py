@@ -48,7 +48,7 @@ def current(database: Database) -> str | None:
 def upgrade(database: Database) -> None:
     """Run the migrations that are missing. Two at once wait for each other. Raises SchemaError for a newer schema."""
     if (now := current(database)) is not None:
-        _known(now)
+        _require_known(now)
     with (
         database.engine.connect().execution_options(write=True) as connection,
         connection.begin(),
@@ -67,11 +67,11 @@ def upgrades_from(database: Database) -> str | None:
     now = current(database)
     if now is None or now == head():
         return None
-    _known(now)
+    _require_known(now)
     return now
 
 
-def _known(revision: str) -> None:
+def _require_known(revision: str) -> None:
     if revision not in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}:
         raise SchemaError("The database was made by a newer Frontdesk. Install that version or restore a backup.")
 
@@ -80,7 +80,7 @@ def require_current(database: Database) -> None:
     """Raises SchemaError unless all migrations have run."""
     now = current(database)
     if now is not None:
-        _known(now)
+        _require_known(now)
     if now != head():
         raise SchemaError("The database is not up to date. Run: frontdesk db upgrade")
 
