@@ -1,14 +1,12 @@
-"""Who may see the desk: sign-in, its throttle, the session's end, roles, and the guard against forged forms."""
+"""Who may see the desk: sign-in, the session's end, roles, and the guard against forged forms."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import wraps
-from ipaddress import ip_address
-from threading import Lock
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
@@ -35,7 +33,6 @@ from werkzeug.exceptions import HTTPException
 from leads.plain import span
 from leads.store.models import User
 from leads.store.session import Database
-from leads.window import Window, counted_as
 
 _NOTE_EVERY = 60  # seconds between two notes of the last click, so that not every answer sets a cookie
 _OPEN = {"desk.sign_in", "desk.sign_in_code", "desk.static"}
@@ -73,62 +70,6 @@ class SignedIn(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
     def get_id(self) -> str:
         """What the session cookie remembers. A new value of the `session` column ends all sessions."""
         return f"{self.id}.{self.session}"
-
-
-class Throttle:
-    """Counts wrong passwords and codes in this process: of one name from one address, of an address, and of a name.
-
-    The last two are wider: a clinic's staff share one address, and a stranger must not be able to lock a name out soon.
-    A try counts as wrong until it is known to be right: of many at the same moment no more are let in than of many in
-    a row.
-    """
-
-    def __init__(self, failures: int = 10, minutes: int = 15) -> None:
-        self._windows = [Window(failures * times, minutes * 60.0) for times in (1, 5, 10)]
-        self._guard = Lock()
-
-    def admits(self, name: str, address: str) -> bool:
-        """Count a try, before its password is looked at. False: it may not be made now."""
-        counts = list(self._counts(name, address))
-        with self._guard:
-            if any(window.is_full(key) for window, key in counts):
-                return False
-            return all(window.hit(key) for window, key in counts)
-
-    def untried(self, name: str, address: str) -> None:
-        """Take a try back whose password nobody has looked at."""
-        with self._guard:
-            for window, key in self._counts(name, address):
-                window.take_back(key)
-
-    def succeeded(self, name: str, address: str) -> None:
-        """Forget what this person mistyped here; what was tried with other names stays counted."""
-        self.untried(name, address)
-        window, key = next(self._counts(name, address))
-        window.clear(key)
-
-    def _counts(self, name: str, address: str) -> Iterator[tuple[Window, tuple[str, ...]]]:
-        name, network = name.strip().lower()[:100], _network_of(address)
-        return zip(self._windows, ((name, network), (network,), (name,)), strict=True)
-
-
-class FailureNotes:
-    """Which wrong passwords and codes are written down: not each guess, or whoever guesses would fill the database."""
-
-    def __init__(self, most: int = 100) -> None:
-        """most: in an hour, whoever it is and from wherever."""
-        self._each, self._all = Window(1, 3600.0), Window(most, 3600.0)
-
-    def is_news(self, name: str, address: str, what: str = "password") -> bool:
-        """Whether this one is written down: the first of a name from an address within the hour."""
-        return self._each.hit((what, name, _network_of(address))) and self._all.hit("all")
-
-
-def _network_of(address: str) -> str:
-    try:
-        return counted_as(ip_address(address))
-    except ValueError:
-        return address
 
 
 class _DeskSessions(SecureCookieSessionInterface):

@@ -12,8 +12,8 @@ from flask import abort, redirect, url_for
 from flask_login import current_user
 from sqlalchemy.orm import Session
 
-from leads.desk.auth import FailureNotes, Throttle
 from leads.desk.hashing import Hashing
+from leads.desk.throttle import FailureNotes, Throttle
 from leads.store.erasure_list import ErasureList
 from leads.store.models import Connection
 from leads.store.scope import keep_to

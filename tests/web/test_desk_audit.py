@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from leads.audit import GROUPS
 from leads.desk import words
-from leads.desk.auth import FailureNotes
+from leads.desk.throttle import FailureNotes
 from leads.store.models import ACTION_KINDS, Action, Site
 from leads.store.retention import delete_leads
 from leads.store.session import Database

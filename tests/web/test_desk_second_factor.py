@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from config.settings import Settings
 from leads.app import create_app
-from leads.desk.auth import Throttle
+from leads.desk.throttle import Throttle
 from leads.store.keyfile import add_key, drop_key, seal_with
 from leads.store.models import Action, Site, User, new_id
 from leads.store.resealing import reseal

@@ -17,8 +17,8 @@ from sqlalchemy import select
 
 from config.settings import Settings
 from leads.app import create_app
-from leads.desk.auth import Throttle
 from leads.desk.hashing import BusyError, Hashing
+from leads.desk.throttle import Throttle
 from leads.store.models import Site, User, new_id
 from leads.store.session import Database
 from leads.store.staff import add_user, is_password, reset_password
