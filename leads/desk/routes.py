@@ -60,6 +60,13 @@ def create_desk(room: Room, timeouts: auth.Timeouts, *, second_factor_required: 
     setting_up = (connections, crm_sign_in, mapping, dry_run, canary)
     for part in (*people, *setting_up, home, leads, actions, correct, put_aside, replay, erase, export, balance):
         part.add_routes(desk, room)
+    _add_helpers(desk, second_factor_required)
+    _handle_errors(desk)
+    return desk
+
+
+def _add_helpers(desk: Blueprint, second_factor_required: bool) -> None:
+    """What every page may use."""
     integrity = {file["file"]: file["integrity"] for file in json.loads(_VENDORED.read_text(encoding="utf-8"))}
 
     @desk.context_processor
@@ -69,6 +76,8 @@ def create_desk(room: Room, timeouts: auth.Timeouts, *, second_factor_required: 
         must_first = partial(auth.must_first, second_factor_required)
         return {**shared, "must_first": must_first, "second_factor_required": second_factor_required}
 
+
+def _handle_errors(desk: Blueprint) -> None:
     @desk.errorhandler(BusyError)
     def busy(_: Exception) -> ResponseReturnValue:
         return render_template("desk/busy.html"), 429, {"Retry-After": "5"}
@@ -86,5 +95,3 @@ def create_desk(room: Room, timeouts: auth.Timeouts, *, second_factor_required: 
     def missing(_: Exception) -> ResponseReturnValue:
         # A page that refreshes itself keeps what it shows.
         return ("", 404) if auth.refreshes_itself() else (render_template("desk/missing.html"), 404)
-
-    return desk
