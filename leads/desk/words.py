@@ -18,6 +18,7 @@ from leads.store.queries.journey import Again, EventStory
 from leads.store.queries.leads import Standing
 from leads.store.queries.places import MOST_COUNTED
 from leads.sync.item import TITLES
+from leads.sync.mapping import SOURCES, label_of
 
 # Pages find all their words in one place.
 number_of, enquiries, span, wording_of = plain.number_of, plain.enquiries, plain.span, wording
@@ -167,6 +168,8 @@ NUMBERS = {
 BECAME = {text: place for text, place in NUMBERS.items() if place != "on_the_way"} | {"Handed over": "elsewhere"}
 NOT_ARRIVED = ("on_the_way", "held", "needs_you")
 
+# Where a visitor came from, last and first: called as in a mapping.
+_TOUCHES = [name for name in SOURCES if f"first_{name}" in SOURCES]
 ANSWERS = {
     "first_name": "First name",
     "last_name": "Last name",
@@ -178,20 +181,7 @@ ANSWERS = {
     "service": "Treatment",
     "message": "Message",
     "page": "Page",
-    "utm_source": "Campaign: source",
-    "utm_medium": "Campaign: medium",
-    "utm_campaign": "Campaign: name",
-    "utm_term": "Campaign: words searched for",
-    "utm_content": "Campaign: advertisement",
-    "referrer": "Website that led here",
-    "landing": "Page where they arrived",
-    "first_utm_source": "First campaign: source",
-    "first_utm_medium": "First campaign: medium",
-    "first_utm_campaign": "First campaign: name",
-    "first_utm_term": "First campaign: words searched for",
-    "first_utm_content": "First campaign: advertisement",
-    "first_referrer": "Website that led here first",
-    "first_landing": "Page where the visit began",
+    **{name: label_of(name) for touch in _TOUCHES for name in (touch, f"first_{touch}")},
     "tel": "Number tapped",
     "label": "Text of the link",
     "message, whole": "Message, whole",
