@@ -128,7 +128,7 @@ def row_in(answer: Answer) -> Row:
     """The record that was asked for. Raises what `answer.doubt` gives when there is none."""
     body = answer.json()
     if not isinstance(body, dict) or "error" in body:
-        raise answer.doubt("unreadable", "Dynamics sent an answer that cannot be read.")
+        raise answer.unreadable("Dynamics")
     return body
 
 
@@ -151,7 +151,7 @@ def found_by(answer: Answer) -> tuple[list[Row], list[Row]]:
     if wrong := next((one for one in answers if one.status != 200), None):
         raise verdict(wrong)
     if len(answers) != 2:
-        raise answer.doubt("unreadable", "Dynamics sent an answer that cannot be read.")
+        raise answer.unreadable("Dynamics")
     return objects_at(row_in(answers[0]), "value"), objects_at(row_in(answers[1]), "value")
 
 

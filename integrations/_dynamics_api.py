@@ -61,4 +61,4 @@ def key_in(answer: Answer, key: str) -> str | DeliveryError:
     if answer.status not in (200, 201) or code_of(answer):
         return verdict(answer)
     written = number(row_in(answer).get(key))
-    return written or answer.doubt("no_id", "Dynamics said yes, but not which record it made.")
+    return written or answer.nameless("Dynamics")

@@ -70,9 +70,9 @@ def record_in(answer: Answer) -> dict[str, Any]:
     """The record in an answer. Raises what `answer.doubt` gives when there is none."""
     body = answer.json()
     if not isinstance(body, dict):
-        raise answer.doubt("unreadable", "EspoCRM sent an answer that cannot be read.")
+        raise answer.unreadable("EspoCRM")
     if not (found := record_id(body.get("id"))):
-        raise answer.doubt("no_id", "EspoCRM said yes, but not which record it made.")
+        raise answer.nameless("EspoCRM")
     return body | {"id": found}
 
 
@@ -80,7 +80,7 @@ def rows(answer: Answer) -> list[dict[str, Any]]:
     """The records of a list. Raises as above."""
     found = records_in(as_object(answer.json()).get("list"))
     if found is None:
-        raise answer.doubt("unreadable", "EspoCRM sent an answer that cannot be read.")
+        raise answer.unreadable("EspoCRM")
     return [row | {"id": record_id(row["id"])} for row in found]
 
 

@@ -76,7 +76,7 @@ def part(answer: Answer, name: str) -> Any:
         raise verdict(answer)
     body = answer.json()
     if not isinstance(body, dict) or name not in body:
-        raise answer.doubt("unreadable", "HighLevel sent an answer that cannot be read.")
+        raise answer.unreadable("HighLevel")
     return body[name]
 
 
@@ -84,7 +84,7 @@ def rows(answer: Answer, name: str) -> list[dict[str, Any]]:
     """A list in a good answer. Raises as above."""
     found = records_in(part(answer, name))
     if found is None:
-        raise answer.doubt("unreadable", "HighLevel sent an answer that cannot be read.")
+        raise answer.unreadable("HighLevel")
     return found
 
 
@@ -92,7 +92,7 @@ def with_id(answer: Answer, name: str) -> dict[str, Any]:
     """One record in a good answer. Raises as above."""
     found = as_object(part(answer, name))
     if not record_id(found.get("id")):
-        raise answer.doubt("no_id", "HighLevel said yes, but not which record it made.")
+        raise answer.nameless("HighLevel")
     return found
 
 
@@ -127,7 +127,7 @@ def verdict(answer: Answer) -> DeliveryError:
         return _refused(status, words)
     if status >= 500 and answer.wrote and not answer.headers.get("Retry-After"):  # it may have been written
         return Unknown("unavailable", f"HighLevel is not working just now (status {status}).", status=status)
-    unreadable = answer.doubt("unreadable", "HighLevel sent an answer that cannot be read.")
+    unreadable = answer.unreadable("HighLevel")
     return by_status(replace(answer, status=status)) or unreadable
 
 

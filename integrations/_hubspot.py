@@ -83,7 +83,7 @@ def associated_in(answer: Answer, ids: Sequence[str]) -> set[str]:
     other error leaves it open, and then all of them count. Raises as `record_in` does."""
     body = record_in(answer)
     if not isinstance(body.get("results"), list):
-        raise answer.doubt("unreadable", "HubSpot sent an answer that cannot be read.")
+        raise answer.unreadable("HubSpot")
     if any(error.get("subCategory") != _NONE for error in objects_in(body.get("errors"))):
         return set(ids)
     return {text(as_object(row.get("from")).get("id")) for row in objects_in(body.get("results")) if row.get("to")}
@@ -117,7 +117,7 @@ def record_in(answer: Answer) -> dict[str, Any]:
     """The record that was asked for. Raises what `answer.doubt` gives when there is none in the answer."""
     body = answer.json()
     if not isinstance(body, dict) or ("status" in body and body["status"] == "error"):
-        raise answer.doubt("unreadable", "HubSpot sent an answer that cannot be read.")
+        raise answer.unreadable("HubSpot")
     return body
 
 
@@ -125,9 +125,9 @@ def results(answer: Answer) -> list[dict[str, Any]]:
     """The records of a batch. Raises as above."""
     found = record_in(answer).get("results")
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        raise answer.doubt("unreadable", "HubSpot sent an answer that cannot be read.")
+        raise answer.unreadable("HubSpot")
     if not all(record_id(row.get("id")) for row in found):
-        raise answer.doubt("no_id", "HubSpot said yes, but not which record it made.")
+        raise answer.nameless("HubSpot")
     return found
 
 
@@ -135,7 +135,7 @@ def contact_in(answer: Answer) -> dict[str, Any]:
     """The contact that was asked for. Raises as above."""
     contact = record_in(answer)
     if not record_id(contact.get("id")):
-        raise answer.doubt("unreadable", "HubSpot sent an answer that cannot be read.")
+        raise answer.unreadable("HubSpot")
     return contact
 
 

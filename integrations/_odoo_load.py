@@ -89,7 +89,7 @@ def _ids(reply: Reply, rows: int) -> list[Verdict] | None:
         return None
     if not isinstance(ids, list) or len(ids) != rows:
         raise reply.answer.doubt("no_verdict", "Odoo did not say what became of every record.")
-    nameless = reply.answer.doubt("no_id", "Odoo said yes, but not which record it made.")
+    nameless = reply.answer.nameless("Odoo")
     return [record_id(one) or nameless for one in ids]
 
 

@@ -24,7 +24,7 @@ def by_key(rpc: Rpc, module: str, name: str) -> str:
     if not reply.ok:
         raise reply.error()
     if not isinstance(reply.result, list) or len(reply.result) != 2:
-        raise reply.answer.doubt("unreadable", "Odoo sent an answer that cannot be read.")
+        raise reply.answer.unreadable("Odoo")
     return str(reply.result[1] or "")
 
 
@@ -74,5 +74,5 @@ def _search(rpc: Rpc, model: str, domain: list[Any], names: list[str]) -> list[d
     if not reply.ok:
         raise reply.error()
     if not isinstance(reply.result, list) or not all(isinstance(row, dict) for row in reply.result):
-        raise reply.answer.doubt("unreadable", "Odoo sent an answer that cannot be read.")
+        raise reply.answer.unreadable("Odoo")
     return reply.result

@@ -51,7 +51,7 @@ class Reply:
             return _verdict(self.fault, self.answer)
         if self.answer.status in (404, 415):  # to Odoo's own JSON-2 our calls are JSON, so it is not that which speaks
             return _NO_ADDRESS
-        unreadable = self.answer.doubt("unreadable", "Odoo sent an answer that cannot be read.")
+        unreadable = self.answer.unreadable("Odoo")
         return by_status(self.answer) or unreadable
 
 
@@ -159,7 +159,7 @@ def _major(answer: Answer) -> int:
     """19 of 19.0, and of saas~19.1. Raises `answer.doubt` when the answer is none of Odoo's."""
     info = as_object(answer.json()).get("version_info")
     if not isinstance(info, list) or not info:
-        raise answer.doubt("unreadable", "Odoo sent an answer that cannot be read.")
+        raise answer.unreadable("Odoo")
     digits = str(info[0]).removeprefix("saas~").partition(".")[0]
     return int(digits) if digits.isdecimal() else 0
 

@@ -32,7 +32,7 @@ def listed(answer: Answer, found: Any) -> list[dict[str, Any]]:
     """A list of records, each with its id. Raises what `answer.doubt` gives when it is none."""
     rows = records_in([] if found is None else found)
     if rows is None:
-        raise answer.doubt("unreadable", "Pipedrive sent an answer that cannot be read.")
+        raise answer.unreadable("Pipedrive")
     return rows
 
 
@@ -40,7 +40,7 @@ def record(answer: Answer) -> dict[str, Any]:
     """One record, with its id. Raises likewise."""
     found = as_object(data(answer))
     if not record_id(found.get("id")):
-        raise answer.doubt("no_id", "Pipedrive said yes, but not which record it made.")
+        raise answer.nameless("Pipedrive")
     return found
 
 

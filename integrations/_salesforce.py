@@ -84,7 +84,7 @@ def rows_in(answer: Answer, name: str = "rows") -> list[dict[str, Any]]:
     body = answer.json()
     found = body.get(name) if isinstance(body, dict) else body
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        raise answer.doubt("unreadable", "Salesforce sent an answer that cannot be read.")
+        raise answer.unreadable("Salesforce")
     return found
 
 

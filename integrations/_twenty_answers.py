@@ -32,7 +32,7 @@ def rows_in(answer: Answer, *, bare: bool = False) -> list[dict[str, Any]]:
     if isinstance(found, dict) and not bare:
         found = next((value for value in found.values() if isinstance(value, list)), None)
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        raise answer.doubt("unreadable", "Twenty sent an answer that cannot be read.")
+        raise answer.unreadable("Twenty")
     return found
 
 
@@ -49,7 +49,7 @@ def verdict(answer: Answer) -> DeliveryError:
     if answer.status == 403:
         return Misconfigured("no_right", f"The API key lacks a right. {RIGHTS}", status=403)
     if answer.status != 400:
-        return by_status(answer) or answer.doubt("unreadable", "Twenty sent an answer that cannot be read.")
+        return by_status(answer) or answer.unreadable("Twenty")
     text = _text(answer)
     if _LOST_RACE in text:
         return TryLater("busy", "Another program was writing the same record at the same moment.", status=400)

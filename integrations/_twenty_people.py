@@ -24,7 +24,7 @@ def owners(rest: Rest, batch: Sequence[Item]) -> dict[str, Mapping[str, Any]]:
     answer = rest.ask("POST", "people/duplicates?depth=0", wanted, reads=True)
     found = rows_in(answer, bare=True)
     if len(found) != len(new):
-        raise answer.doubt("unreadable", "Twenty sent an answer that cannot be read.")
+        raise answer.unreadable("Twenty")
     whose = [_owner(item, row) for item, row in zip(new, found, strict=True)]
     return {item.lead_id: one for item, one in zip(new, whose, strict=True) if one}
 
@@ -77,7 +77,7 @@ def _places(rows: Sequence[Mapping[str, Any]], answer: Answer) -> dict[str, Verd
     held = rows_in(answer)
     ids = {number for row in held if (number := record_id(row.get("id")))}
     by_email = {values(row, [EMAIL])[EMAIL].casefold(): record_id(row.get("id")) for row in held}
-    silence = answer.doubt("no_id", "Twenty said yes, but not which record it made.")
+    silence = answer.nameless("Twenty")
     places: dict[str, Verdict] = {}
     for row in rows:
         email = values(row, [EMAIL])[EMAIL].casefold()

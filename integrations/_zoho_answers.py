@@ -70,7 +70,7 @@ def records(answer: Answer) -> list[dict[str, Any]]:
     """Likewise, each with its id."""
     found = records_in(rows(answer))
     if found is None:
-        raise answer.doubt("unreadable", "Zoho sent an answer that cannot be read.")
+        raise answer.unreadable("Zoho")
     return found
 
 
@@ -107,7 +107,7 @@ def body(answer: Answer) -> dict[str, Any]:
 def _made(row: Mapping[str, Any], answer: Answer) -> str | DeliveryError:
     if row.get("code") != "SUCCESS":
         return _judge(row, answer)
-    nameless = answer.doubt("no_id", "Zoho said yes, but not which record it made.")
+    nameless = answer.nameless("Zoho")
     return record_id(_details(row).get("id")) or nameless
 
 

@@ -144,7 +144,7 @@ class Sandbox(Connector):
         raise_for_status(answer)
         silence = answer.doubt("no_verdict", "The CRM left this record out of its answer.")
         verdicts: dict[str, Verdict] = {one["external_id"]: silence for one in inputs}
-        nameless = answer.doubt("no_id", "The CRM said yes, but not which record it made.")
+        nameless = answer.nameless()
         verdicts |= {
             row["external_id"]: record_id(row.get("id")) or nameless for row in _rows(answer, "results", "external_id")
         }
@@ -241,5 +241,5 @@ def _rows(answer: Answer, name: str, *needed: str) -> list[dict[str, Any]]:
     body = answer.json()
     found = body.get(name) if isinstance(body, dict) else None
     if not isinstance(found, list) or not all(isinstance(row, dict) and set(needed) <= row.keys() for row in found):
-        raise answer.doubt("unreadable", "The CRM sent an answer that cannot be read.")
+        raise answer.unreadable()
     return found

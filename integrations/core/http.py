@@ -23,7 +23,7 @@ from integrations.core.sockets import Call, GuardedAdapter
 LARGEST_ANSWER = 1024 * 1024  # bytes, after decompression
 LARGEST_DESCRIPTION = 8 * LARGEST_ANSWER  # what a CRM tells of its own fields grows with all that a clinic added
 
-_UNREADABLE = "The CRM sent an answer that cannot be read."
+_UNREADABLE = "{} sent an answer that cannot be read."
 _SENT_ON = ("redirected", "The CRM sends us on to another address. Enter that one instead.")
 _NOTHING_THERE = ("not_found", "There is nothing at this address of the CRM. Check the address.")
 _TOO_LONG = ("too_long", "The CRM says that what we ask for is too long. Map fewer fields.")
@@ -52,12 +52,12 @@ class Answer:
     wrote: bool = False
 
     def json(self) -> Any:
-        """The body read as JSON. Raises what `doubt` gives, code `unreadable`, when it is none."""
+        """The body read as JSON. Raises what `unreadable` gives when it is none."""
         try:
             return jsonlib.loads(self.body)
         except (ValueError, RecursionError):
             pass  # raised below: the original holds the whole body
-        raise self.doubt("unreadable", _UNREADABLE)
+        raise self.unreadable()
 
     def json_or_none(self) -> Any:
         """The body read as JSON; None when it is none. For errors, of whose body nothing is promised."""
@@ -78,6 +78,14 @@ class Answer:
     def doubt(self, code: str, sentence: str) -> DeliveryError:
         """The verdict when this answer leaves open what happened: `Unknown` after a write, else `TryLater`."""
         return _doubt(self.wrote)(code, sentence, status=self.status)
+
+    def unreadable(self, crm: str = "The CRM") -> DeliveryError:
+        """The same for an answer in a shape that was not promised. crm: by its name."""
+        return self.doubt("unreadable", _UNREADABLE.format(crm))
+
+    def nameless(self, crm: str = "The CRM") -> DeliveryError:
+        """The same for a yes without the id of what was written: nothing could be found again by it."""
+        return self.doubt("no_id", f"{crm} said yes, but not which record it made.")
 
 
 class Credentials(Protocol):
@@ -203,7 +211,7 @@ class Http:
         if call.expired or isinstance(error, failures.Timeout):
             return self._too_late(wrote)
         if isinstance(error, failures.ContentDecodingError):
-            return _doubt(wrote)("unreadable", _UNREADABLE)
+            return _doubt(wrote)("unreadable", _UNREADABLE.format("The CRM"))
         return _doubt(wrote)("cut", "The connection to the CRM broke off before it had answered.")
 
     def _too_late(self, wrote: bool) -> DeliveryError:
