@@ -18,7 +18,8 @@ from leads.commands.office import WRONG, Office, as_rows, fail, json_option
 from leads.store.models import Connection, Site
 from leads.store.queries.lists import connections_in_use
 from leads.sync import sign_in
-from leads.sync.setup import CALLERS, SetupError
+from leads.sync.options import SetupError
+from leads.sync.setup import CALLERS
 
 _KIND = click.Choice(sorted(kinds()))
 _set = click.option("--set", "typed", multiple=True, metavar="NAME=VALUE", help="An option that is no secret.")

@@ -22,8 +22,9 @@ from leads.store.queries.places import connection_counts
 from leads.store.staff import note_of
 from leads.sync import sign_in
 from leads.sync.mapping import label_of
+from leads.sync.options import SetupError
 from leads.sync.plan import describe, plan_of
-from leads.sync.setup import CALLERS, SetupError
+from leads.sync.setup import CALLERS
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:

@@ -17,7 +17,7 @@ from leads.desk.auth import admin_only
 from leads.desk.room import Room, existing
 from leads.store.models import Connection
 from leads.sync import sign_in
-from leads.sync.setup import SetupError
+from leads.sync.options import SetupError
 
 _PATIENCE = 600  # seconds that somebody may take at the CRM
 _BEGUN = "crm_sign_in"  # what this browser has begun: kept in its session, so nobody else can finish it

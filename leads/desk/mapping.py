@@ -22,10 +22,10 @@ from leads.store.people import answers_of
 from leads.store.queries.enquiries import Stored, latest_enquiries
 from leads.store.vault import VaultError
 from leads.sync.mapping import HEALTH, OWN, SOURCES, label_of, own_answers
+from leads.sync.options import SetupError
 from leads.sync.plan import SHAREABLE, WRITES_IN_WORDS, Plan, PlanError, changes, default_plan, load_plan, plan_of
 from leads.sync.rehearsal import differences
 from leads.sync.remote_fields import ask_fields, examine, health_data
-from leads.sync.setup import SetupError
 
 _LOOKED_AT = 20  # enquiries whose questions can be chosen
 

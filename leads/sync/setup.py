@@ -10,12 +10,11 @@ from itertools import chain, count
 from typing import Any
 from uuid import UUID
 
-from marshmallow import ValidationError
 from sqlalchemy.orm import Session
 
 from integrations.core.base import Connector, Finding
 from integrations.core.errors import DeliveryError, Misconfigured
-from integrations.core.registry import UnknownKindError, connector_class, kinds
+from integrations.core.registry import connector_class, kinds
 from leads.store import callers, outbox, tokens
 from leads.store.models import Connection, Site, new_id
 from leads.store.queries.lists import connections_in_use
@@ -25,6 +24,7 @@ from leads.store.staff import record
 from leads.store.vault import Vault
 from leads.sync.calls import log_bug
 from leads.sync.connect import Limits, build_connector, options_of, stored_connector, tokens_of
+from leads.sync.options import SetupError, class_of, load_options, needs_person
 from leads.sync.plan import Plan, changes, default_plan, plan_of
 from leads.sync.tokens import ends
 
@@ -32,22 +32,6 @@ _LONGEST_NAME = 100
 _SLOWEST, _FASTEST = 0.1, 1000.0  # calls a second
 CALLERS = {"record": "get a record with their code", "wait": "wait until they are known"}
 _NAMES = frozenset({b"the names of connections"})  # whoever gives one holds it, so that nobody gives the same at once
-_PLAINER = {
-    "Missing data for required field.": "Please fill this in.",
-    "Not a valid URL.": "Write the whole address, such as https://crm.example.com.",
-    "Not a valid number.": "Write a number.",
-    "Not a valid integer.": "Write a whole number.",
-    "Not a valid boolean.": "Write yes or no.",
-    "Unknown field.": "There is no such option.",
-}
-
-
-class SetupError(ValueError):
-    """A connection cannot be made like this. errors: `name`, `pace` or an option → sentences; the text is one."""
-
-    def __init__(self, sentence: str, errors: Mapping[str, list[str]] | None = None) -> None:
-        super().__init__(sentence)
-        self.errors = dict(errors or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +60,7 @@ class Setup:
 
     def require_pace(self, kind: str, typed: str) -> None:
         """Look whether a pace can be one, before the slow test of a CRM. Raises SetupError."""
-        _pace(_class_of(kind), typed)
+        _pace(class_of(kind), typed)
 
     def try_out(self, kind: str, typed: Mapping[str, Any], connection: Connection | None = None) -> list[Finding]:
         """Check options that are not stored yet, and create in the CRM what is missing there. Raises SetupError.
@@ -109,7 +93,7 @@ class Setup:
         name: empty for the CRM's own, with the site's if it is taken. wrong: what its test found, in spite of which it
         is stored. pace: calls a second, as typed; empty for the CRM's own.
         """
-        connector, options = _class_of(kind), load_options(kind, typed)
+        connector, options = class_of(kind), load_options(kind, typed)
         with self.database.write() as session:
             self.database.lock(session, _NAMES)
             site, now, others = _site(session, site_key), self.database.now(session), _names(session)
@@ -180,7 +164,7 @@ class Setup:
             if name.strip() != connection.name:  # those of equal names, from when that was allowed, may keep them
                 connection.name = _as_typed(name, others) or connection.name
             if connection.tokens_sealed is None or self._ends_sign_in(connection, options):
-                tokens.forget(connection, ends(None, _class_of(connection.kind).key_ends(options), now))
+                tokens.forget(connection, ends(None, class_of(connection.kind).key_ends(options), now))
             connection.options_sealed = self._seal(connection, options)
             if connection.tokens_sealed is None and needs_person(connection.kind, options):
                 outbox.wait_for_sign_in(connection, now)
@@ -213,7 +197,7 @@ class Setup:
             if unknown_callers == "record":
                 callers.release_all(session, connection.id, self.database.now(session))
             told.append(f"Unknown callers now {CALLERS[unknown_callers]}.")
-        if pace is not None and (wanted := _pace(_class_of(connection.kind), pace)) != connection.pace:
+        if pace is not None and (wanted := _pace(class_of(connection.kind), pace)) != connection.pace:
             connection.pace = wanted
             told.append(f"The pace is now {f'at most {wanted:g} calls a second' if wanted else 'without a limit'}.")
         return " ".join(told)
@@ -313,7 +297,7 @@ def _new(kind: str, site: Site, name: str, now: datetime) -> Connection:
         site_id=site.id,
         kind=kind,
         name=name,
-        fields=dict(_class_of(kind).fields),
+        fields=dict(class_of(kind).fields),
         mapping=plan.rules,
         share=plan.share,
         state="working",
@@ -358,39 +342,6 @@ def _usual_name(label: str, site: Site, others: set[str]) -> str:
     with_site = f"{label} of {site.name}"[:_LONGEST_NAME]
     numbered = (f"{with_site} ({number})" for number in count(2))
     return next(name for name in chain([label, with_site], numbered) if name.casefold() not in others)
-
-
-def load_options(kind: str, typed: Mapping[str, Any]) -> dict[str, Any]:
-    """Validate what was typed by the connector's own schema. Raises SetupError naming each option that is wrong."""
-    schema = _class_of(kind).options()
-    given = {name: value for name, value in typed.items() if value not in ("", None)}
-    try:
-        options: dict[str, Any] = schema.load(given)
-    except ValidationError as error:
-        messages = {
-            name: [_PLAINER.get(text, str(text)) for text in texts] for name, texts in error.messages_dict.items()
-        }
-        told = " ".join(f"{_label(schema, name)}: {' '.join(texts)}" for name, texts in messages.items())
-        raise SetupError(told, messages) from None
-    return options
-
-
-def needs_person(kind: str, options: Mapping[str, Any]) -> bool:
-    """Whether somebody has to sign in at the CRM before it lets us in."""
-    oauth = _class_of(kind).oauth(options)
-    return oauth is not None and oauth.by_person
-
-
-def _label(schema: Any, name: str) -> str:
-    field = schema.fields.get(name)
-    return str(field.metadata.get("label", name)) if field else name
-
-
-def _class_of(kind: str) -> type[Connector]:
-    try:
-        return connector_class(kind)
-    except UnknownKindError as error:
-        raise SetupError(str(error)) from None
 
 
 def _try(connector: Connector, first: Callable[[], None] | None = None) -> list[Finding]:

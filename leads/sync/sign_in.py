@@ -19,7 +19,8 @@ from leads.store.models import Connection
 from leads.store.staff import record
 from leads.store.vault import VaultError
 from leads.sync.connect import Context, http_within, options_of, tokens_of
-from leads.sync.setup import Setup, SetupError
+from leads.sync.options import SetupError
+from leads.sync.setup import Setup
 from leads.sync.tokens import Tokens, ends, seal
 
 log = structlog.get_logger()

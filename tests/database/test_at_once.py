@@ -21,7 +21,8 @@ from leads.store.staff import StaffError, add_user, find_user, remove_user
 from leads.store.vault import Vault
 from leads.sync import setup as naming
 from leads.sync.connect import Limits
-from leads.sync.setup import Setup, SetupError
+from leads.sync.options import SetupError
+from leads.sync.setup import Setup
 from tests.conftest import only_postgres
 from tests.database.lanes import delivered, delivery_of, leased, outcome
 from tests.database.loop import Loop

@@ -13,9 +13,10 @@ from integrations.core.errors import TryLater
 from leads.store.models import Action, Connection
 from leads.store.queries.enquiries import latest_enquiries
 from leads.sync.connect import Limits
+from leads.sync.options import SetupError
 from leads.sync.plan import Plan, load_plan, plan_of
 from leads.sync.rehearsal import Line, differences, dry_run
-from leads.sync.setup import Setup, SetupError
+from leads.sync.setup import Setup
 from tests.database.loop import Loop
 from tests.factory import make_site, send
 from tests.fakes import FakeCrm

@@ -28,8 +28,9 @@ from leads.sync import sign_in
 from leads.sync import tokens as sync_tokens
 from leads.sync.connect import Context, Limits, options_of, tokens_of
 from leads.sync.deliver import run_lane
+from leads.sync.options import SetupError
 from leads.sync.retry import Policy
-from leads.sync.setup import Setup, SetupError
+from leads.sync.setup import Setup
 from leads.sync.tokens import Tokens, ends
 from leads.upkeep.alerts import conditions
 from tests.database.lanes import Clock

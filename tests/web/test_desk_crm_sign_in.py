@@ -22,7 +22,8 @@ from leads.store.models import Connection, Delivery, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.connect import Limits
-from leads.sync.setup import Setup, load_options, needs_person
+from leads.sync.options import load_options, needs_person
+from leads.sync.setup import Setup
 from tests.contract.connection import FIXTURES, connection_of, signs_in
 from tests.factory import send
 from tests.pretend.oauth import CLIENT_ID, CLIENT_SECRET, PretendSignIn, register
