@@ -57,7 +57,7 @@ class _Service:
         self._lane = lane
         self._connector = open_connector(context, self._connection)
         self._reader = confirm.Reader(context, self._connection, self._connector)
-        self._health = _health_of(self._connection)
+        self._health = Health.of(self._connection)
         self._asked = False  # whether anything showed since how the connection is
 
     def run(self, others_wait: Callable[[], bool]) -> bool:
@@ -160,18 +160,6 @@ class _Turn:
         return (
             now >= self._end or self._others_wait() or outbox.was_set_up_anew(self._context.database, self._connection)
         )
-
-
-def _health_of(connection: Connection) -> Health:
-    return Health(
-        connection.state,
-        connection.failures,
-        connection.probes,
-        connection.code,
-        connection.sentence,
-        connection.probe_at,
-        connection.wait_until,
-    )
 
 
 def _checked(connector: Connector, before: Health) -> Result | Exception:

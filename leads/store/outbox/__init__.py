@@ -32,7 +32,7 @@ from leads.store.outbox.decisions import (
 )
 from leads.store.outbox.drift import settle
 from leads.store.outbox.erasing import also_of, end, erased, not_erased, to_erase, try_again
-from leads.store.outbox.erasure import Erased, erase
+from leads.store.outbox.erasure import erase
 from leads.store.outbox.lanes import Lane, claim, holds, lease, ready, release, was_set_up_anew
 from leads.store.outbox.outcomes import (
     Health,
@@ -61,7 +61,6 @@ __all__ = [
     "CAN_SEND_AGAIN",
     "Accepted",
     "Claimed",
-    "Erased",
     "EventRow",
     "Health",
     "Lane",

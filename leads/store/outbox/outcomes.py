@@ -66,6 +66,11 @@ class Health:
     probe_at: datetime | None = None
     wait_until: datetime | None = None
 
+    @classmethod
+    def of(cls, connection: Connection) -> Health:
+        """As its row says."""
+        return cls(*(getattr(connection, one.name) for one in fields(cls)))
+
     def takes_more(self, now: Callable[[], datetime]) -> bool:
         """Whether the CRM works, and has not asked for quiet. now: called only where it matters."""
         return self.state == "working" and not (self.wait_until and self.wait_until > now())
