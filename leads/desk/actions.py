@@ -159,13 +159,8 @@ def _release(room: Room, event_id: UUID) -> ResponseReturnValue:
             now, what = room.database.now(session), _RELEASES[event.hold_code]
             held = [row.id for row in outbox.to_release(deliveries_of(session, event.id), event)]
             going = outbox.release_hold(session, room.vault, event, lead, now)
-            if what == "consent_given":  # whoever decides this has read where it was given
-                gave = (
-                    Resubmission.event_id == event.id,
-                    Resubmission.consent_given.is_(True),
-                    Resubmission.seen_at.is_(None),
-                )
-                session.execute(update(Resubmission).where(*gave).values(seen_at=now))
+            if what == "consent_given":
+                _note_where_it_was_given(session, event, now)
             for delivery_id in held:
                 record(session, current_user.name, what, now, delivery_id=delivery_id)
             room.database.nudge(session)
@@ -173,6 +168,12 @@ def _release(room: Room, event_id: UUID) -> ResponseReturnValue:
         else:
             flash("Nothing was done: somebody has decided this already.")
     return _back_to(lead.id)
+
+
+def _note_where_it_was_given(session: Session, event: Event, now: datetime) -> None:
+    """Whoever says that consent was given has read the forms by which it was."""
+    here = (Resubmission.event_id == event.id, Resubmission.seen_at.is_(None))
+    session.execute(update(Resubmission).where(*here, Resubmission.consent_given.is_(True)).values(seen_at=now))
 
 
 def _what_follows(event: Event, going: int) -> str:

@@ -195,7 +195,8 @@ def _create(room: Room, kind: str) -> ResponseReturnValue:
         setup.require_site(request.form.get("site", ""))
         setup.require_free(request.form.get("name", ""))
         setup.require_pace(kind, request.form.get("pace", ""))
-        if (findings := _wrong(setup.try_out(kind, typed))) and "anyway" not in request.form:
+        findings = _wrong(setup.try_out(kind, typed))
+        if findings and "anyway" not in request.form:
             return _form(room, kind, findings=findings), 422
         created = setup.create(
             request.form.get("site", ""),
@@ -219,9 +220,8 @@ def _replace(room: Room, row: Connection) -> ResponseReturnValue:
     try:
         setup.require_free(request.form.get("name", ""), row)
         setup.require_pace(row.kind, request.form.get("pace", ""))
-        if (
-            findings := _wrong(setup.try_out(row.kind, setup.merged(row, typed), row))
-        ) and "anyway" not in request.form:
+        findings = _wrong(setup.try_out(row.kind, setup.merged(row, typed), row))
+        if findings and "anyway" not in request.form:
             return _form(room, row.kind, row, findings=findings), 422
         name, pace = request.form.get("name", ""), request.form.get("pace")
         changed = setup.replace(row.id, typed, findings, name, _callers(), pace)
