@@ -45,6 +45,7 @@ from leads.store.queries.lists import connections_in_use
 from leads.store.schema import current
 from leads.store.session import at_leisure, is_away, sqlite_file
 from leads.sync import worker as sync_worker
+from leads.sync.options import SetupError
 from leads.upkeep import logs
 from leads.upkeep.doctor import Line, asked, examine, line
 from leads.upkeep.erasures import Listing
@@ -70,7 +71,7 @@ class _Plain(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except UnknownKindError as error:
+        except (SetupError, UnknownKindError) as error:
             fail(str(error))
         except SQLAlchemyError as error:
             name = type(error).__name__

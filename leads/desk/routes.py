@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, render_template
+from flask import Blueprint, flash, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
@@ -38,6 +38,7 @@ from leads.desk.hashing import BusyError
 from leads.desk.room import Room
 from leads.store.people import name_of
 from leads.store.vault import VaultError
+from leads.sync.options import SetupError
 
 _VENDORED = Path(__file__).parent / "static" / "vendor" / "vendor.json"
 
@@ -85,6 +86,11 @@ def _handle_errors(desk: Blueprint) -> None:
     @desk.errorhandler(VaultError)
     def sealed(_: Exception) -> ResponseReturnValue:
         return render_template("desk/sealed.html"), 500
+
+    @desk.errorhandler(SetupError)  # a colleague was quicker
+    def changed_meanwhile(error: Exception) -> ResponseReturnValue:
+        flash(str(error))
+        return redirect(url_for("desk.connections"), 303)
 
     @desk.errorhandler(403)
     def forbidden(_: Exception) -> ResponseReturnValue:

@@ -14,6 +14,7 @@ import structlog
 from integrations.core.base import Connector
 from integrations.core.errors import TryLater, Unknown
 from integrations.core.http import Answer, Http
+from integrations.core.oauth import Token
 from integrations.core.registry import connector_class
 from leads.store.failpoint import reach
 from leads.store.models import Connection
@@ -143,10 +144,11 @@ def tokens_of(
     return Tokens(database, vault, connection.id, oauth, settings, unsigned, limits.timeout, ends)
 
 
-def build_connector(kind: str, settings: dict[str, Any], limits: Limits) -> Connector:
-    """Build a connector that is not stored yet, such as one whose key is being tried."""
+def build_connector(kind: str, settings: dict[str, Any], limits: Limits, token: Token | None = None) -> Connector:
+    """Build a connector that is not stored yet, such as one whose key is being tried. token: what somebody got who has
+    just signed in; None: one is asked for where there is OAuth."""
     oauth = connector_class(kind).oauth(settings) if settings else None
-    return _built(kind, settings, limits, Trial(oauth, settings, http_within(limits)) if oauth else None)
+    return _built(kind, settings, limits, Trial(oauth, settings, http_within(limits), token) if oauth else None)
 
 
 def _built(

@@ -22,6 +22,7 @@ from leads.store.session import NO_DATABASE, Database
 from leads.store.sites import find_site
 from leads.store.staff import record
 from leads.store.vault import Vault
+from leads.sync.account import unlike_before
 from leads.sync.calls import log_bug
 from leads.sync.connect import Limits, build_connector, options_of, stored_connector, tokens_of
 from leads.sync.options import SetupError, class_of, load_options, needs_person
@@ -70,13 +71,22 @@ class Setup:
         options = load_options(kind, typed)
         oauth = connector_class(kind).oauth(options)
         if oauth is None or not oauth.by_person:
-            return _try(build_connector(kind, options, self.limits))
+            return self._try_for(connection, build_connector(kind, options, self.limits))
         if connection is None or connection.tokens_sealed is None or self._ends_sign_in(connection, options):
             return []
         signed = tokens_of(self.database, self.vault, self.limits, connection, options)
         stored = stored_connector(self.database, self.vault, self.limits, connection, options)
         # A token that was given before says nothing of the client secret that was typed now.
-        return _try(stored, first=signed.replace if signed else None)
+        return self._try_for(connection, stored, first=signed.replace if signed else None)
+
+    def _try_for(
+        self, connection: Connection | None, connector: Connector, first: Callable[[], None] | None = None
+    ) -> list[Finding]:
+        findings = _try(connector, first)
+        if connection is None or not all(finding.ok for finding in findings):
+            return findings
+        unlike = unlike_before(self.database, self.vault, connection, connector)
+        return [*findings, unlike] if unlike else findings
 
     def create(
         self,
@@ -157,7 +167,7 @@ class Setup:
         """
         with self.database.write() as session:
             self.database.lock(session, _NAMES)
-            connection = session.get_one(Connection, connection_id, with_for_update=True)
+            connection = _in_use(session, connection_id)
             options = load_options(connection.kind, self.merged(connection, typed))
             now = self.database.now(session)
             others = _names(session, besides=connection.id)
@@ -184,7 +194,7 @@ class Setup:
         now on. pace: calls a second, as typed; empty for the CRM's own. None keeps what is.
         """
         with self.database.write() as session:
-            connection = session.get_one(Connection, connection_id, with_for_update=True)
+            connection = _in_use(session, connection_id)
             if changed := self._change(session, connection, unknown_callers, pace):
                 self._record(session, connection, "connection_changed", changed)
                 self.database.nudge(session)
@@ -208,7 +218,7 @@ class Setup:
         seen: the mark of the plan that somebody began to change. Raises SetupError when it is not in use any more.
         """
         with self.database.write() as session:
-            connection = session.get_one(Connection, connection_id, with_for_update=True)
+            connection = _in_use(session, connection_id)
             before, now = plan_of(connection), self.database.now(session)
             if seen not in (None, before.mark()):
                 raise SetupError("Somebody else has changed this meanwhile. Here is how it stands now.")
@@ -225,16 +235,16 @@ class Setup:
             self._record(session, connection, "details_revealed", ", ".join(codes))
 
     def pause(self, connection_id: UUID) -> None:
-        """Stop sending until somebody resumes it."""
+        """Stop sending until somebody resumes it. Raises SetupError."""
         with self.database.write() as session:
-            connection = session.get_one(Connection, connection_id, with_for_update=True)
+            connection = _in_use(session, connection_id)
             outbox.pause(session, connection, self.database.now(session))
             self._record(session, connection, "connection_paused")
 
     def resume(self, connection_id: UUID) -> None:
-        """Try again, at once."""
+        """Try again, at once. Raises SetupError."""
         with self.database.write() as session:
-            connection = session.get_one(Connection, connection_id, with_for_update=True)
+            connection = _in_use(session, connection_id)
             outbox.try_now(session, connection, self.database.now(session))
             self._record(session, connection, "connection_resumed")
             self.database.nudge(session)
@@ -252,9 +262,10 @@ class Setup:
         return outbox.check_all(self.database, connection_id, self.limits.sweep_days)
 
     def remove(self, connection_id: UUID) -> int:
-        """Take a connection out of use and forget its secrets. Returns how many enquiries had not arrived yet."""
+        """Take a connection out of use and forget its secrets. Returns how many enquiries had not arrived yet. Raises
+        SetupError."""
         with self.database.write() as session:
-            connection = session.get_one(Connection, connection_id, with_for_update=True)
+            connection = _in_use(session, connection_id)
             connection.options_sealed = self._seal(connection, {})
             tokens.forget(connection)
             left = outbox.remove(session, connection, self.database.now(session))
@@ -279,6 +290,14 @@ class Setup:
     def _record(self, session: Session, connection: Connection, what: str, note: str = "") -> None:
         now = self.database.now(session)
         record(session, self.by, what, now, connection_id=connection.id, vault=self.vault, note=note)
+
+
+def _in_use(session: Session, connection_id: UUID) -> Connection:
+    """Locked. Raises SetupError where somebody removed it since its page was opened."""
+    connection = session.get_one(Connection, connection_id, with_for_update=True)
+    if connection.removed_at is not None:
+        raise SetupError("This connection was removed meanwhile. Nothing was changed.")
+    return connection
 
 
 def _site(session: Session, key: str) -> Site:

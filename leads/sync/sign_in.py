@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -18,7 +18,8 @@ from leads.store import outbox, tasks, tokens
 from leads.store.models import Connection
 from leads.store.staff import record
 from leads.store.vault import VaultError
-from leads.sync.connect import Context, http_within, options_of, tokens_of
+from leads.sync.account import unlike_before
+from leads.sync.connect import Context, build_connector, http_within, options_of, tokens_of
 from leads.sync.options import SetupError
 from leads.sync.setup import Setup
 from leads.sync.tokens import Tokens, ends, seal
@@ -52,11 +53,14 @@ def begin(setup: Setup, connection: Connection, redirect_uri: str) -> Way:
 
 def complete(setup: Setup, connection_id: UUID, redirect_uri: str, code: str, verifier: str) -> None:
     """Somebody came back with this code: take what the CRM gives for it, and start the connection unless staff paused
-    it. Raises SetupError, or DeliveryError when the CRM gives nothing."""
+    it. Raises SetupError, also where they signed in at another account, or DeliveryError when the CRM gives nothing."""
     with setup.database.read() as session:
         before, now = session.get_one(Connection, connection_id), setup.database.now(session)
     oauth, options = _required(setup, before)
     token = redeem(http_within(setup.limits), oauth, options, redirect_uri, code, verifier, now)
+    signed = build_connector(before.kind, options, setup.limits, token)
+    if unlike := unlike_before(setup.database, setup.vault, before, signed):
+        raise SetupError(f"{unlike.sentence} Nothing was changed.")
     ends_at = ends(oauth, connector_class(before.kind).key_ends(options), now)
     with setup.database.write() as session:
         connection, now = session.get_one(Connection, connection_id, with_for_update=True), setup.database.now(session)
@@ -103,7 +107,7 @@ def _signed(context: Context, connection: Connection) -> Tokens | None:
     return tokens_of(context.database, context.vault, context.limits, connection, options)
 
 
-def _required(setup: Setup, connection: Connection) -> tuple[OAuth, Mapping[str, object]]:
+def _required(setup: Setup, connection: Connection) -> tuple[OAuth, dict[str, Any]]:
     options = options_of(setup.vault, connection)
     oauth = _sign_in(connection, options)
     if oauth is None:

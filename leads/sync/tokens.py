@@ -156,10 +156,10 @@ class Tokens:
 class Trial:
     """The sign-in of options that are only tried out: its token is kept nowhere. One thread at a time."""
 
-    def __init__(self, oauth: OAuth, settings: Mapping[str, Any], http: Http) -> None:
-        """http: for calls to the token endpoint, unsigned."""
+    def __init__(self, oauth: OAuth, settings: Mapping[str, Any], http: Http, token: Token | None = None) -> None:
+        """http: for calls to the token endpoint, unsigned. token: the first one, where there is one already."""
         self._oauth, self._settings, self._http = oauth, settings, http
-        self._token: Token | None = None
+        self._token = token
 
     def header(self) -> str:
         """The Authorization header. Raises DeliveryError."""

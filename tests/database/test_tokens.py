@@ -107,6 +107,18 @@ def test_nobody_has_signed_in_yet(desk: Desk, clock: Clock) -> None:
     assert (desk.row().state, desk.states()) == ("working", ["confirmed"])
 
 
+def test_a_sign_in_at_another_account_changes_nothing(desk: Desk) -> None:
+    desk.sign_in()
+    send(desk.database, desk.vault, desk.site, email="jane@example.com")
+    run_lane(desk.context, desk.id)
+    desk.sign_in()
+    before = desk.token()
+    desk.crm.held.clear()
+    with pytest.raises(SetupError, match=r"another account.*Nothing was changed"):
+        desk.sign_in()
+    assert desk.token() == before
+
+
 def test_no_token_and_no_secret_stands_in_the_database(desk: Desk, clock: Clock) -> None:
     desk.sign_in()
     clock.forward(hours=2)

@@ -19,6 +19,7 @@ from sqlalchemy import select, update
 
 from config.settings import Settings, load_settings
 from leads.desk import forms
+from leads.desk.room import existed
 from leads.store import outbox
 from leads.store.models import Connection, Delivery, Site
 from leads.store.session import Database
@@ -228,6 +229,17 @@ def test_replace_the_key_and_keep_what_was_left_empty(anna: Person, database: Da
     anna.post(f"{path}/options", **{"option-url": crm, "option-key": WRONG, "anyway": "yes"})
     assert _options(database, vault, "Main CRM")["key"] == WRONG
     assert "does not accept the key" in anna.post(f"{path}/test", 200).text
+
+
+def test_what_a_colleague_removed_meanwhile_is_told(
+    anna: Person, database: Database, crm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna.post("/desk/connections/new/sandbox", **_typed(crm))
+    path = f"/desk/connections/{_connection(database, 'Main CRM').id}"
+    anna.post(f"{path}/remove")
+    monkeypatch.setattr("leads.desk.connections.existing", existed)  # as if it had been looked up a moment before
+    assert anna.post(f"{path}/pause").location == "/desk/connections"
+    assert "This connection was removed meanwhile." in anna.get("/desk/connections")
 
 
 def test_an_option_that_is_no_secret_can_be_emptied(anna: Person, database: Database, vault: Vault, crm: str) -> None:

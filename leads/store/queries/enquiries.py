@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import and_, exists, select
 from sqlalchemy.orm import Session
 
 from leads.store.consents import Noted, noted
-from leads.store.models import Event, Lead, Site
+from leads.store.models import Delivery, Drift, Event, Lead, RemoteRecord, Site
 
 
 class Stored(NamedTuple):
-    """A lead's latest enquiry."""
+    """An enquiry. remote_id: the CRM's record of the person, where it is asked for one connection and known."""
 
     event: Event
     lead: Lead
@@ -40,3 +40,19 @@ def latest_enquiries(session: Session, site_id: UUID, limit: int = 5) -> list[St
     )
     found = [latest_enquiry(session, lead) for lead in session.scalars(newest).all()]
     return [one for one in found if one]
+
+
+def latest_confirmed(session: Session, connection_id: UUID, limit: int) -> list[Stored]:
+    """What was last seen in a connection's CRM, and not missed there since; newest first."""
+    missed = exists().where(Drift.delivery_id == Delivery.id, Drift.kind == "deleted")
+    record = and_(RemoteRecord.lead_id == Lead.id, RemoteRecord.connection_id == connection_id)
+    seen = (Delivery.connection_id == connection_id, Delivery.state == "confirmed", ~missed, Event.is_test.is_(False))
+    rows = (
+        select(Event, Lead, Site, RemoteRecord.remote_id)
+        .join(Delivery, Delivery.event_id == Event.id)
+        .join(Lead, Lead.id == Delivery.lead_id)
+        .join(Site, Site.id == Lead.site_id)
+        .outerjoin(RemoteRecord, record)
+    )
+    newest = rows.where(*seen).order_by(Delivery.due_at.desc()).limit(limit)
+    return [Stored(event, lead, site, noted(session, event), one) for event, lead, site, one in session.execute(newest)]
