@@ -18,6 +18,7 @@ from leads.store.queries.journey import Journey
 
 # The CRM took these and lost them, or never said: the details are not what is wrong.
 _NOT_THE_DETAILS = ("missing", LOOK_FIRST)
+_PARTS = {"full_name": ("first_name", "last_name")}  # what a CRM with one field for the name calls wrong
 _TYPES = {"email": "email", "phone": "tel"}
 
 
@@ -68,7 +69,7 @@ def asked(delivery: Delivery, event: Event) -> tuple[str, ...]:
         return ()
     if delivery.field is None:
         return CORRECTABLE
-    return (delivery.field,) if delivery.field in CORRECTABLE else ()
+    return _PARTS.get(delivery.field, tuple(name for name in CORRECTABLE if name == delivery.field))
 
 
 def _beside(names: Sequence[str], errors: Mapping[str, Any]) -> dict[str, str]:

@@ -173,6 +173,7 @@ _TOUCHES = [name for name in SOURCES if f"first_{name}" in SOURCES]
 ANSWERS = {
     "first_name": "First name",
     "last_name": "Last name",
+    "full_name": label_of("full_name"),
     "email": "E-mail",
     "phone": "Phone",
     "phone_typed": "Phone, as typed",

@@ -100,6 +100,19 @@ def test_the_refused_phone_is_corrected_and_sent_again(
     assert "Correct and send" not in shown
 
 
+def test_a_refused_name_is_corrected_by_its_parts_where_the_crm_has_one_field(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    sentence = "The CRM does not accept this name."
+    lead_id, delivery_id = _refused(database, vault, site, code="invalid", sentence=sentence, field="full_name")
+    page = sam.get(f"/desk/leads/{lead_id}")
+    assert f"{sentence} Field: Full name." in plain(page)
+    assert {name for name in Page(page).values if name in JANE} == {"first_name", "last_name"}
+    sam.post(f"/desk/deliveries/{delivery_id}/correct", first_name="Jane", last_name="Dough")
+    assert _person(database, vault, lead_id) == JANE | {"last_name": "Dough"}
+    assert _state(database, delivery_id) == "waiting"
+
+
 def test_later_enquiries_are_joined_by_the_corrected_details_only(
     sam: Person, database: Database, vault: Vault, site: Site
 ) -> None:
