@@ -168,20 +168,11 @@ NUMBERS = {
 BECAME = {text: place for text, place in NUMBERS.items() if place != "on_the_way"} | {"Handed over": "elsewhere"}
 NOT_ARRIVED = ("on_the_way", "held", "needs_you")
 
-# Where a visitor came from, last and first: called as in a mapping.
-_TOUCHES = [name for name in SOURCES if f"first_{name}" in SOURCES]
+_WHO = ("first_name", "last_name", "full_name", "email", "phone", "phone_typed")
+_WHAT = ("preferred_time", "preferred_contact", "service", "message", "page")
+_TOUCHES = [name for name in SOURCES if f"first_{name}" in SOURCES]  # where a visitor came from, last and first
 ANSWERS = {
-    "first_name": "First name",
-    "last_name": "Last name",
-    "full_name": label_of("full_name"),
-    "email": "E-mail",
-    "phone": "Phone",
-    "phone_typed": "Phone, as typed",
-    "preferred_time": "When to call",
-    "preferred_contact": "How to contact",
-    "service": "Treatment",
-    "message": "Message",
-    "page": "Page",
+    **{name: label_of(name) for name in (*_WHO, *_WHAT)},  # called as in a mapping
     **{name: label_of(name) for touch in _TOUCHES for name in (touch, f"first_{touch}")},
     "tel": "Number tapped",
     "label": "Text of the link",
