@@ -22,7 +22,7 @@ from leads.store.session import NO_DATABASE, Database
 from leads.store.sites import find_site
 from leads.store.staff import record
 from leads.store.vault import Vault
-from leads.sync.account import unlike_before
+from leads.sync.account import require_same_account
 from leads.sync.calls import log_bug
 from leads.sync.connect import Limits, build_connector, options_of, stored_connector, tokens_of
 from leads.sync.options import SetupError, class_of, load_options, needs_person
@@ -64,7 +64,8 @@ class Setup:
         _pace(class_of(kind), typed)
 
     def try_out(self, kind: str, typed: Mapping[str, Any], connection: Connection | None = None) -> list[Finding]:
-        """Check options that are not stored yet, and create in the CRM what is missing there. Raises SetupError.
+        """Check options that are not stored yet, and create in the CRM what is missing there. Raises SetupError, also
+        where they lead to another account than the connection's.
 
         connection: whose options they are to become. Where somebody has to sign in first, nothing is found.
         """
@@ -83,10 +84,9 @@ class Setup:
         self, connection: Connection | None, connector: Connector, first: Callable[[], None] | None = None
     ) -> list[Finding]:
         findings = _try(connector, first)
-        if connection is None or not all(finding.ok for finding in findings):
-            return findings
-        unlike = unlike_before(self.database, self.vault, connection, connector)
-        return [*findings, unlike] if unlike else findings
+        if connection is not None and all(finding.ok for finding in findings):
+            require_same_account(self.database, self.vault, connection, connector)
+        return findings
 
     def create(
         self,

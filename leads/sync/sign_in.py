@@ -18,7 +18,7 @@ from leads.store import outbox, tasks, tokens
 from leads.store.models import Connection
 from leads.store.staff import record
 from leads.store.vault import VaultError
-from leads.sync.account import unlike_before
+from leads.sync.account import require_same_account
 from leads.sync.connect import Context, build_connector, http_within, options_of, tokens_of
 from leads.sync.options import SetupError
 from leads.sync.setup import Setup
@@ -59,8 +59,7 @@ def complete(setup: Setup, connection_id: UUID, redirect_uri: str, code: str, ve
     oauth, options = _required(setup, before)
     token = redeem(http_within(setup.limits), oauth, options, redirect_uri, code, verifier, now)
     signed = build_connector(before.kind, options, setup.limits, token)
-    if unlike := unlike_before(setup.database, setup.vault, before, signed):
-        raise SetupError(f"{unlike.sentence} Nothing was changed.")
+    require_same_account(setup.database, setup.vault, before, signed)
     ends_at = ends(oauth, connector_class(before.kind).key_ends(options), now)
     with setup.database.write() as session:
         connection, now = session.get_one(Connection, connection_id, with_for_update=True), setup.database.now(session)

@@ -114,7 +114,7 @@ def test_a_sign_in_at_another_account_changes_nothing(desk: Desk) -> None:
     desk.sign_in()
     before = desk.token()
     desk.crm.held.clear()
-    with pytest.raises(SetupError, match=r"another account.*Nothing was changed"):
+    with pytest.raises(SetupError, match=r"another account.*nothing was changed"):
         desk.sign_in()
     assert desk.token() == before
 
