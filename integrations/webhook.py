@@ -9,6 +9,7 @@ import hmac
 import json
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -60,7 +61,7 @@ class WebhookOptions(Options):
 
 
 class Webhook(Connector):
-    """One signed POST per event. The header `webhook-id` is our event's id; some receivers drop repeats by it."""
+    """One signed POST per event. Some receivers drop a message whose header `webhook-id` they have seen."""
 
     kind: ClassVar[str] = "webhook"
     label: ClassVar[str] = "Signed webhook"
@@ -87,7 +88,7 @@ class Webhook(Connector):
     def push(self, batch: Sequence[Item]) -> list[Result]:
         """`batch_size` is one: a webhook tells of one event."""
         for item in batch:
-            self._post(item.event_id, item.kind, _data(item))
+            self._post(_message_id(item), item.kind, _data(item))
         return [Pushed(item.lead_id) for item in batch]
 
     def find(self, items: Sequence[Item]) -> list[Seen | None]:
@@ -97,7 +98,8 @@ class Webhook(Connector):
     def erase(self, remote_ids: Sequence[str]) -> None:
         """Tell the receiver which leads to forget."""
         for remote_id in remote_ids:
-            self._post(f"erase_{remote_id}", "lead.erased", {"lead": {"id": remote_id}})
+            # Never a repeat: it does no harm twice, and more of the lead may have arrived since the last one.
+            self._post(f"erase_{uuid4()}", "lead.erased", {"lead": {"id": remote_id}})
 
     def draft(self, item: Item) -> list[Draft]:
         """The address may be a secret in itself, so only its host is named."""
@@ -124,6 +126,14 @@ class Webhook(Connector):
         """A receiver is content with a signature by either."""
         both = (self.settings["secret"], self.settings.get("previous_secret"))
         return [one for one in both if one]
+
+
+def _message_id(item: Item) -> str:
+    """Of all tries of one message. What the receiver took already is another one when it is sent again all the same:
+    staff want it there once more, or it is told of another lead."""
+    if item.taken_at is None:
+        return item.event_id
+    return f"{item.event_id}_{item.taken_at.astimezone(UTC):%Y%m%dT%H%M%S%fZ}"
 
 
 def _data(item: Item) -> dict[str, Any]:

@@ -33,7 +33,8 @@ class Item:
     moved into `record` what is to be written, so a connector need not look at it. stopgaps: tells, of the CRM's fields,
     texts that we put there for want of better ones; they count as empty. activity: our canonical field → value,
     likewise only what is mapped. remote_id: the CRM's record for this person, when one is already known (it may have
-    been adopted).
+    been adopted). taken_at: when this CRM last said that it has the event, where it did: it is sent again on purpose,
+    or for another person. No try that fails or breaks off changes it.
     """
 
     lead_id: str
@@ -44,6 +45,7 @@ class Item:
     record: Mapping[str, str]
     activity: Mapping[str, str] = field(default_factory=dict)
     remote_id: str | None = None
+    taken_at: datetime | None = None
     fill: Mapping[str, str] = field(default_factory=dict)
     # Worked out only where the CRM holds something: most records are new.
     stopgaps: Callable[[], Mapping[str, Collection[str]]] = field(default=dict, compare=False, repr=False)

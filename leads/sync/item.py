@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol, cast
 from zoneinfo import ZoneInfo
@@ -69,7 +70,11 @@ def translate(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item:
 def build_all(vault: Vault, connection: Connection, claimed: Iterable[Claimed]) -> list[Item | DeliveryError]:
     """Translate each. One that cannot be translated holds up no other."""
     plan = plan_of(connection)
-    return [build(vault, plan, one) for one in claimed]
+    return [_of_this_delivery(build(vault, plan, one), one) for one in claimed]
+
+
+def _of_this_delivery(built: Item | DeliveryError, claimed: Claimed) -> Item | DeliveryError:
+    return replace(built, taken_at=claimed.delivery.sent_at) if isinstance(built, Item) else built
 
 
 def build(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item | DeliveryError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -68,6 +70,20 @@ def test_a_changed_body_is_noticed() -> None:
 def test_a_repeat_has_the_same_id_and_a_signature_of_its_own_time() -> None:
     assert sign(SECRET, "one", 1, b"{}") != sign(SECRET, "one", 2, b"{}")
     assert _received("ann")[1]["webhook-id"] == _received("ann")[1]["webhook-id"]
+
+
+def test_what_was_taken_and_is_sent_again_is_another_message_of_the_same_event() -> None:
+    first = item("ann", Webhook)
+    taken = [first, *(replace(first, taken_at=datetime(2026, 3, 2, 9, 0, second, tzinfo=UTC)) for second in (1, 1, 2))]
+    with responses.RequestsMock() as world:
+        world.post(URL)
+        for one in taken:
+            Webhook({"url": URL, "secret": SECRET}, Http()).push([one])
+        sent = [(call.request.headers["webhook-id"], json.loads(call.request.body or "{}")) for call in world.calls]
+    ids = [message_id for message_id, _ in sent]
+    assert (ids[0], ids[1] == ids[2], len(set(ids))) == (first.event_id, True, 3)
+    assert all("." not in one for one in ids)  # it parts what is signed
+    assert {document["data"]["event"]["id"] for _, document in sent} == {first.event_id}
 
 
 @pytest.mark.parametrize("secret", ["", "short", "whsec_c2hvcnQ=", "whsec_" + "*" * 40])
