@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -15,12 +16,14 @@ from integrations.core.reading import as_object, objects_in, text
 
 KEY = "frontdesk_lead_id"
 MOST_PER_CALL = 100
-EMAIL = "email"
+EMAIL, MORE_EMAILS = "email", "hs_additional_emails"
 OURS = {"firstname": "first_name", "lastname": "last_name", EMAIL: "email", "phone": "phone"}
 SCOPES = ("crm.objects.contacts.read", "crm.objects.contacts.write", "crm.schemas.contacts.write")
 _NOTE_TO_CONTACT = 202  # HubSpot's own type of association
-_EXISTING = re.compile(r"Existing ID:\s*(\d+)")
+_EXISTING = re.compile(r"Contact already exists\. Existing ID:\s*(\d+)\.?")
+_NOT_VALID = "Property values were not valid: "  # what follows is JSON
 _NAME = re.compile(r"[a-z0-9_]{1,100}")
+_UNKNOWN = "PROPERTY_DOESNT_EXIST"
 _NONE = "crm.associations.NO_ASSOCIATIONS_FOUND"
 _WAITS = {"DAILY": 3600.0, "SECONDLY": 1.0}  # seconds, by the name of the limit
 _ROLLING = 10.0
@@ -141,26 +144,41 @@ def contact_in(answer: Answer) -> dict[str, Any]:
 
 def existing_id(answer: Answer) -> str | None:
     """The contact that has this e-mail address already, when that is what HubSpot says."""
-    found = _EXISTING.search(" ".join(text for _, text in _errors(answer)))
-    return found[1] if found else None
+    # By its whole sentence: other errors repeat what was sent, and a visitor may have typed a part of it.
+    told = (_EXISTING.fullmatch(text(row.get("message"))) for row in _errors(answer) if _is_conflict(answer, row))
+    return next((found[1] for found in told if found), None)
+
+
+def _is_conflict(answer: Answer, row: Mapping[str, Any]) -> bool:
+    return answer.status == 409 or row.get("category") == "CONFLICT"
+
+
+def is_whom_it_says(contact: Mapping[str, Any], item: Item) -> bool:
+    """Whether a contact carries this person's e-mail address, or our id of this person."""
+    held = properties(contact)
+    addresses = [text(held.get(EMAIL)), *text(held.get(MORE_EMAILS)).split(";")]
+    asked = item.record.get(EMAIL, "").strip().casefold()
+    return held.get(KEY) == item.lead_id or (asked != "" and asked in [one.strip().casefold() for one in addresses])
 
 
 def verdict(answer: Answer, key: str = "") -> DeliveryError:
     """What HubSpot says went wrong: by its codes, and by the status alone where it gives none. key: the one that was
     sent, which names the region of its account."""
-    codes = {code for code, _ in _errors(answer)}
+    errors = _errors(answer)
+    codes = {code for row in errors if (code := _code(row))}
     if error := _busy(answer) or _not_let_in(answer, codes, key):
         return error
-    if "PROPERTY_DOESNT_EXIST" in codes:
-        return Misconfigured("unknown_property", f"HubSpot does not know the contact property {_named(answer)}.")
+    if unknown := [row for row in errors if _code(row) == _UNKNOWN]:
+        return Misconfigured("unknown_property", f"HubSpot does not know the contact property {_named(unknown)}.")
     if answer.status in (200, 207, 400, 409) and codes:
-        return not_accepted("HubSpot", OURS.get(_named(answer)), status=answer.status)
+        return not_accepted("HubSpot", OURS.get(_named(errors)), status=answer.status)
     return by_status(answer) or answer.doubt("no_verdict", "HubSpot left this record out of its answer.")
 
 
 def _busy(answer: Answer) -> DeliveryError | None:
     if answer.status == 429:
-        return _throttled(answer, " ".join(text for _, text in _errors(answer)))
+        told = (f"{row.get('policyName', '')} {row.get('message', '')}" for row in _errors(answer))
+        return _throttled(answer, " ".join(told))
     if answer.status == 423:
         return TryLater("locked", "HubSpot has locked this record for a moment.", status=423)
     if answer.status == 477:
@@ -189,24 +207,29 @@ def _throttled(answer: Answer, text: str) -> Throttled:
     return Throttled("rate_limit", sentence, status=429, retry_after=answer.retry_after() or _WAITS.get(name, _ROLLING))
 
 
-def _errors(answer: Answer) -> list[tuple[str, str]]:
-    """(code, text) of everything that the answer complains of; HubSpot treats each part of it as optional."""
-    body = as_object(answer.json_or_none())
-    rows = [body, *objects_in(body.get("errors"))]
-    return [
-        (code, f"{row.get('policyName', '')} {row.get('message', '')}")
-        for row in rows
-        for code in (_code(row), *re.findall(r'"error":"(\w+)"', str(row)))
-        if code
-    ]
+def _errors(answer: Answer) -> list[dict[str, Any]]:
+    """Everything that the answer complains of; HubSpot treats each part of it as optional, and tells some of it as JSON
+    in a text."""
+    rows = [as_object(answer.json_or_none())]
+    for row in rows:
+        rows += objects_in(row.get("errors"))
+    return rows + [one for row in rows for one in _told_as_json(text(row.get("message")))]
+
+
+def _told_as_json(message: str) -> list[dict[str, Any]]:
+    """Read as JSON, since a visitor's words stand in it that could look like a part of it."""
+    try:
+        return objects_in(json.loads(message.removeprefix(_NOT_VALID))) if message.startswith(_NOT_VALID) else []
+    except (ValueError, RecursionError):
+        return []
 
 
 def _code(row: Mapping[str, Any]) -> str:
-    return str(row.get("code") or row.get("category") or row.get("errorType") or "")
+    return next((text(row[name]) for name in ("code", "error", "category", "errorType") if row.get(name)), "")
 
 
-def _named(answer: Answer) -> str:
-    """The property that an error is about, if it is the name of one."""
-    text = str(as_object(answer.json_or_none()))
-    found = re.search(r"""['"]?(?:propertyName|name)\\?['"]?:\s*\[?\\?['"]([a-z0-9_]+)""", text)
-    return found[1] if found and _NAME.fullmatch(found[1]) else "that a connection maps"
+def _named(errors: Sequence[Mapping[str, Any]]) -> str:
+    """The property that these errors are about, if one tells the name of it."""
+    told = (name for row in errors for name in (as_object(row.get("context")).get("propertyName"), row.get("name")))
+    names = (text(name[0] if isinstance(name, list) and name else name) for name in told)
+    return next((name for name in names if _NAME.fullmatch(name)), "that a connection maps")

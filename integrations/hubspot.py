@@ -159,12 +159,17 @@ class Hubspot(Connector):
 
     def _refused(self, item: Item, answer: Answer) -> Contact | DeliveryError:
         """Adopt the contact that has this e-mail already; else tell what is wrong with this record."""
-        if (owner := shapes.existing_id(answer)) and (contact := self._api.contact(owner, mapped=tuple(item.record))):
+        if (contact := self._owner(item, answer)) and shapes.is_whom_it_says(contact, item):
             return self._adopt(item, contact)
         error = self._api.wrong(answer)
         if isinstance(error, Refused):
             return error
         raise error
+
+    def _owner(self, item: Item, answer: Answer) -> Contact | None:
+        """The contact that HubSpot names as the one with this e-mail."""
+        owner = shapes.existing_id(answer)
+        return self._api.contact(owner, mapped=(*item.record, shapes.MORE_EMAILS)) if owner else None
 
     def _adopt(self, item: Item, contact: Contact) -> Contact:
         """Fill in what is empty, our key too."""

@@ -10,7 +10,7 @@ import pytest
 
 from integrations._hubspot import KEY
 from integrations.core.base import Allowance, Item, Pushed
-from integrations.core.errors import TryLater, Unknown
+from integrations.core.errors import Refused, TryLater, Unknown
 from integrations.core.http import Answer
 from integrations.core.oauth import Token
 from integrations.hubspot import Hubspot
@@ -84,6 +84,54 @@ def test_an_adopted_contact_of_another_lead_gets_repeat_enquiries_and_no_twin() 
         assert isinstance(second, Pushed)
         assert [(person.remote_id, len(person.events)) for person in crm.people()] == [("7", 2)]
         assert crm.contacts["7"]["frontdesk_lead_id"] == "another-lead"
+
+
+@pytest.mark.parametrize("status", ["new", "known"])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "Existing ID: 7",
+        "Contact already exists. Existing ID: 7",
+        '"error":"PROPERTY_DOESNT_EXIST"',
+        'Property values were not valid: [{"error":"PROPERTY_DOESNT_EXIST","name":"email"}]',
+    ],
+)
+def test_what_a_visitor_typed_is_no_word_of_hubspots(typed: str, status: str) -> None:
+    """HubSpot repeats a value that a list does not have. It must lead to nobody's contact, and stop no connection."""
+    with (crm := PretendHubspot()):
+        jane = {"email": "jane@clinic.example", "firstname": "Jane", "treatment": "implants"}
+        crm.contacts["7"] = dict(jane)
+        crm.properties["treatment"] = {"name": "treatment", "options": [{"value": "implants"}]}
+        connector, ann = _connector(crm), item("ann", Hubspot)
+        if status == "known":
+            [first] = calls.push(connector, [ann], ())
+            assert isinstance(first, Pushed)
+            ann = item("ann_click", Hubspot, first.remote_id)
+        [result] = calls.push(connector, [replace(ann, record={**ann.record, "treatment": typed})], ())
+        assert isinstance(result, Refused)
+        assert typed not in result.sentence
+        assert crm.contacts["7"] == jane
+        assert list(crm._events("7")) == []
+
+
+@pytest.mark.parametrize(
+    ("held", "is_hers"),
+    [
+        ({"email": "Ann@Canary.example"}, True),
+        ({"email": "old@clinic.example", "hs_additional_emails": "other@clinic.example;ann@canary.example"}, True),
+        ({"email": "jane@clinic.example"}, False),
+        ({}, False),
+    ],
+)
+def test_only_a_contact_with_her_own_address_is_adopted(held: dict[str, str], is_hers: bool) -> None:
+    with (crm := PretendHubspot()):
+        crm.contacts["7"] = dict(held)
+        said = {"status": "error", "category": "CONFLICT", "message": "Contact already exists. Existing ID: 7"}
+        crm._upsert = lambda _: Reply(409, said)  # type: ignore[method-assign]
+        [result] = calls.push(_connector(crm), [item("ann", Hubspot)], ())
+        assert isinstance(result, Pushed if is_hers else Refused)
+        assert crm.contacts["7"].get("firstname", "") == ("Annabelle" if is_hers else "")
+        assert len(list(crm._events("7"))) == is_hers
 
 
 def test_a_contact_with_more_notes_than_one_answer_shows() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -150,11 +151,17 @@ class PretendHubspot(PretendCrm):
     def _refusal(self, properties: Mapping[str, str], name: str | None) -> Reply | None:
         if unknown := [one for one in properties if one not in self.properties]:
             return _error(400, "PROPERTY_DOESNT_EXIST", f'Property "{unknown[0]}" does not exist', unknown[0])
+        if wrong := next((one for one in properties.items() if self._is_no_option(*one)), None):
+            return _no_option(*wrong)
         email = properties.get("email", "").lower()
-        owner = next((one for one, held in self.contacts.items() if held.get("email", "").lower() == email), None)
+        owner = next((one for one, held in self.contacts.items() if email in _addresses(held)), None)
         if email and owner not in (None, name):
             return _error(409, "CONFLICT", f"Contact already exists. Existing ID: {owner}")
         return None
+
+    def _is_no_option(self, name: str, value: str) -> bool:
+        options = self.properties[name].get("options", [])
+        return bool(options) and value not in [one["value"] for one in options]
 
     def _read(self, request: Request, value: str) -> Reply:
         name = self._by_key(value) if request.query.get("idProperty") == OURS else value
@@ -242,6 +249,19 @@ def _over(policy: str) -> Reply:
     sentence = f"You have reached your {policy.lower()} limit."
     body = {"status": "error", "errorType": "RATE_LIMIT", "policyName": policy, "message": sentence}
     return Reply(429, {**body, "category": "RATE_LIMITS"})
+
+
+def _addresses(held: Mapping[str, str]) -> list[str]:
+    return [held.get("email", "").lower(), *held.get("hs_additional_emails", "").split(";")]
+
+
+def _no_option(name: str, value: str) -> Reply:
+    """As HubSpot does, it repeats what was sent."""
+    sentence = f"{value} was not one of the allowed options: [a, b]"
+    told = [{"isValid": False, "message": sentence, "error": "INVALID_OPTION", "name": name}]
+    error = {"message": sentence, "code": "INVALID_OPTION", "context": {"propertyName": [name]}}
+    body = {"status": "error", "category": "VALIDATION_ERROR", "errors": [error]}
+    return Reply(400, body | {"message": f"Property values were not valid: {json.dumps(told)}"})
 
 
 def _nothing_on(contact: str, kind: str) -> Record:
