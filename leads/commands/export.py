@@ -52,6 +52,8 @@ def _opened(path: str) -> Iterator[IO[str]]:
     try:
         with os.fdopen(mine, "w", encoding="utf-8", newline="") as file:
             yield file
-    except OSError as error:
+    except BaseException as error:
         Path(path).unlink()  # half a file looks like a whole one
+        if not isinstance(error, OSError):
+            raise
         fail(f"{Path(path)} cannot be written: {error.strerror}. What was written of it was deleted.")

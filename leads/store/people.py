@@ -24,6 +24,7 @@ from leads.store.past_orm import any_there, upsert
 from leads.store.session import KEEPS_ITS_KEY
 from leads.store.vault import Vault, VaultError
 
+_DAMAGED = "Cannot be decrypted"
 PERSON_FIELDS = ("first_name", "last_name", "email", "phone", "phone_typed")
 
 
@@ -226,13 +227,21 @@ def listed_person(vault: Vault, lead: Sealed) -> dict[str, str]:
     try:
         return person_of(vault, lead)
     except VaultError:
-        return {"first_name": "Cannot be decrypted"}
+        return {"first_name": _DAMAGED}
 
 
 def answers_of(vault: Vault, event: Answered) -> dict[str, Any]:
     """What an event was answered with, decrypted."""
     answers: dict[str, Any] = vault.open(event.answers_sealed, "event", "answers", event.id)
     return answers
+
+
+def listed_answers(vault: Vault, event: Answered) -> dict[str, Any]:
+    """The same for a list, as above."""
+    try:
+        return answers_of(vault, event)
+    except VaultError:
+        return {"message": _DAMAGED}
 
 
 def name_of(person: Mapping[str, str]) -> str | None:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from leads import spreadsheet
-from leads.store.models import Action, Site
+from leads.store.models import Action, Event, Lead, Site
 from leads.store.queries.export import exported
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -116,6 +116,35 @@ def test_what_a_full_disk_has_no_room_for_is_told_and_no_half_a_file_is_left(
     told = frontdesk("lead", "export", "--csv", str(file), code=1).stderr
     assert told == f"{file} cannot be written: No space left on device. What was written of it was deleted.\n"
     assert not file.exists()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_whatever_ends_it_leaves_no_half_a_file(
+    frontdesk: Frontdesk, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def broken(*_: object) -> Iterator[str]:
+        yield "reference"
+        raise error
+
+    monkeypatch.setattr(spreadsheet, "lines", broken)
+    file = tmp_path / "all.csv"
+    frontdesk("lead", "export", "--csv", str(file), code=1)
+    assert not file.exists()
+
+
+def test_one_damaged_enquiry_takes_no_other_away(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
+) -> None:
+    names = ("Jane", "Tom", "Zoë")
+    sent = [send(database, vault, site, first_name=name, email=f"{name}@example.com", message=name) for name in names]
+    with database.write() as session:
+        jane, tom = (session.get_one(Event, one.event_id) for one in sent[:2])
+        session.get_one(Lead, jane.lead_id).person_sealed = b"damaged"
+        tom.answers_sealed = b"damaged"
+    rows = _rows(frontdesk("lead", "export", "--csv", "-").stdout)
+    assert [row["reference"] for row in rows] == [one.reference for one in sent]
+    told, damaged = [(row["first_name"], row["message"]) for row in rows], "Cannot be decrypted"
+    assert told == [(damaged, "Jane"), ("Tom", damaged), ("Zoë", "Zoë")]
 
 
 def test_a_store_is_read_in_slices_and_each_enquiry_once(database: Database, vault: Vault, site: Site) -> None:

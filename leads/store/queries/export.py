@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Event, Lead, Site
-from leads.store.people import answers_of, person_of
+from leads.store.people import listed_answers, listed_person
 from leads.store.queries.places import MOST_COUNTED
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -59,7 +59,7 @@ def _slice(session: Session, vault: Vault, site: Site | None, last: UUID, size: 
     found = session.execute(real.order_by(Event.id).limit(size)).all()
     standings = _standings(session, [event.id for event, _, _ in found])
     return [
-        Exported(event, lead, site, person_of(vault, lead), answers_of(vault, event), standings[event.id])
+        Exported(event, lead, site, listed_person(vault, lead), listed_answers(vault, event), standings[event.id])
         for event, lead, site in found
     ]
 
