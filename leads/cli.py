@@ -33,7 +33,7 @@ from leads.commands.export import export
 from leads.commands.keys import keys
 from leads.commands.lead import lead
 from leads.commands.mapping import mapping, try_dry
-from leads.commands.office import CANNOT_OPEN, WRONG, Office, as_json, fail, json_option
+from leads.commands.office import CANNOT_OPEN, WRONG, Office, as_json, fail, json_option, say
 from leads.commands.purge import purge
 from leads.commands.replay import put_aside, retry
 from leads.commands.site import site
@@ -155,7 +155,7 @@ def db_upgrade(new: bool, no_copy: bool) -> None:
     """Bring the tables up to date; make them, and the keys, in an empty database."""
     office = Office(migrate=True, new=new, copy=not no_copy)
     _ = office.vault
-    click.echo(f"The database is up to date (migration {current(office.database)}).")
+    say(f"The database is up to date (migration {current(office.database)}).")
 
 
 @db.command("backup")
@@ -175,7 +175,7 @@ def db_backup(file: Path) -> None:
         fail(f"The copy could not be made: {getattr(error, 'strerror', None) or error}.")
     with office.database.write() as session:
         tasks.done(session, backup.TASK, office.database.now(session))
-    click.echo(f"Copied to {file}. Without the key file ({office.settings.keys_file}) nobody can read it.")
+    say(f"Copied to {file}. Without the key file ({office.settings.keys_file}) nobody can read it.")
 
 
 @db.command("restored")
@@ -190,7 +190,7 @@ def db_restored() -> None:
     with office.database.write() as session, at_leisure(session):
         number = enquiries(outbox.doubt_all(session))
         office.record(session, "restored", number)
-    click.echo(f"To be looked up before it is sent: {number}.")
+    say(f"To be looked up before it is sent: {number}.")
 
 
 @main.command()
@@ -210,7 +210,7 @@ def doctor(online: bool, json_: bool) -> None:
     if json_:
         as_json([found._asdict() for found in lines])
     for found in [] if json_ else lines:
-        click.echo(f"{found.verdict:<5} {found.sentence}")
+        say(f"{found.verdict:<5} {found.sentence}")
     if any(found.verdict == "wrong" for found in lines):
         raise SystemExit(WRONG)
 
@@ -239,7 +239,7 @@ def config_show(json_: bool) -> None:
         as_json(told)
         return
     for name, text in told.items():
-        click.echo(f"{PREFIX}{name.upper()}={text}")
+        say(f"{PREFIX}{name.upper()}={text}")
 
 
 def _is_set(secret: str) -> str:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import click
 
 from config.settings import Settings
-from leads.commands.office import WRONG, Office, as_rows, fail, json_option
+from leads.commands.office import WRONG, Office, as_rows, fail, json_option, say
 from leads.store.alerts import recent_alerts
 from leads.upkeep.chat import Chat
 from leads.upkeep.mail import Mail
@@ -52,10 +52,10 @@ def test() -> None:
     failed = False
     for channel in ways:
         try:
-            click.echo(f"ok    {channel.name}: {channel.send(TEST)}")
+            say(f"ok    {channel.name}: {channel.send(TEST)}")
         except NoticeError as error:
             failed = True
-            click.echo(f"wrong {channel.name}: {error}")
+            say(f"wrong {channel.name}: {error}")
     if failed:
         raise SystemExit(WRONG)
 

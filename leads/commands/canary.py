@@ -8,7 +8,7 @@ from uuid import UUID
 
 import click
 
-from leads.commands.office import ME, Office, as_rows, fail, json_option, site_named
+from leads.commands.office import ME, Office, as_rows, fail, json_option, say, site_named
 from leads.store import canary as store
 from leads.store.models import CanaryRun, Site
 from leads.store.queries.canary import recent_runs
@@ -40,12 +40,12 @@ def run(site_key: str, wait: bool) -> None:
             fail("No worker is running: start Frontdesk. No test enquiry was begun.")
         begun = store.start(session, site, ME, now)
     if not wait:
-        click.echo("It is on its way. See: frontdesk canary list")
+        say("It is on its way. See: frontdesk canary list")
         return
     ended = _wait(office, begun.id)
     if ended.state != "ok":
         fail(f"Failed: {ended.sentence}")
-    click.echo(f"It arrived in {_seconds(ended)} seconds and was removed again.")
+    say(f"It arrived in {_seconds(ended)} seconds and was removed again.")
 
 
 def _wait(office: Office, run_id: UUID) -> CanaryRun:
@@ -54,7 +54,7 @@ def _wait(office: Office, run_id: UUID) -> CanaryRun:
     while (found := _get(office, run_id)).state == "running":
         if (now := _next_step(found)) != step:
             step = now
-            click.echo(f"Waiting until {step}.", err=True)
+            say(f"Waiting until {step}.", err=True)
             until = time.monotonic() + office.settings.canary_patience.total_seconds() + _TOLD_WITHIN
         elif time.monotonic() > until:
             fail(_gave_up(office, step))

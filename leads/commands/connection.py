@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from integrations.core.base import Finding
 from integrations.core.registry import connector_class, kinds
-from leads.commands.office import WRONG, Office, as_rows, fail, json_option
+from leads.commands.office import WRONG, Office, as_rows, fail, json_option, say
 from leads.store.models import Connection, Site
 from leads.store.queries.lists import connections_in_use
 from leads.sync import sign_in
@@ -70,7 +70,7 @@ def add(
         made = office.setup.create(site_key, kind, name, options, unknown_callers, wrong, pace)
     except SetupError as error:
         fail(str(error))
-    click.echo(f"Stored as {made.id}. Enquiries of {site_key} now go to {made.name}.")
+    say(f"Stored as {made.id}. Enquiries of {site_key} now go to {made.name}.")
     _say_where_to_sign_in(office, made)
 
 
@@ -98,7 +98,7 @@ def test(name: str) -> None:
     _say_where_to_sign_in(office, found)
     must_be_well(findings, anyway=False)
     if office.setup.start_if_well(found.id, findings):
-        click.echo("A fault had stopped it. It is tried again now.")
+        say("A fault had stopped it. It is tried again now.")
 
 
 @connection.command("pause")
@@ -108,7 +108,7 @@ def pause(name: str) -> None:
     office = Office()
     found = find_connection(office, name)
     office.setup.pause(found.id)
-    click.echo(f"Paused. Enquiries are kept until: frontdesk connection resume {shlex.quote(found.name)}")
+    say(f"Paused. Enquiries are kept until: frontdesk connection resume {shlex.quote(found.name)}")
 
 
 @connection.command("resume")
@@ -117,7 +117,7 @@ def resume(name: str) -> None:
     """Start it again, or try it at once."""
     office = Office()
     office.setup.resume(find_connection(office, name).id)
-    click.echo("Resumed. It is tried now.")
+    say("Resumed. It is tried now.")
 
 
 @connection.command("check-all")
@@ -129,7 +129,7 @@ def check_all(name: str) -> None:
     connector = office.setup.connector(found)
     if connector is None or not connector.readable:
         fail(f"{found.name} cannot be read back: its answer is all the proof there is.")
-    click.echo(f"Enquiries that are looked at now: {office.setup.check_all(found.id)}. The desk tells what is found.")
+    say(f"Enquiries that are looked at now: {office.setup.check_all(found.id)}. The desk tells what is found.")
 
 
 @connection.command("rotate")
@@ -150,7 +150,7 @@ def rotate(name: str, typed: list[str], files: list[str], anyway: bool) -> None:
     except SetupError as error:
         fail(str(error))
     if not _say_where_to_sign_in(office, found):
-        click.echo("Replaced. What waited is sent now.")
+        say("Replaced. What waited is sent now.")
 
 
 @connection.command("change")
@@ -170,7 +170,7 @@ def change(name: str, unknown_callers: str | None, pace: str | None) -> None:
         changed = office.setup.change(find_connection(office, name).id, unknown_callers, pace)
     except SetupError as error:
         fail(str(error))
-    click.echo(changed or "It was so already.")
+    say(changed or "It was so already.")
 
 
 @connection.command("remove")
@@ -180,7 +180,7 @@ def remove(name: str) -> None:
     """Take a connection out of use."""
     office = Office()
     left = office.setup.remove(find_connection(office, name).id)
-    click.echo(f"Removed. Enquiries that had not arrived and are kept: {left}")
+    say(f"Removed. Enquiries that had not arrived and are kept: {left}")
 
 
 def find_connection(office: Office, name: str) -> Connection:
@@ -237,7 +237,7 @@ def _ask(kind: str, given: dict[str, Any], *, required: bool) -> dict[str, Any]:
 def _prompt(field: fields.Field[Any], name: str, required: bool) -> str:
     about = field.metadata
     if about.get("help"):
-        click.echo(str(about["help"]))
+        say(str(about["help"]))
     default = None if required and field.required else ""
     if about.get("lines"):
         path: str = click.prompt(f"File with the {about['label']}", default=default, show_default=False)
@@ -253,15 +253,15 @@ def _say_where_to_sign_in(office: Office, row: Connection) -> bool:
     if row.tokens_sealed is not None or sign_in.sign_in_of(office.setup, row) is None:
         return False
     url = office.settings.public_url
-    click.echo(f"Enter this redirect address for the app in the CRM: {url}{sign_in.CALLBACK}")
-    click.echo(f"Then press “Sign in” at the desk: {url}/desk/connections/{row.id}")
+    say(f"Enter this redirect address for the app in the CRM: {url}{sign_in.CALLBACK}")
+    say(f"Then press “Sign in” at the desk: {url}/desk/connections/{row.id}")
     return True
 
 
 def must_be_well(findings: list[Finding], anyway: bool) -> list[Finding]:
     """Print each finding and return those that are wrong. Ends the program unless it is to be done anyway."""
     for finding in findings:
-        click.echo(("ok    " if finding.ok else "wrong ") + finding.sentence)
+        say(("ok    " if finding.ok else "wrong ") + finding.sentence)
     wrong = [finding for finding in findings if not finding.ok]
     if wrong and not anyway:
         sys.exit(WRONG)

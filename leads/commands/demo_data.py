@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from leads.commands.office import Office, fail
+from leads.commands.office import Office, fail, say
 from leads.demo.bulk import A_DAY, count_leads, fill, prepare
 
 
@@ -25,10 +25,10 @@ def demo_data(number: int, days: float | None, seed: int, yes: bool) -> None:
     if here and not yes:
         fail(f"There are {here:,} leads here already. Use an empty store, or say --yes to make them up to {number:,}.")
     if here >= number:
-        click.echo(f"There are {here:,} leads here.")
+        say(f"There are {here:,} leads here.")
         return
     plan = prepare(setup, number, days or number / A_DAY, seed)
     with click.progressbar(length=number - here, label="Inventing enquiries", show_pos=True) as bar:
         for made in fill(office.database, office.settings.keys_file, plan, here):
             bar.update(made)
-    click.echo(f"There are {number:,} invented leads here now.")
+    say(f"There are {number:,} invented leads here now.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from leads.commands.office import ME, Office, fail
+from leads.commands.office import ME, Office, fail, say
 from leads.plain import number_of
 from leads.store import outbox
 from leads.store.erasure_list import Listed
@@ -32,12 +32,12 @@ def erase_again(files: Sequence[Path], yes: bool) -> None:
     with office.database.read() as session:
         found = back(session, listed)
     people = number_of(len(listed.erased), "person", "people")
-    click.echo(f"On the list: {people}. Here again, and to be erased: {len(found.again)}.")
+    say(f"On the list: {people}. Here again, and to be erased: {len(found.again)}.")
     if found.again:
         if not yes:
             codes = ", ".join(lead.code for lead, _ in found.again)
             click.confirm(f"Erase {codes} for good, here and with all that stands on the record in a CRM?", abort=True)
-        click.echo(f"Erased again: {_erase(office, found)}. What a CRM holds is erased there by the worker.")
+        say(f"Erased again: {_erase(office, found)}. What a CRM holds is erased there by the worker.")
     if left := list(told_of(found, office.erasures)):
         fail("\n".join(left))
 
@@ -56,7 +56,7 @@ def _listed(office: Office, files: Sequence[Path]) -> Listed:
         fail(f"The list {error.filename} cannot be read: {error.strerror}.")
     others = set(listed.erased).difference(mine.erased)
     if not all(erasures.add("erased", entry) for entry in sorted(others)):
-        click.echo(not_on_the_list(erasures.file), err=True)
+        say(not_on_the_list(erasures.file), err=True)
     return listed
 
 

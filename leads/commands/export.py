@@ -12,7 +12,7 @@ from typing import IO
 import click
 
 from leads import spreadsheet
-from leads.commands.office import Office, fail, site_named
+from leads.commands.office import Office, fail, harmless, say, site_named
 from leads.store.queries.export import exported
 
 
@@ -31,10 +31,11 @@ def export(path: str, site_key: str | None) -> None:
     with _opened(path) as file:
         with office.database.write() as session:
             office.record(session, "exported", spreadsheet.whose(site))
+        is_shown = path == "-" and sys.stdout.isatty()
         number = -1  # the columns' names are no enquiry
         for number, line in enumerate(spreadsheet.lines(exported(office.database, office.vault, site))):  # noqa: B007
-            file.write(line)
-    click.echo(f"Enquiries written: {number}. {spreadsheet.NOTE}", err=True)
+            file.write(harmless(line) if is_shown else line)
+    say(f"Enquiries written: {number}. {spreadsheet.NOTE}", err=True)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from leads.commands.office import Office, as_rows, fail, json_option
+from leads.commands.office import Office, as_rows, fail, json_option, say
 from leads.plain import number_of
 from leads.store.backup import copies_sealed_with
 from leads.store.keyfile import add_key, drop_key, seal_with
@@ -66,7 +66,7 @@ def _rotate(office: Office, file: Path, *, yes: bool) -> None:
         _begin(office, file, yes=yes)
     elif not _waiting(office):
         _say_done(file)
-        click.echo("Until then the keys are not rotated again.")
+        say("Until then the keys are not rotated again.")
         return
     _seal_anew(office)
     _say_done(file)
@@ -75,10 +75,10 @@ def _rotate(office: Office, file: Path, *, yes: bool) -> None:
 def _begin(office: Office, file: Path, *, yes: bool) -> None:
     """A new key in the file, and then the one that seals. In between it has to get wherever it will be needed."""
     kid = add_key(file)
-    click.echo(f"The key {kid.hex()} is in {file}. So far nothing is sealed with it.")
-    click.echo("Copy this file to where you keep it safe: from now on a backup is worth nothing without the new key.")
+    say(f"The key {kid.hex()} is in {file}. So far nothing is sealed with it.")
+    say("Copy this file to where you keep it safe: from now on a backup is worth nothing without the new key.")
     if not office.database.is_sqlite:
-        click.echo("Copy it to every other host that runs Frontdesk as well. Nothing has to be started again.")
+        say("Copy it to every other host that runs Frontdesk as well. Nothing has to be started again.")
     if not yes:
         click.confirm("Is it there? If not, say no, and run this command again later. Seal with it now?", abort=True)
     seal_with(file, kid)
@@ -86,7 +86,7 @@ def _begin(office: Office, file: Path, *, yes: bool) -> None:
     with office.database.write() as session:
         office.record(session, "keys_rotated", kid.hex())
     if not office.database.is_sqlite:
-        click.echo("It seals from now on here. Copy the file to the other hosts once more, so that it seals there too.")
+        say("It seals from now on here. Copy the file to the other hosts once more, so that it seals there too.")
     time.sleep(_NOTICED)
 
 
@@ -140,7 +140,7 @@ def drop(key: str, yes: bool) -> None:
         fail(str(error))
     with office.database.write() as session:
         office.record(session, "key_dropped", key)
-    click.echo(f"The key {key} is no longer in {file}. Put this file into your safe, and on every other host.")
+    say(f"The key {key} is no longer in {file}. Put this file into your safe, and on every other host.")
 
 
 def _unused(office: Office, file: Path, key: str) -> bytes:
@@ -167,9 +167,9 @@ def _unused(office: Office, file: Path, key: str) -> bytes:
 def _say_done(file: Path) -> None:
     held = read_keys(file)
     old = [kid.hex() for kid in held.keys if kid != held.sealing]
-    click.echo(f"Everything is sealed with the key {held.sealing.hex()}.")
+    say(f"Everything is sealed with the key {held.sealing.hex()}.")
     for kid in old:
-        click.echo(
+        say(
             f"The key {kid} now only opens copies of the database that were made before. Make a new one, keep the old "
             f"key file with the old ones or delete them, and then: frontdesk keys drop {kid}"
         )

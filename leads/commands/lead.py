@@ -10,7 +10,7 @@ import click
 from sqlalchemy.orm import Session
 
 from leads.commands.erase_again import not_on_the_list
-from leads.commands.office import ME, Office, as_json, as_rows, fail, json_option, lead_named, no_lead
+from leads.commands.office import ME, Office, as_json, as_rows, fail, json_option, lead_named, no_lead, say
 from leads.store import outbox
 from leads.store.models import DELIVERY_STATES
 from leads.store.people import name_of
@@ -79,15 +79,15 @@ def show(code: str, json_: bool) -> None:
         as_json(_as_dict(way_of, erasures))
         return
     name = "erased" if way_of.lead.erased_at else name_of(way_of.person) or "unknown caller"
-    click.echo(f"{way_of.lead.code}  {name}  ({way_of.site.name})")
+    say(f"{way_of.lead.code}  {name}  ({way_of.site.name})")
     for left in erasures:
-        click.echo(f"  {left.connection.name}: {_ERASURES[left.erasure.state]}  {left.erasure.sentence or ''}".rstrip())
+        say(f"  {left.connection.name}: {_ERASURES[left.erasure.state]}  {left.erasure.sentence or ''}".rstrip())
     for story in way_of.events:
-        click.echo(f"\n{story.event.received_at:%Y-%m-%d %H:%M:%S} UTC  {story.event.kind}  {story.code}")
+        say(f"\n{story.event.received_at:%Y-%m-%d %H:%M:%S} UTC  {story.event.kind}  {story.code}")
         for way in story.deliveries:
-            click.echo(f"  {way.connection.name}: {way.delivery.state}  {way.delivery.sentence or ''}".rstrip())
+            say(f"  {way.connection.name}: {way.delivery.state}  {way.delivery.sentence or ''}".rstrip())
             for attempt in way.attempts:
-                click.echo(f"    {attempt.started_at:%H:%M:%S}  {attempt.verdict}  {attempt.sentence or ''}".rstrip())
+                say(f"    {attempt.started_at:%H:%M:%S}  {attempt.verdict}  {attempt.sentence or ''}".rstrip())
 
 
 @lead.command("erase")
@@ -107,15 +107,15 @@ def erase(code: str, yes: bool) -> None:
         fail(f"{found.code} was erased before, by {found.erased_by}. See: frontdesk lead show {found.code}")
     for place in there:
         far = " (removed: delete it there by hand)" if place.connection.removed_at else ""
-        click.echo(f"There is a record in {place.connection.name}{far}. {place.url or ''}".rstrip())
+        say(f"There is a record in {place.connection.name}{far}. {place.url or ''}".rstrip())
     if not yes:
         click.confirm(f"Erase {found.code} for good, here and with all that stands on the record in a CRM?", abort=True)
     done = outbox.erase(office.database, office.vault, office.erasures, found.id, ME)
     if not done:
         fail("Nothing was done: somebody was quicker.")
     if not done.is_listed:
-        click.echo(not_on_the_list(office.erasures.file), err=True)
-    click.echo(f"Erased here. For the CRMs see: frontdesk lead show {found.code}")
+        say(not_on_the_list(office.erasures.file), err=True)
+    say(f"Erased here. For the CRMs see: frontdesk lead show {found.code}")
 
 
 def _whole(session: Session, vault: Vault, lead_id: UUID) -> Journey | None:

@@ -12,7 +12,7 @@ import yaml
 from integrations.core.base import Draft, Finding
 from integrations.core.errors import DeliveryError
 from leads.commands.connection import find_connection, must_be_well
-from leads.commands.office import Office, fail
+from leads.commands.office import Office, fail, say
 from leads.commands.plain_yaml import YamlError, load_yaml
 from leads.store.models import Connection
 from leads.store.queries.enquiries import Stored, latest_enquiries, latest_enquiry
@@ -53,8 +53,8 @@ def export(name: str) -> None:
     """Print what is in use. NAME: the connection's name or id."""
     found = find_connection(Office(), name)
     header = _HEADER.format(name=found.name).splitlines()
-    click.echo("\n".join(f"# {line}".rstrip() for line in header))
-    click.echo(yaml.safe_dump(plan_of(found).dump(), sort_keys=False, allow_unicode=True, width=100), nl=False)
+    say("\n".join(f"# {line}".rstrip() for line in header))
+    say(yaml.safe_dump(plan_of(found).dump(), sort_keys=False, allow_unicode=True, width=100), nl=False)
 
 
 @mapping.command("check")
@@ -81,7 +81,7 @@ def bring_in(name: str, file: TextIO, anyway: bool) -> None:
     lines = changes(plan_of(found), plan)
     if lines:
         office.setup.remap(found.id, plan)
-    click.echo("\n".join([*lines, "In use from now on."] if lines else ["It is in use like this already."]))
+    say("\n".join([*lines, "In use from now on."] if lines else ["It is in use like this already."]))
 
 
 @click.command("dry-run")
@@ -97,8 +97,8 @@ def try_dry(name: str, code: str, reveal: bool) -> None:
     if reveal:
         office.setup.revealed(found.id, [enquiry.lead.code])
     for draft in drafts:
-        click.echo(f"{draft.method} {draft.url}\n{json.dumps(draft.body, indent=2, ensure_ascii=False)}\n")
-    click.echo("Nothing was sent." + ("" if reveal else " ‹…› stands for what the person gave; --reveal shows it."))
+        say(f"{draft.method} {draft.url}\n{json.dumps(draft.body, indent=2, ensure_ascii=False)}\n")
+    say("Nothing was sent." + ("" if reveal else " ‹…› stands for what the person gave; --reveal shows it."))
 
 
 def _read(file: TextIO) -> Plan:
@@ -115,18 +115,18 @@ def _read(file: TextIO) -> Plan:
 
 def _compared(office: Office, found: Connection, plan: Plan) -> list[Finding]:
     for what in health_data(plan):
-        click.echo(f"note  Health data goes into the CRM: {what}.")
+        say(f"note  Health data goes into the CRM: {what}.")
     return examine(plan, ask_fields(office.setup.connector(found)))
 
 
 def _show_changes(office: Office, found: Connection, plan: Plan) -> None:
     before = plan_of(found)
-    click.echo("\n".join(changes(before, plan) or ["Nothing changes: it is in use like this already."]))
+    say("\n".join(changes(before, plan) or ["Nothing changes: it is in use like this already."]))
     with office.database.read() as session:
         enquiries = latest_enquiries(session, found.site_id)
     for one in differences(office.vault, before, plan, enquiries):
         for line in one.lines:
-            click.echo(f"{one.enquiry.lead.code}  {line.field}: {line.before} → {line.after}")
+            say(f"{one.enquiry.lead.code}  {line.field}: {line.before} → {line.after}")
 
 
 def _enquiry(office: Office, found: Connection, code: str) -> Stored:

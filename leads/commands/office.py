@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -31,6 +32,8 @@ from leads.sync.connect import Limits
 from leads.sync.setup import Setup
 
 ME = "command line"  # who did it, in the record of actions
+# Controls but for tab and line feed, and what turns the direction of what follows.
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 WRONG, CANNOT_OPEN = 1, 3  # exit codes; 2 is click's own, for a wrong command line
 
 
@@ -145,7 +148,7 @@ def _copy_first(settings: Settings, revision: str | None) -> None:
             f"{getattr(error, 'strerror', None) or error}. Nothing was changed.",
             CANNOT_OPEN,
         )
-    click.echo(f"The tables are brought up to date. How the database was before is kept in {copy}")
+    say(f"The tables are brought up to date. How the database was before is kept in {copy}")
 
 
 def site_named(session: Session, key: str) -> Site:
@@ -168,13 +171,24 @@ def no_lead(code: str) -> NoReturn:
 
 def fail(sentence: str, code: int = WRONG) -> NoReturn:
     """Say what is wrong on standard error and end."""
-    click.echo(sentence, err=True)
+    say(sentence, err=True)
     sys.exit(code)
+
+
+def harmless(text: str) -> str:
+    """As it may be shown: what a visitor typed must not move the cursor, fill the clipboard or turn the line around."""
+    return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print for people: no command prints by itself. err: on standard error. nl: with a line feed at the end."""
+    click.echo(harmless(text), err=err, nl=nl)
 
 
 def as_json(value: Any) -> None:
     """Print for programs."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+    click.echo(_UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def _plain(value: Any) -> str:
@@ -187,7 +201,7 @@ def as_rows(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], empty: st
         as_json(rows)
         return
     if not rows:
-        click.echo(empty)
+        say(empty)
         return
     table = Table(*(column.replace("_", " ").capitalize() for column in columns), box=None, pad_edge=False)
     for row in rows:
@@ -199,9 +213,9 @@ def as_rows(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], empty: st
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, list):
-        return ", ".join(value)
-    return value.strftime("%Y-%m-%d %H:%M:%S") if isinstance(value, datetime) else str(value)
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    return harmless(", ".join(value) if isinstance(value, list) else str(value))
 
 
 json_option = click.option("--json", "json_", is_flag=True, help="Print JSON, for programs.")

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import click
 
-from leads.commands.office import Office, fail
+from leads.commands.office import Office, fail, say
 from leads.plain import number_of
 from leads.store.retention import count_old, count_unreadable
 from leads.upkeep.retention import slices
@@ -38,13 +38,11 @@ def purge(days: int | None, dry_run: bool, yes: bool) -> None:
     with office.database.read() as session:
         before = office.database.now(session) - timedelta(days=keep)
         old, unread = count_old(session, before), count_unreadable(session, before)
-    click.echo(
-        f"People who sent nothing for {keep} days: {old.people}. All of it has arrived and is done with: {old.done}."
-    )
+    say(f"People who sent nothing for {keep} days: {old.people}. All of it has arrived and is done with: {old.done}.")
     for code, number in sorted(old.undecided.items()):
-        click.echo(f"{_UNDECIDED[code]}, and nobody has decided on it in all that time: {number}.")
+        say(f"{_UNDECIDED[code]}, and nobody has decided on it in all that time: {number}.")
     if unread:
-        click.echo(f"Could not be understood, and came before that: {unread}.")
+        say(f"Could not be understood, and came before that: {unread}.")
     if dry_run or not (old.forgettable or unread):
         return
     if not yes:
@@ -61,4 +59,4 @@ def purge(days: int | None, dry_run: bool, yes: bool) -> None:
     with office.database.write() as session:
         what = number_of(forgotten, "person", "people") + (f" and {number_of(gone, 'message')}" if gone else "")
         office.record(session, "purged", f"{what}, after {keep} days")
-    click.echo(f"People forgotten: {forgotten}." + (f" Messages forgotten: {gone}." if gone else ""))
+    say(f"People forgotten: {forgotten}." + (f" Messages forgotten: {gone}." if gone else ""))

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from sqlalchemy import select
 
 from leads.commands.connection import find_connection
-from leads.commands.office import ME, Office, as_rows, fail, lead_named, site_named
+from leads.commands.office import ME, Office, as_rows, fail, lead_named, say, site_named
 from leads.plain import enquiries
 from leads.store import outbox
 from leads.store.in_use import kept_in_use
@@ -43,13 +43,13 @@ def retry(code: str | None, state: str | None, connection: str | None, reason: s
     office = Office()
     if code:
         sent = _retry_one(office, code) or fail(_why_not(office, code))
-        click.echo("\n".join([f"Sent again: {sent}", *_left_alone(office, code)]))
+        say("\n".join([f"Sent again: {sent}", *_left_alone(office, code)]))
         return
     chosen = Chosen(str(state), find_connection(office, connection).id if connection else None, code=reason)
     if dry_run:
         _show_reasons(office, chosen)
     else:
-        click.echo(_replay(office, chosen))
+        say(_replay(office, chosen))
 
 
 @click.command("put-aside")
@@ -71,17 +71,17 @@ def put_aside(site: str | None, days: int | None, dry_run: bool, yes: bool) -> N
         chosen = Chosen(SPAM, site_id=site_id, since=since, until=now)
         found = suspected(session, office.vault, chosen, now)
     if not found.enquiries:
-        click.echo("Nothing is held as spam, so nothing was put aside.")
+        say("Nothing is held as spam, so nothing was put aside.")
         return
-    click.echo(f"Held as spam: {enquiries(found.enquiries)}, from {found.oldest:%Y-%m-%d} to {found.newest:%Y-%m-%d}.")
+    say(f"Held as spam: {enquiries(found.enquiries)}, from {found.oldest:%Y-%m-%d} to {found.newest:%Y-%m-%d}.")
     for one in found.examples:
         who = one.name or "unknown caller"
-        click.echo(f"  {one.lead.code}  {one.event.received_at:%Y-%m-%d %H:%M} UTC  {who}  {one.suspicion}".rstrip())
+        say(f"  {one.lead.code}  {one.event.received_at:%Y-%m-%d %H:%M} UTC  {who}  {one.suspicion}".rstrip())
     if dry_run:
         return
     if not yes:
         click.confirm("Is none of them real? Put all aside?", abort=True)
-    click.echo(_replay(office, chosen))
+    say(_replay(office, chosen))
 
 
 def _retry_one(office: Office, code: str) -> int:

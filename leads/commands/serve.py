@@ -7,11 +7,10 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 
-import click
 import requests
 
 from config.settings import PREFIX, Settings
-from leads.commands.office import CANNOT_OPEN, Office, fail
+from leads.commands.office import CANNOT_OPEN, Office, fail, say
 from leads.demo.seed import Login, seed
 from leads.serve import ServeError, Supervisor, environment, require_port
 from leads.sync.setup import Setup
@@ -41,7 +40,7 @@ def run(office: Office, *, demo: bool) -> None:
     except ServeError as error:
         fail(str(error), CANNOT_OPEN)
     supervisor.run(lambda: _welcome(settings, supervisor, login))
-    click.echo("Stopped.")
+    say("Stopped.")
 
 
 def _demo_settings(settings: Settings) -> Settings:
@@ -71,11 +70,11 @@ def _welcome(settings: Settings, supervisor: Supervisor, login: Login | None) ->
     until = time.monotonic() + _PATIENCE
     while not supervisor.stopping and time.monotonic() < until:
         if _is_ready(local):
-            click.echo(_banner(settings, login))
+            say(_banner(settings, login))
             return
         time.sleep(0.1)
     if not supervisor.stopping:
-        click.echo(f"Not everything answers yet. See {local}/readyz and the lines above.", err=True)
+        say(f"Not everything answers yet. See {local}/readyz and the lines above.", err=True)
 
 
 def _is_ready(local: str) -> bool:

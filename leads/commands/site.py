@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import click
 from sqlalchemy import select
 
-from leads.commands.office import Office, as_json, as_rows, fail, json_option, site_named
+from leads.commands.office import Office, as_json, as_rows, fail, json_option, say, site_named
 from leads.store.models import Site
 from leads.store.sites import (
     DEFAULT_CONSENT,
@@ -66,7 +66,7 @@ def add(key: str, region: str, origins: list[str], thank_you_urls: list[str], **
             office.record(session, "site_added", key)
     except SiteError as error:
         fail(str(error))
-    click.echo(f"Added. Next: frontdesk site snippet {key}, and frontdesk connection add KIND --site {key}")
+    say(f"Added. Next: frontdesk site snippet {key}, and frontdesk connection add KIND --site {key}")
     _say_what_is_kept(origins)
 
 
@@ -100,12 +100,12 @@ def change(key: str, new_hook_address: bool, yes: bool, **options: Any) -> None:
                 office.record(session, "hook_address_changed", key)
     except SiteError as error:
         fail(str(error))
-    click.echo("Changed.")
+    say("Changed.")
     if new_hook_address:
-        click.echo(f"Paste the new address into the form plugin's settings now: {_hook_address(office, found)}")
+        say(f"Paste the new address into the form plugin's settings now: {_hook_address(office, found)}")
     _say_what_is_kept(given.get("origins", ()))
     if "consent" in given:
-        click.echo(f"A form on the website's own pages needs the new wording too: frontdesk site snippet {key}")
+        say(f"A form on the website's own pages needs the new wording too: frontdesk site snippet {key}")
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def remove(key: str) -> None:
             office.record(session, "site_removed", key)
     except SiteError as error:
         fail(str(error))
-    click.echo(f"Removed. Take its forms and scripts off the website's pages: {key} is not known here any more.")
+    say(f"Removed. Take its forms and scripts off the website's pages: {key} is not known here any more.")
 
 
 @site.command("show")
@@ -159,7 +159,7 @@ def show(key: str, json_: bool) -> None:
         as_json(facts)
         return
     for name, value in facts.items():
-        click.echo(f"{name.replace('_', ' ').capitalize()}: {_in_words(value)}")
+        say(f"{name.replace('_', ' ').capitalize()}: {_in_words(value)}")
 
 
 @site.command("list")
@@ -182,10 +182,10 @@ def snippet(key: str) -> None:
         wording = {"consent": escape(consent_text(session, found)), "version": found.consent_version}
     if urlsplit(office.settings.public_url).hostname in ("127.0.0.1", "localhost"):
         warning = "These addresses are of this machine alone. Set FRONTDESK_PUBLIC_URL, as the service has it."
-        click.echo(warning, err=True)
+        say(warning, err=True)
     # Not among what is put into pages: whoever reads it there can send whatever they like.
-    click.echo(f"Does a form plugin send your form? Its address: frontdesk site show {key}", err=True)
-    click.echo(_SNIPPET.format(base=office.settings.public_url, key=key, **wording))
+    say(f"Does a form plugin send your form? Its address: frontdesk site show {key}", err=True)
+    say(_SNIPPET.format(base=office.settings.public_url, key=key, **wording))
 
 
 def _hook_address(office: Office, row: Site) -> str:
@@ -201,7 +201,7 @@ def _in_words(value: Any) -> str:
 def _say_what_is_kept(origins: Iterable[str]) -> None:
     for url in origins:
         if (kept := origin_of(url)) != url.lower().removesuffix("/"):
-            click.echo(f"{url} is kept as {kept}: browsers tell no more of the page that a form is sent from.")
+            say(f"{url} is kept as {kept}: browsers tell no more of the page that a form is sent from.")
 
 
 def _facts(row: Site) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 from sqlalchemy.orm import Session
 
-from leads.commands.office import Office, as_rows, fail, json_option, site_named
+from leads.commands.office import Office, as_rows, fail, json_option, say, site_named
 from leads.store.models import ROLES, Site, User
 from leads.store.queries.lists import sites, users
 from leads.store.second_factor import turn_off
@@ -70,7 +70,7 @@ def change(name: str, role: str | None, keys: Sequence[str], all_sites: bool) ->
             theirs = _names_of(session, found)
     except StaffError as error:
         fail(str(error))
-    click.echo(f"{found.name} has the role {found.role} now. Websites: {theirs}.")
+    say(f"{found.name} has the role {found.role} now. Websites: {theirs}.")
 
 
 @user.command("reset-second-factor")
@@ -84,7 +84,7 @@ def reset_second_factor(name: str) -> None:
             fail(f"{found.name} has no second factor.")
         turn_off(session, found)
         office.record(session, "second_factor_reset", found.name)
-    click.echo(f"{found.name} has no second factor any more. They can sign in with the password and set it up again.")
+    say(f"{found.name} has no second factor any more. They can sign in with the password and set it up again.")
 
 
 @user.command("list")
@@ -119,7 +119,7 @@ def remove(name: str) -> None:
             office.record(session, "user_removed", found.name)
     except StaffError as error:
         fail(str(error))
-    click.echo(f"{found.name} can no longer sign in. What they did stays written down under their name.")
+    say(f"{found.name} can no longer sign in. What they did stays written down under their name.")
 
 
 def _named(session: Session, name: str) -> User:
@@ -140,4 +140,4 @@ def _names_of(session: Session, user: User) -> str:
 
 
 def _show(one_time: str) -> None:
-    click.echo(f"One-time password, shown only now: {one_time}")
+    say(f"One-time password, shown only now: {one_time}")

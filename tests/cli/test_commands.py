@@ -23,7 +23,7 @@ from leads.store.staff import find_user, is_password
 from leads.store.vault import Vault
 from tests.cli.conftest import Frontdesk, as_json
 from tests.factory import make_connection, make_site, send
-from tests.programs import free_port
+from tests.programs import ROOT, free_port
 from tests.web.desk import beat, set_state
 
 
@@ -475,6 +475,36 @@ def test_leads_are_listed_by_the_states_and_by_the_places_of_the_desk(
     assert listed("on_the_way") == listed("waiting") == {"waiting"}
     assert frontdesk("lead", "list", "--state", "expired").stdout == "There are no enquiries with the state expired.\n"
     frontdesk("lead", "list", "--state", "made-up", code=2)
+
+
+def test_what_a_visitor_typed_does_nothing_to_a_terminal(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing clears it, fills the clipboard, or shows another text than there is."""
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
+    monkeypatch.setenv("TERM", "dumb")  # no bold type of our own
+    monkeypatch.setenv("COLUMNS", "200")
+    make_connection(database, vault, site)
+    typed = "J\x1b[2Ja\x1b]52;c;cm0=\x07n\x9b2Je\x7f\u202egnp.exe\u2066"
+    code = send(database, vault, site, first_name=typed, email="j@example.com", suspicion="Too quick.").reference
+    acts = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+    reading = [["list"], ["show", code], ["put-aside", "--dry-run"], ["export", "--csv", "-"]]
+    for arguments in reading:
+        said = frontdesk("lead", *arguments).stdout
+        assert "J\ufffd[2Ja" in said
+        assert not acts.search(said)
+    told = frontdesk("lead", "show", code, "--json")
+    assert as_json(told)["person"]["first_name"] == typed
+    assert not acts.search(told.stdout)
+    monkeypatch.undo()
+    assert typed in frontdesk("lead", "export", "--csv", "-").stdout, "a file gets what was typed"
+
+
+def test_no_command_prints_by_itself() -> None:
+    """See `say`."""
+    programs = [ROOT / "leads/cli.py", *(ROOT / "leads/commands").glob("*.py")]
+    printing = {path.name for path in programs if re.search(r"\bclick\.s?echo\(|\bprint\(", path.read_text("utf-8"))}
+    assert printing == {"office.py"}
 
 
 @pytest.mark.parametrize("more", [(), ("--wait",)])
