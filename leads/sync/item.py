@@ -74,7 +74,8 @@ def build_all(vault: Vault, connection: Connection, claimed: Iterable[Claimed]) 
 
 
 def _of_this_delivery(built: Item | DeliveryError, claimed: Claimed) -> Item | DeliveryError:
-    return replace(built, taken_at=claimed.delivery.sent_at) if isinstance(built, Item) else built
+    taken_at = claimed.delivery.sent_at
+    return replace(built, taken_at=taken_at) if taken_at and isinstance(built, Item) else built
 
 
 def build(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item | DeliveryError:
