@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 
 from integrations.core.base import Item, Result, Tier
 from integrations.core.errors import Throttled, TryLater, Unknown
 from leads.store import budget, outbox
-from leads.store.models import Attempt, Delivery, Event, RemoteRecord
+from leads.store.models import Attempt, Connection, Delivery, Erasure, Event, Lead, RemoteRecord
 from tests.database.lanes import leased
 from tests.database.loop import Loop
-from tests.factory import send
+from tests.factory import make_connection, send
 from tests.fakes import FakeCrm
 from tests.web.desk import lead_of
 
@@ -159,6 +159,61 @@ def test_where_the_crm_cannot_be_asked_a_person_decides_also_of_a_caller_who_bec
     assert (loop.row(click).state, loop.row(click).code) == ("refused", "unknown_outcome")
     assert loop.row(click).lead_id == lead_of(loop.database, click)
     assert crm.written.count(str(click)) == 1
+
+
+def cut_off_while(loop: Loop, decided: Callable[[], object]) -> FakeCrm:
+    """A CRM that cannot be asked writes the next batch and breaks off; meanwhile something is decided here."""
+    crm = FakeCrm("C", readable=False)
+
+    def cut_off(batch: Sequence[Item]) -> list[Result]:
+        decided()
+        return [CUT for one in batch if crm.keep(one)]
+
+    crm.answers = [cut_off]
+    loop.use(crm)
+    return crm
+
+
+def test_where_the_crm_cannot_be_asked_no_other_connection_gets_what_broke_off_while_its_own_was_removed(
+    loop: Loop,
+) -> None:
+    def removed() -> None:
+        with loop.database.write() as session:
+            outbox.remove(session, session.get_one(Connection, loop.connection_id), loop.clock())
+
+    cut_off_while(loop, removed)
+    loop.send()
+    loop.tick()
+    assert (loop.row().state, loop.row().code) == ("refused", "unknown_outcome")
+    other = make_connection(loop.database, loop.vault, loop.site, name="Another")
+    assert outbox.take_over(loop.database, other.id) == 0
+
+
+def test_where_the_crm_cannot_be_asked_a_person_decides_also_of_what_is_cleared_after_consent_was_taken_back(
+    loop: Loop,
+) -> None:
+    crm = cut_off_while(loop, lambda: loop.send(client_id="one", consent=False))
+    event_id = loop.send(client_id="one")
+    loop.tick()
+    assert (loop.row().state, loop.row().code, loop.row().unknown) == ("held", "no_consent", True)
+    with loop.database.write() as session:
+        event, lead = session.get_one(Event, event_id), session.get_one(Lead, loop.row().lead_id)
+        assert outbox.release_hold(session, loop.vault, event, lead, loop.clock()) == 1
+    loop.tick(seconds=1)
+    assert (loop.row().state, loop.row().code) == ("refused", "unknown_outcome")
+    assert crm.written == [str(event_id)]
+
+
+def test_where_the_crm_cannot_be_asked_whoever_was_erased_while_it_broke_off_is_for_a_person(loop: Loop) -> None:
+    def erased() -> None:
+        outbox.erase(loop.database, loop.vault, loop.erasures, loop.row().lead_id, "anna")
+
+    cut_off_while(loop, erased)
+    loop.send()
+    loop.tick()
+    loop.tick(minutes=2)
+    with loop.database.read() as session:
+        assert session.scalars(select(Erasure.state)).one() == "needs_you"
 
 
 def test_where_the_crm_cannot_be_asked_what_surely_did_not_arrive_is_tried_again(loop: Loop) -> None:

@@ -15,7 +15,7 @@ from leads.store import budget
 from leads.store.among import among
 from leads.store.callers import MOVED
 from leads.store.failpoint import reach
-from leads.store.holds import HELD_BY_REMOVAL
+from leads.store.holds import HELD_BY_REMOVAL, LOOK_FIRST
 from leads.store.models import Attempt, Connection, Delivery, Erasure, Lead, RemoteRecord, new_id
 from leads.store.outbox.claimed import Claimed
 from leads.store.outbox.erasing import arrived_after_all
@@ -126,7 +126,7 @@ def _write_down(session: Session, lane: Lane, outcomes: Sequence[Outcome], healt
 
 def _known_after_removal(session: Session, rows: Sequence[dict[str, Any]]) -> set[UUID]:
     """Write down what was in hand when its connection was removed: nobody has to look in the CRM for it any more."""
-    known = [row if row["state"] == "sent" else row | HELD_BY_REMOVAL for row in rows if not row["unknown"]]
+    known = [row if row["state"] == "sent" else row | HELD_BY_REMOVAL for row in rows if not _may_be_there(row)]
     stays = [{name: row[name] for name in row if name not in _OF_A_MOVE} | {"check_at": None} for row in known]
     return update_all(session, Delivery, ("id", "token"), stays, _FREE, where=_IN_DOUBT)
 
@@ -141,7 +141,7 @@ def _known_after_withdrawal(session: Session, rows: Sequence[dict[str, Any]]) ->
 
 def _known_after_erasure(session: Session, lane: Lane, outcomes: Sequence[Outcome], now: datetime) -> None:
     """The person was erased while this was in hand: what was written in the CRM has to go there as well."""
-    known = [{"id": one.claimed.delivery.id, "token": one.claimed.token, "unknown": one.unknown} for one in outcomes]
+    known = [_doubt_alone(_finished(one, None, now)) for one in outcomes]
     ids = update_all(session, Delivery, ("id", "token"), known, _FREE, where=_ERASED)
     late = [one for one in outcomes if one.claimed.delivery.id in ids]
     insert_all(session, Attempt, [attempt_of(one) for one in late])
@@ -152,7 +152,12 @@ def _known_after_erasure(session: Session, lane: Lane, outcomes: Sequence[Outcom
 
 def _doubt_alone(row: Mapping[str, Any]) -> dict[str, Any]:
     """Of a row that is to stay as it is otherwise."""
-    return {name: row[name] for name in ("id", "token", "unknown")}
+    return {"id": row["id"], "token": row["token"], "unknown": _may_be_there(row)}
+
+
+def _may_be_there(row: Mapping[str, Any]) -> bool:
+    """Whether nobody knows if it arrived. Of a CRM that cannot be asked the code alone says so."""
+    return bool(row["unknown"] or row.get("code") == LOOK_FIRST)
 
 
 def _turned_out_to_be(session: Session, lead_ids: Sequence[UUID]) -> dict[UUID, UUID]:
