@@ -197,9 +197,8 @@ def sent_again(again: Again) -> str:
     if again.row.tells_more:
         return "Told later"
     consent = {True: "with consent", False: "without consent", None: ""}[again.consent]
-    return " ".join(
-        ["Sent again", " and ".join(filter(None, ["with other answers" if again.answers else "", consent]))]
-    )
+    changed = " and ".join(filter(None, ["with other answers" if again.answers else "", consent]))
+    return f"Sent again {changed}".strip()
 
 
 def tries(attempts: Iterable[Attempt]) -> str:

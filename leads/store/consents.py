@@ -29,10 +29,15 @@ class Noted(NamedTuple):
 
 def taken_back(session: Session, event_ids: Collection[UUID]) -> set[UUID]:
     """Those of these events whose visitor said later that consent is not given, as the last word that there is."""
+    return {event_id for event_id, is_given in last_words(session, event_ids).items() if not is_given}
+
+
+def last_words(session: Session, event_ids: Collection[UUID]) -> dict[UUID, bool]:
+    """Event → whether consent was given when the form was sent again last. Of two at one moment the no counts."""
     said = (Resubmission.event_id.in_(event_ids), Resubmission.consent_given.is_not(None))
-    words = select(Resubmission.event_id, Resubmission.consent_given).where(*said).order_by(Resubmission.received_at)
-    last = dict(session.execute(words).all()) if event_ids else {}
-    return {event_id for event_id, is_given in last.items() if not is_given}
+    in_order = (Resubmission.received_at, Resubmission.consent_given.desc())
+    words = select(Resubmission.event_id, Resubmission.consent_given).where(*said).order_by(*in_order)
+    return {event_id: bool(is_given) for event_id, is_given in session.execute(words)} if event_ids else {}
 
 
 def noted_columns() -> tuple[ColumnElement[Any], ColumnElement[Any]]:

@@ -233,11 +233,11 @@ class Event(Base):
 
 
 class Resubmission(Base):
-    """The same browser id sent again with other answers or consent, and not by somebody else: kept for staff, never a
-    second event by itself.
+    """The same browser id sent again with other answers or consent, or then with the first ones once more, and not by
+    somebody else: kept for staff, never a second event by itself.
 
-    seen_at: when staff did; where it only tells more of the same, when it came. consent_*: as in Event; None also for
-    what came before this was kept.
+    received_at: when it came last. seen_at: when staff saw it; where it only tells more of the same, when it came.
+    consent_*: as in Event; None also for what came before this was kept.
     """
 
     __tablename__ = "resubmission"

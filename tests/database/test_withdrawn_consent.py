@@ -6,10 +6,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 
 from leads.store import outbox
-from leads.store.models import Attempt, Connection, Delivery, Event, Lead, Site, new_id
+from leads.store.consents import last_words
+from leads.store.models import Attempt, Connection, Delivery, Event, Lead, Resubmission, Site, new_id
 from leads.store.outbox import Accepted, Claimed
 from leads.store.outbox.takeover import send_elsewhere
 from leads.store.session import Database
@@ -116,6 +117,80 @@ def test_what_the_crm_lost_is_not_sent_again_by_itself(loop: Loop, is_given_agai
         row = loop.row(event_id)
         assert (row.state, row.code, row.unknown) == ("refused", "missing", True)
         assert "has taken consent back" in str(row.sentence)
+
+
+OTHERWISE = JANE | {"service": "another"}
+
+
+def said(loop: Loop, *words: str, seconds: float = 60) -> UUID:
+    """A form with and without consent, one after the other: `yes`, `no`, `yes, otherwise`. Returns the event's id."""
+    for word in words:
+        loop.clock.forward(seconds=seconds)
+        answers = OTHERWISE if word.endswith("otherwise") else JANE
+        accepted = send(
+            loop.database, loop.vault, loop.site, client_id="one", consent=word.startswith("yes"), **answers
+        )
+    return accepted.event_id
+
+
+@pytest.mark.parametrize(
+    ("words", "is_given"),
+    [
+        (("yes", "no", "yes"), True),
+        (("yes", "no", "yes", "no"), False),
+        (("yes", "no", "yes, otherwise", "no"), False),
+        (("yes", "no", "yes, otherwise", "no", "yes, otherwise"), True),
+        (("no", "yes", "no"), False),
+    ],
+)
+def test_the_last_word_counts_however_often_it_was_said_before(
+    loop: Loop, words: tuple[str, ...], is_given: bool
+) -> None:
+    event_id = said(loop, *words)
+    with loop.database.read() as session:
+        assert last_words(session, [event_id]) == {event_id: is_given}
+        last = session.scalars(select(Resubmission).order_by(Resubmission.received_at.desc())).first()
+    assert last is not None
+    assert (last.received_at, last.seen_at, last.consent_given) == (loop.clock(), None, is_given)
+
+
+def test_a_word_that_comes_again_is_to_be_seen_again(loop: Loop) -> None:
+    event_id = said(loop, "yes", "no", "yes, otherwise")
+    with loop.database.write() as session:
+        session.execute(update(Resubmission).values(seen_at=loop.clock()))
+    said(loop, "no")
+    with loop.database.read() as session:
+        [unseen] = session.scalars(select(Resubmission).where(Resubmission.seen_at.is_(None))).all()
+        assert (unseen.event_id, unseen.consent_given) == (event_id, False)
+        assert session.scalar(select(func.count()).select_from(Resubmission)) == 2
+
+
+@pytest.mark.parametrize("words", [("yes", "no", "yes"), ("yes", "yes, otherwise", "no", "yes, otherwise")])
+def test_what_the_network_repeats_overrules_no_later_word(loop: Loop, words: tuple[str, ...]) -> None:
+    event_id = said(loop, *words, seconds=5)
+    with loop.database.read() as session:
+        assert last_words(session, [event_id]) == {event_id: False}
+
+
+def test_a_no_is_never_taken_for_a_repetition(loop: Loop) -> None:
+    event_id = said(loop, "yes", "no", "yes, otherwise", "no", seconds=1)
+    with loop.database.read() as session:
+        assert last_words(session, [event_id]) == {event_id: False}
+
+
+def test_of_two_words_at_one_moment_the_no_counts(loop: Loop) -> None:
+    event_id = said(loop, "yes", "no")
+    said(loop, "yes, otherwise", "no", seconds=0)
+    with loop.database.read() as session:
+        assert last_words(session, [event_id]) == {event_id: False}
+
+
+def test_who_gave_consent_only_later_takes_it_back_with_the_first_form(loop: Loop) -> None:
+    event_id = said(loop, "no", "yes")
+    accepted = send(loop.database, loop.vault, loop.site, client_id="one", **JANE)
+    assert cleared(loop.database, loop.vault, accepted) == 1
+    said(loop, "no")
+    assert standing(loop.database, event_id) == ("held", "no_consent", False)
 
 
 def test_what_may_have_arrived_stays_for_a_person(

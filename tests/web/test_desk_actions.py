@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -177,6 +178,30 @@ def test_consent_that_comes_with_a_repeat_is_shown_and_sends(
     assert _states(database, event.event_id) == ["waiting"]
     assert "Consent was given, send" not in sam.get(lead)
     assert "sent again" not in plain(sam.get("/desk/")), "whoever pressed it has seen it"
+
+
+def test_the_last_word_on_consent_stands_last_and_may_be_the_first_form_again(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event = send(database, vault, site, client_id="1", **JANE)
+    with database.write() as session:
+        session.get_one(Event, event.event_id).received_at -= timedelta(minutes=1)
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    for consent in (False, True, False):
+        send(database, vault, site, client_id="1", consent=consent, **JANE)
+        titles = re.findall("Sent again with(?:out)? consent", plain(sam.get(lead)))
+        assert titles[-1] == f"Sent again {'with' if consent else 'without'} consent"
+        assert sam.get(lead).count("Consent was given, send") == 1 + consent
+    assert len(titles) == 2
+
+
+def test_the_first_answers_once_more_are_called_so(sam: Person, database: Database, vault: Vault, site: Site) -> None:
+    event = send(database, vault, site, client_id="1", **JANE)
+    with database.write() as session:
+        session.get_one(Event, event.event_id).received_at -= timedelta(minutes=1)
+    for service in ({"service": "another"}, {}):
+        send(database, vault, site, client_id="1", **JANE, **service)
+    assert "These are the first answers once more" in plain(sam.get(f"/desk/leads/{lead_of(database, event.event_id)}"))
 
 
 def test_what_is_told_later_of_a_call_stands_there_and_asks_for_nobody(

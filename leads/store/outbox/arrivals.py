@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -34,6 +34,7 @@ from leads.store.people import (
 from leads.store.session import ONLY_STAYS, Database, once_more
 from leads.store.vault import Vault
 
+_REPEATED_BY_THE_NETWORK = timedelta(seconds=30)  # within which nobody fills in a form twice and changes it in between
 _Here = Row[*tuple[Any, ...]]  # an event that was sent before, as `_BY_CLIENT` reads it
 
 
@@ -188,21 +189,35 @@ def _is_of_another(vault: Vault, arrival: Arrival, here: Mapping[bytes, _Here]) 
 
 
 def _repeated(session: Session, vault: Vault, arrival: Arrival, row: _Here, now: datetime) -> Accepted:
-    if not row.is_test and row.body_digest != arrival.body:
-        _keep_other_answers(session, vault, row.id, arrival, now)
-        if arrival.new.consent_given is False:
-            withhold(session, row.id)
+    if not row.is_test:
+        _keep_word(session, vault, arrival, row, now)
     return Accepted(row.id, row.code, row.received_at, repeated=True)
 
 
-def _keep_other_answers(session: Session, vault: Vault, event_id: UUID, arrival: Arrival, now: datetime) -> None:
-    same = (Resubmission.event_id == event_id, Resubmission.body_digest == arrival.body)
-    if session.scalar(select(Resubmission.id).where(*same)) is None:
-        row = Resubmission(id=new_id(), event_id=event_id, body_digest=arrival.body, received_at=now)
-        row.seen_at = now if arrival.new.unique else None
-        row.consent_given, row.consent_version = arrival.new.consent_given, arrival.new.consent_version
-        row.answers_sealed = vault.seal(dict(arrival.new.answers), "resubmission", "answers", row.id)
+def _keep_word(session: Session, vault: Vault, arrival: Arrival, event: _Here, now: datetime) -> None:
+    """What it says otherwise, and what it says once more after that: the last word counts, be it the first again."""
+    new, is_first = arrival.new, event.body_digest == arrival.body
+    others = select(Resubmission).where(Resubmission.event_id == event.id)
+    row = session.scalar(others.where(Resubmission.body_digest == arrival.body))
+    if row is None and is_first and session.scalar(others.limit(1)) is None:
+        return  # nothing else was ever said
+    came_last = row.received_at if row else event.received_at if is_first else None
+    if came_last and _is_no_new_word(new, came_last, now):
+        return
+    if row is None:
+        row = Resubmission(id=new_id(), event_id=event.id, body_digest=arrival.body)
+        row.answers_sealed = vault.seal(dict(new.answers), "resubmission", "answers", row.id)
         session.add(row)
+    row.received_at, row.seen_at = now, now if new.unique else None
+    row.consent_given, row.consent_version = new.consent_given, new.consent_version
+    if new.consent_given is False:
+        withhold(session, event.id)
+
+
+def _is_no_new_word(new: NewEvent, came_last: datetime, now: datetime) -> bool:
+    """Whether a program only repeats what it sent. So soon that may be an older request that comes after a newer one:
+    it overrules nothing. A no counts whenever it comes; at worst somebody is asked once more."""
+    return new.consent_given is not False and (new.unique or now - came_last < _REPEATED_BY_THE_NETWORK)
 
 
 def _store(session: Session, vault: Vault, arrivals: Sequence[Arrival], now: datetime) -> list[Accepted]:

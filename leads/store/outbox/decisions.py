@@ -10,6 +10,7 @@ from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from leads.store import budget
+from leads.store.consents import last_words
 from leads.store.failpoint import reach
 from leads.store.holds import (
     HELD_BY_REMOVAL,
@@ -21,7 +22,7 @@ from leads.store.holds import (
     way_to,
 )
 from leads.store.in_use import kept_in_use
-from leads.store.models import Connection, Delivery, Erasure, Event, Lead, Resubmission
+from leads.store.models import Connection, Delivery, Erasure, Event, Lead
 from leads.store.outbox.erasing import out_of_reach
 from leads.store.outbox.outcomes import bring_forward
 from leads.store.people import answers_of, vouch
@@ -133,21 +134,14 @@ def release_hold(session: Session, vault: Vault, event: Event, lead: Lead, now: 
     by_id = {delivery.id: connection for delivery, connection in ways}
     going = to_release((delivery for delivery, _ in ways), event)
     is_form = event.kind == "consultation_request"  # a tap says nothing of who it is, and nobody's consent
-    asks_consent = event.hold_code == "spam" and is_form and not _agrees(session, event)
+    agrees = last_words(session, [event.id]).get(event.id, event.consent_given)
+    asks_consent = event.hold_code == "spam" and is_form and not agrees
     event.hold_code = "no_consent" if asks_consent else None
     if is_form and not asks_consent:
         vouch(session, vault, lead, answers_of(vault, event), now)
     for delivery in going:
         let_go(delivery, event, lead, by_id[delivery.id], now)
     return sum(delivery.state == "waiting" for delivery in going)
-
-
-def _agrees(session: Session, event: Event) -> bool:
-    """Whether the visitor gave consent, by the last word that there is of it."""
-    said = (Resubmission.event_id == event.id, Resubmission.consent_given.is_not(None))
-    last = select(Resubmission.consent_given).where(*said).order_by(Resubmission.received_at.desc()).limit(1)
-    again = session.scalar(last)
-    return bool(event.consent_given if again is None else again)
 
 
 def pause(session: Session, connection: Connection, now: datetime) -> None:

@@ -46,7 +46,7 @@ class DeliveryStory(NamedTuple):
 
 class Again(NamedTuple):
     """The same form once more. answers: empty where they are the same. wording: of the consent that was asked for then.
-    consent: what it says otherwise than the first one; None where it says the same, or nobody knows."""
+    consent: what it says, where that changed from one to the other; None where all say the same, or nobody knows."""
 
     row: Resubmission
     answers: Mapping[str, Any]
@@ -150,7 +150,7 @@ def _stories(session: Session, vault: Vault, lead: Lead, site: Site, events: Seq
     stories = []
     for event in events:
         answers = answers_of(vault, event)
-        repeats = [_again(vault, event, answers, row, wordings) for row in again.get(event.id, ())]
+        repeats = _repeats(vault, event, answers, again.get(event.id, ()), wordings)
         wording = wordings.get(event.consent_version)
         beside = (answers, wording, repeats, more.get(event.id, 0), ways.get(event.id, []))
         stories.append(EventStory(event, reference_of(event, lead), *beside))
@@ -203,14 +203,21 @@ def _resubmissions(
     return found, more
 
 
-def _again(
-    vault: Vault, event: Event, first: Mapping[str, Any], row: Resubmission, wordings: Mapping[str | None, str]
-) -> Again:
-    answers = vault.open(row.answers_sealed, "resubmission", "answers", row.id)
-    same = answers == {name: value for name, value in first.items() if name != "suspicion"}
-    differs = row.consent_given is not None and row.consent_given != bool(event.consent_given)
-    wording = wordings.get(row.consent_version)
-    return Again(row, {} if same else answers, wording, row.consent_given if differs else None)
+def _repeats(
+    vault: Vault,
+    event: Event,
+    first: Mapping[str, Any],
+    rows: Sequence[Resubmission],
+    wordings: Mapping[str | None, str],
+) -> list[Again]:
+    asked = {name: value for name, value in first.items() if name != "suspicion"}
+    words = {bool(event.consent_given), *(row.consent_given for row in rows)} - {None}
+    found = []
+    for row in rows:
+        answers = vault.open(row.answers_sealed, "resubmission", "answers", row.id)
+        consent = row.consent_given if len(words) > 1 else None
+        found.append(Again(row, {} if answers == asked else answers, wordings.get(row.consent_version), consent))
+    return found
 
 
 def _wordings(session: Session, site: Site, asked: Iterable[Event | Resubmission]) -> dict[str | None, str]:
