@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, select
+from sqlalchemy import ColumnElement, case, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from leads.store.models import Action, Delivery, Event, Resubmission
@@ -28,16 +28,21 @@ class Noted(NamedTuple):
 
 
 def taken_back(session: Session, event_ids: Collection[UUID]) -> set[UUID]:
-    """Those of these events whose visitor said later that consent is not given, as the last word that there is."""
+    """Those of these events of which it was said later that consent is not given, as the last word that there is."""
     return {event_id for event_id, is_given in last_words(session, event_ids).items() if not is_given}
 
 
 def last_words(session: Session, event_ids: Collection[UUID]) -> dict[UUID, bool]:
-    """Event → whether consent was given when the form was sent again last. Of two at one moment the no counts."""
-    said = (Resubmission.event_id.in_(event_ids), Resubmission.consent_given.is_not(None))
-    in_order = (Resubmission.received_at, Resubmission.consent_given.desc())
-    words = select(Resubmission.event_id, Resubmission.consent_given).where(*said).order_by(*in_order)
-    return {event_id: bool(is_given) for event_id, is_given in session.execute(words)} if event_ids else {}
+    """Event → whether consent was given, as its visitor said when sending the form again or staff noted, whichever came
+    last. Of two at one moment the no counts."""
+    if not event_ids:
+        return {}
+    again = (Resubmission.event_id, Resubmission.received_at, Resubmission.consent_given)
+    said = select(*again).where(Resubmission.event_id.in_(event_ids), Resubmission.consent_given.is_not(None))
+    noted = select(Delivery.event_id, Action.at, true()).join(Delivery, Delivery.id == Action.delivery_id)
+    noted = noted.where(Delivery.event_id.in_(event_ids), Action.what == "consent_given")
+    words = [(at, not is_given, event_id) for rows in (said, noted) for event_id, at, is_given in session.execute(rows)]
+    return {event_id: not is_no for _, is_no, event_id in sorted(words)}
 
 
 def noted_columns() -> tuple[ColumnElement[Any], ColumnElement[Any]]:

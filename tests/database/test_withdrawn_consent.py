@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import func, select, update
 
 from leads.store import outbox
-from leads.store.consents import last_words
+from leads.store.consents import last_words, taken_back
 from leads.store.models import Attempt, Connection, Delivery, Event, Lead, Resubmission, Site, new_id
 from leads.store.outbox import Accepted, Claimed
 from leads.store.outbox.takeover import send_elsewhere
 from leads.store.session import Database
+from leads.store.staff import record
 from leads.store.vault import Vault
 from tests.database.lanes import delivered, delivery_of, finished, leased
 from tests.database.loop import Loop
@@ -183,6 +184,18 @@ def test_of_two_words_at_one_moment_the_no_counts(loop: Loop) -> None:
     said(loop, "yes, otherwise", "no", seconds=0)
     with loop.database.read() as session:
         assert last_words(session, [event_id]) == {event_id: False}
+
+
+def test_what_staff_noted_later_is_the_last_word_until_the_visitor_says_otherwise(loop: Loop) -> None:
+    event_id = said(loop, "yes", "no")
+    loop.clock.forward(seconds=1)
+    with loop.database.write() as session:
+        record(session, "anna", "consent_given", loop.clock(), delivery_id=loop.row().id)
+    with loop.database.read() as session:
+        assert taken_back(session, [event_id]) == set()
+    said(loop, "no")
+    with loop.database.read() as session:
+        assert taken_back(session, [event_id]) == {event_id}
 
 
 def test_who_gave_consent_only_later_takes_it_back_with_the_first_form(loop: Loop) -> None:
