@@ -27,6 +27,11 @@ def enquiries(number: int, verb: str = "", verbs: str = "") -> str:
     return number_of(number, f"enquiry {verb}".rstrip(), f"enquiries {verbs}".rstrip())
 
 
+def passed_over(done: str) -> str:
+    """Why some of many were left alone. done: what was done to the others."""
+    return "having moved on meanwhile" + (" or with consent taken back since" if done == "sent again" else "")
+
+
 def span(time: timedelta) -> str:
     """A length of time, as rough as people say it."""
     seconds = max(int(time.total_seconds()), 0)

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from leads.commands.connection import find_connection
 from leads.commands.office import ME, Office, as_rows, fail, lead_named, say, site_named
-from leads.plain import enquiries
+from leads.plain import enquiries, passed_over
 from leads.store import outbox
 from leads.store.in_use import kept_in_use
 from leads.store.models import Connection, Delivery, Lead, Replay
@@ -165,8 +165,8 @@ def _replay(office: Office, chosen: Chosen) -> str:
             running = session.get_one(Replay, replay.id, with_for_update=True)
             stop_replay(session, running, ME, office.database.now(session))
     ended = _replay_row(office, replay.id)
-    passed_over = f". Left alone, since it had moved on meanwhile: {ended.skipped}" if ended.skipped else ""
-    return f"{done.capitalize()}: {ended.done}{passed_over}"
+    left_alone = f". Left alone, {passed_over(done)}: {ended.skipped}" if ended.skipped else ""
+    return f"{done.capitalize()}: {ended.done}{left_alone}"
 
 
 def _replay_row(office: Office, replay_id: UUID) -> Replay:

@@ -22,6 +22,7 @@ from leads.sync.mapping import SOURCES, label_of
 
 # Pages find all their words in one place.
 number_of, enquiries, span, wording_of = plain.number_of, plain.enquiries, plain.span, wording
+passed_over = plain.passed_over
 
 ALL_WELL = "Tested: everything is as it should be."
 TOO_LATE = "Nothing was done: it has moved on meanwhile. Below is how it stands now."

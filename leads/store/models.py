@@ -473,7 +473,8 @@ class Replay(Base):
     """Many deliveries sent again, or put aside as spam, in the background. chosen: the filter, as it stood on the page.
 
     site_id: of the one website that it is about, which may be gone by now; None: of all, or begun before this was kept.
-    after: the last delivery that was looked at. done: sent again or put aside; skipped: had moved on meanwhile.
+    after: the last delivery that was looked at. done: sent again or put aside; skipped: had moved on meanwhile, or
+    consent was taken back.
     """
 
     __tablename__ = "replay"

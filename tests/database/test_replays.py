@@ -23,7 +23,7 @@ from leads.store.outbox.replays import (
 from leads.store.queries.replays import reasons
 from leads.store.session import Database
 from leads.store.vault import Vault
-from tests.database.lanes import Clock, delivery_of, finished, leased
+from tests.database.lanes import Clock, delivered, delivery_of, finished, leased
 from tests.factory import make_connection, send
 
 
@@ -205,6 +205,20 @@ def test_what_may_have_arrived_is_left_to_a_person(
     _run(timed, _start(timed, vault))
     assert delivery_of(timed, plain).state == "waiting"
     assert _states(timed) == {"waiting": 1, "refused": 1}
+
+
+def test_what_the_visitor_has_taken_consent_back_for_is_passed_over_and_counted(
+    timed: Database, vault: Vault, site: Site, connection: Connection
+) -> None:
+    for name in ("jane", "tom"):
+        send(timed, vault, site, client_id=name, email=f"{name}@example.com")
+    delivered(timed, connection)
+    send(timed, vault, site, client_id="jane", email="jane@example.com", consent=False)
+    replay_id = _start(timed, vault, Chosen("in_the_crm"))
+    _run(timed, replay_id)
+    row = _row(timed, replay_id)
+    assert (row.total, row.done, row.skipped) == (2, 1, 1)
+    assert _states(timed) == {"sent": 1, "waiting": 1}
 
 
 def test_spam_is_put_aside_in_slices_and_a_persons_word_stands(

@@ -206,6 +206,18 @@ def test_who_gave_consent_only_later_takes_it_back_with_the_first_form(loop: Loo
     assert standing(loop.database, event_id) == ("held", "no_consent", False)
 
 
+def test_who_is_corrected_is_not_sent_with_what_they_do_not_want_any_more(loop: Loop) -> None:
+    loop.use(FakeCrm(settle=10))
+    event_id = loop.send("Jane", client_id="one")
+    loop.tick()
+    loop.crm.held.clear()
+    loop.send("Jane", client_id="one", consent=False)
+    loop.tick(seconds=10)
+    with loop.database.write() as session:
+        outbox.requeue_all_of(session, loop.row().lead_id, loop.connection_id, loop.clock())
+    assert (loop.row(event_id).state, loop.row(event_id).code) == ("refused", "missing")
+
+
 def test_what_may_have_arrived_stays_for_a_person(
     timed: Database, vault: Vault, connection: Connection, site: Site, agreed: Accepted
 ) -> None:

@@ -180,6 +180,18 @@ def test_consent_that_comes_with_a_repeat_is_shown_and_sends(
     assert "sent again" not in plain(sam.get("/desk/")), "whoever pressed it has seen it"
 
 
+def test_beside_send_again_stands_that_consent_was_taken_back(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event = send(database, vault, site, client_id="1", **JANE)
+    set_state(database, event.event_id, "confirmed")
+    lead, warning = f"/desk/leads/{lead_of(database, event.event_id)}", "The visitor has taken consent back since."
+    assert warning not in sam.get(lead)
+    send(database, vault, site, client_id="1", consent=False, **JANE)
+    assert warning in sam.get(lead)
+    assert "Send again" in sam.get(lead)
+
+
 def test_the_last_word_on_consent_stands_last_and_may_be_the_first_form_again(
     sam: Person, database: Database, vault: Vault, site: Site
 ) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from leads.store import budget
-from leads.store.consents import last_words
+from leads.store.consents import last_words, taken_back
 from leads.store.failpoint import reach
 from leads.store.holds import (
     HELD_BY_REMOVAL,
@@ -81,9 +81,11 @@ def requeue_all_of(session: Session, lead_id: UUID, connection_id: UUID, now: da
     """A lead's details were corrected: all that was refused or waits at this connection goes again, in order."""
     here = (Delivery.lead_id == lead_id, Delivery.connection_id == connection_id)
     stuck = select(Delivery).where(*here, Delivery.state.in_(("refused", "waiting"))).with_for_update()
-    for delivery in session.scalars(stuck).all():
-        if delivery.code != LOOK_FIRST:
-            requeue(delivery, now)
+    rows = session.scalars(stuck).all()
+    unwanted = taken_back(session, {row.event_id for row in rows})
+    for row in rows:
+        if row.code != LOOK_FIRST and row.event_id not in unwanted:
+            requeue(row, now)
 
 
 def may_go_after_all(delivery: Delivery, event: Event) -> bool:

@@ -1,8 +1,9 @@
 """Many deliveries sent again, or put aside as spam: chosen by a filter, in slices, each slice with how far it came in
 one commit.
 
-What a filter chose when it was started is what it is done to: what moved on meanwhile is passed over, and what came
-into the same state later is left alone. So a worker that is killed loses nothing and repeats nothing.
+What a filter chose when it was started is what it is done to: what moved on meanwhile is passed over, as is what the
+visitor has taken consent back for, and what came into the same state later is left alone. So a worker that is killed
+loses nothing and repeats nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from leads.store.consents import taken_back
 from leads.store.holds import LOOK_FIRST
 from leads.store.in_use import kept_in_use
 from leads.store.models import Connection, Delivery, Event, Replay, new_id
@@ -190,13 +192,15 @@ def _is_busy(session: Session, connection_id: UUID, now: datetime) -> bool:
 
 def _do(session: Session, replay: Replay, chosen: Chosen, found: Sequence[Delivery], now: datetime) -> None:
     rows = found[:SLICE]
-    for row in rows:
+    unwanted = set() if chosen.is_spam else taken_back(session, {row.event_id for row in rows})
+    wanted = [row for row in rows if row.event_id not in unwanted]
+    for row in wanted:
         if chosen.is_spam:
             handled(row)
         else:
             requeue(row, now)
         record(session, replay.started_by, "put_aside" if chosen.is_spam else "send_again", now, delivery_id=row.id)
-    replay.done += len(rows)
+    replay.done += len(wanted)
     replay.after = rows[-1].id if rows else replay.after
     if found == rows:  # only now: to count what is left each time would go through all of it
         replay.skipped = max(replay.total - replay.done, 0)

@@ -11,6 +11,7 @@ from sqlalchemy import exists, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from leads.store.codes import reference_of
+from leads.store.consents import taken_back
 from leads.store.models import (
     Action,
     Attempt,
@@ -56,7 +57,8 @@ class Again(NamedTuple):
 
 class EventStory(NamedTuple):
     """One enquiry. code: what its visitor can say. wording: of the consent that was asked for. resubmissions: the same
-    form with other answers or consent; those that nobody has seen come first where there are more."""
+    form with other answers or consent; those that nobody has seen come first where there are more. taken_back: the last
+    word on consent is no."""
 
     event: Event
     code: str
@@ -64,6 +66,7 @@ class EventStory(NamedTuple):
     wording: str | None
     resubmissions: Sequence[Again]
     more_resubmissions: int
+    taken_back: bool
     deliveries: Sequence[DeliveryStory]
 
 
@@ -146,13 +149,14 @@ def _stories(session: Session, vault: Vault, lead: Lead, site: Site, events: Seq
     """All that belongs to these enquiries, each kind of it in one statement."""
     ids = [event.id for event in events]
     ways, again, more = _ways(session, ids), *_resubmissions(session, ids)
+    unwanted = taken_back(session, again.keys())
     wordings = _wordings(session, site, [*events, *(row for rows in again.values() for row in rows)])
     stories = []
     for event in events:
         answers = answers_of(vault, event)
         repeats = _repeats(vault, event, answers, again.get(event.id, ()), wordings)
         wording = wordings.get(event.consent_version)
-        beside = (answers, wording, repeats, more.get(event.id, 0), ways.get(event.id, []))
+        beside = (answers, wording, repeats, more.get(event.id, 0), event.id in unwanted, ways.get(event.id, []))
         stories.append(EventStory(event, reference_of(event, lead), *beside))
     return stories
 
