@@ -13,7 +13,7 @@ from integrations.core import notes
 from integrations.core.base import Item, RemoteField
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, in_words, not_accepted
 from integrations.core.http import Answer, by_status
-from integrations.core.reading import as_object, objects_at, text
+from integrations.core.reading import as_object, objects_at, repeats, text
 
 Row = dict[str, Any]
 
@@ -167,8 +167,8 @@ def code_of(answer: Answer) -> str:
     return text(_error(answer).get("code")).lower()
 
 
-def verdict(answer: Answer) -> DeliveryError:
-    """What an answer means that is no success."""
+def verdict(answer: Answer, sent: Iterable[object] = ()) -> DeliveryError:
+    """What an answer means that is no success. sent: the values that were to be written; Dynamics may repeat them."""
     code, message, status = code_of(answer), text(_error(answer).get("message")), answer.status
     if status == 429:
         wait = answer.retry_after()
@@ -179,7 +179,7 @@ def verdict(answer: Answer) -> DeliveryError:
         return Misconfigured(*_FOR_EVERY_RECORD.get(code, _FOR_EVERY_RECORD[_STRANGER]), status=status)
     if status == 403:
         return _denied(code, message)
-    if status == 400 and (found := _NO_PROPERTY.search(message)):
+    if status == 400 and (found := _NO_PROPERTY.search(message)) and not repeats(found[1], sent):
         return unknown_column(found[1])
     if status in (200, 400, 405, 412, 413) and code:
         return _refused(code, message, status)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from integrations._dynamics import API, Row, code_of, found_by, number, row_in, search, verdict
@@ -26,7 +26,7 @@ class Api:
         self, path: str, body: Mapping[str, Any], key: str, headers: Mapping[str, str] | None = None
     ) -> str | DeliveryError:
         """Upsert a row: its number, the column of this name, or why it has none."""
-        return key_in(self.call("PATCH", path, dict(body), SHOWN | dict(headers or {})), key)
+        return key_in(self.call("PATCH", path, dict(body), SHOWN | dict(headers or {})), key, body.values())
 
     def ask(self, path: str, params: Mapping[str, str] | None = None, **more: Any) -> Row:
         """A look-up that must succeed. Raises what Dynamics says went wrong."""
@@ -56,9 +56,9 @@ class Api:
         return self._http.request(method, url, json=body, headers=all_headers, **more)
 
 
-def key_in(answer: Answer, key: str) -> str | DeliveryError:
-    """The number of what was written. A yes without it is none."""
+def key_in(answer: Answer, key: str, sent: Iterable[object]) -> str | DeliveryError:
+    """The number of what was written. A yes without it is none. sent: the values of it."""
     if answer.status not in (200, 201) or code_of(answer):
-        return verdict(answer)
+        return verdict(answer, sent)
     written = number(row_in(answer).get(key))
     return written or answer.nameless("Dynamics")

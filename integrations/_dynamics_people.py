@@ -42,7 +42,7 @@ class People:
         if item.remote_id and row is not None:
             return _kept(item.remote_id, row) or self._update(item, item.remote_id)
         answer = self._api.call("PATCH", written_lead(item.lead_id), dict(item.record), SHOWN | WITH_RULES)
-        return self._adopt(item) if code_of(answer) == DUPLICATE else key_in(answer, "leadid")
+        return self._adopt(item) if code_of(answer) == DUPLICATE else key_in(answer, "leadid", item.record.values())
 
     def read(self, remote_id: str, names: Iterable[str]) -> Row | None:
         """A person's record with these columns, of which a contact has none; None when it is gone."""

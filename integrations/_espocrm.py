@@ -112,7 +112,8 @@ def _field(name: str, about: Mapping[str, Any]) -> RemoteField:
 
 def lacks_field(answer: Answer) -> bool:
     """Whether the search was refused for a field that leads do not have or that is not to be seen."""
-    return answer.status in (400, 403) and " attribute '" in answer.headers.get("X-Status-Reason", "")
+    asked = answer.status in (400, 403) and not answer.wrote  # else a visitor's words may stand in the reason
+    return asked and " attribute '" in answer.headers.get("X-Status-Reason", "")
 
 
 def without_field(key: str) -> str:

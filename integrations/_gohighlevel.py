@@ -23,8 +23,9 @@ _STANDARD = OURS.keys() | {"name", "companyName", "address1", "city", "state", "
 _STANDARD |= {"source", "gender", "dateOfBirth", "timezone"}
 _TEXTS = {"TEXT", "LARGE_TEXT", "PHONE", "EMAIL", "NUMERICAL", "FLOAT", "MONETORY", "DATE", "TIME"}
 _CHOICES = {"SINGLE_OPTIONS", "RADIO"}
-_MISSING = re.compile(r"contact\b.{0,100}\bnot found", re.IGNORECASE)
-_UNKNOWN = re.compile(r"property (\w{1,60}) should not exist|invalid field (\w{1,60})", re.IGNORECASE)
+# Whole sentences: others may repeat what was sent, and a visitor may have typed a part of these.
+_MISSING = re.compile(r"contact\b.{0,100}\bnot found\W?", re.IGNORECASE)
+_UNKNOWN = re.compile(r"property (\w{1,60}) should not exist\W?|invalid field (\w{1,60})\W?", re.IGNORECASE)
 _NO_MARKUP = str.maketrans("<>", "‹›")  # whether a note is text or HTML is not documented: so it reads as both
 
 
@@ -105,13 +106,14 @@ def duplicate(answer: Answer) -> tuple[str, str] | None:
 
 def is_missing(answer: Answer) -> bool:
     """Whether there is no such contact: said with 400, not with 404."""
-    status, words = _said(answer)
-    return status == 404 or (status in (400, 422) and bool(_MISSING.search(words)))
+    status, said = _said(answer)
+    return status == 404 or (status in (400, 422) and any(map(_MISSING.fullmatch, said)))
 
 
 def verdict(answer: Answer) -> DeliveryError:
     """What HighLevel says went wrong."""
-    status, words = _said(answer)
+    status, said = _said(answer)
+    words = " ".join(said)
     if status == 429:
         return _throttled(answer)
     if status == 401 and "scope" in words:
@@ -120,9 +122,9 @@ def verdict(answer: Answer) -> DeliveryError:
     if status == 403 and "location" in words:
         sentence = "The token belongs to another sub-account. Compare the location ID with the one in its settings."
         return Misconfigured("wrong_location", sentence, status=status)
-    if unknown := status in (400, 422) and _UNKNOWN.search(words):
-        name = unknown[1] or unknown[2]
-        return Misconfigured("unknown_field", f"HighLevel does not know the contact field {name}.", status=status)
+    unknown = next((found[1] or found[2] for one in said if (found := _UNKNOWN.fullmatch(one))), None)
+    if unknown and status in (400, 422):
+        return Misconfigured("unknown_field", f"HighLevel does not know the contact field {unknown}.", status=status)
     if status in (400, 422):
         return _refused(status, words)
     if status >= 500 and answer.wrote and not answer.headers.get("Retry-After"):  # it may have been written
@@ -160,9 +162,9 @@ def _refused(status: int, words: str) -> Refused:
     return not_accepted("HighLevel", OURS[named[1]] if named else None, status=status)
 
 
-def _said(answer: Answer) -> tuple[int, str]:
+def _said(answer: Answer) -> tuple[int, list[str]]:
     """The status, which an error body may tell better than the answer itself, and the words: a text or several."""
     body = as_object(answer.json_or_none())
     status, words = body.get("statusCode"), body.get("message")
-    said = " ".join(str(one) for one in words) if isinstance(words, list) else str(words or "")
+    said = [str(one).strip() for one in (words if isinstance(words, list) else [words or ""])]
     return status if isinstance(status, int) and status >= 400 else answer.status, said

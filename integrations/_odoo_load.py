@@ -6,14 +6,14 @@ It answers status 200 with `ids: false` also for a missing right and for a lost 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from integrations._odoo import LEAD, Row, base
 from integrations._odoo_rpc import BUSY, ENGLISH, NO_CRM, SERVER_ERROR, Fault, Reply, Rpc, is_lost_race
 from integrations.core.base import record_id
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, TryLater, not_accepted
-from integrations.core.reading import as_object, objects_in
+from integrations.core.reading import as_object, objects_in, repeats
 
 RIGHTS = "In Odoo, open Settings, Users, the user of the key, and set Sales to “User: All Documents”."
 OURS = {"contact_name": "full_name", "name": "full_name", "email_from": "email", "phone": "phone"}
@@ -61,7 +61,7 @@ def _load(rpc: Rpc, model: str, columns: Sequence[str], rows: Mapping[str, Seque
     reply = rpc.ask(model, "load", **arguments(model, columns, rows.values()))
     if (ids := _ids(reply, len(rows))) is not None:
         return dict(zip(rows, ids, strict=True))
-    error = _error(reply, model, columns)
+    error = _error(reply, model, columns, [value for row in rows.values() for value in row])
     if not _is_about_one_record(error):
         raise error
     if len(rows) == 1:
@@ -93,15 +93,15 @@ def _ids(reply: Reply, rows: int) -> list[Verdict] | None:
     return [record_id(one) or nameless for one in ids]
 
 
-def _error(reply: Reply, model: str, columns: Sequence[str]) -> DeliveryError:
-    """Why nothing was kept."""
-    if reply.fault and (unknown := _unknown_column(reply.fault, columns)):
+def _error(reply: Reply, model: str, columns: Sequence[str], sent: Collection[str]) -> DeliveryError:
+    """Why nothing was kept. sent: all values, which Odoo may repeat."""
+    if reply.fault and (unknown := _unknown_column(reply.fault, columns, sent)):
         sentence = f"Odoo does not know the field {unknown} of a lead. Correct the mapping."
         return Misconfigured("unknown_field", sentence, status=reply.answer.status)
     if not reply.ok:
         return reply.error()
     messages = _messages(reply)
-    if any(is_lost_race(str(message.get("message"))) for message in messages):
+    if any(is_lost_race(str(message.get("message")), sent) for message in messages):
         return BUSY
     name = next((name for message in messages if (name := _field(message))), "")
     return _refused(name) if model == LEAD else _NO_TYPE if name == "activity_type_id" else _NO_ACTIVITY
@@ -128,11 +128,11 @@ def _refused(name: str) -> Refused:
     return _NOT_ACCEPTED
 
 
-def _unknown_column(fault: Fault, columns: Sequence[str]) -> str | None:
+def _unknown_column(fault: Fault, columns: Sequence[str], sent: Collection[str]) -> str | None:
     """A ValueError since version 19, a KeyError before."""
     if fault.name not in ("builtins.ValueError", "builtins.KeyError"):
         return None
-    ours = {base(column) for column in columns}
+    ours = {name for column in columns if not repeats(name := base(column), sent)}
     return next((name for name in re.findall(r"'([\w.]+)'", fault.message) if name in ours), None)
 
 

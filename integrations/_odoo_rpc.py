@@ -5,7 +5,7 @@ Sources: odoo.com/documentation/19.0, External JSON-2 API and External RPC API.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,12 +13,13 @@ from typing import Any
 from integrations.core.base import Draft
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, TryLater
 from integrations.core.http import Answer, Http, by_status, raise_for_status
-from integrations.core.reading import as_object
+from integrations.core.reading import as_object, repeats
 
 ENGLISH = {"lang": "en_US"}  # for its words, which are translated else
 ARCHIVED_TOO = {**ENGLISH, "active_test": False}
 SERVER_ERROR = "server_error"
 _LOST_RACES = ("could not serialize", "deadlock detected", "could not obtain lock", "transaction is aborted")
+_ABOUT_ONE_RECORD = ("UserError", "ValidationError", "MissingError", "UnprocessableEntity")  # may quote a visitor
 NO_CRM = Misconfigured("no_crm", "Odoo has no leads: install its app CRM.")
 BUSY = TryLater("busy", "Another program was writing in Odoo at the same moment.")
 _BAD_KEY = Misconfigured("bad_key", "Odoo does not accept the key. It may have run out: make a new one and enter it.")
@@ -164,15 +165,15 @@ def _major(answer: Answer) -> int:
     return int(digits) if digits.isdecimal() else 0
 
 
-def is_lost_race(text: str) -> bool:
-    """Whether PostgreSQL says that somebody else wrote at the same moment."""
-    return any(sign in text for sign in _LOST_RACES)
+def is_lost_race(text: str, sent: Collection[object] = ()) -> bool:
+    """Whether PostgreSQL says that somebody else wrote at the same moment. sent: what may be repeated in it."""
+    return any(sign in text and not repeats(sign, sent) for sign in _LOST_RACES)
 
 
 def _verdict(fault: Fault, answer: Answer) -> DeliveryError:
     """By the name of the exception; its message is translated, but for what PostgreSQL says."""
     name = fault.name.rpartition(".")[2]
-    if is_lost_race(fault.message):
+    if name not in _ABOUT_ONE_RECORD and is_lost_race(fault.message):
         return BUSY
     if name == "AccessDenied" or answer.status == 401:
         return _BAD_KEY
@@ -182,6 +183,6 @@ def _verdict(fault: Fault, answer: Answer) -> DeliveryError:
         return _NO_SUCH_DATABASE
     if name == "NotFound":
         return NO_CRM
-    if name in ("UserError", "ValidationError", "MissingError", "UnprocessableEntity"):
+    if name in _ABOUT_ONE_RECORD:
         return Refused("invalid", "Odoo does not accept this record.", status=answer.status)
     return TryLater(SERVER_ERROR, "Odoo reports an error of its own.", status=answer.status)

@@ -176,7 +176,8 @@ def _meaning(error: Mapping[str, Any], status: int) -> DeliveryError | None:
     if code.startswith("INVALID_FIELD"):
         found = _NO_COLUMN.search(message)
         return unknown_field(found[1] if found else next(iter(_named(error)), ""))
-    if code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" and "entity type cannot be" in message:  # else it is a trigger's
+    # Else it is a trigger's, which may repeat what was sent.
+    if code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" and message.startswith("entity type cannot be"):
         return Misconfigured("forbidden", "The user may not create leads or tasks. Allow it.", status=status)
     return None
 

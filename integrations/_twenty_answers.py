@@ -17,7 +17,11 @@ RIGHTS = "In Twenty, open Settings, APIs & Webhooks, the key, and give it a role
 TWO_OWNERS, UNCLEAR = "two_owners", "unclear"
 _WINDOW = 60.0  # seconds, of the limit that Twenty comes with
 _QUOTA = 3600.0
-_UNKNOWN_FIELD = re.compile(r'for field "([\w.]+)" is missing in object metadata|have any "([\w.]+)" field')
+# Whole sentences: others repeat what was sent, and a visitor may have typed a part of these.
+_UNKNOWN_FIELD = re.compile(
+    r'Field metadata for field "([\w.]+)" is missing in object metadata(?: \w+)?|'
+    r'Object \w+ doesn.t have any "([\w.]+)" field\.?'
+)
 _INVALID = re.compile(r"invalid|conflicting|not nullable|is required|must be", re.IGNORECASE)
 _FIELD = re.compile(r'field "([\w.]{1,100})"')
 _OWNED_TWICE = "Multiple records found with the same unique field values"
@@ -38,8 +42,8 @@ def rows_in(answer: Answer, *, bare: bool = False) -> list[dict[str, Any]]:
 
 def unknown_field(answer: Answer) -> str | None:
     """The field that Twenty does not know, when that is what it says."""
-    found = _UNKNOWN_FIELD.search(_text(answer)) if answer.status == 400 else None
-    return found and (found[1] or found[2])
+    told = map(_UNKNOWN_FIELD.fullmatch, _said(answer) if answer.status == 400 else ())
+    return next((found[1] or found[2] for found in told if found), None)
 
 
 def verdict(answer: Answer) -> DeliveryError:
@@ -50,16 +54,16 @@ def verdict(answer: Answer) -> DeliveryError:
         return Misconfigured("no_right", f"The API key lacks a right. {RIGHTS}", status=403)
     if answer.status != 400:
         return by_status(answer) or answer.unreadable("Twenty")
-    text = _text(answer)
-    if _LOST_RACE in text:
+    said = _said(answer)
+    if any(one.startswith(_LOST_RACE) for one in said):
         return TryLater("busy", "Another program was writing the same record at the same moment.", status=400)
-    if _OWNED_TWICE in text:
+    if any(one.startswith(_OWNED_TWICE) for one in said):
         sentence = "Twenty has this e-mail address under another person."
         return Refused(TWO_OWNERS, sentence, status=400, field="email")
     if name := unknown_field(answer):
         return Misconfigured("unknown_field", f"Twenty does not know the field {name}. Correct the mapping.")
-    if _INVALID.search(text):
-        return _invalid(text)
+    if _INVALID.search(" ".join(said)):
+        return _invalid(" ".join(said))
     return TryLater(UNCLEAR, "Twenty did not take this record, and does not say why.", status=400)
 
 
@@ -76,7 +80,7 @@ def _invalid(text: str) -> Refused:
 def _throttled(answer: Answer) -> Throttled:
     """The wait stands in a header, in the body, or in the text as the length of the window, by version."""
     told = as_object(answer.json_or_none()).get("retryAfterSeconds")
-    window = re.search(r"per (\d{1,9}) ms", _text(answer))
+    window = re.search(r"per (\d{1,9}) ms", " ".join(_said(answer)))
     said = answer.retry_after() or (float(told) if isinstance(told, int | float) and told > 0 else None)
     if answer.status == 402:
         sentence = "The plan of this Twenty workspace allows no more calls for now."
@@ -85,8 +89,8 @@ def _throttled(answer: Answer) -> Throttled:
     return Throttled("rate_limit", "Twenty asks us to slow down.", status=429, retry_after=wait)
 
 
-def _text(answer: Answer) -> str:
+def _said(answer: Answer) -> list[str]:
     """`messages` is a list; `message` stands there where Twenty could not read the request."""
     body = as_object(answer.json_or_none())
     said = body.get("messages")
-    return " ".join(map(str, said)) if isinstance(said, list) else str(body.get("message") or "")
+    return [str(one).strip() for one in said] if isinstance(said, list) else [str(body.get("message") or "").strip()]

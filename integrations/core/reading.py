@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from integrations.core.base import record_id
@@ -27,6 +28,11 @@ def records_in(value: object) -> list[dict[str, Any]] | None:
     rows = objects_in(value)
     whole = isinstance(value, list) and len(rows) == len(value)
     return rows if whole and all(record_id(row.get("id")) for row in rows) else None
+
+
+def repeats(words: str, sent: Iterable[object]) -> bool:
+    """Whether these words of an answer stand in a value that was sent: a visitor may have typed them."""
+    return any(words.casefold() in text(value).casefold() for value in sent)
 
 
 def text(value: object) -> str:
