@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from leads.store.models import Action, Delivery
+from leads.store.models import Action, Delivery, Event
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.cli.conftest import Frontdesk
@@ -32,6 +32,14 @@ def test_a_dry_run_tells_how_many_and_some_of_them(frontdesk: Frontdesk, databas
     assert "Held as spam: 2 enquiries, from 20" in said
     assert "other@example.com  Too quick." in said
     assert ("held", "spam") in _standing(database)
+
+
+def test_a_damaged_one_takes_no_other_away(frontdesk: Frontdesk, database: Database) -> None:
+    with database.write() as session:
+        session.execute(update(Event).values(answers_sealed=b"damaged"))
+    said = frontdesk("lead", "put-aside", "--dry-run").stdout
+    assert "Held as spam: 2 enquiries" in said
+    assert "other@example.com" in said
 
 
 def test_it_asks_and_leaves_what_is_held_for_another_reason(frontdesk: Frontdesk, database: Database) -> None:

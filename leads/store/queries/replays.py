@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Event, Lead, Replay, Site
 from leads.store.outbox.replays import LONGEST_COUNT, Chosen
-from leads.store.people import answers_of, listed_person, name_of
+from leads.store.people import listed_answers, listed_person, name_of
 from leads.store.session import at_leisure
 from leads.store.vault import Vault
 
@@ -82,7 +82,7 @@ def suspected(session: Session, vault: Vault, chosen: Chosen, now: datetime, exa
 
 
 def _example(vault: Vault, lead: Lead, event: Event, site: Site) -> Example:
-    answers = answers_of(vault, event)
+    answers = listed_answers(vault, event)
     message = shorten(str(answers.get("message") or ""), _EXCERPT, placeholder=" …")
     return Example(lead, event, site, name_of(listed_person(vault, lead)), message, answers.get("suspicion") or "")
 
