@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 import click
@@ -15,13 +16,27 @@ from leads.commands.connection import find_connection
 from leads.commands.office import ME, Office, as_rows, fail, lead_named, say, site_named
 from leads.plain import enquiries, passed_over
 from leads.store import outbox
+from leads.store.consents import taken_back
+from leads.store.holds import LOOK_FIRST
 from leads.store.in_use import kept_in_use
 from leads.store.models import Connection, Delivery, Lead, Replay
 from leads.store.outbox.replays import REPLAYABLE, SPAM, Chosen, ReplayError, replay_slice, start_replay, stop_replay
 from leads.store.people import with_callers
 from leads.store.queries.replays import reasons, suspected
 
-_Way = tuple[Delivery, Connection]
+
+class _Way(NamedTuple):
+    """unwanted: its visitor has taken consent back."""
+
+    delivery: Delivery
+    connection: Connection
+    unwanted: bool
+
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether that is to be told where others of the lead were sent."""
+        could_go = self.delivery.state in outbox.CAN_SEND_AGAIN and not self.connection.removed_at
+        return could_go or self.delivery.state == "held" or outbox.is_by_hand(self.delivery)
 
 
 @click.command("retry")
@@ -30,20 +45,32 @@ _Way = tuple[Delivery, Connection]
 @click.option("--connection", "connection", help="With --all: only those of this connection, by its name or id.")
 @click.option("--code", "reason", help="With --all: only those with this reason, as --dry-run shows it.")
 @click.option("--dry-run", is_flag=True, help="With --all: show how many there are and why, and send nothing.")
-def retry(code: str | None, state: str | None, connection: str | None, reason: str | None, dry_run: bool) -> None:
+@click.option(
+    "--even-if-arrived",
+    is_flag=True,
+    help="With CODE: also what is in the CRM or may be. One without keys, such as a webhook, has it twice then.",
+)
+def retry(
+    code: str | None,
+    state: str | None,
+    connection: str | None,
+    reason: str | None,
+    dry_run: bool,
+    even_if_arrived: bool,
+) -> None:
     """Send again: one lead by its reference CODE, or all that are in a state.
 
-    What a person took care of, and what is held, is not among them. Of one lead that is told; the desk sends each of
-    these, if it is to go after all.
+    What a person took care of, what is held, and what its visitor has taken consent back for is not among them. Of one
+    lead that is told, as is what has arrived or may have; the desk sends each of these, if it is to go after all.
 
     Ends with 1 when nothing of the lead can be sent again; that none of many is in a state is no mistake.
     """
-    if bool(code) == bool(state) or (code and (connection or reason or dry_run)):
-        fail("Give either a reference code alone, or --all STATE.", 2)
+    if bool(code) == bool(state) or (code and (connection or reason or dry_run)) or (state and even_if_arrived):
+        fail("Give either a reference code, if need be with --even-if-arrived, or --all STATE.", 2)
     office = Office()
     if code:
-        sent = _retry_one(office, code) or fail(_why_not(office, code))
-        say("\n".join([f"Sent again: {sent}", *_left_alone(office, code)]))
+        sent = _retry_one(office, code, even_if_arrived) or fail(_why_not(office, code))
+        say("\n".join([f"Sent again: {len(sent)}", *_left_alone(office, code, sent)]))
         return
     chosen = Chosen(str(state), find_connection(office, connection).id if connection else None, code=reason)
     if dry_run:
@@ -84,17 +111,25 @@ def put_aside(site: str | None, days: int | None, dry_run: bool, yes: bool) -> N
     say(_replay(office, chosen))
 
 
-def _retry_one(office: Office, code: str) -> int:
+def _retry_one(office: Office, code: str, even_if_arrived: bool) -> set[UUID]:
+    """Returns the deliveries that go."""
     with office.database.write() as session:
         found = lead_named(session, code)
         kept_in_use(session)  # all of them at once, in the order in which others ask for them
         theirs = Delivery.lead_id.in_(with_callers(session, found.id))
         mine = select(Delivery).where(theirs, Delivery.state.in_(outbox.CAN_SEND_AGAIN)).order_by(Delivery.id)
-        rows = session.scalars(mine).all()
+        rows = session.scalars(mine.with_for_update()).all()  # none of them arrives from now on
+        unwanted = taken_back(session, {row.event_id for row in rows})
+        going = [row for row in rows if row.event_id not in unwanted and (even_if_arrived or not _may_be_there(row))]
         now = office.database.now(session)
-        sent = sum(outbox.send_again(session, row, ME, now) for row in rows)
+        sent = {row.id for row in going if outbox.send_again(session, row, ME, now)}
         office.database.nudge(session)
     return sent
+
+
+def _may_be_there(delivery: Delivery) -> bool:
+    """Whether it has arrived, or a person has to look first."""
+    return delivery.state in ("sent", "confirmed") or (delivery.state, delivery.code) == ("refused", LOOK_FIRST)
 
 
 def _why_not(office: Office, code: str) -> str:
@@ -104,14 +139,14 @@ def _why_not(office: Office, code: str) -> str:
     return "\n".join(["Nothing was sent again.", *_standings(office, found, ways)])
 
 
-def _left_alone(office: Office, code: str) -> list[str]:
-    """What waits for a decision of a person and so was not sent with the rest."""
+def _left_alone(office: Office, code: str, sent: set[UUID]) -> list[str]:
+    """What waits for a decision of a person, or is there already, and so was not sent with the rest."""
     found, ways = _ways(office, code)
-    left = [way for way in ways if way[0].state == "held" or outbox.is_by_hand(way[0])]
+    left = [way for way in ways if way.delivery.id not in sent and way.is_left_alone]
     return [f"Not sent: {len(left)}", *_standings(office, found, left)] if left else []
 
 
-def _ways(office: Office, code: str) -> tuple[Lead, Sequence[_Way]]:
+def _ways(office: Office, code: str) -> tuple[Lead, list[_Way]]:
     with office.database.read() as session:
         found = lead_named(session, code)
         ways = (
@@ -120,18 +155,28 @@ def _ways(office: Office, code: str) -> tuple[Lead, Sequence[_Way]]:
             .where(Delivery.lead_id.in_(with_callers(session, found.id)))
             .order_by(Delivery.created_at, Delivery.id)
         )
-        return found, [(delivery, connection) for delivery, connection in session.execute(ways)]
+        rows = session.execute(ways).all()
+        unwanted = taken_back(session, {delivery.event_id for delivery, _ in rows})
+        return found, [_Way(delivery, connection, delivery.event_id in unwanted) for delivery, connection in rows]
 
 
 def _standings(office: Office, found: Lead, ways: Sequence[_Way]) -> list[str]:
     at_the_desk = f"{office.settings.public_url}/desk/leads/{found.id}"
-    return [*dict.fromkeys(_standing(*way) for way in ways), f"What can be done about it: {at_the_desk}"]
+    return [
+        *dict.fromkeys(f"{way.connection.name}: {_why(way)}" for way in ways),
+        f"What can be done about it: {at_the_desk}",
+    ]
 
 
-def _standing(delivery: Delivery, connection: Connection) -> str:
-    if connection.removed_at and delivery.state in outbox.CAN_SEND_AGAIN:
-        return f"{connection.name}: this connection was removed."
-    return f"{connection.name}: {delivery.state}. {delivery.sentence or ''}".rstrip()
+def _why(way: _Way) -> str:
+    if way.delivery.state in outbox.CAN_SEND_AGAIN:
+        if way.connection.removed_at:
+            return "this connection was removed."
+        if way.unwanted:
+            return "the visitor has taken consent back since."
+        if way.delivery.state in ("sent", "confirmed"):
+            return f"{way.delivery.state}. It has arrived; --even-if-arrived sends it all the same."
+    return f"{way.delivery.state}. {way.delivery.sentence or ''}".rstrip()
 
 
 def _show_reasons(office: Office, chosen: Chosen) -> None:

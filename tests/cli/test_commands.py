@@ -428,6 +428,42 @@ def test_what_a_person_decides_about_is_told_where_the_rest_of_a_lead_is_sent_ag
     assert where.startswith("What can be done about it: https://leads.example/desk/leads/")
 
 
+def test_what_of_a_lead_may_be_in_the_crm_is_sent_again_only_where_that_is_asked_for(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
+) -> None:
+    make_connection(database, vault, site)
+    there, doubtful, refused, later = (send(database, vault, site, email="jane@example.com") for _ in range(4))
+    set_state(database, there.event_id, "sent")
+    set_state(database, doubtful.event_id, "refused", code="unknown_outcome", sentence="It may have arrived.")
+    set_state(database, refused.event_id, "refused", code="invalid")
+    set_state(database, later.event_id, "confirmed")
+    told = frontdesk("lead", "retry", there.reference).stdout.splitlines()
+    assert told[:-1] == [
+        "Sent again: 1",
+        "Not sent: 3",
+        "Sandbox CRM: sent. It has arrived; --even-if-arrived sends it all the same.",
+        "Sandbox CRM: refused. It may have arrived.",
+        "Sandbox CRM: confirmed. It has arrived; --even-if-arrived sends it all the same.",
+    ]
+    set_state(database, refused.event_id, "confirmed")
+    assert "Nothing was sent again.\nSandbox CRM: sent." in frontdesk("lead", "retry", there.reference, code=1).stderr
+    assert frontdesk("lead", "retry", there.reference, "--even-if-arrived").stdout == "Sent again: 4\n"
+    frontdesk("lead", "retry", "--all", "in_the_crm", "--even-if-arrived", code=2)
+
+
+def test_what_its_visitor_took_consent_back_for_is_not_sent_again_by_a_command(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
+) -> None:
+    make_connection(database, vault, site)
+    jane = send(database, vault, site, client_id="one", email="jane@example.com")
+    set_state(database, jane.event_id, "confirmed")
+    send(database, vault, site, client_id="one", email="jane@example.com", consent=False)
+    told = frontdesk("lead", "retry", jane.reference, "--even-if-arrived", code=1).stderr
+    assert "Sandbox CRM: the visitor has taken consent back since." in told
+    many = frontdesk("lead", "retry", "--all", "in_the_crm").stdout
+    assert many == "Sent again: 0. Left alone, having moved on meanwhile or with consent taken back since: 1\n"
+
+
 def test_many_are_sent_again_after_a_look(frontdesk: Frontdesk, database: Database, vault: Vault, site: Site) -> None:
     for name in ("One", "Other"):
         make_connection(database, vault, site, name=name)
