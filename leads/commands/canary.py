@@ -12,6 +12,7 @@ from leads.commands.office import ME, Office, as_rows, fail, json_option, say, s
 from leads.store import canary as store
 from leads.store.models import CanaryRun, Site
 from leads.store.queries.canary import recent_runs
+from leads.store.queries.lists import connections_in_use
 from leads.store.queries.overview import worker_lives
 
 _TOLD_WITHIN = 10  # seconds in which the worker itself says why it gave a test up
@@ -38,6 +39,8 @@ def run(site_key: str, wait: bool) -> None:
         now = office.database.now(session)
         if not worker_lives(session, now):
             fail("No worker is running: start Frontdesk. No test enquiry was begun.")
+        if not any(row.site_id == site.id for row in connections_in_use(session)):
+            fail(f"{site_key} has no connection in use, so a test enquiry would end here. None was begun.")
         begun = store.start(session, site, ME, now)
     if not wait:
         say("It is on its way. See: frontdesk canary list")

@@ -211,7 +211,7 @@ def _given(kind: str, typed: Iterable[str], files: Iterable[str]) -> dict[str, A
 
 def _read(name: str, path: str) -> str:
     try:
-        return (sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")).strip()
+        return (sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")).strip()
     except OSError as error:
         fail(f"The file for {name} cannot be read: {path}: {error.strerror}.", 2)
     except UnicodeDecodeError:

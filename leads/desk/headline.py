@@ -110,7 +110,8 @@ def _below(state: Overview) -> str:
 def _who_go_nowhere(state: Overview) -> str:
     """`3 enquiries cannot go anywhere: …`; empty when none is so."""
     number = state.waiting.get("no_connection", 0)
-    return f"{words.enquiries(number)} cannot go anywhere: their site has no CRM connected" if number else ""
+    whose = "its" if number == 1 else "their"
+    return f"{words.enquiries(number)} cannot go anywhere: {whose} site has no CRM connected" if number else ""
 
 
 def _struggling(state: Overview) -> Connection | None:

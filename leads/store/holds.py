@@ -13,7 +13,7 @@ from leads.store.models import Connection, Delivery, Event
 HOLD_SENTENCES = {
     "spam": "This looks like spam. Nothing was sent; if it is a real enquiry, press “Not spam, send”.",
     "no_consent": "There is no consent of the visitor that the details are shared with the CRM.",
-    "paused": "This connection was paused by staff.",
+    "paused": "This connection was paused by staff. It goes on by itself once an admin starts it again.",
     "unknown_caller": "This connection takes calls only once the caller is known.",
     "removed": "The connection was removed before this was sent. Add a new one, or take care of it yourself.",
 }

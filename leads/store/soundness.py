@@ -3,6 +3,7 @@ anew in its place."""
 
 from __future__ import annotations
 
+import os
 import struct
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ _RESTORE = (
     "Stop Frontdesk, restore the last backup of the data folder (database and keys together; keep erased.txt), run "
     "frontdesk lead erase-again and frontdesk db restored, and start again."
 )
+_OWNER = "It has to belong to the user that Frontdesk runs as; a copy that root put back belongs to root."
 _NEW = "Only if this is a new installation with a key of your own, run once: frontdesk db upgrade --new"
 
 
@@ -59,6 +61,9 @@ def _require_new(file: Path, keys_file: Path, *, make: bool) -> None:
 
 
 def _require_header(file: Path) -> None:
+    for right, what in ((os.R_OK, "read"), (os.W_OK, "written to")):
+        if not os.access(file, right):
+            raise DamagedError(f"The database file {file} may not be {what}. {_OWNER}")
     with file.open("rb") as opened:
         start = opened.read(_HEADER.size)
     if len(start) < _HEADER.size or not start.startswith(b"SQLite format 3\x00"):

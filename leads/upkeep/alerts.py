@@ -22,6 +22,7 @@ _RARE = math.log(100)
 _IN_GOOD_TIME = timedelta(days=14)
 _LEARNED = 2  # weeks that have to be known
 
+_THE_DESK_TELLS = "The desk tells why, and what helps."
 EACH_NIGHT = "Make one each night: frontdesk db backup FILE"
 _EVENTS = {"consultation_request": "consultation requests", "call_click": "taps on “Call us”"}
 _NO_WORKER = (
@@ -62,10 +63,14 @@ def _connection(load: Load) -> Iterator[Condition]:
 
 
 def _needs_you(need: Need) -> Iterator[Condition]:
-    if need.number:
-        verb = "needs" if need.number == 1 else "need"
-        sentence = f"{enquiries(need.number)} for {_name(need)} {verb} a person. The desk tells why, and what helps."
-        yield Condition("needs_you", str(need.connection.id), sentence, need.connection.id)
+    """Apart, or one that has waited for its consent for long would hide that a CRM has begun to refuse everything."""
+    connection_id = need.connection.id
+    if refused := need.number - need.held:
+        sentence = f"{enquiries(refused, 'needs', 'need')} a person: {_name(need)} did not take {_it(refused)}."
+        yield Condition("needs_you", str(connection_id), f"{sentence} {_THE_DESK_TELLS}", connection_id)
+    if need.held:
+        sentence = f"{enquiries(need.held, 'needs', 'need')} a person before {_name(need)} gets {_it(need.held)}."
+        yield Condition("needs_you", f"{connection_id} held", f"{sentence} {_THE_DESK_TELLS}", connection_id)
 
 
 def _sign_in(load: Load, signs: Signs) -> Iterator[Condition]:
@@ -166,6 +171,10 @@ def _copy(signs: Signs) -> Iterator[Condition]:
 def how_old(copy: timedelta) -> str:
     """The last copy's age in a sentence."""
     return f"The last copy of the database is {span(copy)} old."
+
+
+def _it(number: int) -> str:
+    return "it" if number == 1 else "them"
 
 
 def _name(of: Load | Need) -> str:

@@ -208,7 +208,7 @@ def test_a_secret_is_never_taken_from_the_command_line(frontdesk: Frontdesk, sit
     refused = frontdesk(*add, "--set", "key=canary-key", code=2)
     assert "--file key=PATH" in refused.stderr
     assert "canary-key" not in refused.output
-    (tmp_path / "key").write_text("canary-key\n")
+    (tmp_path / "key").write_text("\ufeffcanary-key\n", encoding="utf-8")  # as Windows' own editor may save it
     stored = frontdesk(*add, "--file", f"key={tmp_path / 'key'}", "--anyway", allowed_private_hosts="127.0.0.1")
     assert "wrong" in stored.stdout
     assert "Stored as" in stored.stdout
@@ -490,6 +490,9 @@ def test_a_test_enquiry_is_begun_and_listed(frontdesk: Frontdesk, database: Data
     (run,) = as_json(frontdesk("canary", "list", "--json"))
     assert (run["site"], run["state"], run["started_by"], run["seen_at"]) == ("demo", "running", "command line", None)
     assert "no site" in frontdesk("canary", "run", "nowhere", code=1).stderr
+    make_site(database, "other")
+    assert "other has no connection in use" in frontdesk("canary", "run", "other", code=1).stderr
+    assert len(as_json(frontdesk("canary", "list", "--json"))) == 1
 
 
 def test_leads_are_listed_by_the_states_and_by_the_places_of_the_desk(
@@ -555,9 +558,10 @@ def test_no_test_enquiry_is_begun_while_no_worker_runs(
 
 
 def test_what_is_waited_for_is_told_and_given_up_in_time(
-    frontdesk: Frontdesk, database: Database, site: Site, monkeypatch: pytest.MonkeyPatch
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("leads.commands.canary._TOLD_WITHIN", 0)
+    make_connection(database, vault, site)
     beat(database)
     told = frontdesk("canary", "run", "demo", "--wait", code=1, canary_patience="1s").stderr
     step = "the worker has sent the form"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -107,6 +108,17 @@ def test_the_start_stops_with_instructions_and_touches_nothing(
     after = contents(folder)
     assert after.pop("frontdesk.sqlite3", None) == before.pop("frontdesk.sqlite3", None)
     assert {name: after[name] for name in before} == before
+
+
+@pytest.mark.parametrize(("right", "what"), [(os.R_OK, "read"), (os.W_OK, "written to")])
+def test_a_database_of_another_user_stops_the_start(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, right: int, what: str
+) -> None:
+    """Tests may run as root, to whom every file is open; so the system's answer is given by us."""
+    monkeypatch.setattr(os, "access", lambda path, asked: not (asked & right and Path(path).is_file()))
+    result = frontdesk(folder, "doctor")
+    assert result.exit_code == 3
+    assert f"frontdesk.sqlite3 may not be {what}. It has to belong to the user that Frontdesk runs as" in result.stderr
 
 
 def test_without_database_and_key_only_an_upgrade_makes_one(tmp_path: Path) -> None:

@@ -308,9 +308,22 @@ def test_what_needs_a_person_is_told_once(watch: Watch, timed: Database, vault: 
             session.execute(update(Delivery).values(state=state))
         watch.passes(40, every=2)
     assert len(watch.mails) == 1
-    assert "1 enquiry for “Sandbox CRM” (Sunrise) needs a person" in watch.mails[0]
+    assert "1 enquiry needs a person: “Sandbox CRM” (Sunrise) did not take it." in watch.mails[0]
     with timed.read() as session:
         assert "3 enquiries" in open_alerts(session)[0].sentence, "the desk tells how many there are now"
+
+
+def test_what_waits_for_consent_hides_no_refusals(watch: Watch, timed: Database, vault: Vault, site: Site) -> None:
+    send(timed, vault, site, email="nora@example.com", consent=False)
+    watch.passes(100, every=2)
+    assert "1 enquiry needs a person before “Sandbox CRM” (Sunrise) gets it." in watch.mails[0]
+    for number in range(3):
+        sent = send(timed, vault, site, email=f"jane{number}@example.com")
+        with timed.write() as session:
+            session.execute(update(Delivery).where(Delivery.event_id == sent.event_id).values(state="refused"))
+    watch.passes(100, every=2)
+    assert len(watch.mails) == 2
+    assert "3 enquiries need a person: “Sandbox CRM” (Sunrise) did not take them." in watch.mails[1]
 
 
 def test_what_a_form_plugin_sends_and_nobody_understands_is_told_once_until_all_was_seen(

@@ -103,7 +103,7 @@ def test_enquiries_without_a_connection(sentence: Sentence, database: Database, 
 
 def test_one_of_two_sites_has_no_connection(sentence: Sentence, database: Database, vault: Vault, app: Flask) -> None:
     send(database, vault, make_site(database, "other"), **JANE)
-    assert sentence() == ("1 enquiry cannot go anywhere: their site has no CRM connected.", "look")
+    assert sentence() == ("1 enquiry cannot go anywhere: its site has no CRM connected.", "look")
     assert "Ask an admin of this desk to connect one." in signed_in(app, database, "sam", "staff").get("/desk/")
 
 
@@ -182,8 +182,10 @@ def test_all_places_count_the_same_people_who_need_somebody(
     with database.read() as session:
         connections = {row.name: row.id for row in session.scalars(select(Connection))}
         alerts = {one.subject: one.sentence for one in conditions(signs(session, database.now(session)), timedelta(1))}
-    assert "2 enquiries for “First” (Sunrise) need a person." in alerts[str(connections["First"])]
-    assert "1 enquiry for “Sandbox CRM” (Sunrise) needs a person." in alerts[str(connections["Sandbox CRM"])]
+    refused, held = "1 enquiry needs a person: “%s” (Sunrise) did not", "1 enquiry needs a person before “%s” (Sunrise)"
+    assert refused % "First" in alerts[str(connections["First"])]
+    assert held % "First" in alerts[f"{connections['First']} held"]
+    assert held % "Sandbox CRM" in alerts[f"{connections['Sandbox CRM']} held"]
     page = plain(anna.get(f"/desk/connections/{connections['First']}"))
     assert "In the CRM 1 On the way 0 Held 2 Need you 2 Taken care of 0" in page
 

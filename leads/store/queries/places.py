@@ -34,11 +34,12 @@ _PLACE = case(*((here, literal(place)) for place, here in PLACES.items()))
 
 
 class Need(NamedTuple):
-    """How many enquiries need a person at one connection, in use or removed."""
+    """How many enquiries need a person at one connection, in use or removed. held: those of them that are held."""
 
     connection: Connection
     site: Site
     number: int
+    held: int
 
 
 def number_at(session: Session, here: ColumnElement[bool]) -> int:
@@ -50,8 +51,11 @@ def number_at(session: Session, here: ColumnElement[bool]) -> int:
 def needs(session: Session) -> list[Need]:
     """Who needs a person, by connection, the oldest first: all that are in use, and removed ones that left somebody."""
     here = (Delivery.connection_id == Connection.id, PLACES["needs_you"], is_real())
-    number = select(func.count(Delivery.id)).where(*here).correlate(Connection).scalar_subquery()
-    rows = select(Connection, Site, number).join(Site, Site.id == Connection.site_id)
+    number, held = (
+        select(func.count(Delivery.id)).where(*here, *only).correlate(Connection).scalar_subquery()
+        for only in ((), (Delivery.state == "held",))
+    )
+    rows = select(Connection, Site, number, held).join(Site, Site.id == Connection.site_id)
     found = session.execute(rows.order_by(Connection.created_at, Connection.id)).all()
     return [need for row in found if (need := Need(*row)).number or need.connection.removed_at is None]
 
