@@ -28,6 +28,8 @@ def erase_again(files: Sequence[Path], yes: bool) -> None:
     """
     office = Office()
     _ = office.vault
+    if not files and not office.erasures.file.exists():
+        say(f"There is no list {office.erasures.file}. Put it back, if anybody was erased since the copy was made.")
     listed = _listed(office, files)
     with office.database.read() as session:
         found = back(session, listed)

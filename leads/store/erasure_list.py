@@ -61,7 +61,7 @@ class ErasureList:
         return os.access(self.file if self.file.exists() else self.file.parent, os.W_OK)
 
     def read(self, *others: Path) -> Listed:
-        """What stands in it, and in other lists. Raises OSError when one is there and cannot be read."""
+        """What stands in it, and in other lists. Raises OSError when one is there and cannot be read, or is no list."""
         return _listed(line for file in (self.file, *others) for line in _lines(file))
 
 
@@ -91,12 +91,16 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _lines(file: Path) -> Iterator[tuple[str, Entry]]:
-    """The lines that are whole."""
+    """The lines that are whole. Raises OSError when it cannot be read, or is something else."""
     try:
         text = file.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return
-    for line in text.splitlines():
+    lines = text.splitlines()
+    # Not as if nobody had been erased.
+    if not any(_LINE.fullmatch(line.strip()) for line in lines) and not _is_torn(text):
+        raise OSError(errno.EINVAL, "it is no list of erasures", str(file))
+    for line in lines:
         if not (found := _LINE.fullmatch(line.strip())):
             continue
         try:
@@ -105,6 +109,11 @@ def _lines(file: Path) -> Iterator[tuple[str, Entry]]:
             continue
         if at.tzinfo:
             yield found[2], Entry(at, found[3], leads)
+
+
+def _is_torn(text: str) -> bool:
+    """Whether it may be what a power cut left of the first line."""
+    return text.isascii() and (text.isprintable() or not text.strip())
 
 
 def _listed(lines: Iterable[tuple[str, Entry]]) -> Listed:

@@ -79,6 +79,30 @@ def test_what_is_no_line_is_passed_over(erasures: ErasureList) -> None:
     assert erasures.read() == ([JANE], [])
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "2026-03-02T09:00:00+00:00 erased K7Q-2MX 00000000-0000-0000-0000-000000000001\n".encode("utf-16"),
+        b"Received,First name,E-mail\n2026-03-02 09:00,Jane,jane@example.com\n",
+        bytes(range(128, 256)),
+        b"\x00" * 4096,
+    ],
+    ids=["another encoding", "an export", "binary", "zeros"],
+)
+def test_what_holds_no_line_at_all_is_no_list(erasures: ErasureList, content: bytes) -> None:
+    erasures.file.write_bytes(content)
+    with pytest.raises(OSError, match="no list of erasures"):
+        erasures.read()
+    erasures.add("erased", JANE)
+    assert erasures.read() == ([JANE], [])
+
+
+def test_a_first_line_that_was_torn_is_a_list_of_nobody(erasures: ErasureList) -> None:
+    erasures.add("erased", JANE)
+    erasures.file.write_bytes(erasures.file.read_bytes()[:40])
+    assert erasures.read() == ([], [])
+
+
 def test_other_lists_are_read_with_it(erasures: ErasureList, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = ErasureList(tmp_path / "other")
