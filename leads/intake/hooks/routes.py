@@ -11,6 +11,7 @@ from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, request
 from marshmallow import Schema, ValidationError
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from leads.intake.decode import MAX_BODY, MAX_TEXT, Undecodable
 from leads.intake.hooks.body import read_body, read_query
@@ -26,6 +27,8 @@ from leads.store.sites import hook_token
 TIMES_A_VISITOR = 30  # a plugin sends for all visitors of a website, from one address
 _AGAIN = 600  # seconds in which the same without an id is a repeat, not a person who sends twice
 _KIND = "consultation_request"
+_TOO_LARGE = "It was larger than 64 KiB, so nothing of it could be kept."
+_LOOK_THERE = "See who it was in the form plugin’s own list of entries. If it sends files, let it send them no more."
 _NOTHING = (
     "This address takes what a form plugin sends: by POST, or with the answers behind a “?”. Nothing of the kind was "
     "there, so nothing was kept."
@@ -51,9 +54,14 @@ def create_hooks(intake: Intake, limiter: Limiter) -> Blueprint:
 
 def _receive(intake: Intake, site: Site, *, within: bool) -> Response:
     """within: no more than usual came lately."""
-    body = request.get_data(cache=True)
-    query = not body.strip()  # some send all that they have to say in the address
-    sent = _query() if query else body
+    try:
+        body = request.get_data(cache=True)
+        query = not body.strip()  # some send all that they have to say in the address
+        sent = _query() if query else body
+    except RequestEntityTooLarge:
+        if within:
+            _tell_of_what_was_too_large(intake, site)
+        raise
     if not sent:
         return _nothing()
     try:
@@ -67,6 +75,12 @@ def _receive(intake: Intake, site: Site, *, within: bool) -> Response:
     suspicion = _suspicion(submission, within=within)
     accepted = intake.accept(site, _KIND, data, submission.plugin, suspicion, unique=submission.unique)
     return jsonify(ok=True, reference=accepted.reference)
+
+
+def _tell_of_what_was_too_large(intake: Intake, site: Site) -> None:
+    """The plugin has thanked the visitor already, and nobody reads its log: so a person is told, though of nothing."""
+    told = f"{_LOOK_THERE} It came at {intake.database.time():%Y-%m-%d %H:%M:%S} UTC."
+    intake.keep_unreadable(site, told.encode(), _TOO_LARGE, of_plugin=True)
 
 
 def _suspicion(submission: Submission, *, within: bool) -> str | None:
