@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from leads.intake import openapi
 from leads.intake.decode import Undecodable, decode_json
 from leads.intake.problems import problem
-from leads.intake.receive import Intake, is_allowed_origin, signals
+from leads.intake.receive import NO_SUCH_SITE, Intake, is_allowed_origin, signals
 from leads.intake.schemas import schema_of
 from leads.intake.spam import HONEYPOT
 from leads.store.models import Site
@@ -66,7 +66,7 @@ def _receive(intake: Intake, kind: str) -> Response:
     site = intake.recent_site(raw.get("site"))
     if site is None:
         if kind == "consultation_request":
-            intake.keep_unreadable(None, body, "It names a site that is not here.")
+            intake.keep_unreadable(None, body, NO_SUCH_SITE)
         return problem(404, "Unknown site", "", {"site": ["There is no site with this key."]})
     with intake.groups.on_the_way():
         stored = _store(intake, site, kind, raw)

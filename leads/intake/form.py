@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from leads.intake.decode import Undecodable, clean, decode_form
 from leads.intake.problems import flat
-from leads.intake.receive import Intake, signals
+from leads.intake.receive import NO_SUCH_SITE, Intake, signals
 from leads.intake.schemas import schema_of
 from leads.intake.spam import HONEYPOT, SpamCheck
 from leads.store import canary
@@ -50,7 +50,7 @@ def create_form(intake: Intake) -> Blueprint:
         static_url_path="/static",
     )
 
-    @form.get("/<key>/consultation")
+    @form.get("/<key>/consultation", strict_slashes=False)
     def show(key: str) -> Response:
         site = intake.site(key) or abort(404)
         page = _page(intake, site, {}, {}, 200)
@@ -59,10 +59,13 @@ def create_form(intake: Intake) -> Blueprint:
         page.headers["Cache-Control"] = "private, no-cache"
         return page
 
-    @form.post("/<key>/consultation")
+    @form.post("/<key>/consultation", strict_slashes=False)
     def send(key: str) -> Response:
         try:
-            site = intake.recent_site(key) or abort(404)
+            site = intake.recent_site(key)
+            if site is None:
+                intake.keep_unreadable(None, request.get_data(cache=True), NO_SUCH_SITE)
+                abort(404)
             with intake.groups.on_the_way():
                 return _receive(intake, site)
         except SQLAlchemyError as error:

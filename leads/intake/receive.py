@@ -27,6 +27,7 @@ _SITE_IS_FRESH = 1.0  # seconds
 _NEVER = (float("-inf"), None)
 _NOT_ANSWERS = {"site", "id", "visitor_id", "consent", "consent_version"}
 _PERSON = {"first_name", "last_name", "email", "phone"}
+NO_SUCH_SITE = "It names a site that is not here."
 _NOT_OUR_NAMES = (
     "It holds none of our fields for a name, an e-mail address or a phone number. A form plugin has an address of its "
     "own to send to: whoever looks after Frontdesk knows it."

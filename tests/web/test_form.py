@@ -509,6 +509,15 @@ def test_an_unknown_site_has_no_pages(client: FlaskClient, path: str) -> None:
     assert client.post(FORM.replace("demo", "nobody"), data=JANE).status_code == 404
 
 
+def test_a_form_that_is_sent_to_a_mistyped_address_is_kept_for_a_person(client: FlaskClient, stored: Stored) -> None:
+    """Who made the clinic's page got its address wrong; its visitors wrote all the same."""
+    assert client.post(FORM.replace("demo", "Demo"), data=JANE).status_code == 404
+    assert "jane" in stored.body()["text"]
+    assert stored.unreadable()[0].reason == "It names a site that is not here."
+    assert client.post(f"{FORM}/", data=JANE).status_code == 303
+    assert len(stored.events()) == 1
+
+
 def test_a_browser_keeps_the_script_for_an_hour_and_asks_for_styles_again(client: FlaskClient) -> None:
     cached = "public, max-age=3600, stale-while-revalidate=86400, stale-if-error=86400"
     for path, kept in (("website.js", cached), ("public.css", "no-cache")):
