@@ -48,7 +48,7 @@ class _Way(NamedTuple):
 @click.option(
     "--even-if-arrived",
     is_flag=True,
-    help="With CODE: also what is in the CRM or may be. One without keys, such as a webhook, has it twice then.",
+    help="With CODE: also what is in the CRM or may be. One that keeps none of our keys has it twice then.",
 )
 def retry(
     code: str | None,
