@@ -48,6 +48,11 @@ def way_to(connection: Connection) -> Way:
     return Way(connection.id, state, connection.unknown_callers)
 
 
+def is_in_doubt(unknown: bool, code: str | None) -> bool:
+    """Whether nobody knows if a delivery arrived. Of a CRM that cannot be asked its code alone says so."""
+    return unknown or code == LOOK_FIRST
+
+
 def is_by_hand(delivery: Delivery) -> bool:
     """Whether a person took care of it or put it aside, and may think better of it. What goes another way is none."""
     return delivery.state == "handled" and delivery.code == "by_hand"

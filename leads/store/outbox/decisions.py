@@ -19,6 +19,7 @@ from leads.store.holds import (
     NOT_ARRIVED,
     hold_reason,
     is_by_hand,
+    is_in_doubt,
     way_to,
 )
 from leads.store.in_use import kept_in_use
@@ -240,6 +241,6 @@ def doubt_all(session: Session) -> int:
 def handled(delivery: Delivery) -> None:
     """A person took care of it outside of Frontdesk, or put it aside as spam. Whether it may have arrived stays known:
     they may think better of it."""
-    delivery.unknown = delivery.unknown or delivery.code == LOOK_FIRST
+    delivery.unknown = is_in_doubt(delivery.unknown, delivery.code)
     delivery.sentence = PUT_ASIDE if delivery.code == "spam" else "A person took care of this."
     delivery.state, delivery.code, delivery.field = "handled", "by_hand", None

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from leads.store.erasure_list import Entry, ErasureList
 from leads.store.failpoint import reach
-from leads.store.holds import LOOK_FIRST
+from leads.store.holds import is_in_doubt
 from leads.store.models import (
     Action,
     Attempt,
@@ -220,7 +220,7 @@ def _ask_crms(
 def _may_be_there(row: Delivery, verdicts: Collection[str]) -> bool:
     """Whether nobody knows if it is in the CRM: it is on its way there, or a try of it broke off."""
     never_heard = row.sent_at is None and any(verdict in MAY_HAVE_WRITTEN for verdict in verdicts)
-    return row.unknown or row.state == "sending" or row.code == LOOK_FIRST or never_heard
+    return is_in_doubt(row.unknown, row.code) or row.state == "sending" or never_heard
 
 
 def _tries(session: Session, delivery_ids: Sequence[UUID]) -> dict[UUID, set[str]]:

@@ -15,7 +15,7 @@ from leads.store import budget
 from leads.store.among import among
 from leads.store.callers import MOVED
 from leads.store.failpoint import reach
-from leads.store.holds import HELD_BY_REMOVAL, LOOK_FIRST
+from leads.store.holds import HELD_BY_REMOVAL, is_in_doubt
 from leads.store.models import Attempt, Connection, Delivery, Erasure, Lead, RemoteRecord, new_id
 from leads.store.outbox.claimed import Claimed
 from leads.store.outbox.erasing import arrived_after_all
@@ -126,7 +126,8 @@ def _write_down(session: Session, lane: Lane, outcomes: Sequence[Outcome], healt
 
 def _known_after_removal(session: Session, rows: Sequence[dict[str, Any]]) -> set[UUID]:
     """Write down what was in hand when its connection was removed: nobody has to look in the CRM for it any more."""
-    known = [row if row["state"] == "sent" else row | HELD_BY_REMOVAL for row in rows if not _may_be_there(row)]
+    clear = [row for row in rows if not is_in_doubt(row["unknown"], row.get("code"))]
+    known = [row if row["state"] == "sent" else row | HELD_BY_REMOVAL for row in clear]
     stays = [{name: row[name] for name in row if name not in _OF_A_MOVE} | {"check_at": None} for row in known]
     return update_all(session, Delivery, ("id", "token"), stays, _FREE, where=_IN_DOUBT)
 
@@ -152,12 +153,7 @@ def _known_after_erasure(session: Session, lane: Lane, outcomes: Sequence[Outcom
 
 def _doubt_alone(row: Mapping[str, Any]) -> dict[str, Any]:
     """Of a row that is to stay as it is otherwise."""
-    return {"id": row["id"], "token": row["token"], "unknown": _may_be_there(row)}
-
-
-def _may_be_there(row: Mapping[str, Any]) -> bool:
-    """Whether nobody knows if it arrived. Of a CRM that cannot be asked the code alone says so."""
-    return bool(row["unknown"] or row.get("code") == LOOK_FIRST)
+    return {"id": row["id"], "token": row["token"], "unknown": is_in_doubt(row["unknown"], row.get("code"))}
 
 
 def _turned_out_to_be(session: Session, lead_ids: Sequence[UUID]) -> dict[UUID, UUID]:

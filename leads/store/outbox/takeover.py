@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, exists, func, not_, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from leads.store.holds import LOOK_FIRST, hold_reason, way_to
+from leads.store.holds import LOOK_FIRST, hold_reason, is_in_doubt, way_to
 from leads.store.models import Connection, Delivery, Event, Lead, Site
 from leads.store.outbox.arrivals import delivery_row
 from leads.store.outbox.decisions import may_go_after_all
@@ -147,7 +147,7 @@ def send_elsewhere(session: Session, delivery: Delivery, to: Connection, now: da
     left = is_left(delivery, session.get_one(Connection, delivery.connection_id), event)
     if not (left and may_have_it) or session.scalar(has_it) is not None:
         return False
-    in_doubt = delivery.code == LOOK_FIRST or delivery.unknown
+    in_doubt = is_in_doubt(delivery.unknown, delivery.code)
     delivery.state, delivery.code, delivery.field = "handled", "replaced", None
     delivery.unknown = in_doubt  # whoever erases the person has to know
     delivery.sentence = _SENT_IN_DOUBT if in_doubt else _SENT
