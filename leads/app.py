@@ -18,6 +18,7 @@ from leads.demo.routes import create_demo
 from leads.desk import auth
 from leads.desk.room import Room
 from leads.desk.routes import create_desk
+from leads.intake import language
 from leads.intake.api import create_api
 from leads.intake.decode import MAX_BODY, MAX_PARTS
 from leads.intake.form import create_form, hidden_fields
@@ -83,6 +84,7 @@ def create_app(settings: Settings) -> Flask:
     intake = Intake(database, vault, spam, settings.public_url)
     app = _empty_app(settings, vault.signing_key)
     auth.init_app(app, database)
+    language.init_app(app, intake)
     public = [
         create_api(intake),
         create_form(intake),
@@ -137,9 +139,8 @@ def _handle_errors(app: Flask) -> None:
             return error.get_response()
         if _wants_json():
             return problem(status, error.name, error.description or "")
-        title = "This is too large" if status == 413 else error.name
         files = request.mimetype == "multipart/form-data"
-        return Response(render_template("error.html", status=status, title=title, files=files), status)
+        return Response(render_template("error.html", status=status, files=files), status)
 
     @app.errorhandler(SQLAlchemyError)
     def database_error(error: SQLAlchemyError) -> ResponseReturnValue:
@@ -148,7 +149,7 @@ def _handle_errors(app: Flask) -> None:
         app.logger.error("the database did not answer: %s", type(error).__name__)
         if _wants_json():
             return problem(503, "It could not be stored", "Send it again in a moment, with the same id.")
-        return Response(render_template("error.html", status=503, title="Back in a moment"), 503, {"Retry-After": "10"})
+        return Response(render_template("error.html", status=503), 503, {"Retry-After": "10"})
 
     def not_of_the_database(error: SQLAlchemyError) -> ResponseReturnValue:
         if is_unfit(error) and not _wants_json():

@@ -11,6 +11,8 @@ import phonenumbers
 from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 from marshmallow import Schema, ValidationError, fields, validates_schema
 
+from leads.languages import Sentence
+
 MOST_CHOICES = 20  # of a list that is taken for one text
 LONGEST_EMAIL = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 _BESIDE_A_NUMBER = re.compile(r"[^\d\s()+./–-]")
@@ -28,7 +30,7 @@ class LooseString(fields.Field[str]):
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
         text = as_typed(value)
         if len(text) > self.limit:
-            raise ValidationError(f"Please keep this under {self.limit} characters.")
+            raise ValidationError(Sentence("Please keep this under {limit} characters.", limit=self.limit))
         return text
 
 

@@ -11,9 +11,10 @@ import click
 from sqlalchemy import select
 
 from leads.commands.office import Office, as_json, as_rows, fail, json_option, say, site_named
+from leads.intake.form import ASKED
+from leads.languages import ENGLISH, LANGUAGES, translated
 from leads.store.models import Site
 from leads.store.sites import (
-    DEFAULT_CONSENT,
     Details,
     SiteError,
     add_site,
@@ -26,6 +27,7 @@ from leads.store.sites import (
 )
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+_LANGUAGE = "Of our form, and of what it says to visitors."
 
 
 def _token_option(*, default: bool | None) -> Callable[[Command], Command]:
@@ -45,9 +47,10 @@ def site() -> None:
 @click.option("--name", required=True, help="The clinic's name, as visitors see it.")
 @click.option("--region", required=True, help="Country of phone numbers typed without a code, such as US.")
 @click.option("--time-zone", required=True, help="Such as America/New_York.")
+@click.option("--language", type=click.Choice(LANGUAGES), default=ENGLISH, show_default=True, help=_LANGUAGE)
 @click.option("--origin", "origins", multiple=True, help="Address of the website; may be given again.")
 @click.option("--thank-you", "thank_you_urls", multiple=True, help="Page shown after the form; may be given again.")
-@click.option("--consent", default=DEFAULT_CONSENT, help="What visitors are asked to agree to.")
+@click.option("--consent", help="What visitors are asked to agree to; without it, our own wording in their language.")
 @_token_option(default=False)
 def add(key: str, region: str, origins: list[str], thank_you_urls: list[str], **options: Any) -> None:
     """Add a website. KEY stands in its pages: small letters, digits and hyphens."""
@@ -75,6 +78,7 @@ def add(key: str, region: str, origins: list[str], thank_you_urls: list[str], **
 @click.option("--name", help="The clinic's name, as visitors see it.")
 @click.option("--region", help="Country of phone numbers typed without a code, such as US.")
 @click.option("--time-zone", help="Such as America/New_York.")
+@click.option("--language", type=click.Choice(LANGUAGES), help=_LANGUAGE)
 @click.option("--origin", "origins", multiple=True, help="Address of the website, in place of all before; '' for none.")
 @click.option("--thank-you", "thank_you_urls", multiple=True, help="Page shown after the form; as --origin.")
 @click.option("--consent", help="What visitors are asked to agree to from now on.")
@@ -104,7 +108,7 @@ def change(key: str, new_hook_address: bool, yes: bool, **options: Any) -> None:
     if new_hook_address:
         say(f"Paste the new address into the form plugin's settings now: {_hook_address(office, found)}")
     _say_what_is_kept(given.get("origins", ()))
-    if "consent" in given:
+    if given.keys() & {"consent", "language"}:
         say(f"A form on the website's own pages needs the new wording too: frontdesk site snippet {key}")
 
 
@@ -169,7 +173,7 @@ def list_sites(json_: bool) -> None:
     with Office().database.read() as session:
         rows = [_facts(row) for row in session.scalars(select(Site).order_by(Site.key))]
     empty = "There are no websites yet. Add one: frontdesk site add KEY --name NAME --region US --time-zone ZONE"
-    as_rows(["key", "name", "region", "time_zone", "origins"], rows, empty, json_=json_)
+    as_rows(["key", "name", "region", "language", "time_zone", "origins"], rows, empty, json_=json_)
 
 
 @site.command("snippet")
@@ -180,6 +184,7 @@ def snippet(key: str) -> None:
     with office.database.read() as session:
         found = site_named(session, key)
         wording = {"consent": escape(consent_text(session, found)), "version": found.consent_version}
+    wording |= {name: escape(translated(label, found.language)) for name, label in _LABELS.items()}
     if urlsplit(office.settings.public_url).hostname in ("127.0.0.1", "localhost"):
         warning = "These addresses are of this machine alone. Set FRONTDESK_PUBLIC_URL, as the service has it."
         say(warning, err=True)
@@ -209,27 +214,34 @@ def _facts(row: Site) -> dict[str, Any]:
         "key": row.key,
         "name": row.name,
         "region": row.region,
+        "language": row.language,
         "time_zone": row.time_zone,
         "origins": list(row.origins),
     }
 
 
+_LABELS = {
+    **ASKED,
+    "request": "Request your consultation",
+    "empty": "Leave this empty",
+    "send": "Send request",
+}
 _SNIPPET = """\
 <!-- A link to the hosted form; it needs no JavaScript: -->
-<a href="{base}/f/{key}/consultation">Request your consultation</a>
+<a href="{base}/f/{key}/consultation">{request}</a>
 
 <!-- Or a form of your own, with any of these fields; the consent wording and its version belong together: -->
 <form method="post" action="{base}/f/{key}/consultation" accept-charset="utf-8">
-  <label>First name <input name="first_name" autocomplete="given-name"></label>
-  <label>Last name <input name="last_name" autocomplete="family-name"></label>
-  <label>E-mail <input name="email" type="email" autocomplete="email"></label>
-  <label>Phone <input name="phone" type="tel" autocomplete="tel"></label>
-  <label>When may we call you? <input name="preferred_time"></label>
-  <label>Your message <textarea name="message"></textarea></label>
+  <label>{first_name} <input name="first_name" autocomplete="given-name"></label>
+  <label>{last_name} <input name="last_name" autocomplete="family-name"></label>
+  <label>{email} <input name="email" type="email" autocomplete="email"></label>
+  <label>{phone} <input name="phone" type="tel" autocomplete="tel"></label>
+  <label>{preferred_time} <input name="preferred_time"></label>
+  <label>{message} <textarea name="message"></textarea></label>
   <label><input type="checkbox" name="consent" value="yes"> {consent}</label>
   <input type="hidden" name="consent_version" value="{version}">
-  <label hidden>Leave this empty <input name="website" tabindex="-1" autocomplete="off"></label>
-  <button>Send request</button>
+  <label hidden>{empty} <input name="website" tabindex="-1" autocomplete="off"></label>
+  <button>{send}</button>
 </form>
 
 <!-- Taps on "Call Us", joined to the visitor's form. After a tap or a form something is kept in the visitor's browser

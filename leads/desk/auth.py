@@ -92,9 +92,9 @@ def init_app(app: Flask, database: Database) -> None:
         return _load(database, remembered)
 
     @app.errorhandler(CSRFError)
-    def forged(error: CSRFError) -> Response:
+    def forged(_error: CSRFError) -> Response:
         if not (request.blueprint or "").startswith("desk"):
-            return Response(render_template("error.html", status=400, title=error.name), 400)
+            return Response(render_template("error.html", status=400), 400)
         # The form to sign in needs no session: that one was only open for too long.
         is_out = not current_user.is_authenticated and request.endpoint not in _OPEN
         sign_in = _url("desk.sign_in", next=_page_before()) if is_out else ""

@@ -82,7 +82,7 @@ def _store(intake: Intake, site: Site, kind: str, raw: dict[str, Any]) -> Respon
     except ValidationError as error:
         if kind == "consultation_request":
             intake.keep_if_not_ours(site, answers, request.get_data())
-        return problem(422, "Some fields need another look", errors=error.messages_dict)
+        return problem(422, "Some fields need another look", errors=error.messages_dict, language=site.language)
     accepted = intake.accept(site, kind, data, _SOURCES[kind], intake.spam.suspicion(site.key, shown))
     answer = jsonify(
         id=str(accepted.event_id), reference=accepted.reference, received_at=accepted.received_at.isoformat()

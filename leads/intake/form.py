@@ -17,15 +17,39 @@ from leads.intake.problems import flat
 from leads.intake.receive import NO_SUCH_SITE, Intake, signals
 from leads.intake.schemas import schema_of
 from leads.intake.spam import HONEYPOT, SpamCheck
+from leads.languages import translated
 from leads.store import canary
 from leads.store.models import Site, new_id
 from leads.store.sites import origin_of
 
 _CONTROL = {"token", HONEYPOT, "next", canary.FIELD}
-_SHOWN = {"first_name", "last_name", "email", "phone", "preferred_time", "message"}  # what form.html asks
-_ASKED_AGAIN = {*_SHOWN, "consent", "consent_as_sent", "consent_version", HONEYPOT}
+ASKED = {  # what form.html asks, and how
+    "first_name": "First name",
+    "last_name": "Last name",
+    "email": "E-mail",
+    "phone": "Phone",
+    "preferred_time": "When may we call you?",
+    "message": "Your message",
+}
+_TYPED_AGAIN = {*ASKED, "consent", "consent_as_sent", "consent_version", HONEYPOT}
 _RANDOM = re.compile(r"[0-9a-f]{8}(-?)([0-9a-f]{4}\1){3}[0-9a-f]{12}", re.IGNORECASE)  # a UUID, or its digits alone
-_NOT_TICKED = {"0", "n", "no", "not", "none", "off", "f", "false", "nein", "non", "null", "undefined"}
+_NOT_TICKED = {
+    "0",
+    "n",
+    "no",
+    "not",
+    "none",
+    "off",
+    "f",
+    "false",
+    "nein",
+    "non",
+    "nee",
+    "não",
+    "nao",
+    "null",
+    "undefined",
+}
 _REFERENCE = re.compile(r"[A-Z2-9]{3}-[A-Z2-9]{3}")
 _SCRIPT = "website.js"
 # A clinic's pages need it while we are away too. Styles are asked for again each time: they must fit their page.
@@ -89,7 +113,7 @@ def _receive(intake: Intake, site: Site) -> Response:
         raw = _fields()
     except Undecodable as error:
         intake.keep_unreadable(site, body, str(error))
-        return _page(intake, site, {}, {}, 400, str(error))
+        return _page(intake, site, {}, {}, 400, garbled=True)
     answers = {name: value for name, value in raw.items() if name not in _CONTROL}
     identified = _identified(intake, site, answers)
     try:
@@ -109,7 +133,7 @@ def _load(schema: Schema, answers: Mapping[str, Any]) -> dict[str, Any]:
     try:
         data: dict[str, Any] = schema.load(answers)
     except ValidationError as error:
-        unseen = error.messages_dict.keys() - _SHOWN
+        unseen = error.messages_dict.keys() - ASKED
         if not unseen:
             raise
         rest = {name: value for name, value in answers.items() if name not in unseen}
@@ -190,17 +214,17 @@ def _way_back(intake: Intake, site: Site) -> str | None:
 
 
 def _page(
-    intake: Intake, site: Site, raw: Mapping[str, Any], errors: Mapping[str, Any], status: int, trouble: str = ""
+    intake: Intake, site: Site, raw: Mapping[str, Any], errors: Mapping[str, Any], status: int, *, garbled: bool = False
 ) -> Response:
     hidden = hidden_fields(intake.spam, site)
     # The same attempt goes on: it keeps its id, the time since the form was first shown, and a clinic's own questions.
-    hidden |= {name: value for name, value in raw.items() if value and name not in _ASKED_AGAIN}
+    hidden |= {name: value for name, value in raw.items() if value and name not in _TYPED_AGAIN}
     page = render_template(
         "form.html",
         site=site,
         values={**raw, "consent": _is_ticked(raw.get("consent", ""))},
-        errors={name: " ".join(flat(messages)) for name, messages in errors.items()},
-        trouble=trouble,
+        errors={name: _told(messages, site.language) for name, messages in errors.items()},
+        garbled=garbled,
         hidden=hidden,
         honeypot=HONEYPOT,
         consent_text=intake.consent_text(site),
@@ -212,13 +236,17 @@ def _page(
     return response
 
 
+def _told(messages: Any, language: str) -> str:
+    return " ".join(translated(text, language) for text in flat(messages))
+
+
 def _later() -> Response:
     """The database is gone and the site with it: a page that holds what was typed and sends it again, unchanged."""
     try:
         typed = _fields()
     except Undecodable:
         typed = {}
-    response = make_response(render_template("later.html", typed=typed, shown=_SHOWN), 503)
+    response = make_response(render_template("later.html", typed=typed, shown=ASKED), 503)
     response.headers["Retry-After"] = "10"
     # Where the thank-you page is nobody knows now, and a browser checks form-action for the redirect as well.
     response.headers["Content-Security-Policy"] = f"{_POLICY}*"

@@ -8,15 +8,22 @@ from typing import Any
 
 from flask import Response
 
+from leads.languages import ENGLISH, translated
 
-def problem(status: int, title: str, detail: str = "", errors: Mapping[str, Any] | None = None) -> Response:
-    """An answer that says what is wrong. errors: field → messages, as marshmallow gives them."""
+
+def problem(
+    status: int, title: str, detail: str = "", errors: Mapping[str, Any] | None = None, language: str = ENGLISH
+) -> Response:
+    """An answer that says what is wrong. errors: field → messages, as marshmallow gives them. language: of the website,
+    since its pages may show visitors what is wrong with a field."""
     body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status}
     if detail:
         body["detail"] = detail
     if errors:
         body["errors"] = [
-            {"field": name, "detail": text} for name, messages in errors.items() for text in flat(messages)
+            {"field": name, "detail": translated(text, language)}
+            for name, messages in errors.items()
+            for text in flat(messages)
         ]
     response = Response(json.dumps(body), status=status, content_type="application/problem+json")
     if status == 503:
@@ -33,4 +40,4 @@ def flat(messages: Any) -> Iterable[str]:
         for inner in messages:
             yield from flat(inner)
     else:
-        yield str(messages)
+        yield messages

@@ -30,6 +30,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from leads.languages import ENGLISH
+
 
 def new_id() -> UUID:
     """A new id that sorts by the time it was made (UUID version 7, RFC 9562)."""
@@ -128,7 +130,8 @@ class Meta(Base):
 
 class Site(Base):
     """One website of a clinic. `key` is public: it stands in the page. require_token: an enquiry without what our form
-    carries is held. hook_salt: goes into the address for form plugins, None for the first one."""
+    carries is held. hook_salt: goes into the address for form plugins, None for the first one. language: that its
+    visitors are spoken to in."""
 
     __tablename__ = "site"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -136,6 +139,7 @@ class Site(Base):
     name: Mapped[str]
     time_zone: Mapped[str]
     region: Mapped[str] = mapped_column(String(2))
+    language: Mapped[str] = mapped_column(default=ENGLISH, server_default=ENGLISH)
     origins: Mapped[list[str]]
     thank_you_urls: Mapped[list[str]]
     require_token: Mapped[bool] = mapped_column(default=False, server_default=false())

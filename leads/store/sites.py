@@ -15,6 +15,7 @@ import phonenumbers
 from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
+from leads.languages import ENGLISH, LANGUAGES, translated
 from leads.store.models import (
     Action,
     Alert,
@@ -45,6 +46,7 @@ class Details(TypedDict, total=False):
 
     name: str
     region: str
+    language: str
     time_zone: str
     origins: list[str]
     thank_you_urls: list[str]
@@ -88,15 +90,19 @@ def add_site(
     region: str,
     time_zone: str,
     now: datetime,
+    language: str = ENGLISH,
     origins: list[str] | None = None,
     thank_you_urls: list[str] | None = None,
     require_token: bool = False,
-    consent: str = DEFAULT_CONSENT,
+    consent: str | None = None,
 ) -> Site:
-    """Store a new site. Raises SiteError when something about it cannot be."""
+    """Store a new site. consent: None for our own wording. Raises SiteError when something about it cannot be."""
+    if consent is None:
+        consent = translated(DEFAULT_CONSENT, language)
     details = Details(
         name=name,
         region=region,
+        language=language,
         time_zone=time_zone,
         origins=origins or [],
         thank_you_urls=thank_you_urls or [],
@@ -113,11 +119,17 @@ def add_site(
 
 
 def change_site(session: Session, site: Site, given: Details, now: datetime) -> None:
-    """Change what is given. Enquiries keep the wording that they were sent with. Raises SiteError."""
+    """Change what is given. Raises SiteError.
+
+    Enquiries keep the wording that they were sent with. Where it is our own, it goes with the language.
+    """
     _refuse(*_mistakes(given))
+    asked = consent_text(session, site)
+    is_ours = asked == translated(DEFAULT_CONSENT, site.language)
     _assign(site, given)
-    if "consent" in given and given["consent"] != consent_text(session, site):
-        _word_anew(session, site, given["consent"], now)
+    wanted = given.get("consent") or (translated(DEFAULT_CONSENT, site.language) if is_ours else asked)
+    if wanted != asked:
+        _word_anew(session, site, wanted, now)
 
 
 def remove_site(session: Session, site: Site) -> None:
@@ -173,7 +185,7 @@ def _word_anew(session: Session, site: Site, consent: str, now: datetime) -> Non
 
 
 def _assign(site: Site, given: Details) -> None:
-    for detail in ("name", "region", "time_zone", "thank_you_urls", "require_token"):
+    for detail in ("name", "region", "language", "time_zone", "thank_you_urls", "require_token"):
         if detail in given:
             setattr(site, detail, given[detail])
     if "origins" in given:
@@ -192,6 +204,8 @@ def _mistakes(given: Details) -> Iterator[str]:
         yield "The name must have 1 to 200 characters."
     if "region" in given and given["region"] not in phonenumbers.SUPPORTED_REGIONS:
         yield "The region must be a country of two letters, such as US or DE."
+    if "language" in given and given["language"] not in LANGUAGES:
+        yield f"The language must be one of {', '.join(LANGUAGES)}."
     if "time_zone" in given and given["time_zone"] not in available_timezones():
         yield "The time zone must be one such as America/New_York or Europe/Berlin."
     for url in [*given.get("origins", ()), *given.get("thank_you_urls", ())]:

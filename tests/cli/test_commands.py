@@ -116,6 +116,22 @@ def test_a_site_is_changed_in_what_is_given_alone(frontdesk: Frontdesk, site: Si
         assert line in shown
 
 
+def test_a_site_speaks_the_language_of_its_visitors(frontdesk: Frontdesk, site: Site) -> None:
+    add = ("site", "add", "am-see", "--name", "Am See", "--region", "de", "--time-zone", "Europe/Berlin")
+    assert "'en'" in frontdesk(*add, "--language", "tlh", code=2).stderr
+    frontdesk(*add, "--language", "de")
+    for key, label, wording in (("am-see", "Vorname", "Ich stimme zu"), ("demo", "First name", "I agree")):
+        snippet = frontdesk("site", "snippet", key).stdout
+        assert f"<label>{label} <input" in snippet
+        assert wording in snippet
+    assert "frontdesk site snippet demo" in frontdesk("site", "change", "demo", "--language", "fr").stdout
+    assert "<label>Prénom <input" in frontdesk("site", "snippet", "demo").stdout
+    assert {row["key"]: row["language"] for row in as_json(frontdesk("site", "list", "--json"))} == {
+        "am-see": "de",
+        "demo": "fr",
+    }
+
+
 def test_a_site_may_require_the_token_of_its_forms(frontdesk: Frontdesk, site: Site) -> None:
     add = ("site", "add", "lakeside", "--name", "Lakeside", "--region", "us", "--time-zone", "America/New_York")
     frontdesk(*add, "--require-token")
