@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 import click
 
 from config.settings import Settings
-from leads.commands.office import WRONG, Office, as_rows, fail, json_option, say
+from leads.commands.office import WRONG, Office, as_rows, fail, json_option, say, site_named
 from leads.store.alerts import recent_alerts
 from leads.upkeep.chat import Chat
 from leads.upkeep.mail import Mail
@@ -17,6 +19,8 @@ from leads.upkeep.notices import TEST, Notifier
 from leads.upkeep.watch import Watchman
 
 _NOBODY = "Nobody is told: set FRONTDESK_ALERT_EMAILS and FRONTDESK_SMTP_HOST, or FRONTDESK_ALERT_URLS."
+
+_NO_MAIL = "No mail can be sent: set FRONTDESK_SMTP_HOST and FRONTDESK_SMTP_FROM."
 
 
 @click.group()
@@ -44,11 +48,15 @@ def list_alerts(json_: bool) -> None:
 
 
 @alerts.command("test")
-def test() -> None:
+@click.option("--site", "key", help="To those who are told of this website alone.")
+def test(key: str | None) -> None:
     """Send a test notice, and say what became of it."""
-    ways = channels(Office().settings)
+    office = Office()
+    ways = channels(office.settings)
     if not ways:
         fail(_NOBODY)
+    if key is not None:
+        ways = [_way_to(office, key)]
     failed = False
     for channel in ways:
         try:
@@ -64,22 +72,51 @@ def channels(settings: Settings) -> list[Channel]:
     """The ways to reach people that are set up."""
     ways: list[Channel] = []
     if settings.alert_emails:
-        ways.append(
-            Mail(
-                settings.smtp_host,
-                settings.smtp_port,
-                settings.smtp_security,
-                settings.smtp_user,
-                settings.smtp_password,
-                settings.smtp_from,
-                sorted(settings.alert_emails),
-            )
-        )
+        ways.append(_mail(settings, sorted(settings.alert_emails)))
     return [*ways, Chat(settings.alert_urls)] if settings.alert_urls else ways
+
+
+def nobody_told_of_a_website(settings: Settings) -> str:
+    """Why those who are told of a website alone cannot be told, in a sentence; empty where they can."""
+    if not channels(settings):
+        return _NOBODY
+    return "" if _has_mail(settings) else _NO_MAIL
+
+
+def _has_mail(settings: Settings) -> bool:
+    return bool(settings.smtp_host and settings.smtp_from)
+
+
+def _way_to(office: Office, key: str) -> Channel:
+    with office.database.read() as session:
+        found = site_named(session, key)
+    if not found.alert_emails:
+        fail(f"Nobody is told of {found.name} alone. Name somebody: frontdesk site change {key} --alert-email ADDRESS")
+    if not _has_mail(office.settings):
+        fail(_NO_MAIL)
+    return _mail(office.settings, found.alert_emails)
+
+
+def _mail(settings: Settings, to: Sequence[str]) -> Mail:
+    return Mail(
+        settings.smtp_host,
+        settings.smtp_port,
+        settings.smtp_security,
+        settings.smtp_user,
+        settings.smtp_password,
+        settings.smtp_from,
+        to,
+    )
 
 
 def start_watchman(office: Office, stop: threading.Event | None = None) -> None:
     """Let somebody look after all in the background, for as long as this program runs."""
     settings = office.settings
-    notifier = Notifier(channels(settings), settings.public_url, settings.digest_at, timedelta(days=settings.keep_days))
+    notifier = Notifier(
+        channels(settings),
+        settings.public_url,
+        settings.digest_at,
+        timedelta(days=settings.keep_days),
+        partial(_mail, settings) if _has_mail(settings) else None,
+    )
     Watchman(office.database, notifier, settings.alert_after).start(stop or threading.Event())

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import click
 from sqlalchemy import select
 
+from leads.commands.alerts import nobody_told_of_a_website
 from leads.commands.office import Office, as_json, as_rows, fail, json_option, say, site_named
 from leads.intake.form import ASKED
 from leads.languages import ENGLISH, LANGUAGES, translated
@@ -27,6 +28,8 @@ from leads.store.sites import (
 )
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+_LISTS = ("origins", "thank_you_urls", "alert_emails")
+_TOLD = "Who is told by e-mail of what is wrong with this website, besides those told of all"
 _LANGUAGE = "Of our form, and of what it says to visitors."
 
 
@@ -50,9 +53,10 @@ def site() -> None:
 @click.option("--language", type=click.Choice(LANGUAGES), default=ENGLISH, show_default=True, help=_LANGUAGE)
 @click.option("--origin", "origins", multiple=True, help="Address of the website; may be given again.")
 @click.option("--thank-you", "thank_you_urls", multiple=True, help="Page shown after the form; may be given again.")
+@click.option("--alert-email", "alert_emails", multiple=True, help=f"{_TOLD}; may be given again.")
 @click.option("--consent", help="What visitors are asked to agree to; without it, our own wording in their language.")
 @_token_option(default=False)
-def add(key: str, region: str, origins: list[str], thank_you_urls: list[str], **options: Any) -> None:
+def add(key: str, region: str, **options: Any) -> None:
     """Add a website. KEY stands in its pages: small letters, digits and hyphens."""
     office = Office()
     try:
@@ -62,15 +66,14 @@ def add(key: str, region: str, origins: list[str], thank_you_urls: list[str], **
                 key=key,
                 region=region.upper(),
                 now=office.database.now(session),
-                origins=list(origins),
-                thank_you_urls=list(thank_you_urls),
-                **options,
+                **options | {name: list(options[name]) for name in _LISTS},
             )
             office.record(session, "site_added", key)
     except SiteError as error:
         fail(str(error))
     say(f"Added. Next: frontdesk site snippet {key}, and frontdesk connection add KIND --site {key}")
-    _say_what_is_kept(origins)
+    _say_what_is_kept(options["origins"])
+    _say_who_is_told(office, options)
 
 
 @site.command("change")
@@ -81,6 +84,7 @@ def add(key: str, region: str, origins: list[str], thank_you_urls: list[str], **
 @click.option("--language", type=click.Choice(LANGUAGES), help=_LANGUAGE)
 @click.option("--origin", "origins", multiple=True, help="Address of the website, in place of all before; '' for none.")
 @click.option("--thank-you", "thank_you_urls", multiple=True, help="Page shown after the form; as --origin.")
+@click.option("--alert-email", "alert_emails", multiple=True, help=f"{_TOLD}; as --origin.")
 @click.option("--consent", help="What visitors are asked to agree to from now on.")
 @_token_option(default=None)
 @click.option("--new-hook-address", is_flag=True, help="A new address for form plugins. The old one stops at once.")
@@ -108,13 +112,14 @@ def change(key: str, new_hook_address: bool, yes: bool, **options: Any) -> None:
     if new_hook_address:
         say(f"Paste the new address into the form plugin's settings now: {_hook_address(office, found)}")
     _say_what_is_kept(given.get("origins", ()))
+    _say_who_is_told(office, given)
     if given.keys() & {"consent", "language"}:
         say(f"A form on the website's own pages needs the new wording too: frontdesk site snippet {key}")
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in options.items() if value not in (None, ())}
-    given |= {name: [url for url in given[name] if url] for name in ("origins", "thank_you_urls") if name in given}
+    given |= {name: [url for url in given[name] if url] for name in _LISTS if name in given}
     if "region" in given:
         given["region"] = given["region"].upper()
     return given
@@ -154,6 +159,7 @@ def show(key: str, json_: bool) -> None:
         found = site_named(session, key)
         facts = _facts(found) | {
             "thank_you_urls": list(found.thank_you_urls),
+            "alert_emails": list(found.alert_emails),
             "consent": consent_text(session, found),
             "consent_version": found.consent_version,
             "require_token": found.require_token,
@@ -207,6 +213,11 @@ def _say_what_is_kept(origins: Iterable[str]) -> None:
     for url in origins:
         if (kept := origin_of(url)) != url.lower().removesuffix("/"):
             say(f"{url} is kept as {kept}: browsers tell no more of the page that a form is sent from.")
+
+
+def _say_who_is_told(office: Office, given: Mapping[str, Any]) -> None:
+    if given.get("alert_emails") and (reason := nobody_told_of_a_website(office.settings)):
+        say(reason, err=True)
 
 
 def _facts(row: Site) -> dict[str, Any]:

@@ -131,7 +131,7 @@ class Meta(Base):
 class Site(Base):
     """One website of a clinic. `key` is public: it stands in the page. require_token: an enquiry without what our form
     carries is held. hook_salt: goes into the address for form plugins, None for the first one. language: that its
-    visitors are spoken to in."""
+    visitors are spoken to in. alert_emails: who is told of this website alone, besides those told of all."""
 
     __tablename__ = "site"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -142,6 +142,7 @@ class Site(Base):
     language: Mapped[str] = mapped_column(default=ENGLISH, server_default=ENGLISH)
     origins: Mapped[list[str]]
     thank_you_urls: Mapped[list[str]]
+    alert_emails: Mapped[list[str]] = mapped_column(default=list, server_default="[]")
     require_token: Mapped[bool] = mapped_column(default=False, server_default=false())
     hook_salt: Mapped[UUID | None]
     consent_version: Mapped[str]

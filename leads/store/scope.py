@@ -67,14 +67,14 @@ def _conditions(session: Session, sites: Sequence[UUID]) -> list[ExecutableOptio
     here = Connection.__table__
     connections = select(here.c.id).where(here.c.site_id.in_(sites))
     its_event = exists().where(Event.id == Resubmission.event_id, one_of(Event.site_id, sites))
-    # What an alert is about begins with the website's key, in which there is no blank.
+    # What an alert is about is the website's key, in which there is no blank, or begins with it.
     about = [Alert.subject.startswith(f"{key} ", autoescape=True) for key in keys]
     rows: dict[type[Base], ColumnElement[bool]] = {
         Site: one_of(Site.id, sites),
         **{model: one_of(model.site_id, sites) for model in (Lead, Event, Unreadable, Connection, CanaryRun, Replay)},
         **{model: one_of(model.connection_id, connections) for model in (Delivery, RemoteRecord, Erasure, Drift)},
         Resubmission: its_event,
-        Alert: or_(Alert.connection_id.in_(connections), *about),
+        Alert: or_(Alert.connection_id.in_(connections), Alert.subject.in_(keys), *about),
     }
     return [
         with_loader_criteria(model, here, include_aliases=True, propagate_to_loaders=False)

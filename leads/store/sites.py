@@ -12,9 +12,11 @@ from zoneinfo import available_timezones
 
 import idna
 import phonenumbers
+from email_validator import EmailNotValidError
 from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
+from leads.fields import address
 from leads.languages import ENGLISH, LANGUAGES, translated
 from leads.store.models import (
     Action,
@@ -50,6 +52,7 @@ class Details(TypedDict, total=False):
     time_zone: str
     origins: list[str]
     thank_you_urls: list[str]
+    alert_emails: list[str]
     require_token: bool
     consent: str
 
@@ -93,6 +96,7 @@ def add_site(
     language: str = ENGLISH,
     origins: list[str] | None = None,
     thank_you_urls: list[str] | None = None,
+    alert_emails: list[str] | None = None,
     require_token: bool = False,
     consent: str | None = None,
 ) -> Site:
@@ -106,6 +110,7 @@ def add_site(
         time_zone=time_zone,
         origins=origins or [],
         thank_you_urls=thank_you_urls or [],
+        alert_emails=alert_emails or [],
         require_token=require_token,
         consent=consent,
     )
@@ -185,7 +190,7 @@ def _word_anew(session: Session, site: Site, consent: str, now: datetime) -> Non
 
 
 def _assign(site: Site, given: Details) -> None:
-    for detail in ("name", "region", "language", "time_zone", "thank_you_urls", "require_token"):
+    for detail in ("name", "region", "language", "time_zone", "thank_you_urls", "alert_emails", "require_token"):
         if detail in given:
             setattr(site, detail, given[detail])
     if "origins" in given:
@@ -211,6 +216,11 @@ def _mistakes(given: Details) -> Iterator[str]:
     for url in [*given.get("origins", ()), *given.get("thank_you_urls", ())]:
         if not origin_of(url):
             yield f"{url} is not a web address, such as https://clinic.example."
+    for typed in given.get("alert_emails", ()):
+        try:
+            address(typed)
+        except EmailNotValidError:
+            yield f"{typed} is not an e-mail address."
     if "consent" in given and not given["consent"].strip():
         yield "The consent wording must not be empty."
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 
-from leads.upkeep.notice import Notice, NoticeError
+from leads.upkeep.notice import Notice, NoticeError, UnreachableError
 
 _PATIENCE = 10.0  # seconds that the mail server may take for each of its answers
 
@@ -35,7 +35,8 @@ class Mail:
         try:
             refused = self._hand_over(self._message(notice))
         except (OSError, UnicodeError, smtplib.SMTPException) as error:
-            raise NoticeError(_sentence(error)) from None
+            answered = isinstance(error, smtplib.SMTPException | UnicodeError)
+            raise (NoticeError if answered else UnreachableError)(_sentence(error)) from None
         taken = len(self.to) - len(refused)
         if refused:
             return f"The mail server took it for {taken} of {len(self.to)} addresses and refused the others."

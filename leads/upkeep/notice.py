@@ -9,6 +9,10 @@ class NoticeError(Exception):
     """A notice could not be sent. The text says why, in a sentence without a secret."""
 
 
+class UnreachableError(NoticeError):
+    """Nobody answers there: whatever else is to go that way cannot be sent either just now."""
+
+
 class Notice(NamedTuple):
     """Plain text. Counts, names of sites and connections, and their sentences; nothing personal."""
 

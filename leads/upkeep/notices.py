@@ -6,9 +6,10 @@ be sent stays untold, so it is tried again; the desk says so meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -18,16 +19,17 @@ from sqlalchemy.orm import Session
 from leads.plain import enquiries, number_of, stands
 from leads.store import alerts, tasks
 from leads.store.alerts import Condition, Pending
-from leads.store.models import Alert
+from leads.store.models import Alert, Site
 from leads.store.queries.balance import DayBalance, balance, last_days
 from leads.store.queries.lists import sites, usual_zone
 from leads.store.queries.overview import number_resubmitted
 from leads.store.queries.places import SPAM, number_at
 from leads.store.queries.unreadable import number_unseen, number_unseen_before
 from leads.store.retention import count_old, notice_period
+from leads.store.scope import keep_to
 from leads.store.session import Database
 from leads.upkeep.alerts import unbalanced
-from leads.upkeep.notice import Channel, Notice, NoticeError
+from leads.upkeep.notice import Channel, Notice, NoticeError, UnreachableError
 
 log = structlog.get_logger()
 
@@ -36,6 +38,17 @@ _GIVEN_UP = timedelta(days=2)  # a daily summary would have been tried meanwhile
 _PAGES = {"unreadable": "/desk/unreadable"}  # kind of an alert → where more of it is shown
 _HELD = {"no_consent": "for want of consent", "spam": "since it looks like spam"}
 TEST = Notice("Frontdesk: a test", "This is a test. Notices of Frontdesk reach you.\n")
+
+
+Writer = Callable[[Session], Notice | None]  # of all websites, or of those that the session is kept to
+
+
+class Post(NamedTuple):
+    """A notice on its way. name: as in “Notices by e-mail”."""
+
+    name: str
+    channel: Channel
+    notice: Notice
 
 
 class Look(NamedTuple):
@@ -48,12 +61,15 @@ class Look(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Notifier:
     """Where notices go. public_url: of the desk. digest_at: hour of the daily summary, None without one. keep: how long
-    after the last enquiry a person is forgotten; zero: never."""
+    after the last enquiry a person is forgotten; zero: never. mail_to: by which those are reached who are told of their
+    own website alone, None without a mail server.
+    """
 
     channels: Sequence[Channel]
     public_url: str
     digest_at: int | None
     keep: timedelta = timedelta()
+    mail_to: Callable[[Sequence[str]], Channel] | None = None
 
     def tell(self, database: Database) -> None:
         """Send what nobody was told yet, and the daily summary when it is due."""
@@ -66,27 +82,25 @@ class Notifier:
         if not due or not _take(database, now):
             return
         with database.read() as session:
-            pending, zone = alerts.pending(session, now), _zone(session)
-            summary = self._digest(session, now) if self._digest_is_due(session, now) else None
-        sent = not _has_something(pending) or self._send(database, self._notice(pending, zone), pending)
-        if sent and summary:
-            sent = self._send(database, summary, None)
+            pending, summary_is_due = alerts.pending(session, now), self._digest_is_due(session, now)
+        sent = not _has_something(pending) or self._send(database, partial(self._news, now=now), pending)
+        if sent and summary_is_due:
+            sent = self._send(database, partial(self._digest, now=now), None)
         if sent:
             with database.write() as session:
                 tasks.due_now(session, "notices", database.now(session))
 
-    def _send(self, database: Database, notice: Notice, told: Pending | None) -> bool:
-        """Send one notice by every channel, and write down what was told. False: by none of them it could be sent."""
-        failed = {}
-        for channel in self.channels:
-            try:
-                channel.send(notice)
-            except NoticeError as error:
-                failed[channel.name] = str(error)
-        sent = len(failed) < len(self.channels)
+    def _send(self, database: Database, write: Writer, told: Pending | None) -> bool:
+        """Send one notice by every channel, and of each website to its own people; write down what was told. False: by
+        none of the channels it could be sent."""
+        posts = self._posts(database, write)
+        failed = _failures(posts)
+        sent = any(channel.name not in failed for channel in self.channels)
         with database.write() as session:
             now = database.now(session)
-            alerts.settle(session, [_broken(*failure) for failure in failed.items()], ["mail"], now)
+            untried = {_to(site) for site in sites(session) if site.alert_emails} - {post.name for post in posts}
+            failed |= {a.subject: a.sentence for a in alerts.open_alerts(session, ["mail"]) if a.subject in untried}
+            alerts.settle(session, [Condition("mail", *failure) for failure in failed.items()], ["mail"], now)
             if sent and told:
                 alerts.tell(session, told, now)
             elif sent:
@@ -94,7 +108,26 @@ class Notifier:
         log.info("notice", sent=sent, failed=sorted(failed))
         return sent
 
-    def _notice(self, pending: Pending, zone: ZoneInfo) -> Notice:
+    def _posts(self, database: Database, write: Writer) -> list[Post]:
+        with database.read() as session:
+            notice, known = write(session), sites(session)
+        posts = [Post(channel.name, channel, notice) for channel in self.channels if notice]
+        if self.mail_to is None:
+            return posts
+        for site in known:
+            if not site.alert_emails:
+                continue
+            with database.read() as session:
+                keep_to(session, [site.id])
+                notice = write(session)
+            if notice:
+                posts.append(Post(_to(site), self.mail_to(site.alert_emails), notice))
+        return posts
+
+    def _news(self, session: Session, now: datetime) -> Notice | None:
+        pending, zone = alerts.pending(session, now), _zone(session)
+        if not _has_something(pending):
+            return None
         parts = [
             *(self._begun(alert, zone) for alert in pending.begun),
             *(f"Over since {_moment(alert.ended_at, zone)}: {alert.sentence}\n" for alert in pending.over),
@@ -191,8 +224,22 @@ def _take(database: Database, now: datetime) -> bool:
         return tasks.claim(session, "notices", now, _AGAIN)
 
 
-def _broken(channel: str, sentence: str) -> Condition:
-    return Condition("mail", channel, f"Notices by {channel} cannot be sent: {sentence}")
+def _to(site: Site) -> str:
+    return f"e-mail to {site.name}"
+
+
+def _failures(posts: Sequence[Post]) -> dict[str, str]:
+    """Send them. Returns what could not be sent, by the name of its way, with the reason."""
+    failed, away = dict[str, str](), False
+    for name, channel, notice in posts:
+        if away and name != channel.name:  # a website's own: the mail server does not answer
+            continue
+        try:
+            channel.send(notice)
+        except NoticeError as error:
+            failed[name] = f"Notices by {name} cannot be sent: {error}"
+            away = away or isinstance(error, UnreachableError)
+    return failed
 
 
 def _subject(pending: Pending) -> str:

@@ -93,6 +93,30 @@ def test_a_test_notice_says_what_the_server_answered(frontdesk: Frontdesk) -> No
     assert "FRONTDESK_ALERT_EMAILS" in frontdesk("alerts", "test", code=1).stderr
 
 
+def test_a_test_notice_goes_to_those_of_one_website(frontdesk: Frontdesk, site: Site) -> None:
+    test, change = ("alerts", "test", "--site", "demo"), ("site", "change", "demo", "--alert-email")
+    assert "anna is not an e-mail address." in frontdesk(*change, "anna", code=1).stderr
+    assert "Nobody is told: set FRONTDESK_ALERT_EMAILS" in frontdesk(*change, "anna@clinic.example").stderr
+    with MailServer() as server:
+        settings = {
+            "alert_emails": "ops@clinic.example",
+            "smtp_host": "127.0.0.1",
+            "smtp_port": str(server.port),
+            "smtp_security": "none",
+            "smtp_from": "frontdesk@clinic.example",
+        }
+        assert frontdesk(*change, "anna@clinic.example", **settings).stderr == ""
+        assert "Alert emails: anna@clinic.example\n" in frontdesk("site", "show", "demo").stdout
+        assert "ok    e-mail" in frontdesk(*test, **settings).stdout
+        assert [mail["To"] for mail in server.mails] == ["anna@clinic.example"]
+        frontdesk(*change, "", **settings)
+        assert "frontdesk site change demo --alert-email" in frontdesk(*test, code=1, **settings).stderr
+    only_chat = {"alert_urls": "json://127.0.0.1:9"}
+    assert "set FRONTDESK_SMTP_HOST" in frontdesk(*change, "anna@clinic.example", **only_chat).stderr
+    assert "set FRONTDESK_SMTP_HOST" in frontdesk(*test, code=1, **only_chat).stderr
+    assert "There is no site" in frontdesk("alerts", "test", "--site", "nowhere", code=1, **only_chat).stderr
+
+
 @pytest.mark.parametrize("program", ["web", "worker"])
 def test_web_and_worker_both_let_the_watchman_walk(
     frontdesk: Frontdesk, program: str, monkeypatch: pytest.MonkeyPatch

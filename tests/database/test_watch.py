@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,11 +31,11 @@ from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.upkeep.alerts import KINDS
 from leads.upkeep.mail import Mail
-from leads.upkeep.notice import Notice, NoticeError
+from leads.upkeep.notice import Notice, NoticeError, UnreachableError
 from leads.upkeep.notices import Notifier
 from leads.upkeep.watch import Watchman
 from tests.database.lanes import Clock
-from tests.factory import make_site, make_unreadable, send, send_many
+from tests.factory import make_connection, make_site, make_unreadable, send, send_many
 from tests.mailserver import MailServer
 from tests.programs import wait_for
 
@@ -458,8 +458,12 @@ class Told:
 
     def __init__(self, name: str, works: bool = True) -> None:
         self.name, self.works, self.notices = name, works, list[Notice]()
+        self.away, self.tried = False, 0
 
     def send(self, notice: Notice) -> str:
+        self.tried += 1
+        if self.away:
+            raise UnreachableError("Nobody answers.")
         if not self.works:
             raise NoticeError("It is broken.")
         self.notices.append(notice)
@@ -474,6 +478,99 @@ def test_when_one_of_two_ways_is_broken_the_other_says_so(watch: Watch, change: 
     told = [notice.text.split("\n")[0] for notice in chat.notices]
     assert told[0].endswith("What comes in is kept, and sent once it works.")
     assert told[1:] == ["Notices by e-mail cannot be sent: It is broken."]
+
+
+class Clinics:
+    """Two websites with a CRM each; somebody is told of the second one alone."""
+
+    def __init__(self, watch: Watch, vault: Vault, more: dict[str, Any]) -> None:
+        self.watch = watch
+        lakeside = make_site(watch.database, "lakeside", "Lakeside", alert_emails=["anna@lakeside.example"])
+        self.theirs = make_connection(watch.database, vault, lakeside, name="Lakeside CRM")
+        self.everybody, self.anna = Told("e-mail"), Told("e-mail")
+        self.asked = list[Sequence[str]]()
+        notifier = Notifier([self.everybody], "https://leads.example", mail_to=self.to, **{"digest_at": None} | more)
+        watch.man = Watchman(watch.database, notifier, timedelta(minutes=30))
+
+    def to(self, addresses: Sequence[str]) -> Told:
+        self.asked.append(addresses)
+        return self.anna
+
+    def fail(self, connection: Connection, state: str = "failing") -> None:
+        with self.watch.database.write() as session:
+            now = self.watch.clock()
+            values = {"state": state, "sentence": WRONG_KEY, "state_since": now}
+            session.execute(update(Connection).where(Connection.id == connection.id).values(**values))
+
+
+def test_a_clinic_is_told_of_its_own_website_alone(watch: Watch, vault: Vault, connection: Connection) -> None:
+    clinics = Clinics(watch, vault, {})
+    clinics.fail(connection)
+    watch.passes(10)
+    assert (len(clinics.everybody.notices), clinics.anna.notices) == (1, [])
+    clinics.fail(clinics.theirs)
+    watch.worker = False  # what concerns the whole installation is told to those who look after it
+    watch.passes(10)
+    told = "\n".join(notice.text for notice in clinics.anna.notices)
+    assert clinics.asked[0] == ["anna@lakeside.example"]
+    assert "“Lakeside CRM” (Lakeside) has a problem" in told
+    assert "Sunrise" not in told
+    assert "sync is not running" not in told
+    assert "sync is not running" in "\n".join(notice.text for notice in clinics.everybody.notices)
+    clinics.fail(clinics.theirs, "working")
+    watch.passes(10)
+    assert "over" in clinics.anna.notices[-1].subject
+    assert len(clinics.anna.notices) == 2
+
+
+@pytest.mark.parametrize("key", ["lakeside", "lakeside-2"])
+def test_what_is_known_by_a_website_alone_is_told_to_its_own(watch: Watch, vault: Vault, key: str) -> None:
+    clinics = Clinics(watch, vault, {})
+    if key == "lakeside-2":
+        make_site(watch.database, key, "Lakeside 2")
+    with watch.database.read() as session:
+        site = session.scalars(select(Site).where(Site.key == key)).one()
+    make_unreadable(watch.database, site, of_plugin=True)
+    watch.passes(10)
+    assert len(clinics.everybody.notices) == 1
+    assert len(clinics.anna.notices) == (key == "lakeside")
+
+
+def test_a_clinic_has_a_summary_of_its_own(watch: Watch, vault: Vault) -> None:
+    clinics = Clinics(watch, vault, {"digest_at": 7})
+    watch.passes(48 * 60, every=30)
+    assert len(clinics.anna.notices) == len(clinics.everybody.notices) > 0
+    assert "- Lakeside: 0 enquiries." in clinics.anna.notices[-1].text
+    assert "Sunrise" not in clinics.anna.notices[-1].text
+    assert "Sunrise" in clinics.everybody.notices[-1].text
+
+
+def test_that_a_clinic_cannot_be_told_is_told(watch: Watch, vault: Vault, connection: Connection) -> None:
+    clinics = Clinics(watch, vault, {})
+    clinics.anna.works = False
+    clinics.fail(clinics.theirs)
+    watch.passes(10)
+    broken = "Notices by e-mail to Lakeside cannot be sent: It is broken."
+    assert broken in "\n".join(notice.text for notice in clinics.everybody.notices)
+    clinics.fail(connection)
+    watch.passes(10)
+    assert watch.open() == ["connection", "mail", "connection"], "another clinic's notice says nothing about this one's"
+    clinics.anna.works = True
+    clinics.fail(clinics.theirs, "working")
+    watch.passes(10)
+    assert watch.open() == ["connection"]
+
+
+def test_a_mail_server_that_does_not_answer_is_asked_once_for_all(
+    watch: Watch, vault: Vault, connection: Connection
+) -> None:
+    clinics = Clinics(watch, vault, {})
+    clinics.everybody.away, clinics.anna.away = True, True
+    clinics.fail(connection)
+    clinics.fail(clinics.theirs)
+    watch.passes(10)
+    assert clinics.everybody.tried > 0
+    assert clinics.anna.tried == 0
 
 
 def test_two_at_once_tell_it_once(watch: Watch, change: Callable[..., None]) -> None:
@@ -632,7 +729,7 @@ def test_a_summary_that_could_not_be_sent_is_sent_later(
     server.refuse = {}
     watch.passes(20, every=5)
     assert [mail.split("\n")[0] for mail in watch.mails if "yesterday" in mail] == [
-        "Frontdesk: yesterday, and 1 thing is wrong"
+        "Frontdesk: yesterday, and all is well"
     ]
 
 
