@@ -103,6 +103,7 @@ def test_a_tap_says_what_was_tapped_and_where(clinic: Clinic) -> None:
     [
         ('<a href="TEL:+12015550100">Call</a>', "+12015550100"),
         ('<a href="tel:50%off">Call</a>', "50%off"),
+        ('<a href="tel://+12015550100">Call</a>', "+12015550100"),
         ('<a href="tel:1%20201">Call</a>', "1 201"),
         ('<a href="tel:1" onclick="event.stopPropagation()">Call</a>', "1"),
         ('<a href="tel:1"><b>Call</b></a>', "1"),
@@ -136,6 +137,15 @@ def test_a_number_that_is_tapped_again_at_once_counts_once(clinic: Clinic) -> No
     clinic.wait_for_taps(page, 3)
     page.wait_for_timeout(200)
     assert sorted(tap["tel"] for tap in clinic.taps) == ["1", "1", "2"]
+
+
+def test_a_script_that_stands_twice_in_a_page_counts_a_tap_once(clinic: Clinic) -> None:
+    again = '<script defer src="https://frontdesk.example/f/static/website.js" data-site="demo"></script>'
+    page = clinic.page(f'<a href="tel:+12015550100">Call Us</a>{again}')
+    page.get_by_role("link").click()
+    clinic.wait_for_taps(page, 1)
+    page.wait_for_timeout(300)
+    assert len(clinic.taps) == 1
 
 
 def test_a_double_click_on_a_number_counts_once(clinic: Clinic) -> None:

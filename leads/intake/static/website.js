@@ -4,6 +4,10 @@
 // data-attribution="visit" stores from the first page on where the visit came from.
 (() => {
   const { src, dataset: { site, keep: wanted, attribution } } = document.currentScript;
+  // A theme and a tag manager may both have it in the page: one of them counts the taps.
+  const running = document.frontdesk ??= new Set();
+  if (running.has(site)) return;
+  running.add(site);
   const forGood = wanted === "device" && !navigator.globalPrivacyControl;
   const MOST = 20; // taps that wait to be sent
   const A_DAY = 86_400_000;
@@ -94,7 +98,8 @@
   });
 
   const numberOf = (link) => {
-    try { return decodeURIComponent(link.pathname); } catch { return link.pathname; } // such as tel:50%off
+    const number = link.pathname || link.getAttribute("href").replace(/^tel:\/*/i, ""); // tel://… has no path
+    try { return decodeURIComponent(number); } catch { return number; } // such as tel:50%off
   };
   const counted = {}; // number → when, by a clock that nobody sets
   document.addEventListener("click", ({ target, timeStamp }) => {
