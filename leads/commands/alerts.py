@@ -19,7 +19,6 @@ from leads.upkeep.notices import TEST, Notifier
 from leads.upkeep.watch import Watchman
 
 _NOBODY = "Nobody is told: set FRONTDESK_ALERT_EMAILS and FRONTDESK_SMTP_HOST, or FRONTDESK_ALERT_URLS."
-
 _NO_MAIL = "No mail can be sent: set FRONTDESK_SMTP_HOST and FRONTDESK_SMTP_FROM."
 
 

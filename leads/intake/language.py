@@ -9,7 +9,7 @@ from leads.languages import ENGLISH, translated
 
 
 def init_app(app: Flask, intake: Intake) -> None:
-    """Give templates `_()` and `language`; a page of no website is in English."""
+    """Give templates `_()` and `page_language()`; a page of no website is in English."""
 
     def language() -> str:
         site = intake.remembered_site((request.view_args or {}).get("key", ""))

@@ -40,7 +40,7 @@ _HELD = {"no_consent": "for want of consent", "spam": "since it looks like spam"
 TEST = Notice("Frontdesk: a test", "This is a test. Notices of Frontdesk reach you.\n")
 
 
-Writer = Callable[[Session], Notice | None]  # of all websites, or of those that the session is kept to
+Writer = Callable[[Session], Notice | None]  # of the website that the session is kept to
 
 
 class Post(NamedTuple):
@@ -82,18 +82,21 @@ class Notifier:
         if not due or not _take(database, now):
             return
         with database.read() as session:
-            pending, summary_is_due = alerts.pending(session, now), self._digest_is_due(session, now)
-        sent = not _has_something(pending) or self._send(database, partial(self._news, now=now), pending)
-        if sent and summary_is_due:
-            sent = self._send(database, partial(self._digest, now=now), None)
+            pending = alerts.pending(session, now)
+            news = self._notice(pending, _zone(session))
+            summary = self._digest(session, now) if self._digest_is_due(session, now) else None
+        sent = news is None or self._send(database, news, partial(self._news, now=now), pending)
+        if sent and summary:
+            sent = self._send(database, summary, partial(self._digest, now=now), None)
         if sent:
             with database.write() as session:
                 tasks.due_now(session, "notices", database.now(session))
 
-    def _send(self, database: Database, write: Writer, told: Pending | None) -> bool:
-        """Send one notice by every channel, and of each website to its own people; write down what was told. False: by
-        none of the channels it could be sent."""
-        posts = self._posts(database, write)
+    def _send(self, database: Database, notice: Notice, write: Writer, told: Pending | None) -> bool:
+        """Send one notice by every channel, and to each website's own people what `write` makes of it; write down what
+        was told. False: by none of the channels it could be sent."""
+        posts = [Post(channel.name, channel, notice) for channel in self.channels]
+        posts += self._to_websites(database, write)
         failed = _failures(posts)
         sent = any(channel.name not in failed for channel in self.channels)
         with database.write() as session:
@@ -108,15 +111,13 @@ class Notifier:
         log.info("notice", sent=sent, failed=sorted(failed))
         return sent
 
-    def _posts(self, database: Database, write: Writer) -> list[Post]:
-        with database.read() as session:
-            notice, known = write(session), sites(session)
-        posts = [Post(channel.name, channel, notice) for channel in self.channels if notice]
+    def _to_websites(self, database: Database, write: Writer) -> list[Post]:
         if self.mail_to is None:
-            return posts
-        for site in known:
-            if not site.alert_emails:
-                continue
+            return []
+        with database.read() as session:
+            told = [site for site in sites(session) if site.alert_emails]
+        posts = []
+        for site in told:
             with database.read() as session:
                 keep_to(session, [site.id])
                 notice = write(session)
@@ -125,7 +126,9 @@ class Notifier:
         return posts
 
     def _news(self, session: Session, now: datetime) -> Notice | None:
-        pending, zone = alerts.pending(session, now), _zone(session)
+        return self._notice(alerts.pending(session, now), _zone(session))
+
+    def _notice(self, pending: Pending, zone: ZoneInfo) -> Notice | None:
         if not _has_something(pending):
             return None
         parts = [

@@ -74,15 +74,19 @@ def test_alerts_are_listed_and_doctor_tells_what_only_they_know(frontdesk: Front
     assert as_json(frontdesk("alerts", "list", "--json"))[0]["ended_at"] is not None
 
 
+def _settings(server: MailServer) -> dict[str, str]:
+    return {
+        "alert_emails": "ops@clinic.example",
+        "smtp_host": "127.0.0.1",
+        "smtp_port": str(server.port),
+        "smtp_security": "none",
+        "smtp_from": "frontdesk@clinic.example",
+    }
+
+
 def test_a_test_notice_says_what_the_server_answered(frontdesk: Frontdesk) -> None:
     with MailServer() as server:
-        settings = {
-            "alert_emails": "ops@clinic.example",
-            "smtp_host": "127.0.0.1",
-            "smtp_port": str(server.port),
-            "smtp_security": "none",
-            "smtp_from": "frontdesk@clinic.example",
-        }
+        settings = _settings(server)
         assert frontdesk("alerts", "test", **settings).stdout == (
             "ok    e-mail: The mail server took it for 1 address.\n"
         )
@@ -98,13 +102,7 @@ def test_a_test_notice_goes_to_those_of_one_website(frontdesk: Frontdesk, site: 
     assert "anna is not an e-mail address." in frontdesk(*change, "anna", code=1).stderr
     assert "Nobody is told: set FRONTDESK_ALERT_EMAILS" in frontdesk(*change, "anna@clinic.example").stderr
     with MailServer() as server:
-        settings = {
-            "alert_emails": "ops@clinic.example",
-            "smtp_host": "127.0.0.1",
-            "smtp_port": str(server.port),
-            "smtp_security": "none",
-            "smtp_from": "frontdesk@clinic.example",
-        }
+        settings = _settings(server)
         assert frontdesk(*change, "anna@clinic.example", **settings).stderr == ""
         assert "Alert emails: anna@clinic.example\n" in frontdesk("site", "show", "demo").stdout
         assert "ok    e-mail" in frontdesk(*test, **settings).stdout

@@ -729,7 +729,7 @@ def test_a_summary_that_could_not_be_sent_is_sent_later(
     server.refuse = {}
     watch.passes(20, every=5)
     assert [mail.split("\n")[0] for mail in watch.mails if "yesterday" in mail] == [
-        "Frontdesk: yesterday, and all is well"
+        "Frontdesk: yesterday, and 1 thing is wrong"
     ]
 
 
