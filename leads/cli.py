@@ -179,7 +179,8 @@ def db_backup(file: Path) -> None:
 
 
 @db.command("restored")
-def db_restored() -> None:
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def db_restored(yes: bool) -> None:
     """After a restore, before Frontdesk starts: look before anything is sent that may have been sent since.
 
     What had not arrived when the copy was made is looked up in its CRM; where that cannot be asked, the desk asks a
@@ -187,6 +188,13 @@ def db_restored() -> None:
     """
     office = Office()
     _ = office.vault
+    if not yes:
+        click.confirm(
+            "This is only for a copy of the database that was just put back. Whatever has not arrived yet is looked up "
+            "in its CRM before it is sent, and where that cannot be asked, a person has to look at each. Was a copy "
+            "put back?",
+            abort=True,
+        )
     with office.database.write() as session, at_leisure(session):
         number = enquiries(outbox.doubt_all(session))
         office.record(session, "restored", number)

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from alembic import command
 from pysqlite3 import dbapi2 as sqlite
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from leads.store import schema, tasks
 from leads.store.backup import TASK, back_up
-from leads.store.models import Site
+from leads.store.models import Delivery, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.cli.conftest import Frontdesk, as_json
@@ -77,7 +77,21 @@ def test_after_a_restore_an_enquiry_for_two_crms_is_one_enquiry(
     for name in ("First", "Second"):
         make_connection(database, vault, site, name=name)
     send(database, vault, site)
-    assert frontdesk("db", "restored").stdout == "To be looked up before it is sent: 1 enquiry.\n"
+    assert frontdesk("db", "restored", "--yes").stdout == "To be looked up before it is sent: 1 enquiry.\n"
+
+
+def test_nothing_is_doubted_before_somebody_has_said_that_a_copy_was_put_back(
+    frontdesk: Frontdesk, database: Database, vault: Vault
+) -> None:
+    site = make_site(database)
+    make_connection(database, vault, site)
+    send(database, vault, site)
+    for answer in ("", "n\n"):
+        asked = frontdesk("db", "restored", code=1, stdin=answer).stdout
+        assert asked.startswith("This is only for a copy of the database that was just put back.")
+    with database.read() as session:
+        assert list(session.scalars(select(Delivery.unknown))) == [False]
+    assert "To be looked up before it is sent: 1 enquiry." in frontdesk("db", "restored", stdin="y\n").stdout
 
 
 @only_postgres

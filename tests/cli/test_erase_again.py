@@ -99,7 +99,7 @@ def test_a_copy_from_before_the_erasure_is_restored_and_she_goes_again(clinic: C
     assert f"Erase {jane} for good" in asked
     assert _name(frontdesk, jane, **restored) == "Zyxwina"
     assert "Erased again: 1." in frontdesk("lead", "erase-again", "--yes", **restored).stdout
-    assert "To be looked up before it is sent: 0 enquiries." in frontdesk("db", "restored", **restored).stdout
+    assert "To be looked up before it is sent: 0 enquiries." in frontdesk("db", "restored", "--yes", **restored).stdout
     assert "put back a copy of the database" in frontdesk("actions", **restored).stdout
     assert (_name(frontdesk, jane, **restored), _name(frontdesk, clinic.joe, **restored)) == ("", "Joe")
     clinic.sync(restored["database_url"])
