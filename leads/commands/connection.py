@@ -175,11 +175,16 @@ def change(name: str, unknown_callers: str | None, pace: str | None) -> None:
 
 @connection.command("remove")
 @click.argument("name")
-@click.confirmation_option(prompt="Remove it and forget its key? What has not arrived yet is kept for a new one")
-def remove(name: str) -> None:
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(name: str, yes: bool) -> None:
     """Take a connection out of use."""
     office = Office()
-    left = office.setup.remove(find_connection(office, name).id)
+    found = find_connection(office, name)
+    if not yes:
+        click.confirm(
+            f"Remove {found.name} and forget its key? What has not arrived yet is kept for a new one.", abort=True
+        )
+    left = office.setup.remove(found.id)
     say(f"Removed. Enquiries that had not arrived and are kept: {left}")
 
 

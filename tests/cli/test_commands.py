@@ -348,8 +348,11 @@ def test_a_connection_is_paused_resumed_and_removed(
     assert state() == ["paused"]
     frontdesk("connection", "resume", "Sandbox CRM")
     assert state() == ["working"]
-    frontdesk("connection", "remove", "Sandbox CRM", stdin="n\n", code=1)
+    asked = frontdesk("connection", "remove", "Sandbox CRM", stdin="n\n", code=1).stdout
+    assert asked.startswith("Remove Sandbox CRM and forget its key?")
     assert state() == ["working"]
+    mistyped = frontdesk("connection", "remove", "Sandbox", stdin="y\n", code=1)
+    assert (mistyped.stdout, "no connection Sandbox" in mistyped.stderr) == ("", True), "nothing is asked about nothing"
     frontdesk("connection", "remove", "Sandbox CRM", "--yes")
     assert state() == []
     assert "no connection" in frontdesk("connection", "pause", "Sandbox CRM", code=1).stderr
