@@ -69,7 +69,7 @@ def add(
         wrong = must_be_well(office.setup.try_out(kind, options), anyway)
         made = office.setup.create(site_key, kind, name, options, unknown_callers, wrong, pace)
     except SetupError as error:
-        fail(str(error))
+        fail(_told(error, kind))
     say(f"Stored as {made.id}. Enquiries of {site_key} now go to {made.name}.")
     _say_where_to_sign_in(office, made)
 
@@ -144,11 +144,11 @@ def rotate(name: str, typed: list[str], files: list[str], anyway: bool) -> None:
     try:
         given = _given(found.kind, typed, files) or _ask(found.kind, {}, required=False)
         if not given:
-            fail("Nothing to replace was given. Use --file NAME=PATH or --set NAME=VALUE.", 2)
+            fail(f"Nothing to replace was given. {_options_of(found.kind)}", 2)
         wrong = must_be_well(office.setup.try_out(found.kind, office.setup.merged(found, given), found), anyway)
         found = office.setup.replace(found.id, given, wrong)
     except SetupError as error:
-        fail(str(error))
+        fail(_told(error, found.kind))
     if not _say_where_to_sign_in(office, found):
         say("Replaced. What waited is sent now.")
 
@@ -199,6 +199,17 @@ def find_connection(office: Office, name: str) -> Connection:
         these = "".join(f"\n{row.id}  of {sites[row.site_id]}" for row in found)
         fail(f"Several connections are called {name}. Use the id of the one that you mean:{these}")
     return found[0]
+
+
+def _told(error: SetupError, kind: str) -> str:
+    """The sentences call an option as the desk does, so what it is called here is told as well."""
+    return f"{error}\n{_options_of(kind)}" if error.errors.keys() - {"name", "pace"} else str(error)
+
+
+def _options_of(kind: str) -> str:
+    schema = connector_class(kind).options().fields.items()
+    given = [f"--file {name}=PATH" if about.metadata.get("secret") else f"--set {name}=VALUE" for name, about in schema]
+    return f"The options of {kind}: {', '.join(given)}"
 
 
 def _given(kind: str, typed: Iterable[str], files: Iterable[str]) -> dict[str, Any]:

@@ -271,7 +271,9 @@ def test_the_crm_is_not_asked_for_a_pace_that_cannot_be(frontdesk: Frontdesk, si
 
 def test_all_that_is_wrong_with_the_options_stands_in_whole_sentences(frontdesk: Frontdesk, site: Site) -> None:
     told = frontdesk("connection", "add", "sandbox", "--site", "demo", "--set", "foo=1", code=1).stderr
-    assert told == "Address: Please fill this in. Key: Please fill this in. foo: There is no such option.\n"
+    wrong, options = told.splitlines()
+    assert wrong == "Address: Please fill this in. Key: Please fill this in. foo: There is no such option."
+    assert options.startswith("The options of sandbox: --set url=VALUE, --file key=PATH, --set tier=VALUE")
 
 
 def test_why_the_file_of_a_key_cannot_be_read_is_told(frontdesk: Frontdesk, site: Site, tmp_path: Path) -> None:
