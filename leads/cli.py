@@ -33,7 +33,7 @@ from leads.commands.export import export
 from leads.commands.keys import keys
 from leads.commands.lead import lead
 from leads.commands.mapping import mapping, try_dry
-from leads.commands.office import CANNOT_OPEN, WRONG, Office, as_json, fail, json_option, say
+from leads.commands.office import CANNOT_OPEN, WRONG, HomePath, Office, as_json, fail, json_option, say
 from leads.commands.purge import purge
 from leads.commands.replay import put_aside, retry
 from leads.commands.site import site
@@ -159,7 +159,7 @@ def db_upgrade(new: bool, no_copy: bool) -> None:
 
 
 @db.command("backup")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=HomePath(path_type=Path, dir_okay=False))
 def db_backup(file: Path) -> None:
     """Copy the SQLite database to FILE while all goes on. The key file is not in it: keep that apart."""
     office = Office()
@@ -172,7 +172,7 @@ def db_backup(file: Path) -> None:
     except FileExistsError:
         fail(f"{file} is there already, and nothing is written over. Choose another name.")
     except (OSError, sqlite.Error) as error:
-        fail(f"The copy could not be made: {getattr(error, 'strerror', None) or error}.")
+        fail(f"The copy {file.absolute()} could not be made: {getattr(error, 'strerror', None) or error}.")
     with office.database.write() as session:
         tasks.done(session, backup.TASK, office.database.now(session))
     say(f"Copied to {file}. Without the key file ({office.settings.keys_file}) nobody can read it.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Iterable
@@ -226,6 +227,7 @@ def _given(kind: str, typed: Iterable[str], files: Iterable[str]) -> dict[str, A
 
 
 def _read(name: str, path: str) -> str:
+    path = os.path.expanduser(path)  # noqa: PTH111 - not every shell does it after NAME=; unknown users stay as typed
     try:
         return (sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")).strip()
     except OSError as error:

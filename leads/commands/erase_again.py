@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from leads.commands.office import ME, Office, fail, say
+from leads.commands.office import ME, HomePath, Office, fail, say
 from leads.plain import number_of
 from leads.store import outbox
 from leads.store.erasure_list import Listed
 from leads.store.queries.erasures import Back, back
 from leads.upkeep.erasures import complete, told_of
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE = HomePath(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command("erase-again")

@@ -12,12 +12,14 @@ from typing import IO
 import click
 
 from leads import spreadsheet
-from leads.commands.office import Office, fail, harmless, say, site_named
+from leads.commands.office import HomePath, Office, fail, harmless, say, site_named
 from leads.store.queries.export import exported
+
+_FILE = HomePath(dir_okay=False, allow_dash=True)
 
 
 @click.command("export")
-@click.option("--csv", "path", required=True, metavar="FILE", help="Where to write; - is the standard output.")
+@click.option("--csv", "path", type=_FILE, required=True, metavar="FILE", help="Where to write; - is standard output.")
 @click.option("--site", "site_key", help="Only the enquiries of this website, by its key.")
 def export(path: str, site_key: str | None) -> None:
     """Write all enquiries into a file for a spreadsheet, one in a line, oldest first. Times are UTC.

@@ -109,6 +109,13 @@ class Office:
         staff.record(session, ME, what, self.database.now(session), vault=self.vault, note=note)
 
 
+class HomePath(click.Path):
+    """A path that may begin with ~ also where no shell has seen to it, as in quotes or after NAME=."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(os.path.expanduser(value), param, ctx)  # noqa: PTH111 - unknown users stay as typed
+
+
 def _prepare_folder(settings: Settings, *, make: bool) -> None:
     """make: a folder that is not there is made. A command that only looks would answer a mistyped name with "empty"."""
     folder = settings.data_dir.absolute()

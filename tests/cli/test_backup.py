@@ -51,7 +51,18 @@ def test_a_copy_is_its_owners_alone_and_nothing_is_written_over(frontdesk: Front
 
 @only_sqlite
 def test_a_copy_that_cannot_be_made_is_told_and_leaves_nothing(frontdesk: Frontdesk, tmp_path: Path) -> None:
-    assert "could not be made" in frontdesk("db", "backup", str(tmp_path / "nowhere" / "copy"), code=1).stderr
+    copy = tmp_path / "nowhere" / "copy"
+    told = frontdesk("db", "backup", str(copy), code=1).stderr
+    assert told == f"The copy {copy} could not be made: No such file or directory.\n"
+
+
+@only_sqlite
+def test_a_copy_may_be_named_from_the_home_folder(
+    frontdesk: Frontdesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    frontdesk("db", "backup", "~/copy.sqlite3")
+    assert (tmp_path / "copy.sqlite3").is_file()
 
 
 def test_a_copy_that_there_is_no_room_for_leaves_nothing(tmp_path: Path) -> None:

@@ -276,6 +276,16 @@ def test_all_that_is_wrong_with_the_options_stands_in_whole_sentences(frontdesk:
     assert options.startswith("The options of sandbox: --set url=VALUE, --file key=PATH, --set tier=VALUE")
 
 
+def test_the_file_of_a_key_may_be_named_from_the_home_folder(
+    frontdesk: Frontdesk, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "key").write_text("some-key")
+    add = ("connection", "add", "sandbox", "--site", "demo", "--set", "url=http://127.0.0.1:9", "--anyway")
+    assert "Stored as" in frontdesk(*add, "--file", "key=~/key", allowed_private_hosts="127.0.0.1").stdout
+    assert "~nobody-here/key: No such" in frontdesk(*add, "--file", "key=~nobody-here/key", code=2).stderr
+
+
 def test_why_the_file_of_a_key_cannot_be_read_is_told(frontdesk: Frontdesk, site: Site, tmp_path: Path) -> None:
     add = ("connection", "add", "sandbox", "--site", "demo", "--file")
     told = frontdesk(*add, f"key={tmp_path / 'nokey'}", code=2).stderr

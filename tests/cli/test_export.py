@@ -97,6 +97,15 @@ def test_no_cell_is_a_formula(frontdesk: Frontdesk, database: Database, vault: V
         assert not [cell for cell in cells if cell.strip(' "').startswith(("=", "+", "-", "@"))]
 
 
+def test_the_file_may_be_in_the_home_folder_and_a_folder_is_no_file(
+    frontdesk: Frontdesk, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    frontdesk("lead", "export", "--csv", "~/all.csv")
+    assert (tmp_path / "all.csv").is_file()
+    assert f"'{tmp_path}' is a directory" in frontdesk("lead", "export", "--csv", "~", code=2).stderr
+
+
 def test_that_it_was_done_is_written_down(frontdesk: Frontdesk, database: Database, site: Site) -> None:
     frontdesk("lead", "export", "--csv", "-", "--site", "demo")
     with database.read() as session:
