@@ -212,14 +212,17 @@ def as_rows(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], empty: st
         return
     table = Table(*(column.replace("_", " ").capitalize() for column in columns), box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
+        table.add_row(*(in_words(row.get(column)) for column in columns))
     width = None if sys.stdout.isatty() else 200  # a pipe has no width, and 80 columns would cut the ids
     Console(width=width, highlight=False, markup=False).print(table)
 
 
-def _cell(value: Any) -> str:
+def in_words(value: Any) -> str:
+    """A value as people read it."""
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     return harmless(", ".join(value) if isinstance(value, list) else str(value))

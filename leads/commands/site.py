@@ -11,7 +11,7 @@ import click
 from sqlalchemy import select
 
 from leads.commands.alerts import nobody_told_of_a_website
-from leads.commands.office import Office, as_json, as_rows, fail, json_option, say, site_named
+from leads.commands.office import Office, as_json, as_rows, fail, in_words, json_option, say, site_named
 from leads.intake.form import ASKED
 from leads.languages import ENGLISH, LANGUAGES, translated
 from leads.store.models import Site
@@ -169,7 +169,7 @@ def show(key: str, json_: bool) -> None:
         as_json(facts)
         return
     for name, value in facts.items():
-        say(f"{name.replace('_', ' ').capitalize()}: {_in_words(value)}")
+        say(f"{name.replace('_', ' ').capitalize()}: {in_words(value)}")
 
 
 @site.command("list")
@@ -201,12 +201,6 @@ def snippet(key: str) -> None:
 
 def _hook_address(office: Office, row: Site) -> str:
     return f"{office.settings.public_url}/hooks/{row.key}/{hook_token(office.vault, row)}"
-
-
-def _in_words(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def _say_what_is_kept(origins: Iterable[str]) -> None:

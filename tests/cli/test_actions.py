@@ -57,6 +57,7 @@ def test_users_are_listed_and_removed_but_never_the_last_admin(frontdesk: Frontd
         ("anna", "admin", None, True),
         ("sam", "staff", None, True),
     ]
+    assert frontdesk("user", "list").stdout.splitlines()[1].split() == ["anna", "admin", "all", "yes", "no"]
     assert "anna is the last admin" in frontdesk("user", "remove", "anna", code=1).stderr
     assert "anna is the last admin" in frontdesk("user", "change", "anna", "--role", "staff", code=1).stderr
     assert "sam has the role admin now." in frontdesk("user", "change", "Sam", "--role", "admin").stdout
