@@ -22,6 +22,7 @@ from leads.store import failpoint, staff
 from leads.store.backup import NoSpaceError, copy_before_upgrade
 from leads.store.erasure_list import ErasureList
 from leads.store.models import Lead, Site
+from leads.store.owner import barring, whose
 from leads.store.queries.leads import lead_by_code
 from leads.store.schema import SchemaError, open_vault, require_current, upgrade, upgrades_from
 from leads.store.session import Database, sqlite_file
@@ -119,6 +120,8 @@ class HomePath(click.Path):
 def _prepare_folder(settings: Settings, *, make: bool) -> None:
     """make: a folder that is not there is made. A command that only looks would answer a mistyped name with "empty"."""
     folder = settings.data_dir.absolute()
+    if barring(folder):
+        fail(f"The data folder {folder} may not be looked into. {whose(folder)}", CANNOT_OPEN)
     if not make and not folder.is_dir():
         fail(
             f"There is no data folder {folder}. Does the service run in this folder and with these settings? Go to its "
@@ -128,11 +131,12 @@ def _prepare_folder(settings: Settings, *, make: bool) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        fail(f"The data folder {folder} cannot be made: {error.strerror}. Set FRONTDESK_DATA_DIR.", CANNOT_OPEN)
+        why = f" {whose(folder)}" if isinstance(error, PermissionError) else ""
+        fail(f"The data folder {folder} cannot be made: {error.strerror}.{why} Set FRONTDESK_DATA_DIR.", CANNOT_OPEN)
     file = sqlite_file(settings.database_url)
     for place in {folder, file.parent} if file else {folder}:
         if not os.access(place, os.W_OK | os.X_OK):
-            fail(f"The data folder {place} cannot be written to. Set FRONTDESK_DATA_DIR to one that can.", CANNOT_OPEN)
+            fail(f"The data folder {place} cannot be written to. {whose(place)}", CANNOT_OPEN)
 
 
 def _copy_first(settings: Settings, revision: str | None) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, inspect, select, text
 
 from leads.store.keyfile import create_keys
 from leads.store.models import Meta
+from leads.store.owner import barring, whose
 from leads.store.postgres import unhurried
 from leads.store.session import Database
 from leads.store.vault import Vault, VaultError
@@ -88,11 +89,11 @@ def require_current(database: Database) -> None:
 def open_vault(database: Database, keys_file: Path) -> Vault:
     """Load the keys and make sure that they fit this database; make them where there is neither key nor data.
 
-    Raises VaultError when the key is missing or another one: it is never made anew where data exists.
+    Raises VaultError when the key is missing, another one, or may not be used: it is never made anew where data exists.
     """
     check = _key_check(database)
-    if not keys_file.exists() and check is None:
-        create_keys(keys_file)
+    if check is None:
+        _make_missing(keys_file)
     vault = Vault(keys_file)
     if check is None:
         with database.write() as session:
@@ -106,6 +107,16 @@ def open_vault(database: Database, keys_file: Path) -> Vault:
             "were rotated on another host, copy it from there."
         ) from error
     return vault
+
+
+def _make_missing(keys_file: Path) -> None:
+    if barring(keys_file) or keys_file.exists():
+        return  # reading it says what is wrong with it
+    try:
+        create_keys(keys_file)
+    except OSError as error:
+        why = whose(keys_file) if isinstance(error, PermissionError) else "Set FRONTDESK_KEYS_FILE."
+        raise VaultError(f"The key file {keys_file} cannot be made: {error.strerror}. {why}") from error
 
 
 def _key_check(database: Database) -> bytes | None:

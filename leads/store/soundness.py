@@ -12,6 +12,7 @@ import pysqlite3.dbapi2
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 
+from leads.store.owner import barring, whose
 from leads.store.schema import current
 from leads.store.session import Database, sqlite_file
 
@@ -21,7 +22,6 @@ _RESTORE = (
     "Stop Frontdesk, restore the last backup of the data folder (database and keys together; keep erased.txt), run "
     "frontdesk lead erase-again and frontdesk db restored, and start again."
 )
-_OWNER = "It has to belong to the user that Frontdesk runs as; a copy that root put back belongs to root."
 _NEW = "Only if this is a new installation with a key of your own, run once: frontdesk db upgrade --new"
 
 
@@ -36,13 +36,13 @@ def require_sound(database: Database, keys_file: Path, *, make: bool) -> None:
     """
     file = sqlite_file(database.engine.url.render_as_string(hide_password=False))
     if file is None:
-        if make and keys_file.exists() and current(database) is None:
+        if make and _is_there(keys_file) and current(database) is None:
             raise DamagedError(
                 f"The database is empty, but the key file {keys_file} is there. Is FRONTDESK_DATABASE_URL the right "
                 f"one? If the data is lost, restore it from your backup. {_NEW}"
             )
         return
-    if not file.exists() or file.stat().st_size == 0:
+    if not _is_there(file) or file.stat().st_size == 0:
         _require_new(file, keys_file, make=make)
         return
     _require_header(file)
@@ -52,7 +52,7 @@ def require_sound(database: Database, keys_file: Path, *, make: bool) -> None:
 
 
 def _require_new(file: Path, keys_file: Path, *, make: bool) -> None:
-    if keys_file.exists():
+    if _is_there(keys_file):
         raise DamagedError(
             f"The database file {file} is missing or empty, but its key file {keys_file} is there. {_RESTORE} {_NEW}"
         )
@@ -60,10 +60,17 @@ def _require_new(file: Path, keys_file: Path, *, make: bool) -> None:
         raise DamagedError(f"There is no database at {file}. For a new installation run: frontdesk db upgrade")
 
 
+def _is_there(file: Path) -> bool:
+    """What may not even be looked at is not gone, and says so."""
+    if barring(file):
+        raise DamagedError(f"Whether {file} is there may not be looked at. {whose(file)}")
+    return file.exists()
+
+
 def _require_header(file: Path) -> None:
     for right, what in ((os.R_OK, "read"), (os.W_OK, "written to")):
         if not os.access(file, right):
-            raise DamagedError(f"The database file {file} may not be {what}. {_OWNER}")
+            raise DamagedError(f"The database file {file} may not be {what}. {whose(file)}")
     with file.open("rb") as opened:
         start = opened.read(_HEADER.size)
     if len(start) < _HEADER.size or not start.startswith(b"SQLite format 3\x00"):

@@ -25,6 +25,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from leads.store.owner import whose
+
 log = structlog.get_logger()
 
 LOOK = 2.0  # seconds after which a changed key file is noticed by who seals
@@ -159,7 +161,7 @@ def key_id(sealed: bytes) -> bytes:
 
 
 def read_keys(path: Path) -> Keys:
-    """What the key file holds. Raises VaultError naming the file when it is missing or damaged.
+    """What the key file holds. Raises VaultError naming the file when it is missing, damaged or not for us to read.
 
     Where the file does not say which key seals, the last one does: so older versions wrote it, and read it.
     """
@@ -173,6 +175,8 @@ def read_keys(path: Path) -> Keys:
         raise VaultError(
             f"The key file {path} is missing. Restore it from your backup: without it no enquiry can be read."
         ) from error
+    except PermissionError as error:
+        raise VaultError(f"The key file {path} may not be read. {whose(path)}") from error
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise VaultError(f"The key file {path} cannot be read. Restore it from your backup.") from error
     sizes_fit = len(root) == 32 and all(len(kid) == 4 and len(key) == 32 for kid, key in keys.items())

@@ -708,6 +708,13 @@ def test_without_the_keys_nothing_that_needs_them_runs(frontdesk: Frontdesk, tmp
     assert "watchman" not in {thread.name for thread in threading.enumerate()}, "it would walk on in a closed database"
 
 
+def test_why_the_keys_of_a_new_installation_cannot_be_made_is_told(frontdesk: Frontdesk, tmp_path: Path) -> None:
+    new, keys = tmp_path / "new", tmp_path / "nowhere" / "keys.json"
+    settings = {"data_dir": str(new), "database_url": f"sqlite:///{new / 'frontdesk.sqlite3'}", "keys_file": str(keys)}
+    told = frontdesk("db", "upgrade", code=3, **settings).stderr
+    assert told == f"The key file {keys} cannot be made: No such file or directory. Set FRONTDESK_KEYS_FILE.\n"
+
+
 def test_all_mistakes_of_the_configuration_are_told_at_once(frontdesk: Frontdesk) -> None:
     told = frontdesk("config", "show", code=3, prot="1", lanes="zero").stderr
     assert "did you mean FRONTDESK_PORT?" in told

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from leads.cli import main
 from leads.store.schema import open_vault
 from leads.store.session import Database
+from leads.store.soundness import DamagedError, require_sound
 from tests.conftest import postgres_url
 from tests.factory import make_site, send
 
@@ -118,7 +119,20 @@ def test_a_database_of_another_user_stops_the_start(
     monkeypatch.setattr(os, "access", lambda path, asked: not (asked & right and Path(path).is_file()))
     result = frontdesk(folder, "doctor")
     assert result.exit_code == 3
-    assert f"frontdesk.sqlite3 may not be {what}. It has to belong to the user that Frontdesk runs as" in result.stderr
+    assert f"frontdesk.sqlite3 may not be {what}. It belongs to " in result.stderr
+
+
+@pytest.mark.parametrize("command", [("web",), ("doctor",), ("db", "upgrade")], ids=" ".join)
+def test_a_database_in_a_folder_that_may_not_be_entered_is_not_called_lost(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, asked: not (asked == os.X_OK and Path(path) == folder.parent))
+    result = frontdesk(folder, *command)
+    assert (result.exit_code, result.stdout) == (3, "")
+    told = f"The data folder {folder} may not be looked into. {folder.parent} belongs to "
+    assert result.stderr.startswith(told), result.stderr
+    with pytest.raises(DamagedError, match="may not be looked at"):  # as under another WSGI server
+        require_sound(Database(f"sqlite:///{folder / 'frontdesk.sqlite3'}"), folder / "keys.json", make=False)
 
 
 def test_without_database_and_key_only_an_upgrade_makes_one(tmp_path: Path) -> None:
