@@ -21,7 +21,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.settings import PREFIX, shown
-from integrations.core.registry import UnknownKindError
+from integrations.core.registry import UnknownKindError, kinds
 from leads.commands.actions import actions
 from leads.commands.alerts import alerts, start_watchman
 from leads.commands.balance import balance
@@ -225,7 +225,8 @@ def doctor(online: bool, json_: bool) -> None:
 
 def _ask_each_crm(office: Office) -> list[Line]:
     with office.database.read() as session:
-        rows = [(row, session.get_one(Site, row.site_id).key) for row in connections_in_use(session)]
+        known = [row for row in connections_in_use(session) if row.kind in kinds()]
+        rows = [(row, session.get_one(Site, row.site_id).key) for row in known]
     return [asked(row, site_key, finding) for row, site_key in rows for finding in office.setup.test(row.id)]
 
 

@@ -36,6 +36,14 @@ def connector_class(kind: str) -> type[Connector]:
         raise UnknownKindError(f"There is no CRM named {kind!r}. There are: {', '.join(kinds())}.") from None
 
 
+def no_connector(kind: str) -> str:
+    """For staff: what it means that a connection's kind is here no more, and what helps."""
+    return (
+        f"Frontdesk has no connector for its kind, “{kind}”, any more. Whoever looks after the server can install it "
+        "again and restart Frontdesk; else an admin removes the connection."
+    )
+
+
 def _connector_in(name: str) -> type[Connector]:
     module = importlib.import_module(f"integrations.{name}")
     for found in vars(module).values():

@@ -145,6 +145,7 @@ _PROBLEMS = {
     "bad_client": "does not accept the client ID or secret",
     "not_let_in": "does not let the app in",
     "forbidden": "does not let this key do what is needed",
+    "no_connector": "has no connector here any more",
     "not_found": "is not at the address that was entered",
     "redirected": "has moved to another address",
     "timeout": "does not answer in time",

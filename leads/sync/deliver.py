@@ -15,6 +15,7 @@ import structlog
 
 from integrations.core.base import Connector, Pushed, Result
 from integrations.core.errors import DeliveryError, Misconfigured, Refused
+from integrations.core.registry import UnknownKindError, no_connector
 from leads.store import outbox
 from leads.store.failpoint import reach
 from leads.store.models import Connection
@@ -43,8 +44,22 @@ def run_lane(context: Context, connection_id: UUID, others_wait: Callable[[], bo
         return False
     try:
         return _Service(context, lane).run(others_wait)
+    except UnknownKindError:
+        _say_no_connector(context, lane)
+        return False
     finally:
         outbox.release(context.database, lane)
+
+
+def _say_no_connector(context: Context, lane: Lane) -> None:
+    """Told like any fault that a person has to mend, and looked at again by itself: it may be installed again."""
+    with context.database.read() as session:
+        connection = session.get_one(Connection, lane.connection_id)
+    before = Health.of(connection)
+    if before.code != "no_connector":
+        log.error("no connector", connection=str(connection.id), kind=connection.kind)
+    trouble = Misconfigured("no_connector", no_connector(connection.kind))
+    outbox.checked(context.database, lane, [], retry.assess([trouble], before, context.now()))
 
 
 class _Service:

@@ -11,6 +11,7 @@ import pysqlite3.dbapi2
 from sqlalchemy import func, select
 
 from integrations.core.base import Finding
+from integrations.core.registry import kinds, no_connector
 from leads.plain import enquiries, number_of
 from leads.store import backup, tasks
 from leads.store.alerts import open_alerts
@@ -193,7 +194,7 @@ def _content(database: Database, desk: str) -> list[Line]:
         *([Line("look", f"Held, since it looks like spam: {spam}. See: {desk}/leads?state=spam")] if spam else []),
         *([Line("look", f"Not seen yet, and not understood: {unread}. See: {desk}/unreadable")] if unread else []),
         *(Line("look", _SHARES_IDS.format(site.key)) for site in sharing),
-        *(_stopped(row, sites[row.site_id], desk) for row in connections if row.state != "working"),
+        *(_stopped(row, sites[row.site_id], desk) for row in connections if not _works(row)),
     ]
 
 
@@ -203,7 +204,13 @@ def _unserved(site_key: str, waiting: int, desk: str) -> Line:
     return Line("look", f"{site_key} has no connection{told}. {helps}")
 
 
+def _works(row: Connection) -> bool:
+    return row.state == "working" and row.kind in kinds()
+
+
 def _stopped(row: Connection, site_key: str, desk: str) -> Line:
+    if row.kind not in kinds():  # also where nothing was to be sent yet, or staff paused it
+        return Line("wrong", f"{site_key}, {row.name}: {no_connector(row.kind)}")
     told, page = f"{site_key}, {row.name}: {row.sentence or row.state}", f"{desk}/connections/{row.id}"
     if row.state == "paused":
         return Line("look", f"{told} Start it again there: {page}")

@@ -316,6 +316,9 @@ def test_a_connection_whose_connector_is_no_longer_there_is_told_in_a_sentence(
     for command in (("test",), ("rotate", "--set", "url=http://127.0.0.1:9")):
         told = frontdesk("connection", command[0], "Sandbox CRM", *command[1:], code=1).stderr
         assert told.startswith("There is no CRM named 'former'.")
+    for more in ((), ("--online",)):
+        told = frontdesk("doctor", *more, code=1).stdout
+        assert "wrong demo, Sandbox CRM: Frontdesk has no connector for its kind, “former”, any more." in told
 
 
 def test_unknown_callers_and_the_pace_of_a_connection_are_changed(frontdesk: Frontdesk, site: Site) -> None:

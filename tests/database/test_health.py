@@ -10,12 +10,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from integrations.core.base import Finding, Item, Pushed, Result
 from integrations.core.errors import Misconfigured, Throttled, TryLater
 from leads.store.models import Connection
 from leads.store.session import Database
 from leads.store.vault import Vault
+from leads.sync.connect import open_connector
 from leads.sync.pace import wait_turn
 from tests.database.loop import Loop
 from tests.factory import make_connection, make_site, send
@@ -163,3 +165,23 @@ def test_the_pace_is_shared_by_all_workers(database: Database, database_url: str
         process.join()
     took = timedelta(seconds=moments[-1] - moments[0])
     assert took >= timedelta(seconds=(calls * workers - 1) / rate) * 0.9, "two workers went at twice the pace"
+
+
+def test_a_connector_that_was_taken_away_is_told_once_and_used_again_when_it_is_back(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop.send()
+    monkeypatch.setattr("leads.sync.deliver.open_connector", open_connector)
+    loop.set_connection(kind="former")
+    with capture_logs() as logged:
+        ran = [loop.tick(seconds=1) for _ in range(60)]
+    assert sum(ran) < 6, "it is not looked at every second"
+    assert [line["event"] for line in logged] == ["no connector"]
+    connection = loop.connection()
+    assert (connection.state, connection.code) == ("failing", "no_connector")
+    assert (connection.sentence or "").startswith("Frontdesk has no connector for its kind, “former”, any more.")
+    assert (loop.row().state, loop.row().attempts) == ("waiting", 0)
+    loop.set_connection(kind="sandbox")
+    loop.use(loop.crm)
+    loop.tick(minutes=5)
+    assert (loop.connection().state, len(loop.crm.written)) == ("working", 1)

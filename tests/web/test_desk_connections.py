@@ -18,6 +18,7 @@ from flask import Flask
 from sqlalchemy import select, update
 
 from config.settings import Settings, load_settings
+from integrations.core.registry import no_connector
 from leads.desk import forms
 from leads.desk.room import existed
 from leads.store import outbox
@@ -25,7 +26,7 @@ from leads.store.models import Connection, Delivery, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.factory import make_connection, make_site, send
-from tests.web.desk import Person, decisions, plain, set_state, signed_in
+from tests.web.desk import Person, beat, decisions, plain, set_state, signed_in
 
 KEY = "sandbox-key-that-is-right"
 WRONG = "sandbox-key-that-is-wrong"
@@ -435,6 +436,12 @@ def test_a_connection_whose_connector_is_no_longer_there_is_still_listed(anna: P
     assert "former" in plain(anna.get("/desk/connections"))
     path = f"/desk/connections/{connection.id}"
     assert "Test" not in plain(anna.get(path))
+    failing = {"state": "failing", "code": "no_connector", "sentence": no_connector("former")}
+    with database.write() as session:
+        session.execute(update(Connection).values(failing))
+    beat(database)
+    assert "the CRM “Sandbox CRM” has no connector here any more. Whoever looks after" in plain(anna.get("/desk/"))
+    assert "no connector for its kind, “former”, any more." in plain(anna.get(path))
     for page in ("options", "mapping"):
         assert "There is no such page" in anna.get(f"{path}/{page}", 404)
     anna.post(f"{path}/test", 404)
