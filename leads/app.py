@@ -14,13 +14,13 @@ from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from config.settings import Settings
+from leads.decode import MAX_BODY, MAX_PARTS
 from leads.demo.routes import create_demo
 from leads.desk import auth
 from leads.desk.room import Room
 from leads.desk.routes import create_desk
 from leads.intake import language
 from leads.intake.api import create_api
-from leads.intake.decode import MAX_BODY, MAX_PARTS
 from leads.intake.form import create_form, hidden_fields
 from leads.intake.hooks.routes import TIMES_A_VISITOR, create_hooks
 from leads.intake.limit import Limiter

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import structlog
 
 from config.settings import Settings
-from leads.intake.decode import MAX_BODY
+from leads.decode import MAX_BODY
 
 log = structlog.get_logger()
 

@@ -30,7 +30,6 @@ from leads.store.queries.leads import (
     search,
 )
 from leads.store.queries.lists import connections_in_use, sites
-from leads.store.queries.unreadable import number_unseen, unreadable
 from leads.store.staff import note_of, note_view
 
 STATES = {
@@ -62,10 +61,6 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     @desk.get("/leads/<uuid:lead_id>/live")
     def lead_live(lead_id: UUID) -> ResponseReturnValue:
         return _lead(room, lead_id, "desk/lead_live.html")
-
-    @desk.get("/unreadable", endpoint="unreadable")
-    def unreadable_list() -> ResponseReturnValue:
-        return _unreadable(room)
 
 
 def _list(room: Room) -> ResponseReturnValue:
@@ -189,18 +184,3 @@ def _timeline(way: DeliveryStory) -> list[tuple[datetime, Attempt | None, Action
     tries = [(attempt.started_at, attempt, None) for attempt in way.attempts]
     decisions = [(action.at, None, action) for action in way.actions]
     return sorted([*tries, *decisions], key=lambda line: line[0])
-
-
-def _unreadable(room: Room) -> str:
-    with room.read() as session:
-        now, by_id = room.database.now(session), {site.id: site for site in sites(session)}
-        rows, unseen = unreadable(session), number_unseen(session)
-    shown = [
-        (
-            row,
-            by_id.get(row.site_id) if row.site_id else None,
-            room.vault.open(row.body_sealed, "unreadable", "body", row.id),
-        )
-        for row in rows
-    ]
-    return render_template("desk/unreadable.html", now=now, rows=shown, unseen=unseen)

@@ -31,6 +31,7 @@ from leads.desk import (
     put_aside,
     replay,
     second_factor,
+    unreadable,
     users,
     words,
 )
@@ -59,7 +60,8 @@ def create_desk(room: Room, timeouts: auth.Timeouts, *, second_factor_required: 
     desk.before_request(lambda: auth.require_sign_in(timeouts, second_factor_required))
     people = (account, second_factor, users, audit)
     setting_up = (connections, crm_sign_in, mapping, dry_run, canary)
-    for part in (*people, *setting_up, home, leads, actions, correct, put_aside, replay, erase, export, balance):
+    enquiries = (home, leads, actions, correct, put_aside, replay, erase, export, balance, unreadable)
+    for part in (*people, *setting_up, *enquiries):
         part.add_routes(desk, room)
     _add_helpers(desk, second_factor_required)
     _handle_errors(desk)

@@ -8,8 +8,8 @@ from flask import Blueprint, Response, jsonify, render_template, request
 from marshmallow import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
+from leads.decode import Undecodable, decode_json
 from leads.intake import openapi
-from leads.intake.decode import Undecodable, decode_json
 from leads.intake.problems import problem
 from leads.intake.receive import NO_SUCH_SITE, Intake, is_allowed_origin, signals
 from leads.intake.schemas import schema_of

@@ -12,7 +12,7 @@ from flask import Blueprint, Response, abort, current_app, make_response, redire
 from marshmallow import Schema, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from leads.intake.decode import Undecodable, clean, decode_form
+from leads.decode import Undecodable, clean, decode_form
 from leads.intake.problems import flat
 from leads.intake.receive import NO_SUCH_SITE, Intake, signals
 from leads.intake.schemas import schema_of

@@ -9,9 +9,9 @@ from typing import Any
 
 from marshmallow import INCLUDE, Schema, ValidationError, fields, post_load, pre_load, validate
 
+from leads.decode import MAX_TEXT
 from leads.fields import LooseString, PersonSchema, as_typed, text_field
 from leads.intake.attribution import ATTRIBUTION, is_click_id, path_only, without_clicks
-from leads.intake.decode import MAX_TEXT
 
 MAX_ID = 100  # characters of an id that the browser made
 

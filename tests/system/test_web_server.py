@@ -12,7 +12,7 @@ import pytest
 import requests
 from sqlalchemy import func, select
 
-from leads.intake.decode import MAX_BODY
+from leads.decode import MAX_BODY
 from leads.store.models import Event, Site, Unreadable
 from leads.store.sites import hook_token
 from leads.web import IdleReaper

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leads.intake.decode import MAX_DEPTH, MAX_FIELDS, MAX_PARTS, Undecodable, clean, decode_form, decode_json
+from leads.decode import MAX_DEPTH, MAX_FIELDS, MAX_PARTS, Undecodable, clean, decode_form, decode_json
 
 # Any text, halves of surrogate pairs included.
 texts = st.text(st.characters(codec=None, exclude_categories=()), max_size=20)

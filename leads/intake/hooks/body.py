@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from leads.intake.decode import Form, Undecodable, any_json, clean, decode_form
+from leads.decode import Form, Undecodable, any_json, clean, decode_form
 from leads.intake.hooks.shapes import REPEATS, WRAPPED
 
 # A plugin tells more of each answer than a browser, and asks whole questions: what somebody agreed to, too.

@@ -13,7 +13,7 @@ from flask import Blueprint, Response, abort, jsonify, request
 from marshmallow import Schema, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from leads.intake.decode import MAX_BODY, MAX_TEXT, Undecodable
+from leads.decode import MAX_BODY, MAX_TEXT, Undecodable
 from leads.intake.hooks.body import read_body, read_query
 from leads.intake.hooks.names import Understood, understand
 from leads.intake.hooks.shapes import Submission, read_shape

@@ -102,22 +102,23 @@ def clean(
     """
     if len(value) > fields:
         raise Undecodable(f"There are more than {fields} fields.")
-    return {_text(str(key)[:name]): _clean(item, fields, depth - 1, name) for key, item in value.items()}
+    return {clean_text(str(key)[:name]): _clean(item, fields, depth - 1, name) for key, item in value.items()}
 
 
 def _clean(value: Any, fields: int, depth: int, name: int) -> Any:
     if isinstance(value, str):
-        return _text(value)
+        return clean_text(value)
     if isinstance(value, list | dict):
         if depth <= 0 or len(value) > fields:
             raise Undecodable("The body is nested too deeply or has too many values.")
         if isinstance(value, dict):
-            return {_text(str(key)[:name]): _clean(item, fields, depth - 1, name) for key, item in value.items()}
+            return {clean_text(str(key)[:name]): _clean(item, fields, depth - 1, name) for key, item in value.items()}
         return [_clean(item, fields, depth - 1, name) for item in value]
     return value
 
 
-def _text(value: str) -> str:
+def clean_text(value: str) -> str:
+    """One text, made storable and comparable."""
     if value.isascii() and "\x00" not in value:
         return value  # as most are
     # PostgreSQL stores neither NUL nor half a surrogate pair; SQLite would, until the day of a migration.
