@@ -24,7 +24,7 @@ _LEARNED = 2  # weeks that have to be known
 
 _THE_DESK_TELLS = "The desk tells why, and what helps."
 EACH_NIGHT = "Make one each night: frontdesk db backup FILE"
-_EVENTS = {"consultation_request": "consultation requests", "call_click": "taps on “Call us”"}
+EVENTS = {"consultation_request": "consultation requests", "call_click": "taps on “Call us”"}
 _NO_WORKER = (
     "The sync is not running: nothing goes to a CRM. What comes in is safe and waits. "
     "Start it on the server with “frontdesk worker”."
@@ -115,7 +115,7 @@ def _canary(signs: Signs) -> Iterator[Condition]:
 
 
 def _silence(rhythm: Rhythm, signs: Signs) -> Iterator[Condition]:
-    what = f"{rhythm.site.name} has sent no {_EVENTS[rhythm.kind]} for"
+    what = f"{rhythm.site.name} has sent no {EVENTS[rhythm.kind]} for"
     if rhythm.last is None and rhythm.told:
         yield Condition("silence", rhythm.subject, f"{what} more than a month. Please try its pages.")
     elif rhythm.last is not None and is_unusual(rhythm):

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from leads.plain import enquiries, number_of, stands
 from leads.store import alerts, tasks
 from leads.store.alerts import Condition, Pending
-from leads.store.models import Alert, Site
+from leads.store.models import Alert, Connection, Site
 from leads.store.queries.balance import DayBalance, balance, last_days
 from leads.store.queries.lists import sites, usual_zone
 from leads.store.queries.overview import number_resubmitted
@@ -28,7 +28,7 @@ from leads.store.queries.unreadable import number_unseen, number_unseen_before
 from leads.store.retention import count_old, notice_period
 from leads.store.scope import keep_to
 from leads.store.session import Database
-from leads.upkeep.alerts import unbalanced
+from leads.upkeep.alerts import EVENTS, unbalanced
 from leads.upkeep.notice import Channel, Notice, NoticeError, UnreachableError
 
 log = structlog.get_logger()
@@ -37,6 +37,21 @@ _AGAIN = timedelta(minutes=5)  # after a notice could not be sent; also what a p
 _GIVEN_UP = timedelta(days=2)  # a daily summary would have been tried meanwhile
 _PAGES = {"unreadable": "/desk/unreadable"}  # kind of an alert → where more of it is shown
 _HELD = {"no_consent": "for want of consent", "spam": "since it looks like spam"}
+_OF_A_SITE = ("late", "canary", "silence", "balance", "unreadable")  # their subject begins with its key
+# What was, now that it is over: {what} is what the alert's subject ends with.
+_OVER = {
+    "late": "enquiries waited for too long.",
+    "connection": "it did not work.",
+    "worker": "the sync was not running.",
+    "canary": "the test enquiry did not come through.",
+    "silence": "no {what} had come for unusually long.",
+    "balance": "the balance of {what} did not close.",
+    "needs_you": "something needed a person.",
+    "unreadable": "messages could not be understood.",
+    "sign_in": "a sign-in or key was about to end.",
+    "backup": "the last copy of the database was old.",
+    "mail": "notices by {what} could not be sent.",
+}
 TEST = Notice("Frontdesk: a test", "This is a test. Notices of Frontdesk reach you.\n")
 
 
@@ -56,6 +71,14 @@ class Look(NamedTuple):
 
     number: int
     what: str
+
+
+class Place(NamedTuple):
+    """What an alert is about. site: None where it is no website alone. words: the website or its connection, with a
+    colon."""
+
+    site: Site | None = None
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +106,7 @@ class Notifier:
             return
         with database.read() as session:
             pending = alerts.pending(session, now)
-            news = self._notice(pending, _zone(session))
+            news = self._notice(session, pending)
             summary = self._digest(session, now) if self._digest_is_due(session, now) else None
         sent = news is None or self._send(database, news, partial(self._news, now=now), pending)
         if sent and summary:
@@ -126,17 +149,20 @@ class Notifier:
         return posts
 
     def _news(self, session: Session, now: datetime) -> Notice | None:
-        return self._notice(alerts.pending(session, now), _zone(session))
+        return self._notice(session, alerts.pending(session, now))
 
-    def _notice(self, pending: Pending, zone: ZoneInfo) -> Notice | None:
+    def _notice(self, session: Session, pending: Pending) -> Notice | None:
         if not _has_something(pending):
             return None
+        known, zone = sites(session), _zone(session)
+        begun, over = ([(alert, _place(session, alert, known)) for alert in some] for some in pending)
         parts = [
-            *(self._begun(alert, zone) for alert in pending.begun),
-            *(f"Over since {_moment(alert.ended_at, zone)}: {alert.sentence}\n" for alert in pending.over),
+            *(self._begun(alert, zone) for alert, _ in begun),
+            *(f"Over since {_moment(alert.ended_at, zone)}: {place.words}{_was(alert)}\n" for alert, place in over),
             self._desk(),
         ]
-        return Notice(_subject(pending), "\n".join(parts))
+        about = known if len(known) == 1 else [place.site for _, place in (*begun, *over)]
+        return Notice(f"{_sender(about)}: {_subject(pending)}", "\n".join(parts))
 
     def _looks(self, session: Session) -> list[Look]:
         """What is no fault, and still nobody may have got an answer."""
@@ -173,7 +199,7 @@ class Notifier:
         text += ["Waiting for a look:", *(f"- {number:,} {what}" for number, what in looks), ""] if looks else []
         text += _to_be_forgotten(session, self.keep, now)
         subject = number_of(len(wrong), "thing is", "things are") + " wrong" if wrong else _wait(looks)
-        return Notice(f"Frontdesk: yesterday, and {subject}", "\n".join([*text, self._desk()]))
+        return Notice(f"{_sender(sites(session))}: yesterday, and {subject}", "\n".join([*text, self._desk()]))
 
 
 def _wait(looks: Sequence[Look]) -> str:
@@ -245,11 +271,31 @@ def _failures(posts: Sequence[Post]) -> dict[str, str]:
     return failed
 
 
+def _place(session: Session, alert: Alert, known: Sequence[Site]) -> Place:
+    if alert.connection_id is not None:
+        connection = session.get_one(Connection, alert.connection_id)
+        site = session.get_one(Site, connection.site_id)
+        return Place(site, f"“{connection.name}” ({site.name}): ")
+    key = alert.subject.partition(" ")[0] if alert.kind in _OF_A_SITE else None
+    return next((Place(site, f"{site.name}: ") for site in known if site.key == key), Place())
+
+
+def _was(alert: Alert) -> str:
+    what = alert.subject.rpartition(" ")[2]
+    return _OVER[alert.kind].format(what=EVENTS.get(what, what)) if alert.kind in _OVER else alert.sentence
+
+
+def _sender(about: Sequence[Site | None]) -> str:
+    """Frontdesk, and for which website where all is about one: who looks after many sees whose notice it is."""
+    one = about[0] if len({site and site.id for site in about}) == 1 else None
+    return f"Frontdesk, {one.name}" if one else "Frontdesk"
+
+
 def _subject(pending: Pending) -> str:
     begun, over = len(pending.begun), len(pending.over)
     if not begun:
-        return f"Frontdesk: {'it is' if over == 1 else f'{over} things are'} over"
-    return f"Frontdesk: {number_of(begun, 'thing needs', 'things need')} attention"
+        return f"{'it is' if over == 1 else f'{over} things are'} over"
+    return f"{number_of(begun, 'thing needs', 'things need')} attention"
 
 
 def _zone(session: Session) -> ZoneInfo:

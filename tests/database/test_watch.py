@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +33,7 @@ from leads.store.vault import Vault
 from leads.upkeep.alerts import KINDS
 from leads.upkeep.mail import Mail
 from leads.upkeep.notice import Notice, NoticeError, UnreachableError
-from leads.upkeep.notices import Notifier
+from leads.upkeep.notices import _OVER, Notifier
 from leads.upkeep.watch import Watchman
 from tests.database.lanes import Clock
 from tests.factory import make_connection, make_site, make_unreadable, send, send_many
@@ -121,7 +122,7 @@ def test_a_thousand_enquiries_behind_a_wrong_key_make_one_notice_and_one_all_cle
     send_many(timed, vault, site, [watch.clock()] * 1000, connection, state="waiting")
     watch.passes(150, every=3)
     assert len(watch.mails) == 1
-    assert watch.mails[0].startswith("Frontdesk: 1 thing needs attention\n")
+    assert watch.mails[0].startswith("Frontdesk, Sunrise: 1 thing needs attention\n")
     assert f"“Sandbox CRM” (Sunrise) has a problem: {WRONG_KEY}" in watch.mails[0]
     assert "Since 2 Mar, 04:03 EST." in watch.mails[0]
     assert "https://leads.example/desk/" in watch.mails[0]
@@ -131,7 +132,9 @@ def test_a_thousand_enquiries_behind_a_wrong_key_make_one_notice_and_one_all_cle
         session.execute(update(Delivery).values(state="confirmed"))
     watch.passes(120, every=5)
     assert len(watch.mails) == 2
-    assert watch.mails[1].startswith("Frontdesk: it is over\nOver since 2 Mar, 06:30 EST: “Sandbox CRM” (Sunrise)")
+    subject, over, _ = watch.mails[1].split("\n", 2)
+    assert subject == "Frontdesk, Sunrise: it is over"
+    assert over == "Over since 2 Mar, 06:30 EST: “Sandbox CRM” (Sunrise): it did not work."
 
 
 def test_copies_that_are_no_longer_made_are_told_until_the_next(watch: Watch, timed: Database) -> None:
@@ -151,7 +154,7 @@ def test_copies_that_are_no_longer_made_are_told_until_the_next(watch: Watch, ti
     copied()
     watch.passes(120, every=60)
     assert watch.open() == []
-    assert "Frontdesk: it is over" in watch.mails[1]
+    assert "Frontdesk, Sunrise: it is over" in watch.mails[1]
 
 
 def test_what_is_over_in_a_moment_is_not_told(watch: Watch, change: Callable[..., None]) -> None:
@@ -187,6 +190,39 @@ def test_at_most_one_beginning_an_hour_is_told_of_a_connection(watch: Watch, cha
     assert len(watch.mails) == 3, "it is told once the hour has passed, as it has not gone away"
 
 
+def test_of_several_websites_the_one_that_all_is_about_is_named(
+    watch: Watch, timed: Database, change: Callable[..., None]
+) -> None:
+    other = make_site(timed, "lakeside", name="Lakeside")
+    change("failing", WRONG_KEY)
+    watch.passes(5)
+    make_unreadable(timed, other, of_plugin=True)
+    watch.passes(5)
+    watch.worker = False
+    watch.passes(5)
+    change("working")
+    watch.worker = True
+    with timed.write() as session:
+        session.execute(update(Unreadable).values(seen_at=watch.clock()))
+    watch.passes(5)
+    assert [mail.split("\n")[0] for mail in watch.mails] == [
+        "Frontdesk, Sunrise: 1 thing needs attention",
+        "Frontdesk, Lakeside: 1 thing needs attention",
+        "Frontdesk: 1 thing needs attention",
+        "Frontdesk: 3 things are over",
+    ]
+    over = [line.partition(" EST: ")[2] for line in watch.mails[-1].split("\n") if line.startswith("Over")]
+    assert sorted(over) == [
+        "Lakeside: messages could not be understood.",
+        "the sync was not running.",
+        "“Sandbox CRM” (Sunrise): it did not work.",
+    ]
+
+
+def test_there_are_words_for_the_end_of_every_kind_of_alert() -> None:
+    assert set(_OVER) == {*KINDS, "mail"}
+
+
 def test_one_that_waits_too_long_is_told(
     watch: Watch, timed: Database, vault: Vault, site: Site, change: Callable[..., None]
 ) -> None:
@@ -219,7 +255,7 @@ def test_what_was_late_is_not_over_because_its_connection_broke(
     with timed.write() as session:
         session.execute(update(Delivery).values(state="confirmed"))
     watch.passes(5)
-    assert [mail.split("\n")[0] for mail in watch.mails[2:]] == ["Frontdesk: 2 things are over"]
+    assert [mail.split("\n")[0] for mail in watch.mails[2:]] == ["Frontdesk, Sunrise: 2 things are over"]
 
 
 def test_an_enquiry_with_nowhere_to_go_is_told(watch: Watch, timed: Database, vault: Vault) -> None:
@@ -336,15 +372,16 @@ def test_what_a_form_plugin_sends_and_nobody_understands_is_told_once_until_all_
     watch.passes(90, every=5)
     assert watch.open() == ["unreadable"]
     [mail] = watch.mails
-    assert mail.startswith("Frontdesk: 1 thing needs attention\n5 messages of Sunrise could not be understood,")
+    assert mail.startswith(
+        "Frontdesk, Sunrise: 1 thing needs attention\n5 messages of Sunrise could not be understood,"
+    )
     assert "perhaps a field of the form was renamed" in mail
     assert "\nSee: https://leads.example/desk/unreadable\nSince 2 Mar" in mail
     with timed.write() as session:
         session.execute(update(Unreadable).values(seen_at=watch.clock()))
     watch.passes(10)
     assert watch.open() == []
-    assert "Over since" in watch.mails[1]
-    assert ": 6 messages of Sunrise could not be understood" in watch.mails[1]
+    assert re.search(r"Over since .* EST: Sunrise: messages could not be understood\.\n", watch.mails[1])
 
 
 def test_rubbish_that_anyone_may_send_raises_no_alert(watch: Watch, timed: Database, site: Site) -> None:
@@ -444,11 +481,11 @@ def test_when_mail_is_broken_it_is_kept_tried_again_and_said(
     assert sentence == ("Notices by e-mail cannot be sent: The mail server refuses FRONTDESK_SMTP_FROM (code 451).")
     server.refuse = {}
     watch.passes(10)
-    assert watch.mails[0].startswith("Frontdesk: 2 things need attention\n")
+    assert watch.mails[0].startswith("Frontdesk, Sunrise: 2 things need attention\n")
     assert WRONG_KEY in watch.mails[0]
     assert "Notices by e-mail cannot be sent" in watch.mails[0]
     assert watch.open() == ["connection"]
-    assert watch.mails[1].startswith("Frontdesk: it is over\n")
+    assert watch.mails[1].startswith("Frontdesk, Sunrise: it is over\n")
     watch.passes(120, every=5)
     assert len(watch.mails) == 2
 
@@ -636,7 +673,7 @@ def test_the_daily_summary(
     watch.passes(28 * 60, every=60)
     assert len(watch.mails) == 3, "the first summary, what needs a person, the second summary"
     summary = watch.mails[2]
-    assert summary.startswith("Frontdesk: yesterday, and 1 thing is wrong\nYesterday:\n")
+    assert summary.startswith("Frontdesk: yesterday, and 1 thing is wrong\nYesterday:\n"), "it is about two websites"
     assert "- Sunrise: 3 enquiries: 2 in the CRM; 1 refused.\n" in summary
     assert "- Sunrise: 0 enquiries.\n" in summary
     assert "needs a person" in summary
@@ -661,7 +698,7 @@ def test_the_daily_summary_counts_a_day_that_does_not_close_once_and_before_ther
     watch.passes(24 * 60, every=60)
     first, *_, last = watch.mails
     for summary in (first, last):
-        assert summary.startswith("Frontdesk: yesterday, and 1 thing is wrong\n")
+        assert summary.startswith("Frontdesk, Sunrise: yesterday, and 1 thing is wrong\n")
     told = "- The balance of Sunrise on 2 March 2026 does not close: 1 enquiry of 1 not accounted for."
     assert f"What is wrong now:\n{told}\n" in first
     assert f"What is wrong now:\n{told} Since " in last
@@ -701,7 +738,7 @@ def test_the_daily_summary_does_not_call_well_what_nobody_has_looked_at(
         session.execute(update(Delivery).where(Delivery.state == "waiting").values(state="confirmed"))
     watch.passes(24 * 60, every=60)
     [summary] = watch.mails
-    assert summary.startswith("Frontdesk: yesterday, and 6 wait for a look\n")
+    assert summary.startswith("Frontdesk, Sunrise: yesterday, and 6 wait for a look\n")
     told = [
         "Nothing is wrong now.\n\nWaiting for a look:",
         "- 3 held as suspected spam: https://leads.example/desk/leads?state=spam",
@@ -714,7 +751,7 @@ def test_the_daily_summary_does_not_call_well_what_nobody_has_looked_at(
             session.execute(update(model).values(seen_at=clock()))
         session.execute(update(Delivery).values(state="handled"))
     watch.passes(24 * 60, every=60)
-    assert watch.mails[1].startswith("Frontdesk: yesterday, and all is well\n")
+    assert watch.mails[1].startswith("Frontdesk, Sunrise: yesterday, and all is well\n")
     assert "look" not in watch.mails[1]
 
 
@@ -729,7 +766,7 @@ def test_a_summary_that_could_not_be_sent_is_sent_later(
     server.refuse = {}
     watch.passes(20, every=5)
     assert [mail.split("\n")[0] for mail in watch.mails if "yesterday" in mail] == [
-        "Frontdesk: yesterday, and 1 thing is wrong"
+        "Frontdesk, Sunrise: yesterday, and 1 thing is wrong"
     ]
 
 
