@@ -12,7 +12,7 @@ from leads.plain import number_of
 from leads.store import outbox
 from leads.store.erasure_list import Listed
 from leads.store.queries.erasures import Back, back
-from leads.upkeep.erasures import complete, told_of
+from leads.upkeep.erasures import complete, never_here, told_of
 
 _FILE = HomePath(exists=True, dir_okay=False, path_type=Path)
 
@@ -40,6 +40,8 @@ def erase_again(files: Sequence[Path], yes: bool) -> None:
             codes = ", ".join(lead.code for lead, _ in found.again)
             click.confirm(f"Erase {codes} for good, here and with all that stands on the record in a CRM?", abort=True)
         say(f"Erased again: {_erase(office, found)}. What a CRM holds is erased there by the worker.")
+    if found.missing:
+        say(never_here(found.missing))
     if left := list(told_of(found, office.erasures)):
         fail("\n".join(left))
 

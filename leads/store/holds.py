@@ -58,6 +58,11 @@ def is_by_hand(delivery: Delivery) -> bool:
     return delivery.state == "handled" and delivery.code == "by_hand"
 
 
+def may_have_arrived_since(delivery: Delivery) -> bool:
+    """Whether it may be in the CRM although a copy of the database, which was put back, does not know of it."""
+    return delivery.state in NOT_ARRIVED or is_by_hand(delivery)
+
+
 def withhold(session: Session, event_id: UUID) -> None:
     """The visitor took back consent: what is not in a CRM yet stays here until a person has decided.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from leads.store.erasure_list import ErasureList, Listed
+from leads.store.erasure_list import Entry, ErasureList, Listed
 from leads.store.models import Lead
 from leads.store.queries.erasures import Back, back, unlisted
 from leads.store.session import Database
@@ -58,5 +58,13 @@ def told_of(found: Back, erasures: ErasureList) -> Iterator[str]:
         )
 
 
-def _codes(leads: Iterable[Lead]) -> str:
+def never_here(missing: Iterable[Entry]) -> str:
+    """Whom this database never knew: it cannot say whether a CRM still holds them."""
+    return (
+        f"On the list and never in this copy: {_codes(missing)}. They came and were erased after it was made. Whether "
+        "each CRM has erased them is not known here any more: look there for the code, and delete what is found."
+    )
+
+
+def _codes(leads: Iterable[Lead | Entry]) -> str:
     return ", ".join(lead.code for lead in leads)

@@ -310,5 +310,6 @@ def _moment(moment: datetime | None, zone: ZoneInfo) -> str:
 def _last_time(now: datetime, hour: int, zone: ZoneInfo) -> datetime:
     """When this hour of the day was last."""
     local = now.astimezone(zone)
-    today = local.replace(hour=hour, minute=0, second=0, microsecond=0)
+    # fold: the hour that comes twice when clocks are set back counts once.
+    today = local.replace(hour=hour, minute=0, second=0, microsecond=0, fold=0)
     return today if today <= local else today - timedelta(days=1)

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from leads.store import failpoint
 from leads.store.erasure_list import ErasureList
 from leads.store.failpoint import Failpoint
-from leads.store.models import Action, Connection, Erasure, Lead
+from leads.store.models import Action, Connection, Erasure, Lead, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.connect import Context, Limits
@@ -112,6 +112,29 @@ def test_a_copy_from_before_the_erasure_is_restored_and_she_goes_again(clinic: C
     assert "Erased again" not in again
 
 
+@pytest.mark.parametrize("doubted_first", [True, False])
+@only_sqlite
+def test_what_had_not_gone_out_when_the_copy_was_made_is_erased_in_the_crm_too(
+    clinic: Clinic, database: Database, vault: Vault, database_url: str, doubted_first: bool
+) -> None:
+    frontdesk, copy = clinic.frontdesk, clinic.folder / "copy.sqlite3"
+    with database.read() as session:
+        site = session.scalars(select(Site)).one()
+    nina = send(database, vault, site, first_name="Nina", email="nina@example.com").reference
+    copy.unlink()
+    frontdesk("db", "backup", str(copy))
+    clinic.sync(database_url)
+    assert "Nina" in clinic.people()
+    frontdesk("lead", "erase", nina, "--yes")
+    restored = clinic.restore()
+    steps = [("db", "restored", "--yes"), ("lead", "erase-again", "--yes")]
+    for step in steps if doubted_first else reversed(steps):
+        frontdesk(*step, **restored)
+    clinic.sync(restored["database_url"])
+    [erasure] = as_json(frontdesk("lead", "show", nina, "--json", **restored))["erasures"]
+    assert (erasure["state"], clinic.people()) == ("done", ["Joe", "Zyxwina"])
+
+
 @only_sqlite
 def test_the_list_of_the_folder_before_is_taken_over(clinic: Clinic) -> None:
     clinic.frontdesk("lead", "erase", clinic.jane, "--yes")
@@ -145,6 +168,7 @@ def test_other_lists_are_read_and_who_is_unknown_is_passed_over(
     assert "Here again, and to be erased: 0." in frontdesk("lead", "erase-again", "--yes").stdout
     told = frontdesk("lead", "erase-again", "--yes", str(other)).stdout
     assert "On the list: 2 people. Here again, and to be erased: 1." in told
+    assert "never in this copy: AAA-AAA. They came and were erased after it was made." in told
     assert _name(frontdesk, code) == ""
     with database.read() as session:
         assert session.scalars(select(Action.user_name).where(Action.what == "erased")).all() == ["command line"]

@@ -685,6 +685,15 @@ def test_the_daily_summary(
     assert len(watch.mails) == 5, "the all-clear and the third summary"
 
 
+def test_the_hour_that_comes_twice_when_clocks_are_set_back_has_one_summary(
+    timed: Database, site: Site, clock: Clock, server: MailServer
+) -> None:
+    clock.time = datetime(2026, 11, 1, 3, tzinfo=UTC)  # in New York 01:00 comes at 5 and at 6 o'clock UTC
+    watch = Watch(timed, clock, server, digest_at=1)
+    watch.passes(12 * 60, every=10)
+    assert [mail.split("\n")[0] for mail in watch.mails] == ["Frontdesk, Sunrise: yesterday, and all is well"]
+
+
 def test_the_daily_summary_counts_a_day_that_does_not_close_once_and_before_there_is_an_alert(
     timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock, server: MailServer
 ) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from leads.store.erasure_list import Entry, ErasureList
 from leads.store.failpoint import reach
-from leads.store.holds import is_in_doubt
+from leads.store.holds import is_in_doubt, may_have_arrived_since
 from leads.store.models import (
     Action,
     Attempt,
@@ -60,7 +60,8 @@ def erase(
     """Erase a person here, and have the worker erase them in every CRM. by: the user's name.
 
     lead_id: also that of a caller who turned out to be this person. listed: only as long as they are who stands there
-    (`is_still`). None: there is nothing to erase, or it was done before.
+    (`is_still`); a copy of the database was put back then, and what had not arrived may have since. None: there is
+    nothing to erase, or it was done before.
     """
     entry = once_more(lambda: _erase(database, vault, erasures, lead_id, by, listed))  # done already, it is found so
     return Erased(erasures.add("erased", entry)) if entry else None
@@ -79,7 +80,7 @@ def _erase(
         if person.erased_at is not None or person.is_test or (listed and not is_still(session, person, listed)):
             return None
         now, ids = database.now(session), with_callers(session, person.id)
-        _forget(session, vault, ids, by, now)
+        _forget(session, vault, ids, by, now, restored=listed is not None)
         record(session, by, "erased", now, lead_id=person.id)
         database.nudge(session)
         entry = Entry(now, person.code, tuple(ids))
@@ -112,13 +113,16 @@ def _digests(session: Session, lead_ids: Collection[UUID]) -> set[bytes]:
     return {*by, *session.scalars(select(Event.client_digest).where(Event.lead_id.in_(lead_ids)))}
 
 
-def _forget(session: Session, vault: Vault, ids: Sequence[UUID], by: str, now: datetime) -> None:
+def _forget(session: Session, vault: Vault, ids: Sequence[UUID], by: str, now: datetime, *, restored: bool) -> None:
     leads = session.scalars(select(Lead).where(Lead.id.in_(ids)).order_by(Lead.id).with_for_update()).all()
     # The connections before the deliveries, as whoever removes one: neither holds what the other waits for.
     connections = _connections(session, ids)
     rows = select(Delivery).where(Delivery.lead_id.in_(ids)).order_by(Delivery.id).with_for_update()
     deliveries = session.scalars(rows.execution_options(populate_existing=True)).all()
     records = session.scalars(select(RemoteRecord).where(RemoteRecord.lead_id.in_(ids)).with_for_update()).all()
+    if restored:
+        for row in filter(may_have_arrived_since, deliveries):
+            row.unknown = True
     _ask_crms(session, connections, deliveries, records, now)
     for row in deliveries:
         _stop(row)

@@ -35,12 +35,14 @@ class Back(NamedTuple):
     """Who stands on the list of erasures and is here all the same, as after a restore.
 
     again: to be erased again, each as they are listed. changed: who wrote since, or turned out to be somebody else, so
-    that a person has to look first. unclear: of whom the list does not know whether they were erased.
+    that a person has to look first. unclear: of whom the list does not know whether they were erased. missing: who is
+    not here at all, since they first wrote after the copy was made.
     """
 
     again: list[tuple[Lead, Entry]]
     changed: list[Lead]
     unclear: list[Lead]
+    missing: list[Entry]
 
 
 def erased_alone(site: Site) -> Select[UUID]:
@@ -90,6 +92,7 @@ def back(session: Session, listed: Listed) -> Back:
         list(again.values()),
         [person for id_, person in changed.items() if id_ not in again],
         [person for id_, person in unclear.items() if id_ not in again | changed],
+        _missing(session, listed.erased),
     )
 
 
@@ -102,6 +105,12 @@ def unlisted(session: Session, listed: Listed) -> list[Entry]:
         for at, code, lead_id in session.execute(people.order_by(Lead.erased_at, Lead.id))
         if at and lead_id not in known
     ]
+
+
+def _missing(session: Session, entries: Iterable[Entry]) -> list[Entry]:
+    by_id = {lead_id: entry for entry in entries for lead_id in entry.leads}
+    here = set(session.scalars(select(Lead.id).where(among(Lead.id, "ids")), {"ids": list(by_id)}))
+    return sorted({entry for entry in by_id.values() if here.isdisjoint(entry.leads)})
 
 
 def _not_erased(session: Session, entries: Iterable[Entry]) -> Iterator[tuple[Lead, Entry]]:
