@@ -19,6 +19,7 @@ UNKNOWN = "form plugin"
 _LINE = re.compile(r"<br ?/?>\s*")
 _NAMES = ("title", "label", "column_name", "question", "ref", "name", "column_id", "fieldName", "id", "type")
 _VALUES = ("value", "string_value", "values", "answer")
+_PHONE = {"full", "country", "area", "phone"}  # the parts of a number in Jotform, whole or each by itself
 _BESIDE = ("raw_value", "required", "objectTypeId", "unix", "field")
 
 
@@ -47,6 +48,7 @@ class Shape:
     consent: str = ""
     test: str = ""
     numbered: bool = False
+    prefix: str = ""
     leave: tuple[str, ...] = ()
 
     def fits(self, tree: Mapping[str, Any], headers: Headers) -> bool:
@@ -86,7 +88,8 @@ def read_shape(tree: Mapping[str, Any], headers: Headers) -> Submission:
         answers = [one for path in shape.answers for one in _answers(_at(tree, path))]
         rest = list(_answers(_without(kept, (*shape.answers, *filter(None, (shape.entry, shape.form, shape.page))))))
     else:
-        answers, rest = list(_answers(_numbered(kept) if shape.numbered else kept)), []
+        named = _numbered(kept) if shape.numbered else _without_prefix(kept, shape.prefix)
+        answers, rest = list(_answers(named)), []
     entry = text_of(_at(tree, shape.entry)) if shape.entry else ""
     told = _at(tree, shape.consent) if shape.consent else None
     return Submission(
@@ -144,8 +147,13 @@ def _answers(node: Any, label: str = "") -> Iterator[Answer]:
         if label and (told := _told(node, label)):
             yield told
             return
+        if label and node.keys() <= _PHONE:
+            yield from _answers(node.get("full") or " ".join(filter(None, map(text_of, node.values()))), label)
+            return
+        parts = label and {"first", "last"} <= node.keys()  # of a name, whatever the question is called
         for name, value in node.items():
-            yield from _answers(value, f"{label} {name}".strip())
+            for one in _answers(value, f"{label} {name}".strip()):
+                yield one._replace(names=(*one.names, f"name {name}")) if parts else one
     elif isinstance(node, list) and any(isinstance(one, Mapping) for one in node):
         for one in node:
             yield from _answers(one, label or " ")
@@ -179,6 +187,15 @@ def _titled(answers: list[Answer], fields: Any) -> list[Answer]:
         else one
         for one in answers
     ]
+
+
+def _without_prefix(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """What stands there already keeps its name."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        own = re.sub(f"^{prefix}", "", name)
+        found[own if own not in tree and own not in found else name] = value
+    return found
 
 
 def _numbered(tree: Mapping[str, Any]) -> dict[str, Any]:
