@@ -10,8 +10,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from leads.decode import Undecodable, decode_json
 from leads.intake import openapi
+from leads.intake.cors import let_read
 from leads.intake.problems import problem
-from leads.intake.receive import NO_SUCH_SITE, Intake, is_allowed_origin, signals
+from leads.intake.receive import NO_SUCH_SITE, Intake, signals
 from leads.intake.schemas import schema_of
 from leads.intake.spam import HONEYPOT
 from leads.store.models import Site
@@ -70,7 +71,7 @@ def _receive(intake: Intake, kind: str) -> Response:
         return problem(404, "Unknown site", "", {"site": ["There is no site with this key."]})
     with intake.groups.on_the_way():
         stored = _store(intake, site, kind, raw)
-    _with_cors(intake, stored, site)
+    let_read(intake, stored, site)
     return stored
 
 
@@ -91,20 +92,10 @@ def _store(intake: Intake, site: Site, kind: str, raw: dict[str, Any]) -> Respon
     return answer
 
 
-def _with_cors(intake: Intake, response: Response, *sites: Site) -> bool:
-    """Let a page of one of these sites read the answer. Returns whether it may."""
-    response.headers.add("Vary", "Origin")
-    origin = request.headers.get("Origin")
-    if not origin or origin == "null" or not any(is_allowed_origin(intake, site) for site in sites):
-        return False
-    response.headers["Access-Control-Allow-Origin"] = origin
-    return True
-
-
 def _readable(intake: Intake, response: Response) -> Response:
     """An error that came before its site was known: a script must be able to tell "too long" from "later"."""
     if request.path.startswith("/api/v1/") and "Origin" not in response.vary:
-        _with_cors(intake, response, *_sites(intake, response))
+        let_read(intake, response, *_sites(intake, response))
     return response
 
 
@@ -120,7 +111,7 @@ def _sites(intake: Intake, response: Response) -> list[Site]:
 def _preflight(intake: Intake) -> Response:
     """Before the body is there the site is not known: whoever one of the sites would allow may ask."""
     response = Response(status=204)
-    if _with_cors(intake, response, *intake.sites()):
+    if let_read(intake, response, *intake.sites()):
         response.headers["Access-Control-Allow-Methods"] = "POST"
         response.headers["Access-Control-Allow-Headers"] = "Content-Type"
         response.headers["Access-Control-Max-Age"] = "3600"

@@ -13,6 +13,7 @@ from marshmallow import Schema, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from leads.decode import Undecodable, clean, decode_form
+from leads.intake.cors import let_read
 from leads.intake.problems import flat
 from leads.intake.receive import NO_SUCH_SITE, Intake, signals
 from leads.intake.schemas import schema_of
@@ -102,7 +103,7 @@ def create_form(intake: Intake) -> Blueprint:
 
     @form.after_request
     def headers(response: Response) -> Response:
-        return _framed(intake, _cached(response))
+        return _framed(intake, _read_by_scripts(intake, _cached(response)))
 
     return form
 
@@ -186,12 +187,16 @@ def _own_id(intake: Intake, site: Site, answers: Mapping[str, Any]) -> str:
 
 def _thank_you(site: Site, wanted: Any, reference: str, *, agreed: bool) -> Response:
     """Only to pages that the site has listed: anything else would be an open redirect."""
-    if wanted in site.thank_you_urls:
+    ours = url_for("form.thanks", key=site.key, reference=reference, consent=None if agreed else "no")
+    # A script of the page that sent the form cannot read what another website answers it, and would call it a failure.
+    if request.headers.get("Sec-Fetch-Mode") == "cors":
+        target = ours
+    elif wanted in site.thank_you_urls:
         target = str(wanted)
     elif site.thank_you_urls:
         target = site.thank_you_urls[0]
     else:
-        target = url_for("form.thanks", key=site.key, reference=reference, consent=None if agreed else "no")
+        target = ours
     return make_response(redirect(target, 303))
 
 
@@ -257,6 +262,16 @@ def _cached(response: Response) -> Response:
     of_script = request.endpoint == "form.static" and request.path.endswith(f"/{_SCRIPT}")
     if of_script and response.status_code < 400:
         response.headers["Cache-Control"] = _CACHED
+    return response
+
+
+def _read_by_scripts(intake: Intake, response: Response) -> Response:
+    """A page may send its form to us with a script of its own, and has to read what became of it; each may have the
+    script, also as a module or with its integrity checked."""
+    if request.endpoint == "form.static":
+        response.headers["Access-Control-Allow-Origin"] = "*"
+    elif site := intake.remembered_site((request.view_args or {}).get("key", "")):
+        let_read(intake, response, site)
     return response
 
 

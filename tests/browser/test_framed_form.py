@@ -1,4 +1,5 @@
-"""The hosted form in a frame of a clinic's page, in a real browser that heeds who may frame what."""
+"""A clinic's page of another origin: the hosted form in a frame, and a form that its own script sends. In a real
+browser, which heeds who may frame and read what."""
 
 from __future__ import annotations
 
@@ -67,6 +68,24 @@ def test_a_clinic_shows_the_form_and_the_thanks_within_its_page(
     if listed:
         with page.expect_navigation(url=f"{clinic}/"):
             frame.get_by_role("link", name="Back to").click()
+
+
+def test_a_script_of_the_page_sends_its_form_and_reads_that_it_is_here(
+    database: Database, frontdesk: str, clinic: str, page: Page
+) -> None:
+    make_site(database, origins=[clinic], thank_you_urls=[f"{clinic}/thanks"])
+    page.goto(clinic)
+    read = """async ([url, email]) => {
+        const form = new FormData();
+        form.set("email", email);
+        const answer = await fetch(url, { method: "POST", body: form });
+        return [answer.status, await answer.text()];
+    }"""
+    status, text = page.evaluate(read, [f"{frontdesk}/f/demo/consultation", "jane@example.com"])
+    assert (status, "Thank you" in text) == (200, True)
+    status, text = page.evaluate(read, [f"{frontdesk}/f/demo/consultation", "jane@"])
+    assert (status, "Please check" in text) == (422, True)
+    assert page.evaluate(f"import('{frontdesk}/f/static/website.js').then(() => 'read')") == "read"
 
 
 def test_without_the_database_the_frame_shows_what_to_do_and_then_the_thanks(

@@ -17,17 +17,19 @@ from tests.programs import wait_for
 _SCRIPT = Path(__file__).parents[2] / "leads/intake/static/website.js"
 _FORM = '<form method="post" action="https://frontdesk.example/f/demo/consultation"><button>Send</button></form>'
 _PAGE = """<!doctype html><title>Clinic</title>{body}
-<script defer src="https://frontdesk.example/f/static/website.js" data-site="demo" {attributes}></script>"""
+<script defer src="https://frontdesk.example/f/static/website.js{told}></script>"""
 # Else Chromium asks which program may call, and the page is gone.
 _STAY = "addEventListener('click', (event) => event.preventDefault())"
 
 
 @dataclass(eq=False)
 class Clinic:
-    """A website, and a Frontdesk that answers it. answer: the status for taps; None where nobody answers."""
+    """A website, and a Frontdesk that answers it. answer: the status for taps; None where nobody answers. told: the
+    rest of the script's tag, where it is not that of our guide."""
 
     context: BrowserContext
     attributes: str = ""
+    told: str = ""
     answer: int | None = 201
     taps: list[dict[str, Any]] = field(default_factory=list)
     forms: list[dict[str, list[str]]] = field(default_factory=list)
@@ -46,10 +48,10 @@ class Clinic:
         """Answer any address."""
         asked = route.request
         if asked.url.startswith("https://clinic.example/"):
-            html = _PAGE.format(body=self.body, attributes=self.attributes)
+            html = _PAGE.format(body=self.body, told=self.told or f'" data-site="demo" {self.attributes}')
             route.fulfill(body=html, content_type="text/html")
-        elif asked.url.endswith("/website.js"):
-            route.fulfill(path=_SCRIPT, content_type="text/javascript")
+        elif "/website.js" in asked.url:
+            route.fulfill(path=_SCRIPT, content_type="text/javascript", headers={"Access-Control-Allow-Origin": "*"})
         elif asked.url.endswith("/call-clicks"):
             self._tapped(route)
         else:
@@ -146,6 +148,27 @@ def test_a_script_that_stands_twice_in_a_page_counts_a_tap_once(clinic: Clinic) 
     clinic.wait_for_taps(page, 1)
     page.wait_for_timeout(300)
     assert len(clinic.taps) == 1
+
+
+def test_a_tag_manager_may_tell_all_behind_a_question_mark(clinic: Clinic) -> None:
+    clinic.told = '?site=demo&keep=device"'
+    page = clinic.page()
+    page.get_by_role("link").click()
+    clinic.wait_for_taps(page, 1)
+    assert clinic.taps[0]["site"] == "demo"
+    assert page.evaluate("localStorage.getItem('frontdesk_visitor')") == clinic.taps[0]["visitor_id"]
+
+
+@pytest.mark.parametrize("told", ['"', '" data-site=""', '" data-site="demo" type="module"'])
+def test_a_script_that_does_not_know_its_website_says_so_and_sends_nothing(clinic: Clinic, told: str) -> None:
+    clinic.told = told
+    said: list[str] = []
+    clinic.context.on("console", lambda message: said.append(message.text))
+    page = clinic.page()
+    page.get_by_role("link").click()
+    page.wait_for_timeout(300)
+    assert clinic.taps == []
+    assert [text for text in said if text.startswith("Frontdesk: no taps are counted.")]
 
 
 def test_a_double_click_on_a_number_counts_once(clinic: Clinic) -> None:

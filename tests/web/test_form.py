@@ -408,6 +408,28 @@ def test_whoever_may_send_may_frame_the_form_and_all_that_follows(
         assert _framed_by(client.get(FORM)) == may
 
 
+@pytest.mark.parametrize(("origin", "allowed"), [(ORIGIN, ORIGIN), ("https://evil.example", None), ("null", None)])
+def test_a_page_of_the_site_may_read_with_a_script_what_became_of_its_form(
+    client: FlaskClient, stored: Stored, outage: Any, origin: str, allowed: str | None
+) -> None:
+    set_site(stored, origins=[ORIGIN], thank_you_urls=["https://clinic.example/thanks"])
+    asked = {"Origin": origin, "Sec-Fetch-Mode": "cors"}
+    typed = filled(client)
+    answers = [
+        client.post(FORM, data=typed | {"email": "jane@"}, headers=asked),
+        client.post(FORM, data=typed | {"message": "x" * 65536}, headers=asked),
+        sent := client.post(FORM, data=typed, headers=asked),
+        client.get(sent.location, headers=asked),
+    ]
+    with outage():
+        answers.append(client.post(FORM, data=typed, headers=asked))
+    assert [answer.status_code for answer in answers] == [422, 413, 303, 200, 503]
+    for answer in answers:
+        assert answer.headers.get("Access-Control-Allow-Origin") == allowed, answer.status
+        assert "Origin" in answer.headers["Vary"]
+    assert client.post(FORM, data=typed).location == "https://clinic.example/thanks", "a visitor goes there"
+
+
 def test_where_nobody_knows_the_site_only_a_failure_may_be_framed(client: FlaskClient, outage: Any) -> None:
     assert _framed_by(client.get("/f/nobody/consultation")) == "'none'"
     assert _framed_by(client.get("/f/static/website.js")) == "'none'"

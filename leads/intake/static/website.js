@@ -3,7 +3,12 @@
 // Nothing is stored before a tap or a form, and all is forgotten with the tab; data-keep="device" keeps it for good, and
 // data-attribution="visit" stores from the first page on where the visit came from.
 (() => {
-  const { src, dataset: { site, keep: wanted, attribution } } = document.currentScript;
+  const { src, dataset } = document.currentScript ?? {};
+  // Also behind a “?”: tag managers take away what else a script is told.
+  const { site, keep: wanted, attribution } = { ...Object.fromEntries(new URL(src || location).searchParams), ...dataset };
+  if (!src || !site) {
+    return console.error('Frontdesk: no taps are counted. The script needs data-site="KEY" or ?site=KEY, and no type="module".');
+  }
   // A theme and a tag manager may both have it in the page: one of them counts the taps.
   const running = document.frontdesk ??= new Set();
   if (running.has(site)) return;
