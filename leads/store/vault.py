@@ -39,6 +39,10 @@ class VaultError(Exception):
     """A key is missing or does not fit the data. The text says what to do."""
 
 
+class UnknownKeyError(VaultError):
+    """The key is not in the key file: it may be in that of another host, or in a copy that is kept safe."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Keys:
     """What the key file holds.
@@ -126,7 +130,7 @@ class Vault:
             self.look()
         cipher = self._ciphers.get(kid)
         if version != _VERSION or cipher is None:
-            raise VaultError("The data was encrypted with a key that is not in the key file.")
+            raise UnknownKeyError("The data was encrypted with a key that is not in the key file.")
         try:
             return cipher.decrypt(nonce, body, place)
         except InvalidTag as error:

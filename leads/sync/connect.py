@@ -76,7 +76,7 @@ class Context:
 
 
 def open_connector(context: Context, connection: Connection) -> Connector:
-    """Build the connector of a connection. Raises VaultError, UnknownKindError or marshmallow's ValidationError."""
+    """Build the connector of a connection. Raises VaultError or UnknownKindError."""
 
     asked = float("-inf")  # by the monotonic clock: whether a call was put off
     call = threading.local()  # several may be made at once

@@ -21,15 +21,18 @@ from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Outcome
 from leads.store.session import once_more
+from leads.store.vault import UnknownKeyError, VaultError
 from leads.sync import callers, calls, canary, confirm, doubt, retry
 from leads.sync.batches import Batches, Done
 from leads.sync.connect import Context, open_connector
 from leads.sync.erasing import erase_people
+from leads.sync.item import NO_KEY
 from leads.sync.pushes import Sender, Sent
 
 log = structlog.get_logger()
 
 _TURN, _LONGEST = 1.0, 60.0  # seconds
+_BAD_OPTIONS = "What is stored of its settings cannot be used any more. An admin has to enter them again."
 
 
 def run_lane(context: Context, connection_id: UUID, others_wait: Callable[[], bool] = lambda: False) -> bool:
@@ -43,31 +46,37 @@ def run_lane(context: Context, connection_id: UUID, others_wait: Callable[[], bo
     if lane is None:
         return False
     try:
-        return _Service(context, lane).run(others_wait)
-    except UnknownKindError:
-        _say_no_connector(context, lane)
-        return False
+        service = _opened(context, lane)
+        return service.run(others_wait) if service else False
     finally:
         outbox.release(context.database, lane)
 
 
-def _say_no_connector(context: Context, lane: Lane) -> None:
-    """Told like any fault that a person has to mend, and looked at again by itself: it may be installed again."""
+def _opened(context: Context, lane: Lane) -> _Service | None:
+    """None: the connection cannot even be opened. That is told like any fault that a person has to mend, and looked at
+    again by itself: the connector may be installed again, or the key file be whole."""
     with context.database.read() as session:
         connection = session.get_one(Connection, lane.connection_id)
+    try:
+        return _Service(context, lane, connection)
+    except UnknownKindError:
+        trouble = Misconfigured("no_connector", no_connector(connection.kind))
+    except UnknownKeyError:
+        trouble = Misconfigured("no_key", NO_KEY)
+    except VaultError:
+        trouble = Misconfigured("bad_options", _BAD_OPTIONS)
     before = Health.of(connection)
-    if before.code != "no_connector":
-        log.error("no connector", connection=str(connection.id), kind=connection.kind)
-    trouble = Misconfigured("no_connector", no_connector(connection.kind))
+    if before.code != trouble.code:
+        log.error("the connection cannot be opened", connection=str(connection.id), code=trouble.code)
     outbox.checked(context.database, lane, [], retry.assess([trouble], before, context.now()))
+    return None
 
 
 class _Service:
     """What is done for one connection while a worker has its lane."""
 
-    def __init__(self, context: Context, lane: Lane) -> None:
-        with context.database.read() as session:
-            self._connection = session.get_one(Connection, lane.connection_id)
+    def __init__(self, context: Context, lane: Lane, connection: Connection) -> None:
+        self._connection = connection
         self._context = context
         self._lane = lane
         self._connector = open_connector(context, self._connection)

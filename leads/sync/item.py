@@ -16,12 +16,16 @@ from leads.store.consents import Noted, wording
 from leads.store.models import Connection, Event, Lead, Site
 from leads.store.outbox import Claimed, EventRow, LeadRow, SiteRow
 from leads.store.people import PERSON_FIELDS, answers_of, person_of
-from leads.store.vault import Vault, VaultError
+from leads.store.vault import UnknownKeyError, Vault, VaultError
 from leads.sync import mapping
 from leads.sync.calls import log_bug
 from leads.sync.plan import Plan, plan_of
 from leads.sync.retry import BUG
 
+NO_KEY = (
+    "This server lacks a key that the enquiry, or the connection, is encrypted with. Whoever looks after it copies the "
+    "key file from where the keys were rotated, or restores it from the safe place."
+)
 TITLES = {"consultation_request": "Consultation request", "call_click": "Tapped “Call us”"}
 
 
@@ -82,6 +86,8 @@ def build(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item | DeliveryError:
     """Translate as this plan says, or tell that it cannot be done."""
     try:
         return translate(vault, plan, enquiry)
+    except UnknownKeyError:
+        return TryLater("no_key", NO_KEY)  # another host may have it, or this one soon
     except VaultError as error:
         log_bug(error)
         return Refused("unreadable", "Frontdesk cannot read this enquiry any more. Ask whoever looks after the server.")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from integrations.core.base import Finding, Item, Pushed, Result
 from integrations.core.errors import Misconfigured, Throttled, TryLater
-from leads.store.models import Connection
+from leads.store.keyfile import add_key, seal_with
+from leads.store.models import Connection, Event
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.connect import open_connector
@@ -167,6 +172,57 @@ def test_the_pace_is_shared_by_all_workers(database: Database, database_url: str
     assert took >= timedelta(seconds=(calls * workers - 1) / rate) * 0.9, "two workers went at twice the pace"
 
 
+@pytest.fixture
+def stale(loop: Loop, tmp_path: Path) -> Path:
+    """A second host that was forgotten when the keys were rotated: its worker runs with this key file."""
+    file, copy = tmp_path / "keys.json", tmp_path / "stale.json"
+    shutil.copy(file, copy)
+    loop.context = replace(loop.context, vault=Vault(copy))
+    seal_with(file, add_key(file))
+    loop.vault.look()
+    return copy
+
+
+def test_a_host_without_the_key_waits_for_it_and_refuses_nobody(loop: Loop, stale: Path) -> None:
+    before = loop.send("Ann")
+    for _ in range(4):
+        loop.tick(minutes=1)
+    row = loop.row(before)
+    assert (row.state, row.code, loop.crm.written) == ("waiting", "no_key", [])
+    assert "copies the key file" in (row.sentence or "")
+    shutil.copy(stale.with_name("keys.json"), stale)
+    loop.tick(hours=2)
+    assert loop.row(before).state == "confirmed"
+
+
+def test_one_enquiry_whose_key_is_gone_holds_up_no_other(loop: Loop) -> None:
+    lost, well = loop.send("Ann"), loop.send("Bob")
+    with loop.database.write() as session:
+        session.execute(update(Event).where(Event.id == lost).values(answers_sealed=b"\x01lost" + bytes(40)))
+    loop.tick()
+    assert (loop.row(lost).state, loop.row(lost).code) == ("waiting", "no_key")
+    assert (loop.row(well).state, loop.connection().state) == ("confirmed", "working")
+    for _ in range(9):
+        loop.tick(days=1)
+    assert (loop.row(lost).state, loop.row(lost).code) == ("expired", "no_key"), "a person is told"
+
+
+@pytest.mark.parametrize("code", ["no_key", "bad_options"])
+def test_a_connection_that_cannot_be_opened_says_why_and_is_not_tried_each_second(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    loop.send()
+    monkeypatch.setattr("leads.sync.deliver.open_connector", open_connector)
+    key = b"lost" if code == "no_key" else loop.vault.sealing
+    loop.set_connection(options_sealed=b"\x01" + key + bytes(40))
+    with capture_logs() as logged:
+        ran = [loop.tick(seconds=1) for _ in range(60)]
+    assert sum(ran) < 6
+    assert [line["code"] for line in logged] == [code]
+    assert (loop.connection().state, loop.connection().code) == ("failing", code)
+    assert (loop.row().state, loop.row().attempts) == ("waiting", 0)
+
+
 def test_a_connector_that_was_taken_away_is_told_once_and_used_again_when_it_is_back(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +232,7 @@ def test_a_connector_that_was_taken_away_is_told_once_and_used_again_when_it_is_
     with capture_logs() as logged:
         ran = [loop.tick(seconds=1) for _ in range(60)]
     assert sum(ran) < 6, "it is not looked at every second"
-    assert [line["event"] for line in logged] == ["no connector"]
+    assert [line["code"] for line in logged] == ["no_connector"]
     connection = loop.connection()
     assert (connection.state, connection.code) == ("failing", "no_connector")
     assert (connection.sentence or "").startswith("Frontdesk has no connector for its kind, “former”, any more.")

@@ -263,7 +263,8 @@ def test_what_was_delivered_before_a_copy_was_put_back_is_there_once(
 def test_one_enquiry_that_cannot_be_read_any_more_holds_up_no_other(loop: Loop) -> None:
     broken, well = loop.send("Ann"), loop.send("Bob")
     with loop.database.write() as session:
-        session.execute(update(Event).where(Event.id == broken).values(answers_sealed=b"\x01damaged"))
+        damaged = b"\x01" + loop.vault.sealing + bytes(40)
+        session.execute(update(Event).where(Event.id == broken).values(answers_sealed=damaged))
     loop.tick()
     assert (loop.row(broken).state, loop.row(broken).code) == ("refused", "unreadable")
     assert loop.row(well).state == "confirmed"
