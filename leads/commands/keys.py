@@ -12,6 +12,7 @@ from leads.plain import number_of
 from leads.store.backup import copies_sealed_with
 from leads.store.keyfile import add_key, drop_key, seal_with
 from leads.store.resealing import reseal, values_by_key
+from leads.store.session import sqlite_file
 from leads.store.vault import LOOK, Keys, VaultError, read_keys
 
 _NOTICED = LOOK + 1  # seconds after which no program seals with the key before
@@ -158,7 +159,8 @@ def _unused(office: Office, file: Path, key: str) -> bytes:
         )
     if used := values_by_key(office.database)[kid]:
         fail(f"{_values(used)} still sealed with the key {key}. First seal them anew: frontdesk keys rotate")
-    if copies := copies_sealed_with(office.settings.data_dir, kid):
+    live = sqlite_file(office.settings.database_url)
+    if copies := copies_sealed_with(office.settings.data_dir, kid, live):
         names = ", ".join(copy.name for copy in copies)
         fail(f"The key {key} is still needed to read {names} in {office.settings.data_dir}. Delete these copies first.")
     return kid

@@ -59,9 +59,10 @@ def copy_before_upgrade(source: Path, folder: Path, revision: str, spare: int) -
     return copy
 
 
-def copies_sealed_with(folder: Path, kid: bytes) -> list[Path]:
-    """Which copies from before a change of the tables cannot be read without this key. kid: its id."""
-    return [copy for copy in sorted(folder.glob("before-upgrade-*.sqlite3")) if _key_of(copy) == kid]
+def copies_sealed_with(folder: Path, kid: bytes, live: Path | None) -> list[Path]:
+    """Which copies of the database there cannot be read without this key. kid: its id. live: the database itself."""
+    copies = [copy for copy in sorted(folder.glob("*.sqlite3")) if live is None or not copy.samefile(live)]
+    return [copy for copy in copies if _key_of(copy) == kid]
 
 
 def _key_of(copy: Path) -> bytes:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
+from uuid import UUID, uuid4
 
 import pytest
 from alembic import command
@@ -14,7 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, select, text, update
+from sqlalchemy import Column, MetaData, func, insert, inspect, select, table, text, update
 
 from leads.store import callers, schema
 from leads.store.holds import HELD_BY_REMOVAL, HOLD_SENTENCES
@@ -24,6 +28,8 @@ from leads.store.session import Database
 from leads.store.vault import Vault, VaultError
 from tests.database.loop import Loop
 from tests.factory import make_connection, make_site, send
+
+SCRIPTS = ScriptDirectory.from_config(schema._config())
 
 
 @pytest.fixture
@@ -75,6 +81,55 @@ def test_upgrading_again_changes_nothing(database: Database) -> None:
     make_site(database)
     upgrade(database)
     make_site(database, key="other")
+
+
+def _fill(database: Database) -> Counter[str]:
+    """A row in each table as it stands, whatever its columns. Returns how many each has."""
+    tables = MetaData()
+    tables.reflect(database.engine)
+    known = [one for one in tables.sorted_tables if one.name != "alembic_version"]
+    rows: dict[str, dict[str, Any]] = {}
+    with database.write() as session:
+        for one in known:
+            filled = [column for column in one.columns if not column.nullable and column.server_default is None]
+            rows[one.name] = {column.name: _value(column, rows) for column in filled}
+            session.execute(insert(one).values(rows[one.name]))
+    return _counted(database, [one.name for one in known])
+
+
+def _counted(database: Database, tables: Iterable[str]) -> Counter[str]:
+    rows = {name: select(func.count()).select_from(table(name)) for name in tables}
+    with database.read() as session:
+        return Counter({name: session.scalar(counted) for name, counted in rows.items()})
+
+
+def _value(column: Column[Any], rows: Mapping[str, Mapping[str, Any]]) -> Any:
+    for key in column.foreign_keys:
+        return rows[key.column.table.name][key.column.name]
+    values = {
+        str: uuid4().hex,  # as SQLite keeps ids
+        UUID: uuid4(),
+        bytes: bytes(16),
+        datetime: datetime.now(UTC),
+        date: date(2026, 3, 2),
+        object: {},
+    }
+    kind = column.type.python_type
+    value = values[kind] if kind in values else kind()
+    return value[: getattr(column.type, "length", None)] if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize(
+    "revision", [one.revision for one in SCRIPTS.walk_revisions() if one.down_revision is not None]
+)
+def test_a_database_that_was_in_use_is_upgraded_over_each_step(empty: Database, revision: str) -> None:
+    before = SCRIPTS.get_revision(revision).down_revision
+    with empty.engine.connect().execution_options(write=True) as connection, connection.begin():
+        command.upgrade(schema._config(connection), str(before))
+    filled = _fill(empty)
+    assert min(filled.values()) == 1
+    upgrade(empty)
+    assert _counted(empty, filled) == filled
 
 
 def test_two_upgrades_at_once_wait_for_each_other(empty: Database, database_url: str) -> None:

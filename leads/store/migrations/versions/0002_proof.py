@@ -105,14 +105,12 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_drift_delivery_id"), ["delivery_id"], unique=False)
         batch_op.create_index("ix_drift_open", ["settled_at", "found_at"], unique=False)
 
-    with op.batch_alter_table("event", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("is_test", sa.Boolean(), server_default=sa.false(), nullable=False))
-        batch_op.create_index(
-            "ix_event_is_test", ["id"], sqlite_where=sa.text("is_test = 1"), postgresql_where=sa.text("is_test")
-        )
-
-    with op.batch_alter_table("lead", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("is_test", sa.Boolean(), server_default=sa.false(), nullable=False))
+    # Not in a batch, which would make the tables anew, and on SQLite no table goes that others lead to.
+    op.add_column("event", sa.Column("is_test", sa.Boolean(), server_default=sa.false(), nullable=False))
+    op.create_index(
+        "ix_event_is_test", "event", ["id"], sqlite_where=sa.text("is_test = 1"), postgresql_where=sa.text("is_test")
+    )
+    op.add_column("lead", sa.Column("is_test", sa.Boolean(), server_default=sa.false(), nullable=False))
 
     with op.batch_alter_table("remote_record", schema=None) as batch_op:
         batch_op.add_column(sa.Column("seen_fields", sa.JSON(), nullable=True))
