@@ -363,8 +363,9 @@ def _collect(environ: Mapping[str, str], known: set[str]) -> tuple[dict[str, str
                 continue
             try:
                 given[name.removesuffix("_file")] = Path(value).expanduser().read_text(encoding="utf-8").rstrip("\r\n")
-            except (OSError, RuntimeError, UnicodeDecodeError):  # RuntimeError: nobody's home
-                mistakes.append(f"{variable}: the file it names cannot be read")
+            except (OSError, RuntimeError, UnicodeDecodeError) as error:  # RuntimeError: nobody's home
+                why = getattr(error, "strerror", None) or "it is no text, or nobody's home"
+                mistakes.append(f"{variable}: the file it names cannot be read: {why}")
         else:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {PREFIX}{near[0].upper()}?" if near else ""

@@ -22,7 +22,7 @@ class PipedriveOptions(Options):
         "Signs in by",
         "token: a user's own. oauth: a private app of yours.",
         load_default="token",
-        validate=validate.OneOf(list(_NEEDS)),
+        validate=validate.OneOf(list(_NEEDS), ["the API token of a user", "OAuth, with a private app of yours"]),
     )
     api_token = options.secret("API token", "In Pipedrive: Personal preferences, API. For “token”.")
     client_id = options.line("Client ID", "From the Developer Hub. For “oauth”.")

@@ -41,7 +41,9 @@ class SalesforceOptions(Options):
         "Sign in by",
         "browser: a person, once. secret: client credentials flow. certificate: JWT bearer flow.",
         load_default="browser",
-        validate=validate.OneOf(list(_GRANTS)),
+        validate=validate.OneOf(
+            list(_GRANTS), ["a person, in the browser, once", "the consumer secret alone", "a certificate"]
+        ),
     )
     client_id = options.line(
         "Consumer key", "Of the External Client App: Setup, External Client App Manager.", required=True

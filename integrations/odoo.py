@@ -37,7 +37,7 @@ class OdooOptions(Options):
         "API",
         "Leave as it is: found out by the version of Odoo.",
         load_default="auto",
-        validate=validate.OneOf(["auto", "json2", "jsonrpc"]),
+        validate=validate.OneOf(["auto", "json2", "jsonrpc"], ["found out", "JSON-2, as of Odoo 19", "JSON-RPC"]),
     )
 
 

@@ -33,12 +33,12 @@ def passed_over(done: str) -> str:
 
 
 def span(time: timedelta) -> str:
-    """A length of time, as rough as people say it."""
+    """A length of time, as rough as people say it: `2 hours`, and `a moment` for less than a second."""
     seconds = max(int(time.total_seconds()), 0)
     for size, word in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= size:
             return number_of(seconds // size, word)
-    return number_of(seconds, "second")
+    return number_of(seconds, "second") if seconds else "a moment"
 
 
 def days_until(moment: datetime, now: datetime) -> str | None:

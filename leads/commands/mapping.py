@@ -12,7 +12,7 @@ import yaml
 from integrations.core.base import Draft, Finding
 from integrations.core.errors import DeliveryError
 from leads.commands.connection import find_connection, must_be_well
-from leads.commands.office import Office, fail, say
+from leads.commands.office import HomeFile, Office, fail, say
 from leads.commands.plain_yaml import YamlError, load_yaml
 from leads.store.models import Connection
 from leads.store.queries.enquiries import Stored, latest_enquiries, latest_enquiry
@@ -39,7 +39,7 @@ mapping: one rule for each field of the CRM's record of a person.
 share: what the activity tells of an enquiry: {", ".join(SHAREABLE)}.
   {", ".join(HEALTH)} are health data, and {OWN}NAME may be: share them only where the clinic has decided so.
 """
-_file = click.argument("file", type=click.File(encoding="utf-8"))
+_file = click.argument("file", type=HomeFile(encoding="utf-8"))
 
 
 @click.group()

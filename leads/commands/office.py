@@ -114,7 +114,18 @@ class HomePath(click.Path):
     """A path that may begin with ~ also where no shell has seen to it, as in quotes or after NAME=."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(os.path.expanduser(value), param, ctx)  # noqa: PTH111 - unknown users stay as typed
+        return super().convert(_from_home(value), param, ctx)
+
+
+class HomeFile(click.File):
+    """The same of a file to read; - is the standard input."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(_from_home(value), param, ctx)
+
+
+def _from_home(path: Any) -> Any:
+    return os.path.expanduser(path)  # noqa: PTH111 - unknown users stay as typed
 
 
 def _prepare_folder(settings: Settings, *, make: bool) -> None:
@@ -228,7 +239,7 @@ def in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
     return harmless(", ".join(value) if isinstance(value, list) else str(value))
 
 

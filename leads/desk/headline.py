@@ -79,8 +79,8 @@ def _told_by_waits(state: Overview) -> Headline | None:
         return _unconnected(state)
     if some := _who_go_nowhere(state):
         return Headline("look", f"{some}.")
-    if number := waiting.get("paused", 0):
-        return Headline("look", f"{words.enquiries(number, 'waits', 'wait')} because staff paused a connection.")
+    if some := _who_are_paused(state):
+        return Headline("look", f"{some}.")
     if number := waiting.get("on_the_way", 0):
         return _on_the_way(state, number)
     return None
@@ -106,7 +106,7 @@ def _below(state: Overview) -> str:
     """What helps stands below; that others are late or go nowhere has a place beside the headline all the same."""
     struggling = _struggling(state)
     late = f"others are late: {words.problem(struggling)}" if struggling else ""
-    besides = [f" Besides, {what}." for what in (late, _who_go_nowhere(state)) if what]
+    besides = [f" Besides, {what}." for what in (late, _who_go_nowhere(state), _who_are_paused(state)) if what]
     return f"Below you see why, and what helps.{''.join(besides)}"
 
 
@@ -115,6 +115,12 @@ def _who_go_nowhere(state: Overview) -> str:
     number = state.waiting.get("no_connection", 0)
     whose = "its" if number == 1 else "their"
     return f"{words.enquiries(number)} cannot go anywhere: {whose} site has no CRM connected" if number else ""
+
+
+def _who_are_paused(state: Overview) -> str:
+    """`3 enquiries wait because staff paused a connection`; empty when none does."""
+    number = state.waiting.get("paused", 0)
+    return f"{words.enquiries(number, 'waits', 'wait')} because staff paused a connection" if number else ""
 
 
 def _struggling(state: Overview) -> Connection | None:
@@ -152,8 +158,8 @@ def _problem(state: Overview) -> Headline:
     help_text = f"Nothing is lost. {person}." if person else _BY_OURSELVES
     if others := _who_need_you(state):
         help_text += f" Besides, {others}: see below."
-    if nowhere := _who_go_nowhere(state):
-        help_text += f" Besides, {nowhere}."
+    for some in filter(None, (_who_go_nowhere(state), _who_are_paused(state))):
+        help_text += f" Besides, {some}."
     return Headline("bad", f"{words.enquiries(number, 'is', 'are')} waiting: {what}.", help_text)
 
 

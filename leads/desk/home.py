@@ -81,9 +81,10 @@ def _render(room: Room, template: str) -> str:
 def _wait_line(wait: Wait, state: Overview, keep: timedelta) -> WaitLine:
     """Why these wait and what happens next. keep: how long a person is kept; zero: for ever."""
     now, name, told = state.now, _named(wait.connection), wait.sentence or ""
+    they_go = "It goes" if wait.number == 1 else "They go"
     why, help_text = {
         "problem": (f"waiting for {name}, which has a problem", _next_try(wait, None, now)),
-        "paused": (f"waiting for {name}, which staff paused", "They go as soon as it is started again."),
+        "paused": (f"waiting for {name}, which staff paused", f"{they_go} as soon as it is started again."),
         "on_the_way": (f"on the way to {name}", _next_try(wait, wait.due, now)),
         "unknown_caller": ("waiting for the caller to be known", f"{name} was set up so; a form may tell who it was."),
         "spam": (

@@ -35,6 +35,12 @@ def _first(session: Session, name: str, now: datetime, every: timedelta) -> bool
     return True
 
 
+def begin(session: Session, name: str, now: datetime) -> None:
+    """Count from now on, where it was never done. Any number of processes may say so at once."""
+    if ran_at(session, name) is None:
+        _first(session, name, now, timedelta())
+
+
 def due_now(session: Session, name: str, now: datetime) -> None:
     """Let the next round be claimed at once: this one is done."""
     session.execute(update(Task).where(Task.name == name).values(due_at=now))

@@ -229,12 +229,6 @@ def describe(day: DayBalance) -> str:
     return told if day.closes else f"{told} {day.unaccounted:,} not accounted for: the day does not close."
 
 
-def start_digest(session: Session, now: datetime) -> None:
-    """A new installation gets its first summary the next morning, not at once."""
-    if tasks.ran_at(session, "digest") is None:
-        tasks.done(session, "digest", now)
-
-
 def _forget_failures(database: Database) -> None:
     """Where nobody is to be told any more, nothing is broken; another process may still have ways of its own."""
     with database.write() as session:

@@ -16,7 +16,7 @@ from leads.store import alerts, tasks
 from leads.store.queries.signs import signs
 from leads.store.session import Database
 from leads.upkeep.alerts import KINDS, conditions
-from leads.upkeep.notices import Notifier, start_digest
+from leads.upkeep.notices import Notifier
 
 log = structlog.get_logger()
 
@@ -61,7 +61,8 @@ class Watchman:
     def _is_mine(self, every: timedelta) -> bool:
         with self.database.write() as session:
             now = self.database.now(session)
-            start_digest(session, now)
+            # A new installation gets its first summary the next morning, not at once.
+            tasks.begin(session, "digest", now)
             # A little less, so that the ticks of one process alone do not miss every other round.
             return tasks.claim(session, "watch", now, every * 0.9)
 

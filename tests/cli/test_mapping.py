@@ -73,12 +73,17 @@ def test_the_sample_of_the_guide_is_brought_in(frontdesk: Frontdesk, tmp_path: P
 
 
 def test_a_check_says_what_would_differ_and_shows_nobody(
-    frontdesk: Frontdesk, tmp_path: Path, database: Database, vault: Vault, site: Site
+    frontdesk: Frontdesk,
+    tmp_path: Path,
+    database: Database,
+    vault: Vault,
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     code = send(database, vault, site, **JANE).reference
-    file = tmp_path / "mapping.yaml"
-    file.write_text("mapping: [{to: notes, from: message}]\nshare: []", encoding="utf-8")
-    told = frontdesk("connection", "mapping", "check", NAME, str(file)).stdout
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mapping.yaml").write_text("mapping: [{to: notes, from: message}]\nshare: []", encoding="utf-8")
+    told = frontdesk("connection", "mapping", "check", NAME, "~/mapping.yaml").stdout
     assert "note  Health data goes into the CRM: Message into the field notes." in told
     assert "New: Message → notes, only when empty." in told
     assert f"{code}  notes: nothing → ‹Message›, only when empty" in told

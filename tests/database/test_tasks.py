@@ -8,7 +8,9 @@ from threading import Barrier
 
 from leads.store.models import Task
 from leads.store.session import Database
-from leads.store.tasks import claim
+from leads.store.tasks import begin as begin_task
+from leads.store.tasks import claim, ran_at
+from tests.conftest import only_postgres
 from tests.database.lanes import Clock
 
 EVERY = timedelta(seconds=30)
@@ -65,3 +67,19 @@ def test_of_many_processes_one_does_the_round(database: Database) -> None:
 def _make_due(database: Database) -> None:
     with database.write() as session:
         session.get_one(Task, "watch").due_at = database.now(session)
+
+
+@only_postgres
+def test_any_number_of_processes_may_begin_at_once(database: Database) -> None:
+    together = Barrier(4)
+
+    def begin(_: int) -> None:
+        with database.write() as session:
+            assert ran_at(session, "digest") is None
+            together.wait()
+            begin_task(session, "digest", database.now(session))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(begin, range(4)))
+    with database.read() as session:
+        assert ran_at(session, "digest") is not None

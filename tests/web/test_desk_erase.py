@@ -143,6 +143,15 @@ def test_what_a_crm_refuses_is_told_first_with_what_helps(anna: Person, database
     anna.post(f"/desk/erasures/{jane}/{UUID(int=7)}/again", 404)
 
 
+def test_what_waits_at_a_connection_that_stands_still_is_told(anna: Person, database: Database, jane: UUID) -> None:
+    anna.post(f"/desk/leads/{jane}/erase")
+    assert "To be erased in a CRM" not in plain(anna.get("/desk/"))
+    with database.write() as session:
+        session.execute(update(Connection).values(state="paused"))
+    home = plain(anna.get("/desk/"))
+    assert "could not be erased yet It waits until the connection is started again." in home
+
+
 def test_a_removed_connection_cannot_be_tried_again(anna: Person, database: Database, jane: UUID) -> None:
     with database.write() as session:
         connection = session.scalars(select(Connection)).one()

@@ -451,6 +451,20 @@ def test_staff_paused_a_connection(sentence: Sentence, database: Database, vault
     assert sentence() == ("1 enquiry waits because staff paused a connection.", "look")
 
 
+def test_who_waits_for_a_paused_connection_stands_beside_other_news(
+    sentence: Sentence, anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    paused = send(database, vault, site, **JANE)
+    set_state(database, paused.event_id, "held", code="paused")
+    make_connection(database, vault, site, name="Second")
+    send(database, vault, site, email="sam@example.com")
+    with database.write() as session:
+        second = update(Connection).where(Connection.name == "Second")
+        session.execute(second.values(state="failing", code="connect", sentence="It is down."))
+    assert "is waiting: the CRM “Second” cannot be reached." in sentence()[0]
+    assert "Besides, 1 enquiry waits because staff paused a connection." in plain(anna.get("/desk/"))
+
+
 def test_never_good_news_while_nobody_delivers(
     sentence: Sentence, database: Database, vault: Vault, site: Site
 ) -> None:

@@ -38,7 +38,7 @@ def _replay(database: Database) -> Replay:
 @pytest.mark.usefixtures("refused")
 def test_first_how_many_and_why_then_one_button(sam: Person, database: Database) -> None:
     page = plain(sam.get("/desk/replays?state=refused"))
-    assert "4 deliveries, and why" in page
+    assert "4 to send again, and why" in page
     assert "3 at Sandbox CRM Not this phone number." in page
     assert "1 at Sandbox CRM Not this address." in page
     assert "Send all 4 again" in page
@@ -73,13 +73,13 @@ def test_the_filter_stands_in_the_address(sam: Person, database: Database) -> No
     with database.read() as session:
         connection = session.scalars(select(Connection)).one()
     page = sam.get(f"/desk/replays?state=refused&code=bad_mail&connection={connection.id}&period=7&site=demo")
-    assert "1 delivery, and why" in plain(page)
+    assert "1 to send again, and why" in plain(page)
     sam.post("/desk/replays", state="refused", code="bad_mail", connection=str(connection.id), period="7", site="demo")
     row = _replay(database)
     assert row.total == 1
     told = plain(sam.get(f"/desk/replays/{row.id}"))
     assert "Refused at Sandbox CRM of Sunrise with the code bad_mail received since" in told
-    assert "4 deliveries" in plain(sam.get("/desk/replays?state=refused&connection=nonsense&period=x&site=y"))
+    assert "4 to send again" in plain(sam.get("/desk/replays?state=refused&connection=nonsense&period=x&site=y"))
 
 
 @pytest.mark.usefixtures("refused")
@@ -88,8 +88,8 @@ def test_today_means_today_as_in_the_list_that_leads_here(sam: Person, database:
         oldest = session.scalars(select(Delivery).order_by(Delivery.id)).first()
         assert oldest is not None
         oldest.created_at -= timedelta(days=2)
-    assert "4 deliveries, and why" in plain(sam.get("/desk/replays?state=refused"))
-    assert "3 deliveries, and why" in plain(sam.get("/desk/replays?state=refused&period=today"))
+    assert "4 to send again, and why" in plain(sam.get("/desk/replays?state=refused"))
+    assert "3 to send again, and why" in plain(sam.get("/desk/replays?state=refused&period=today"))
 
 
 def test_nothing_to_send_again(sam: Person, database: Database) -> None:

@@ -53,7 +53,7 @@ def erased_alone(site: Site) -> Select[UUID]:
 
 
 def open_erasures(session: Session, limit: int = 20) -> list[CrmErasure]:
-    """Those that a person has to see to, then those that were tried in vain."""
+    """Those that a person has to see to, then those that were tried in vain or wait for their connection."""
     rows = _with_names(select(Erasure, Lead, Connection)).where(_in_trouble())
     rows = rows.order_by(Erasure.state != "needs_you", Erasure.tries_from, Erasure.lead_id)
     return [CrmErasure(*row) for row in session.execute(rows.limit(limit))]
@@ -122,7 +122,8 @@ def _not_erased(session: Session, entries: Iterable[Entry]) -> Iterator[tuple[Le
 
 
 def _in_trouble() -> ColumnElement[bool]:
-    return Erasure.ended_at.is_(None) & or_(Erasure.state == "needs_you", Erasure.sentence.is_not(None))
+    stands_still = or_(Erasure.state == "needs_you", Erasure.sentence.is_not(None), Connection.state != "working")
+    return Erasure.ended_at.is_(None) & stands_still
 
 
 def _with_names(rows: Any) -> Any:

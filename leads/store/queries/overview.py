@@ -64,7 +64,7 @@ class Overview:
     resubmitted: leads who sent other answers under the same browser id, not yet seen; at most _MOST_RESUBMITTED.
     sharing_ids: sites whose form gives one id to several visitors.
     drift: kind → how many records the CRM no longer holds as they were confirmed, and nobody has seen to.
-    erasures: what is still to be erased in a CRM and was tried in vain; to_erase: how many of them need a person.
+    erasures: what is still to be erased in a CRM and does not get on; to_erase: how many of them need a person.
     balances: of yesterday and today. alerts: what is wrong and does not show otherwise.
     """
 
