@@ -15,8 +15,9 @@ from leads.store.alerts import recent_alerts
 from leads.upkeep.chat import Chat
 from leads.upkeep.mail import Mail
 from leads.upkeep.notice import Channel, NoticeError
-from leads.upkeep.notices import TEST, Notifier
+from leads.upkeep.notices import Notifier
 from leads.upkeep.watch import Watchman
+from leads.upkeep.wording import TEST
 
 _NOBODY = "Nobody is told: set FRONTDESK_ALERT_EMAILS and FRONTDESK_SMTP_HOST, or FRONTDESK_ALERT_URLS."
 _NO_MAIL = "No mail can be sent: set FRONTDESK_SMTP_HOST and FRONTDESK_SMTP_FROM."

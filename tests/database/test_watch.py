@@ -33,8 +33,9 @@ from leads.store.vault import Vault
 from leads.upkeep.alerts import KINDS
 from leads.upkeep.mail import Mail
 from leads.upkeep.notice import Notice, NoticeError, UnreachableError
-from leads.upkeep.notices import _OVER, Notifier
+from leads.upkeep.notices import Notifier
 from leads.upkeep.watch import Watchman
+from leads.upkeep.wording import OVER
 from tests.database.lanes import Clock
 from tests.factory import make_connection, make_site, make_unreadable, send, send_many
 from tests.mailserver import MailServer
@@ -220,7 +221,7 @@ def test_of_several_websites_the_one_that_all_is_about_is_named(
 
 
 def test_there_are_words_for_the_end_of_every_kind_of_alert() -> None:
-    assert set(_OVER) == {*KINDS, "mail"}
+    assert set(OVER) == {*KINDS, "mail"}
 
 
 def test_one_that_waits_too_long_is_told(
