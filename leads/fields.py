@@ -47,7 +47,7 @@ def as_typed(value: Any) -> str:
 
 def text_field(limit: int, help_text: str) -> LooseString:
     """A text of at most `limit` characters. help_text: for the description of the API."""
-    return LooseString(limit, metadata={"description": help_text})
+    return LooseString(limit, metadata={"description": f"{help_text} At most {limit:,} characters."})
 
 
 class EmailAddress(LooseString):
