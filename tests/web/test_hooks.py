@@ -75,6 +75,13 @@ def test_multipart_is_understood_too(client: FlaskClient, stored: Stored, hook: 
     assert (stored.answers()["email"], stored.answers()["extra"]["fields f149"]) == ("ada@example.org", "149")
 
 
+def test_a_number_that_stands_alone_within_something_is_known_by_its_own_name(
+    client: FlaskClient, stored: Stored, hook: str
+) -> None:
+    sent(client, hook, {"visitor": {"phone": "(201) 555-0177"}, "hotline of the insurance": "201 555 0188"})
+    assert stored.answers()["phone"] == "+12015550177"
+
+
 def test_a_form_in_an_older_charset_and_with_a_file_is_understood(
     client: FlaskClient, stored: Stored, hook: str
 ) -> None:

@@ -147,7 +147,7 @@ def _answers(node: Any, label: str = "") -> Iterator[Answer]:
         if label and (told := _told(node, label)):
             yield told
             return
-        if label and node.keys() <= _PHONE:
+        if label and node.keys() <= _PHONE and node.keys() & {"full", "area"}:
             yield from _answers(node.get("full") or " ".join(filter(None, map(text_of, node.values()))), label)
             return
         parts = label and {"first", "last"} <= node.keys()  # of a name, whatever the question is called
