@@ -24,7 +24,7 @@ from leads.store.models import Site, new_id
 from leads.store.sites import origin_of
 
 _CONTROL = {"token", HONEYPOT, "next", canary.FIELD}
-ASKED = {  # what form.html asks, and how
+ASKED = {  # what the form asks, and how
     "first_name": "First name",
     "last_name": "Last name",
     "email": "E-mail",
@@ -227,6 +227,7 @@ def _page(
     page = render_template(
         "form.html",
         site=site,
+        asked=ASKED,
         values={**raw, "consent": _is_ticked(raw.get("consent", ""))},
         errors={name: _told(messages, site.language) for name, messages in errors.items()},
         garbled=garbled,

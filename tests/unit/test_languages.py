@@ -11,6 +11,7 @@ from babel.messages.extract import extract_from_file
 from babel.messages.pofile import read_po
 
 import leads
+from leads.intake.form import ASKED
 from leads.languages import ENGLISH, LANGUAGES, Sentence, translated
 from leads.store.sites import DEFAULT_CONSENT
 
@@ -24,7 +25,7 @@ def _said_to_visitors() -> set[str]:
         *(line for page in pages for line in extract_from_file("jinja2.ext:babel_extract", page, keywords={"_": None})),
         *extract_from_file("python", CODE / "fields.py", keywords={"ValidationError": None, "Sentence": None}),
     ]
-    return {DEFAULT_CONSENT, *(str(text) for _, text, *_ in found)}
+    return {DEFAULT_CONSENT, *ASKED.values(), *(str(text) for _, text, *_ in found)}
 
 
 @pytest.mark.parametrize("language", OTHERS)
