@@ -64,7 +64,7 @@ def decode_form(body: bytes, kind: str, options: Mapping[str, str], most: int = 
         pairs, files = _parts(whole.encode(), kind, options, most)
     fields: defaultdict[str, list[str]] = defaultdict(list)
     for name, value in pairs:
-        fields[_in_its_charset(name)].append(_in_its_charset(value))
+        fields[_in_its_charset(name or "")].append(_in_its_charset(value))  # a part of a form may have no name
     return Form(fields, [_in_its_charset(name) for name in files])
 
 

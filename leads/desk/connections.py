@@ -132,7 +132,7 @@ def _removed(room: Room, row: Connection) -> str:
 
 
 def _render(room: Room, template: str, row: Connection, **more: Any) -> str:
-    connector = room.setup().connector(row)
+    connector = room.setup().connector(row) or (connector_class(row.kind) if row.kind in kinds() else None)
     with room.read() as session:
         return render_template(
             template,

@@ -17,7 +17,7 @@ _BY_A_PERSON = {
     "signed_out": "Somebody has to sign in at the CRM",
     "bad_key": "An admin has to enter a new key, or mend it in the CRM",
     "no_connector": "Whoever looks after the server has to install its connector again",
-    "no_key": "Whoever looks after the server has to copy the key file to it, or restore it",
+    "lacks_key": "Whoever looks after the server has to copy the key file to it, or restore it",
     "bad_options": "An admin has to enter its settings again",
 }
 _SEE_THE_BALANCE = "The balance of the day shows whose. Please tell whoever looks after Frontdesk."

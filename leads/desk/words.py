@@ -146,7 +146,7 @@ _PROBLEMS = {
     "not_let_in": "does not let the app in",
     "forbidden": "does not let this key do what is needed",
     "no_connector": "has no connector here any more",
-    "no_key": "needs a key that this server does not have",
+    "lacks_key": "needs a key that this server does not have",
     "bad_options": "has settings that cannot be used any more",
     "not_found": "is not at the address that was entered",
     "redirected": "has moved to another address",

@@ -61,7 +61,8 @@ def copy_before_upgrade(source: Path, folder: Path, revision: str, spare: int) -
 
 def copies_sealed_with(folder: Path, kid: bytes, live: Path | None) -> list[Path]:
     """Which copies of the database there cannot be read without this key. kid: its id. live: the database itself."""
-    copies = [copy for copy in sorted(folder.glob("*.sqlite3")) if live is None or not copy.samefile(live)]
+    files = [file for file in sorted(folder.glob("*.sqlite3")) if file.is_file()]
+    copies = [copy for copy in files if live is None or not copy.samefile(live)]
     return [copy for copy in copies if _key_of(copy) == kid]
 
 
@@ -72,4 +73,4 @@ def _key_of(copy: Path) -> bytes:
             row = opened.execute("SELECT value FROM meta WHERE name = ?", [KEY_CHECK]).fetchone()
     except sqlite.Error:
         return b""
-    return key_id(row[0]) if row else b""
+    return key_id(row[0]) if row and isinstance(row[0], bytes) else b""

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, event, exists, or_, select
+from sqlalchemy import ColumnElement, Select, and_, event, exists, or_, select
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 from sqlalchemy.sql.base import ExecutableOption
 
+from leads.store.alerts import OF_A_SITE
 from leads.store.models import (
     Alert,
     Base,
@@ -66,15 +67,15 @@ def _conditions(session: Session, sites: Sequence[UUID]) -> list[ExecutableOptio
     # Asked anew by each statement: one that was made meanwhile may have been given some of what is changed here.
     here = Connection.__table__
     connections = select(here.c.id).where(here.c.site_id.in_(sites))
-    its_event = exists().where(Event.id == Resubmission.event_id, one_of(Event.site_id, sites))
-    # What an alert is about is the website's key, in which there is no blank, or begins with it.
-    about = [Alert.subject.startswith(f"{key} ", autoescape=True) for key in keys]
+    # Whatever statement it is added to asks for its own events as well, and would take this one's for them.
+    its_event = exists().where(Event.id == Resubmission.event_id, one_of(Event.site_id, sites)).correlate_except(Event)
+    named = or_(Alert.subject.in_(keys), *(Alert.subject.startswith(f"{key} ", autoescape=True) for key in keys))
     rows: dict[type[Base], ColumnElement[bool]] = {
         Site: one_of(Site.id, sites),
         **{model: one_of(model.site_id, sites) for model in (Lead, Event, Unreadable, Connection, CanaryRun, Replay)},
         **{model: one_of(model.connection_id, connections) for model in (Delivery, RemoteRecord, Erasure, Drift)},
         Resubmission: its_event,
-        Alert: or_(Alert.connection_id.in_(connections), Alert.subject.in_(keys), *about),
+        Alert: or_(Alert.connection_id.in_(connections), and_(Alert.kind.in_(OF_A_SITE), named)),
     }
     return [
         with_loader_criteria(model, here, include_aliases=True, propagate_to_loaders=False)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import structlog
 
@@ -26,6 +27,7 @@ from leads.sync.tokens import Extra, Tokens, Trial
 
 log = structlog.get_logger()
 
+_LEFT = 60.0  # seconds
 _PUT_OFF_IS_FRESH = 1.0  # seconds: without a pace only the CRM itself, or another worker, may put a call off
 
 
@@ -69,6 +71,15 @@ class Context:
     limits: Limits
     policy: Policy
     stop: threading.Event = field(default_factory=threading.Event)
+    _left: dict[UUID, float] = field(default_factory=dict, init=False)
+
+    def leave_to_others(self, connection_id: UUID) -> None:
+        """This worker does not serve the connection for a minute."""
+        self._left[connection_id] = time.monotonic() + _LEFT
+
+    def leaves_to_others(self, connection_id: UUID) -> bool:
+        """Whether that minute is not over."""
+        return time.monotonic() < self._left.get(connection_id, 0.0)
 
     def now(self) -> datetime:
         """The time that due times go by."""

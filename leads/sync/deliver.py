@@ -20,19 +20,22 @@ from leads.store import outbox
 from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.outbox import Claimed, Health, Lane, Outcome
+from leads.store.queries.overview import another_worker_lives
 from leads.store.session import once_more
 from leads.store.vault import UnknownKeyError, VaultError
 from leads.sync import callers, calls, canary, confirm, doubt, retry
 from leads.sync.batches import Batches, Done
 from leads.sync.connect import Context, open_connector
 from leads.sync.erasing import erase_people
-from leads.sync.item import NO_KEY
+from leads.sync.item import LACKS_KEY
+from leads.sync.options import UNREADABLE
 from leads.sync.pushes import Sender, Sent
 
 log = structlog.get_logger()
 
 _TURN, _LONGEST = 1.0, 60.0  # seconds
-_BAD_OPTIONS = "What is stored of its settings cannot be used any more. An admin has to enter them again."
+_CANNOT_BE_OPENED = "the connection cannot be opened"
+_OURS = ("no_connector", "lacks_key", "bad_options")  # codes of what the CRM has no part in
 
 
 def run_lane(context: Context, connection_id: UUID, others_wait: Callable[[], bool] = lambda: False) -> bool:
@@ -42,6 +45,8 @@ def run_lane(context: Context, connection_id: UUID, others_wait: Callable[[], bo
     left goes by the new mapping, address or pace, or when it took so long that what else is to be done in the CRM, such
     as erasing, would never have its turn. Returns whether it did.
     """
+    if context.leaves_to_others(connection_id):
+        return False
     lane = outbox.lease(context.database, connection_id, context.worker, context.limits.lease)
     if lane is None:
         return False
@@ -54,7 +59,8 @@ def run_lane(context: Context, connection_id: UUID, others_wait: Callable[[], bo
 
 def _opened(context: Context, lane: Lane) -> _Service | None:
     """None: the connection cannot even be opened. That is told like any fault that a person has to mend, and looked at
-    again by itself: the connector may be installed again, or the key file be whole."""
+    again by itself: the connector may be installed again, or the key file be whole. Where another worker may have the
+    key that this one lacks, it is left to that one."""
     with context.database.read() as session:
         connection = session.get_one(Connection, lane.connection_id)
     try:
@@ -62,14 +68,23 @@ def _opened(context: Context, lane: Lane) -> _Service | None:
     except UnknownKindError:
         trouble = Misconfigured("no_connector", no_connector(connection.kind))
     except UnknownKeyError:
-        trouble = Misconfigured("no_key", NO_KEY)
+        trouble = Misconfigured("lacks_key", LACKS_KEY)
+        if _another_may_open_it(context):
+            log.error(_CANNOT_BE_OPENED, connection=str(connection.id), code=trouble.code)
+            context.leave_to_others(connection.id)
+            return None
     except VaultError:
-        trouble = Misconfigured("bad_options", _BAD_OPTIONS)
+        trouble = Misconfigured("bad_options", UNREADABLE)
     before = Health.of(connection)
     if before.code != trouble.code:
-        log.error("the connection cannot be opened", connection=str(connection.id), code=trouble.code)
+        log.error(_CANNOT_BE_OPENED, connection=str(connection.id), code=trouble.code)
     outbox.checked(context.database, lane, [], retry.assess([trouble], before, context.now()))
     return None
+
+
+def _another_may_open_it(context: Context) -> bool:
+    with context.database.read() as session:
+        return another_worker_lives(session, context.worker, context.database.now(session))
 
 
 class _Service:
@@ -194,7 +209,8 @@ def _checked(connector: Connector, before: Health) -> Result | Exception:
     except Exception as error:  # noqa: BLE001 - a bug of ours must not end the lane
         calls.log_bug(error)
         return error
-    return Misconfigured(before.code or "check", wrong[0]) if wrong else Pushed("checked")
+    code = before.code if before.code and before.code not in _OURS else "check"
+    return Misconfigured(code, wrong[0]) if wrong else Pushed("checked")
 
 
 class _Try(NamedTuple):

@@ -22,7 +22,7 @@ from leads.sync.calls import log_bug
 from leads.sync.plan import Plan, plan_of
 from leads.sync.retry import BUG
 
-NO_KEY = (
+LACKS_KEY = (
     "This server lacks a key that the enquiry, or the connection, is encrypted with. Whoever looks after it copies the "
     "key file from where the keys were rotated, or restores it from the safe place."
 )
@@ -87,7 +87,7 @@ def build(vault: Vault, plan: Plan, enquiry: Enquiry) -> Item | DeliveryError:
     try:
         return translate(vault, plan, enquiry)
     except UnknownKeyError:
-        return TryLater("no_key", NO_KEY)  # another host may have it, or this one soon
+        return TryLater("lacks_key", LACKS_KEY)  # another host may have it, or this one soon
     except VaultError as error:
         log_bug(error)
         return Refused("unreadable", "Frontdesk cannot read this enquiry any more. Ask whoever looks after the server.")

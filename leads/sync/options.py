@@ -10,6 +10,7 @@ from marshmallow import ValidationError
 from integrations.core.base import Connector
 from integrations.core.registry import UnknownKindError, connector_class
 
+UNREADABLE = "What is stored of its settings cannot be used any more. An admin has to enter them again."
 _PLAINER = {
     "Missing data for required field.": "Please fill this in.",
     "Not a valid URL.": "Write the whole address, such as https://crm.example.com.",

@@ -21,11 +21,11 @@ from leads.store.queries.lists import connections_in_use
 from leads.store.session import NO_DATABASE, Database
 from leads.store.sites import find_site
 from leads.store.staff import record
-from leads.store.vault import Vault
+from leads.store.vault import Vault, VaultError
 from leads.sync.account import require_same_account
 from leads.sync.calls import log_bug
 from leads.sync.connect import Limits, build_connector, options_of, stored_connector, tokens_of
-from leads.sync.options import SetupError, class_of, load_options, needs_person
+from leads.sync.options import UNREADABLE, SetupError, class_of, load_options, needs_person
 from leads.sync.plan import Plan, changes, default_plan, plan_of
 from leads.sync.tokens import ends
 
@@ -127,6 +127,8 @@ class Setup:
         """Check a stored connection, and create in the CRM what is missing there."""
         with self.database.read() as session:
             connection = session.get_one(Connection, connection_id)
+        if connection.kind in kinds() and not self.options(connection):
+            return [Finding(False, UNREADABLE)]
         return _try(self._stored(connection))
 
     def start_if_well(self, connection_id: UUID, findings: Sequence[Finding]) -> bool:
@@ -149,7 +151,7 @@ class Setup:
         schema = connector_class(connection.kind).options().fields
         kept = {name for name, field in schema.items() if field.metadata.get("secret")}
         given = {name: value for name, value in typed.items() if value != "" or name not in kept}
-        return self._options(connection) | given
+        return self.options(connection) | given
 
     def replace(
         self,
@@ -250,8 +252,9 @@ class Setup:
             self.database.nudge(session)
 
     def connector(self, connection: Connection) -> Connector | None:
-        """The connector with the options of this connection. None: there is none of its kind any more."""
-        if connection.kind not in kinds():
+        """The connector with the options of this connection. None: there is none of its kind any more, or the options
+        cannot be read any more."""
+        if connection.kind not in kinds() or not self.options(connection):
             return None
         return self._stored(connection)
 
@@ -275,15 +278,22 @@ class Setup:
     def _seal(self, connection: Connection, options: Mapping[str, Any]) -> bytes:
         return self.vault.seal(dict(options), "connection", "options", connection.id)
 
-    def _options(self, connection: Connection) -> dict[str, Any]:
-        return options_of(self.vault, connection)
+    def options(self, connection: Connection) -> dict[str, Any]:
+        """The stored options, secrets included. None of those that cannot be read any more: so they can be entered
+        again."""
+        try:
+            return options_of(self.vault, connection)
+        except VaultError:
+            return {}
 
     def _stored(self, connection: Connection) -> Connector:
-        return stored_connector(self.database, self.vault, self.limits, connection, self._options(connection))
+        return stored_connector(self.database, self.vault, self.limits, connection, self.options(connection))
 
     def _ends_sign_in(self, connection: Connection, options: Mapping[str, Any]) -> bool:
         """Whether what was given to sign in by the stored options is of no use with these."""
-        before, oauth = self._options(connection), connector_class(connection.kind).oauth
+        before, oauth = self.options(connection), connector_class(connection.kind).oauth
+        if not before:
+            return True
         same_app = before.get("client_id") == options.get("client_id") and oauth(before) == oauth(options)
         return not (same_app and needs_person(connection.kind, options))
 

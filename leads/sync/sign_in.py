@@ -41,7 +41,7 @@ class Way(NamedTuple):
 
 def sign_in_of(setup: Setup, connection: Connection) -> OAuth | None:
     """How somebody signs in at the CRM for this connection. None: nobody has to."""
-    return _sign_in(connection, options_of(setup.vault, connection))
+    return _sign_in(connection, setup.options(connection))
 
 
 def begin(setup: Setup, connection: Connection, redirect_uri: str) -> Way:
@@ -63,7 +63,7 @@ def complete(setup: Setup, connection_id: UUID, redirect_uri: str, code: str, ve
     ends_at = ends(oauth, connector_class(before.kind).key_ends(options), now)
     with setup.database.write() as session:
         connection, now = session.get_one(Connection, connection_id, with_for_update=True), setup.database.now(session)
-        if options_of(setup.vault, connection) != options:  # removed, or for another app or account now
+        if setup.options(connection) != options:  # removed, or for another app or account now
             raise SetupError("Somebody changed this connection meanwhile. Nothing was changed. Open it to begin again.")
         tokens.sign_in(connection, seal(setup.vault, connection.id, token), ends_at)
         if connection.state != "paused":
@@ -107,7 +107,7 @@ def _signed(context: Context, connection: Connection) -> Tokens | None:
 
 
 def _required(setup: Setup, connection: Connection) -> tuple[OAuth, dict[str, Any]]:
-    options = options_of(setup.vault, connection)
+    options = setup.options(connection)
     oauth = _sign_in(connection, options)
     if oauth is None:
         raise SetupError("Nobody has to sign in at the CRM for this connection.")

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from leads.plain import enquiries, number_of, stands
 from leads.store import alerts
-from leads.store.alerts import Pending
+from leads.store.alerts import OF_A_SITE, Pending
 from leads.store.models import Alert, Connection, Site
 from leads.store.queries.balance import DayBalance, balance, last_days
 from leads.store.queries.lists import sites, usual_zone
@@ -25,7 +25,6 @@ from leads.upkeep.notice import Notice
 
 _PAGES = {"unreadable": "/desk/unreadable"}  # kind of an alert → where more of it is shown
 _HELD = {"no_consent": "for want of consent", "spam": "since it looks like spam"}
-_OF_A_SITE = ("late", "canary", "silence", "balance", "unreadable")  # their subject begins with its key
 # What was, now that it is over: {what} is what the alert's subject ends with.
 OVER = {
     "late": "enquiries waited for too long.",
@@ -104,12 +103,12 @@ def _place(session: Session, alert: Alert, known: Sequence[Site]) -> Place:
         connection = session.get_one(Connection, alert.connection_id)
         site = session.get_one(Site, connection.site_id)
         return Place(site, f"“{connection.name}” ({site.name}): ")
-    key = alert.subject.partition(" ")[0] if alert.kind in _OF_A_SITE else None
+    key = alert.subject.partition(" ")[0] if alert.kind in OF_A_SITE else None
     return next((Place(site, f"{site.name}: ") for site in known if site.key == key), Place())
 
 
 def _was(alert: Alert) -> str:
-    what = alert.subject.rpartition(" ")[2]
+    what = alert.subject if alert.kind == "mail" else alert.subject.rpartition(" ")[2]
     return OVER[alert.kind].format(what=EVENTS.get(what, what)) if alert.kind in OVER else alert.sentence
 
 

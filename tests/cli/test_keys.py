@@ -148,6 +148,7 @@ def test_a_copy_from_before_an_upgrade_keeps_its_key(frontdesk: Frontdesk, file:
     assert f"still needed to read {by_hand.name} in" in frontdesk("keys", "drop", old, "--yes", code=1).stderr
     by_hand.unlink()
     (tmp_path / "of-something-else.sqlite3").write_bytes(b"no database")
+    (tmp_path / "gone.sqlite3").symlink_to(tmp_path / "nowhere")
     frontdesk("keys", "drop", old, "--yes")
 
 

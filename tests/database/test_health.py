@@ -18,11 +18,13 @@ from structlog.testing import capture_logs
 
 from integrations.core.base import Finding, Item, Pushed, Result
 from integrations.core.errors import Misconfigured, Throttled, TryLater
+from leads.store.clock import heartbeat
 from leads.store.keyfile import add_key, seal_with
 from leads.store.models import Connection, Event
 from leads.store.session import Database
-from leads.store.vault import Vault
-from leads.sync.connect import open_connector
+from leads.store.vault import UnknownKeyError, Vault
+from leads.sync.connect import Context, open_connector
+from leads.sync.deliver import run_lane
 from leads.sync.pace import wait_turn
 from tests.database.loop import Loop
 from tests.factory import make_connection, make_site, send
@@ -188,7 +190,7 @@ def test_a_host_without_the_key_waits_for_it_and_refuses_nobody(loop: Loop, stal
     for _ in range(4):
         loop.tick(minutes=1)
     row = loop.row(before)
-    assert (row.state, row.code, loop.crm.written) == ("waiting", "no_key", [])
+    assert (row.state, row.code, loop.crm.written) == ("waiting", "lacks_key", [])
     assert "copies the key file" in (row.sentence or "")
     shutil.copy(stale.with_name("keys.json"), stale)
     loop.tick(hours=2)
@@ -200,20 +202,20 @@ def test_one_enquiry_whose_key_is_gone_holds_up_no_other(loop: Loop) -> None:
     with loop.database.write() as session:
         session.execute(update(Event).where(Event.id == lost).values(answers_sealed=b"\x01lost" + bytes(40)))
     loop.tick()
-    assert (loop.row(lost).state, loop.row(lost).code) == ("waiting", "no_key")
+    assert (loop.row(lost).state, loop.row(lost).code) == ("waiting", "lacks_key")
     assert (loop.row(well).state, loop.connection().state) == ("confirmed", "working")
     for _ in range(9):
         loop.tick(days=1)
-    assert (loop.row(lost).state, loop.row(lost).code) == ("expired", "no_key"), "a person is told"
+    assert (loop.row(lost).state, loop.row(lost).code) == ("expired", "lacks_key"), "a person is told"
 
 
-@pytest.mark.parametrize("code", ["no_key", "bad_options"])
+@pytest.mark.parametrize("code", ["lacks_key", "bad_options"])
 def test_a_connection_that_cannot_be_opened_says_why_and_is_not_tried_each_second(
     loop: Loop, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     loop.send()
     monkeypatch.setattr("leads.sync.deliver.open_connector", open_connector)
-    key = b"lost" if code == "no_key" else loop.vault.sealing
+    key = b"lost" if code == "lacks_key" else loop.vault.sealing
     loop.set_connection(options_sealed=b"\x01" + key + bytes(40))
     with capture_logs() as logged:
         ran = [loop.tick(seconds=1) for _ in range(60)]
@@ -221,6 +223,27 @@ def test_a_connection_that_cannot_be_opened_says_why_and_is_not_tried_each_secon
     assert [line["code"] for line in logged] == [code]
     assert (loop.connection().state, loop.connection().code) == ("failing", code)
     assert (loop.row().state, loop.row().attempts) == ("waiting", 0)
+
+
+def test_a_host_without_the_key_of_a_connection_leaves_it_to_one_that_has_it(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop.send()
+
+    def opened(context: Context, _: Connection) -> FakeCrm:
+        if context.worker == "w1":
+            raise UnknownKeyError
+        return loop.crm
+
+    monkeypatch.setattr("leads.sync.deliver.open_connector", opened)
+    heartbeat(loop.database, "w2")
+    with capture_logs() as logged:
+        loop.tick(seconds=1)
+        loop.tick(seconds=1)
+    assert [line["code"] for line in logged] == ["lacks_key"]
+    assert loop.connection().state == "working"
+    run_lane(replace(loop.context, worker="w2"), loop.connection_id)
+    assert loop.row().state == "confirmed"
 
 
 def test_a_connector_that_was_taken_away_is_told_once_and_used_again_when_it_is_back(

@@ -85,6 +85,21 @@ def _typed(crm: str, key: str = KEY, **more: str) -> dict[str, str]:
     return {"site": "demo", "name": "Main CRM", "option-url": crm, "option-key": key} | more
 
 
+def test_settings_that_cannot_be_read_any_more_can_be_entered_again(
+    anna: Person, database: Database, vault: Vault, crm: str
+) -> None:
+    connection = _connection(database, "Sandbox CRM")
+    path = f"/desk/connections/{connection.id}"
+    with database.write() as session:
+        damaged = b"\x01" + vault.sealing + bytes(40)
+        session.execute(update(Connection).values(options_sealed=damaged, state="failing", code="bad_options"))
+    for page in ("", "/options", "/mapping", "/remove"):
+        assert "Sandbox CRM" in anna.get(path + page)
+    assert "cannot be used any more" in anna.post(f"{path}/test", 200).text
+    anna.post(f"{path}/options", **_typed(crm, name="Sandbox CRM"))
+    assert _connection(database, "Sandbox CRM").state == "working"
+
+
 def test_add_a_connection(anna: Person, database: Database, vault: Vault, crm: str) -> None:
     assert "/desk/connections/new/sandbox" in anna.get("/desk/connections/new")
     assert 'type="password"' in anna.get("/desk/connections/new/sandbox")

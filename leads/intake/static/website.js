@@ -10,7 +10,7 @@
     return console.error('Frontdesk: no taps are counted. The script needs data-site="KEY" or ?site=KEY, and no type="module".');
   }
   // A theme and a tag manager may both have it in the page: one of them counts the taps.
-  const running = document.frontdesk ??= new Set();
+  const running = document[Symbol.for("frontdesk")] ??= new Set(); // no name that a form of the page may have
   if (running.has(site)) return;
   running.add(site);
   const forGood = wanted === "device" && !navigator.globalPrivacyControl;

@@ -110,7 +110,10 @@ def unlisted(session: Session, listed: Listed) -> list[Entry]:
 def _missing(session: Session, entries: Iterable[Entry]) -> list[Entry]:
     by_id = {lead_id: entry for entry in entries for lead_id in entry.leads}
     here = set(session.scalars(select(Lead.id).where(among(Lead.id, "ids")), {"ids": list(by_id)}))
-    return sorted({entry for entry in by_id.values() if here.isdisjoint(entry.leads)})
+    # Who was erased before that was in the copy, and has been forgotten since.
+    latest = session.scalar(select(func.max(Event.received_at)))
+    since = {entry for entry in by_id.values() if latest is None or entry.at > latest}
+    return sorted(entry for entry in since if here.isdisjoint(entry.leads))
 
 
 def _not_erased(session: Session, entries: Iterable[Entry]) -> Iterator[tuple[Lead, Entry]]:

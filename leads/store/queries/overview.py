@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from leads.store.alerts import open_alerts
 from leads.store.clock import worker_seen_at
 from leads.store.holds import LOOK_FIRST, NOT_ARRIVED
-from leads.store.models import Alert, Connection, Delivery, Event, Resubmission, Site
+from leads.store.models import Alert, Connection, Delivery, Event, Resubmission, Site, Worker
 from leads.store.queries.balance import MARGIN, DayBalance, day_of, recent_balances
 from leads.store.queries.drift import drift_counts
 from leads.store.queries.erasures import CrmErasure, erased_alone, erasures_that_need_you, open_erasures
@@ -101,6 +101,12 @@ def is_silent(seen: datetime | None, now: datetime) -> bool:
 def worker_lives(session: Session, now: datetime) -> bool:
     """Whether a worker is running now, as far as we know."""
     return not is_silent(worker_seen_at(session), now)
+
+
+def another_worker_lives(session: Session, worker: str, now: datetime) -> bool:
+    """Whether one besides this is running now, on whatever host."""
+    others = select(func.max(Worker.seen_at)).where(Worker.id != worker)
+    return not is_silent(session.scalar(others), now)
 
 
 def overview(session: Session, now: datetime) -> Overview:
