@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -51,12 +51,15 @@ def recent_alerts(session: Session, limit: int = 50) -> list[Alert]:
     return list(session.scalars(newest.limit(limit)))
 
 
-def settle(session: Session, conditions: Sequence[Condition], kinds: Sequence[str], now: datetime) -> None:
-    """Open what has begun and end what is over, of these kinds. An alert that ended a moment ago goes on.
+def settle(
+    session: Session, conditions: Sequence[Condition], kinds: Sequence[str], now: datetime, but: Collection[str] = ()
+) -> None:
+    """Open what has begun and end what is over, of these kinds. An alert that ended a moment ago goes on. but: subjects
+    of which nothing new is known.
 
     One that cannot be kept is logged, and keeps no other from being told.
     """
-    standing = {(alert.kind, alert.subject): alert for alert in open_alerts(session, kinds)}
+    standing = {(alert.kind, alert.subject): alert for alert in open_alerts(session, kinds) if alert.subject not in but}
     for condition in conditions:
         key = (condition.kind, condition.subject)
         try:

@@ -35,8 +35,9 @@ class Mail:
         try:
             refused = self._hand_over(self._message(notice))
         except (OSError, UnicodeError, smtplib.SMTPException) as error:
-            answered = isinstance(error, smtplib.SMTPException | UnicodeError)
-            raise (NoticeError if answered else UnreachableError)(_sentence(error)) from None
+            cause = _cause(error)
+            answered = isinstance(cause, smtplib.SMTPException | UnicodeError)
+            raise (NoticeError if answered else UnreachableError)(_sentence(cause)) from None
         taken = len(self.to) - len(refused)
         if refused:
             return f"The mail server took it for {taken} of {len(self.to)} addresses and refused the others."
@@ -93,9 +94,13 @@ _SENTENCES: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
+def _cause(error: Exception) -> Exception:
+    """What it was: smtplib calls a time-out a hanging up."""
+    behind = error.__context__ if isinstance(error, smtplib.SMTPServerDisconnected) else None
+    return behind if isinstance(behind, OSError) else error
+
+
 def _sentence(error: Exception) -> str:
-    if isinstance(error, smtplib.SMTPServerDisconnected) and isinstance(error.__context__, OSError):
-        error = error.__context__  # smtplib calls a time-out a hanging up
     code = getattr(error, "smtp_code", "")
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         code = min(code for code, _ in error.recipients.values())

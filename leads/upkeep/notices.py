@@ -6,18 +6,19 @@ be sent stays untold, so it is tried again; the desk says so meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import structlog
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from leads.store import alerts, tasks
 from leads.store.alerts import Condition, Pending
-from leads.store.models import Site
+from leads.store.models import Alert, Site
 from leads.store.queries.lists import sites
 from leads.store.scope import keep_to
 from leads.store.session import Database
@@ -33,8 +34,9 @@ Writer = Callable[[Session], Notice | None]  # of the website that the session i
 
 
 class Post(NamedTuple):
-    """A notice on its way. name: as in “Notices by e-mail”."""
+    """A notice on its way. subject: of the alert where it cannot be sent. name: as in “Notices by e-mail”."""
 
+    subject: str
     name: str
     channel: Channel
     notice: Notice
@@ -54,20 +56,25 @@ class Notifier:
     mail_to: Callable[[Sequence[str]], Channel] | None = None
 
     def tell(self, database: Database) -> None:
-        """Send what nobody was told yet, and the daily summary when it is due."""
+        """Send what nobody was told yet, and the daily summary when it is due; then once more to those who are told of
+        their own website alone, where a notice could not be sent."""
         if not self.channels:
             _forget_failures(database)
             return
+        self._tell(database)
+        self._catch_up(database)
+
+    def _tell(self, database: Database) -> None:
         with database.read() as session:
             now = database.now(session)
             due = _has_something(alerts.pending(session, now)) or self._summary_is_due(session, now)
-        if not due or not _take(database, now):
+        if not due or not _take(database, "notices", now):
             return
         with database.read() as session:
             pending = alerts.pending(session, now)
             news = wording.news(session, pending, self.public_url)
             summary = self._summary(session, now) if self._summary_is_due(session, now) else None
-        sent = news is None or self._send(database, news, lambda session: self._news(session, now), pending)
+        sent = news is None or self._send(database, news, lambda session: self._their_news(session, pending), pending)
         if sent and summary:
             sent = self._send(database, summary, lambda session: self._summary(session, now), None)
         if sent:
@@ -75,23 +82,43 @@ class Notifier:
                 tasks.due_now(session, "notices", database.now(session))
 
     def _send(self, database: Database, notice: Notice, write: Writer, told: Pending | None) -> bool:
-        """Send one notice by every channel, and to each website's own people what `write` makes of it; write down what
-        was told. False: by none of the channels it could be sent."""
-        posts = [Post(channel.name, channel, notice) for channel in self.channels]
-        posts += self._to_websites(database, write)
-        failed = _failures(posts)
-        sent = any(channel.name not in failed for channel in self.channels)
+        """Send one notice by every channel and, once one has taken it, to each website's own people what `write` makes
+        of it; write down what was told. False: by none of the channels it could be sent."""
+        tried = _posted([Post(channel.name, channel.name, channel, notice) for channel in self.channels])
+        sent = not all(tried.values())
         with database.write() as session:
             now = database.now(session)
-            untried = {_to(site) for site in sites(session) if site.alert_emails} - {post.name for post in posts}
-            failed |= {a.subject: a.sentence for a in alerts.open_alerts(session, ["mail"]) if a.subject in untried}
-            alerts.settle(session, [Condition("mail", *failure) for failure in failed.items()], ["mail"], now)
             if sent and told:
                 alerts.tell(session, told, now)
             elif sent:
                 tasks.done(session, "digest", now)
-        log.info("notice", sent=sent, failed=sorted(failed))
+        if sent:  # only now: they would be told the same again
+            tried |= _posted(self._to_websites(database, write))
+        self._settle(database, tried)
+        log.info("notice", sent=sent, failed=sorted(subject for subject, reason in tried.items() if reason))
         return sent
+
+    def _catch_up(self, database: Database) -> None:
+        """Tell how all stands with their website to those whom a notice could not reach."""
+        with database.read() as session:
+            now = database.now(session)
+            known = {_subject_of(site) for site in sites(session) if site.alert_emails}
+            broken = alerts.open_alerts(session, ["mail"])
+        unreached = known.intersection(alert.subject for alert in broken if alert.began_at <= now - _AGAIN)
+        if not unreached or not _take(database, "unreached", now):
+            return
+        posts = self._to_websites(database, self._standing)
+        tried = _posted([post for post in posts if post.subject in unreached])
+        # Where nothing is wrong any more, nobody has to be told.
+        self._settle(database, dict.fromkeys(unreached, "") | tried)
+
+    def _settle(self, database: Database, tried: Mapping[str, str]) -> None:
+        """Open or end alerts on ways to send. tried: by subject, why it failed; empty where it was sent."""
+        failed = [Condition("mail", subject, sentence) for subject, sentence in tried.items() if sentence]
+        with database.write() as session:
+            known = {channel.name for channel in self.channels}
+            known |= {_subject_of(site) for site in sites(session) if site.alert_emails and self.mail_to}
+            alerts.settle(session, failed, ["mail"], database.now(session), but=known - tried.keys())
 
     def _to_websites(self, database: Database, write: Writer) -> list[Post]:
         if self.mail_to is None:
@@ -104,11 +131,18 @@ class Notifier:
                 keep_to(session, [site.id])
                 notice = write(session)
             if notice:
-                posts.append(Post(_to(site), self.mail_to(site.alert_emails), notice))
+                to = self.mail_to(site.alert_emails)
+                posts.append(Post(_subject_of(site), f"e-mail to {site.name}", to, notice))
         return posts
 
-    def _news(self, session: Session, now: datetime) -> Notice | None:
-        return wording.news(session, alerts.pending(session, now), self.public_url)
+    def _their_news(self, session: Session, pending: Pending) -> Notice | None:
+        theirs = select(Alert.id).where(Alert.id.in_([alert.id for some in pending for alert in some]))
+        mine = set(session.scalars(theirs))
+        kept = Pending(*([alert for alert in some if alert.id in mine] for some in pending))
+        return wording.news(session, kept, self.public_url)
+
+    def _standing(self, session: Session) -> Notice | None:
+        return wording.news(session, Pending(alerts.open_alerts(session), []), self.public_url)
 
     def _summary(self, session: Session, now: datetime) -> Notice:
         return wording.summary(session, now, self.public_url, self.keep)
@@ -132,28 +166,29 @@ def _has_something(pending: Pending) -> bool:
     return bool(pending.begun or pending.over)
 
 
-def _take(database: Database, now: datetime) -> bool:
+def _take(database: Database, task: str, now: datetime) -> bool:
     """Whether this process is the one that sends now. After a failure nobody is, for a while."""
     with database.write() as session:
-        return tasks.claim(session, "notices", now, _AGAIN)
+        return tasks.claim(session, task, now, _AGAIN)
 
 
-def _to(site: Site) -> str:
-    return f"e-mail to {site.name}"
+def _subject_of(site: Site) -> str:
+    return f"e-mail to {site.key}"
 
 
-def _failures(posts: Sequence[Post]) -> dict[str, str]:
-    """Send them. Returns what could not be sent, by the name of its way, with the reason."""
-    failed, away = dict[str, str](), False
-    for name, channel, notice in posts:
-        if away and name != channel.name:  # a website's own: the mail server does not answer
-            continue
+def _posted(posts: Sequence[Post]) -> dict[str, str]:
+    """Send them. Returns by subject why it could not be sent; empty where it was."""
+    tried, away = dict[str, str](), ""
+    for subject, name, channel, notice in posts:
         try:
-            channel.send(notice)
+            if not away:
+                channel.send(notice)
+            tried[subject] = away and f"Notices by {name} cannot be sent: {away}"
         except NoticeError as error:
-            failed[name] = f"Notices by {name} cannot be sent: {error}"
-            away = away or isinstance(error, UnreachableError)
-    return failed
+            tried[subject] = f"Notices by {name} cannot be sent: {error}"
+            # Whatever else goes to websites goes by the same mail server.
+            away = str(error) if isinstance(error, UnreachableError) and subject != channel.name else ""
+    return tried
 
 
 def _last_time(now: datetime, hour: int, zone: ZoneInfo) -> datetime:

@@ -561,6 +561,17 @@ def test_a_clinic_is_told_of_its_own_website_alone(watch: Watch, vault: Vault, c
     assert len(clinics.anna.notices) == 2
 
 
+def test_a_website_may_be_called_as_an_alert_is(watch: Watch, vault: Vault) -> None:
+    clinics = Clinics(watch, vault, {})
+    for key in ("worker", "e-mail", "backup"):
+        make_site(watch.database, key, alert_emails=["ben@example.com"])
+    watch.worker = False
+    clinics.anna.works = False
+    clinics.fail(clinics.theirs)
+    watch.passes(4)
+    assert clinics.anna.tried == 1, "for Lakeside, and for none of these"
+
+
 @pytest.mark.parametrize("key", ["lakeside", "lakeside-2"])
 def test_what_is_known_by_a_website_alone_is_told_to_its_own(watch: Watch, vault: Vault, key: str) -> None:
     clinics = Clinics(watch, vault, {})
@@ -575,7 +586,7 @@ def test_what_is_known_by_a_website_alone_is_told_to_its_own(watch: Watch, vault
 
 
 def test_a_clinic_has_a_summary_of_its_own(watch: Watch, vault: Vault) -> None:
-    clinics = Clinics(watch, vault, {"digest_at": 7})
+    clinics = Clinics(watch, vault, {"digest_at": 7, "keep": timedelta(days=30)})
     watch.passes(48 * 60, every=30)
     assert len(clinics.anna.notices) == len(clinics.everybody.notices) > 0
     assert "- Lakeside: 0 enquiries." in clinics.anna.notices[-1].text
@@ -603,12 +614,48 @@ def test_a_mail_server_that_does_not_answer_is_asked_once_for_all(
     watch: Watch, vault: Vault, connection: Connection
 ) -> None:
     clinics = Clinics(watch, vault, {})
-    clinics.everybody.away, clinics.anna.away = True, True
-    clinics.fail(connection)
+    hillside = make_site(watch.database, "hillside", "Hillside", alert_emails=["anna@lakeside.example"])
+    connections = [clinics.theirs, make_connection(watch.database, vault, hillside)]
+    clinics.anna.away = True
+    for one in connections:
+        clinics.fail(one)
+    watch.passes(4)
+    assert clinics.anna.tried == 1, "for both"
+    assert watch.open().count("mail") == 2
+    clinics.anna.away = False
+    watch.passes(12)
+    told = sorted(notice.text.split("\n")[0] for notice in clinics.anna.notices)
+    assert [("(Hillside)" in told[0], "(Lakeside)" in told[1], len(told))] == [(True, True, 2)], (
+        "what stands, once each"
+    )
+    assert "mail" not in watch.open()
+
+
+def test_a_clinic_is_not_told_again_and_again_while_those_who_are_told_of_all_cannot_be(
+    watch: Watch, vault: Vault
+) -> None:
+    clinics = Clinics(watch, vault, {})
+    clinics.everybody.works = False
     clinics.fail(clinics.theirs)
+    watch.passes(60)
+    assert clinics.anna.notices == []
+    clinics.everybody.works = True
     watch.passes(10)
-    assert clinics.everybody.tried > 0
-    assert clinics.anna.tried == 0
+    assert len(clinics.anna.notices) == 1
+
+
+def test_a_clinic_does_not_hear_that_it_is_over_while_nobody_delivers(watch: Watch, vault: Vault) -> None:
+    clinics = Clinics(watch, vault, {})
+    with watch.database.read() as session:
+        lakeside = session.scalars(select(Site).where(Site.key == "lakeside")).one()
+    send(watch.database, vault, lakeside, email="jane@example.com")
+    watch.passes(45)
+    assert ["waits" in notice.text for notice in clinics.anna.notices] == [True]
+    watch.worker = False
+    with watch.database.write() as session:
+        session.execute(update(Delivery).values(due_at=watch.clock() + timedelta(days=1)))
+    watch.passes(30)
+    assert len(clinics.anna.notices) == 1
 
 
 def test_two_at_once_tell_it_once(watch: Watch, change: Callable[..., None]) -> None:

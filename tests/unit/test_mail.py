@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 from leads.upkeep import mail
 from leads.upkeep.chat import Chat
 from leads.upkeep.mail import Mail
-from leads.upkeep.notice import Notice, NoticeError
+from leads.upkeep.notice import Notice, NoticeError, UnreachableError
 from tests.mailserver import MailServer
 
 NOTICE = Notice(
@@ -140,7 +140,7 @@ def test_a_server_that_cannot_protect_the_way(security: str, sentence: str) -> N
 
 
 def test_a_server_that_hangs() -> None:
-    with MailServer(hang=True) as server, pytest.raises(NoticeError, match="does not answer in time"):
+    with MailServer(hang=True) as server, pytest.raises(UnreachableError, match="does not answer in time"):
         writer(server).send(NOTICE)
 
 

@@ -103,8 +103,16 @@ _JSON = st.recursive(
 )
 
 
+_PART = st.builds(
+    lambda named, body: b"--a\r\nContent-Disposition: form-data" + named + b"\r\n\r\n" + body + b"\r\n--a--",
+    st.sampled_from([b"", b'; name="x"', b'; filename="f"', b'; name="x"; filename="f"', b"; name=", b'; name=""']),
+    st.binary(),
+)
+
+
 @given(
     st.binary()
+    | _PART
     | _JSON.map(json.dumps).map(str.encode)
     | st.binary().map(lambda rest: b"--a\r\n" + rest + b"\r\n--a--"),
     st.sampled_from(["", "text/plain", "application/json", _FORM, "multipart/form-data", "multipart/mixed"]),
