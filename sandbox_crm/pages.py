@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, url_for
 from marshmallow import ValidationError
 
@@ -41,8 +43,9 @@ def index() -> str:
 @pages.post("/switchboard")
 def switch() -> Response:
     """The switchboard's form: exactly the faults that were ticked, for all calls or for some of them."""
-    form = {"faults": request.form.getlist("fault"), "rate": request.form.get("rate") or "1"}
-    if phone := request.form.get("phone", "").strip():
+    form: dict[str, Any] = {"faults": request.form.getlist("fault"), "rate": request.form.get("rate") or "1"}
+    # A number alone would switch it on, as it does for programs.
+    if "refuse_phone" in form["faults"] and (phone := request.form.get("phone", "").strip()):
         form["refuse_phone"] = phone
     try:
         house().switchboard.turn_to(FaultsSchema().load(form))

@@ -12,12 +12,13 @@ import click
 from config.settings import Settings
 from leads.commands.office import WRONG, Office, as_rows, fail, json_option, say, site_named
 from leads.store.alerts import recent_alerts
+from leads.store.models import Site
 from leads.upkeep.chat import Chat
 from leads.upkeep.mail import Mail
 from leads.upkeep.notice import Channel, NoticeError
 from leads.upkeep.notices import Notifier
 from leads.upkeep.watch import Watchman
-from leads.upkeep.wording import TEST
+from leads.upkeep.wording import trial
 
 _NOBODY = "Nobody is told: set FRONTDESK_ALERT_EMAILS and FRONTDESK_SMTP_HOST, or FRONTDESK_ALERT_URLS."
 _NO_MAIL = "No mail can be sent: set FRONTDESK_SMTP_HOST and FRONTDESK_SMTP_FROM."
@@ -52,15 +53,18 @@ def list_alerts(json_: bool) -> None:
 def test(key: str | None) -> None:
     """Send a test notice, and say what became of it."""
     office = Office()
-    ways = channels(office.settings)
-    if not ways:
+    notice = trial()
+    if key is None:
+        ways = channels(office.settings)
+    else:
+        site, way = _way_to(office, key)
+        ways, notice = [way], trial(site)
+    if not channels(office.settings):
         fail(_NOBODY)
-    if key is not None:
-        ways = [_way_to(office, key)]
     failed = False
     for channel in ways:
         try:
-            say(f"ok    {channel.name}: {channel.send(TEST)}")
+            say(f"ok    {channel.name}: {channel.send(notice)}")
         except NoticeError as error:
             failed = True
             say(f"wrong {channel.name}: {error}")
@@ -87,14 +91,14 @@ def _has_mail(settings: Settings) -> bool:
     return bool(settings.smtp_host and settings.smtp_from)
 
 
-def _way_to(office: Office, key: str) -> Channel:
+def _way_to(office: Office, key: str) -> tuple[Site, Channel]:
     with office.database.read() as session:
         found = site_named(session, key)
     if not found.alert_emails:
         fail(f"Nobody is told of {found.name} alone. Name somebody: frontdesk site change {key} --alert-email ADDRESS")
     if not _has_mail(office.settings):
         fail(_NO_MAIL)
-    return _mail(office.settings, found.alert_emails)
+    return found, _mail(office.settings, found.alert_emails)
 
 
 def _mail(settings: Settings, to: Sequence[str]) -> Mail:

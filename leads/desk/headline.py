@@ -105,7 +105,7 @@ def _who_need_you(state: Overview) -> str:
 def _below(state: Overview) -> str:
     """What helps stands below; that others are late or go nowhere has a place beside the headline all the same."""
     struggling = _struggling(state)
-    late = f"others are late: {words.problem(struggling)}" if struggling else ""
+    late = f"others wait: {words.problem(struggling)}" if struggling else ""
     besides = [f" Besides, {what}." for what in (late, _who_go_nowhere(state), _who_are_paused(state)) if what]
     return f"Below you see why, and what helps.{''.join(besides)}"
 

@@ -17,6 +17,7 @@ from leads.desk.correction import correction_of
 from leads.desk.filters import PERIODS, Choice, choice_of, misses
 from leads.desk.room import Room
 from leads.store import outbox
+from leads.store.holds import LOOK_FIRST
 from leads.store.models import Action, Attempt, Connection, Site
 from leads.store.queries.erasures import erasures_of
 from leads.store.queries.journey import DeliveryStory, Journey, journey
@@ -163,6 +164,7 @@ def lead_context(room: Room, lead_id: UUID, start: Cursor | None = None) -> dict
         "note_of": partial(note_of, room.vault),
         "may_send_again": outbox.may_send_again,
         "is_by_hand": outbox.is_by_hand,
+        "look_first": LOOK_FIRST,
         "can_be_handled": outbox.CAN_BE_HANDLED,
         "elsewhere": {} if found.lead.is_test else _elsewhere(found, in_use),
     }

@@ -39,7 +39,6 @@ OVER = {
     "backup": "the last copy of the database was old.",
     "mail": "notices by {what} could not be sent.",
 }
-TEST = Notice("Frontdesk: a test", "This is a test. Notices of Frontdesk reach you.\n")
 
 
 class Look(NamedTuple):
@@ -57,18 +56,27 @@ class Place(NamedTuple):
     words: str = ""
 
 
+def trial(site: Site | None = None) -> Notice:
+    """To see whether notices arrive. site: for those who are told of it alone."""
+    of = f" of {site.name}" if site else ""
+    what = f"Here you are told when enquiries{of} do not arrive, and every morning how all stands."
+    return Notice(f"{_sender([site])}: a test", f"This is a test. {what}\n")
+
+
 def news(session: Session, pending: Pending, public_url: str) -> Notice | None:
     """Of what has begun and what is over; None where nothing is. public_url: of the desk."""
     if not (pending.begun or pending.over):
         return None
-    known, zone = sites(session), usual(session)
+    known = sites(session)
     begun, over = ([(alert, _place(session, alert, known)) for alert in some] for some in pending)
+    about = known if len(known) == 1 else [place.site for _, place in (*begun, *over)]
+    one = _the_one(about)
+    zone = ZoneInfo(one.time_zone) if one else usual(session)
     parts = [
         *(_begun(alert, zone, public_url) for alert, _ in begun),
         *(f"Over since {_moment(alert.ended_at, zone)}: {place.words}{_was(alert)}\n" for alert, place in over),
         _desk(public_url),
     ]
-    about = known if len(known) == 1 else [place.site for _, place in (*begun, *over)]
     return Notice(f"{_sender(about)}: {_subject(pending)}", "\n".join(parts))
 
 
@@ -112,9 +120,14 @@ def _was(alert: Alert) -> str:
     return OVER[alert.kind].format(what=EVENTS.get(what, what)) if alert.kind in OVER else alert.sentence
 
 
+def _the_one(about: Sequence[Site | None]) -> Site | None:
+    """The website that all is about, if it is one."""
+    return about[0] if len({site and site.id for site in about}) == 1 else None
+
+
 def _sender(about: Sequence[Site | None]) -> str:
     """Frontdesk, and for which website where all is about one: who looks after many sees whose notice it is."""
-    one = about[0] if len({site and site.id for site in about}) == 1 else None
+    one = _the_one(about)
     return f"Frontdesk, {one.name}" if one else "Frontdesk"
 
 

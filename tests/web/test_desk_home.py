@@ -308,7 +308,7 @@ def test_who_needs_a_person_hides_no_outage(database: Database, vault: Vault, si
         session.execute(update(Connection).values(failures=1, code="unavailable", sentence="It is down."))
     page = plain(anna.get("/desk/"))
     assert "1 enquiry needs you." in page
-    assert "Besides, others are late: the CRM “Sandbox CRM” is not working just now." in page
+    assert "Besides, others wait: the CRM “Sandbox CRM” is not working just now." in page
     assert "Try now" in page
 
 

@@ -144,7 +144,9 @@ def _ticked(answer: Answer, wording: str) -> bool | None:
     says_so = text == own or (_is_sentence(text) and not _BOXES.isdisjoint(names))
     if not (called_so or asked_so or says_so):
         return None
-    return says_so or text in _YES or text in names or (text.startswith(_BEGINS) and not _denies(text))
+    if says_so or text in _YES or text in names or _agrees(text):
+        return True
+    return False if text in _NO or _denies(text) else None
 
 
 def _is_our_wording(answer: Answer, wording: str) -> bool:
@@ -170,7 +172,12 @@ def _said(text: str) -> str:
 
 
 def _is_sentence(words: str) -> bool:
-    return words.startswith(_BEGINS) and _speaks(words, _ABOUT) and not _denies(words)
+    return _agrees(words) and _speaks(words, _ABOUT)
+
+
+def _agrees(words: str) -> bool:
+    agrees = words.startswith(_BEGINS) or (words.startswith(_READS) and _speaks(words, _AGREES))
+    return agrees and not _denies(words)
 
 
 def _denies(words: str) -> bool:
@@ -221,8 +228,10 @@ _FIELDS: Mapping[str, str] = {plain(name): ours for ours, names in _DATA["fields
 }
 _BEFORE, _AFTER = (sorted(map(plain, _DATA[place]), key=len, reverse=True) for place in ("before", "after"))
 _LEFT = frozenset(map(plain, LEAVE))
-_CONSENT, _BOXES, _YES = (frozenset(map(plain, _DATA["consent"][word])) for word in ("names", "boxes", "yes"))
-_BEGINS = tuple(map(plain, _DATA["consent"]["begins"]))
-_ABOUT, _NOT_ABOUT, _DENIES = (
-    [plain(one) for one in _DATA["consent"][word]] for word in ("about", "not_about", "denies")
+_CONSENT, _BOXES, _YES, _NO = (
+    frozenset(map(plain, _DATA["consent"][word])) for word in ("names", "boxes", "yes", "no")
+)
+_BEGINS, _READS = (tuple(map(plain, _DATA["consent"][word])) for word in ("begins", "reads"))
+_AGREES, _ABOUT, _NOT_ABOUT, _DENIES = (
+    [plain(one) for one in _DATA["consent"][word]] for word in ("agrees", "about", "not_about", "denies")
 )
