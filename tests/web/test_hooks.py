@@ -82,6 +82,39 @@ def test_a_number_that_stands_alone_within_something_is_known_by_its_own_name(
     assert stored.answers()["phone"] == "+12015550177"
 
 
+ANN, GREG = {"first": "Ann", "last": "Lee"}, {"first": "Greg", "last": "House"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "first"),
+    [
+        ({"q2_referringDoctor": GREG, "q3_name": ANN}, "Ann"),
+        ({"q2_yourName": "Ann Lee", "q3_referringDentist": GREG}, "Ann"),
+        ({"q2_doctorsName": GREG, "q3_yourName": ANN}, "Ann"),
+        ({"q2_studentsName": ANN, "q3_doctor": GREG}, "Ann"),
+        ({"q2_doctorsName": GREG, "q3_guardiansName": ANN}, None),
+    ],
+)
+def test_in_jotform_nobody_else_is_taken_for_the_visitor(
+    client: FlaskClient, stored: Stored, hook: str, asked: dict[str, Any], first: str | None
+) -> None:
+    entry = {"formID": "1", "submissionID": "2", "rawRequest": json.dumps(asked | {"q9_email": "ann@example.org"})}
+    client.post(hook, data=entry)
+    assert stored.answers().get("first_name") == first
+
+
+def test_what_has_a_first_and_a_last_is_no_name_elsewhere(client: FlaskClient, stored: Stored, hook: str) -> None:
+    sent(client, hook, {"doctor": GREG, "first_name": "Ann", "last_name": "Lee", "email": "ann@example.org"})
+    assert (stored.answers()["first_name"], stored.answers()["last_name"]) == ("Ann", "Lee")
+
+
+@pytest.mark.parametrize("country", ["49", "+49"])
+def test_a_number_in_parts_has_its_country(client: FlaskClient, stored: Stored, hook: str, country: str) -> None:
+    asked = {"q3_phoneNumber": {"country": country, "area": "30", "phone": "1234567"}}
+    client.post(hook, data={"formID": "1", "submissionID": "2", "rawRequest": json.dumps(asked)})
+    assert stored.answers()["phone"] == "+49301234567"
+
+
 def test_a_form_in_an_older_charset_and_with_a_file_is_understood(
     client: FlaskClient, stored: Stored, hook: str
 ) -> None:

@@ -20,6 +20,7 @@ _LINE = re.compile(r"<br ?/?>\s*")
 _NAMES = ("title", "label", "column_name", "question", "ref", "name", "column_id", "fieldName", "id", "type")
 _VALUES = ("value", "string_value", "values", "answer")
 _PHONE = {"full", "country", "area", "phone"}  # the parts of a number in Jotform, whole or each by itself
+_A_NAME = re.compile(r"names?\d*$", re.IGNORECASE)
 _BESIDE = ("raw_value", "required", "objectTypeId", "unix", "field")
 
 
@@ -88,7 +89,7 @@ def read_shape(tree: Mapping[str, Any], headers: Headers) -> Submission:
         answers = [one for path in shape.answers for one in _answers(_at(tree, path))]
         rest = list(_answers(_without(kept, (*shape.answers, *filter(None, (shape.entry, shape.form, shape.page))))))
     else:
-        named = _numbered(kept) if shape.numbered else _without_prefix(kept, shape.prefix)
+        named = _numbered(kept) if shape.numbered else _unprefixed(kept, shape.prefix) if shape.prefix else kept
         answers, rest = list(_answers(named)), []
     entry = text_of(_at(tree, shape.entry)) if shape.entry else ""
     told = _at(tree, shape.consent) if shape.consent else None
@@ -147,13 +148,8 @@ def _answers(node: Any, label: str = "") -> Iterator[Answer]:
         if label and (told := _told(node, label)):
             yield told
             return
-        if label and node.keys() <= _PHONE and node.keys() & {"full", "area"}:
-            yield from _answers(node.get("full") or " ".join(filter(None, map(text_of, node.values()))), label)
-            return
-        parts = label and {"first", "last"} <= node.keys()  # of a name, whatever the question is called
         for name, value in node.items():
-            for one in _answers(value, f"{label} {name}".strip()):
-                yield one._replace(names=(*one.names, f"name {name}")) if parts else one
+            yield from _answers(value, f"{label} {name}".strip())
     elif isinstance(node, list) and any(isinstance(one, Mapping) for one in node):
         for one in node:
             yield from _answers(one, label or " ")
@@ -189,13 +185,26 @@ def _titled(answers: list[Answer], fields: Any) -> list[Answer]:
     ]
 
 
-def _without_prefix(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """What stands there already keeps its name."""
+def _unprefixed(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Jotform calls a question q3_fullName, and gives names and numbers in parts. What stands there already keeps its
+    name."""
     found: dict[str, Any] = {}
     for name, value in tree.items():
         own = re.sub(f"^{prefix}", "", name)
-        found[own if own not in tree and own not in found else name] = value
+        found[own if own not in tree and own not in found else name] = _whole_number(value)
+    names = [name for name in found if _A_NAME.search(name)]
+    # The only one is the visitor's, as patientsName is. Of several we go by what they are called.
+    if len(names) == 1 and isinstance(found[names[0]], Mapping):
+        found["name"] = found.pop(names[0])
     return found
+
+
+def _whole_number(value: Any) -> Any:
+    if not (isinstance(value, Mapping) and value.keys() <= _PHONE and value.keys() & {"full", "area"}):
+        return value
+    country = text_of(value.get("country"))
+    parts = [f"+{country}" if country.isdecimal() else country, text_of(value.get("area")), text_of(value.get("phone"))]
+    return text_of(value.get("full")) or " ".join(filter(None, parts))
 
 
 def _numbered(tree: Mapping[str, Any]) -> dict[str, Any]:
