@@ -30,6 +30,7 @@ from leads.store.sites import (
 Command = TypeVar("Command", bound=Callable[..., Any])
 _LISTS = ("origins", "thank_you_urls", "alert_emails")
 _TOLD = "Who is told by e-mail of what is wrong with this website, besides those told of all"
+_PRIVACY, _IMPRINT = "Page of the privacy notice; the form links it", "Page of the imprint; the form links it"
 _LANGUAGE = "Of our form, and of what it says to visitors."
 
 
@@ -54,6 +55,8 @@ def site() -> None:
 @click.option("--origin", "origins", multiple=True, help="Address of the website; may be given again.")
 @click.option("--thank-you", "thank_you_urls", multiple=True, help="Page shown after the form; may be given again.")
 @click.option("--alert-email", "alert_emails", multiple=True, help=f"{_TOLD}; may be given again.")
+@click.option("--privacy-url", default="", help=f"{_PRIVACY}.")
+@click.option("--imprint-url", default="", help=f"{_IMPRINT}.")
 @click.option("--consent", help="What visitors are asked to agree to; without it, our own wording in their language.")
 @_token_option(default=False)
 def add(key: str, region: str, **options: Any) -> None:
@@ -85,6 +88,8 @@ def add(key: str, region: str, **options: Any) -> None:
 @click.option("--origin", "origins", multiple=True, help="Address of the website, in place of all before; '' for none.")
 @click.option("--thank-you", "thank_you_urls", multiple=True, help="Page shown after the form; as --origin.")
 @click.option("--alert-email", "alert_emails", multiple=True, help=f"{_TOLD}; as --origin.")
+@click.option("--privacy-url", help=f"{_PRIVACY}; '' for none.")
+@click.option("--imprint-url", help=f"{_IMPRINT}; '' for none.")
 @click.option("--consent", help="What visitors are asked to agree to from now on.")
 @_token_option(default=None)
 @click.option("--new-hook-address", is_flag=True, help="A new address for form plugins. The old one stops at once.")
@@ -161,6 +166,8 @@ def show(key: str, json_: bool) -> None:
         facts = _facts(found) | {
             "thank_you_urls": list(found.thank_you_urls),
             "alert_emails": list(found.alert_emails),
+            "privacy_url": found.privacy_url,
+            "imprint_url": found.imprint_url,
             "consent": consent_text(session, found),
             "consent_version": found.consent_version,
             "require_token": found.require_token,

@@ -131,7 +131,8 @@ class Meta(Base):
 class Site(Base):
     """One website of a clinic. `key` is public: it stands in the page. require_token: an enquiry without what our form
     carries is held. hook_salt: goes into the address for form plugins, None for the first one. language: that its
-    visitors are spoken to in. alert_emails: who is told of this website alone, besides those told of all."""
+    visitors are spoken to in. alert_emails: who is told of this website alone, besides those told of all. privacy_url,
+    imprint_url: pages that the form links, empty for none."""
 
     __tablename__ = "site"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -143,6 +144,8 @@ class Site(Base):
     origins: Mapped[list[str]]
     thank_you_urls: Mapped[list[str]]
     alert_emails: Mapped[list[str]] = mapped_column(default=list, server_default="[]")
+    privacy_url: Mapped[str] = mapped_column(default="", server_default="")
+    imprint_url: Mapped[str] = mapped_column(default="", server_default="")
     require_token: Mapped[bool] = mapped_column(default=False, server_default=false())
     hook_salt: Mapped[UUID | None]
     consent_version: Mapped[str]

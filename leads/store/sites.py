@@ -53,6 +53,8 @@ class Details(TypedDict, total=False):
     origins: list[str]
     thank_you_urls: list[str]
     alert_emails: list[str]
+    privacy_url: str
+    imprint_url: str
     require_token: bool
     consent: str
 
@@ -97,6 +99,8 @@ def add_site(
     origins: list[str] | None = None,
     thank_you_urls: list[str] | None = None,
     alert_emails: list[str] | None = None,
+    privacy_url: str = "",
+    imprint_url: str = "",
     require_token: bool = False,
     consent: str | None = None,
 ) -> Site:
@@ -111,6 +115,8 @@ def add_site(
         origins=origins or [],
         thank_you_urls=thank_you_urls or [],
         alert_emails=alert_emails or [],
+        privacy_url=privacy_url,
+        imprint_url=imprint_url,
         require_token=require_token,
         consent=consent,
     )
@@ -190,9 +196,9 @@ def _word_anew(session: Session, site: Site, consent: str, now: datetime) -> Non
 
 
 def _assign(site: Site, given: Details) -> None:
-    for detail in ("name", "region", "language", "time_zone", "thank_you_urls", "alert_emails", "require_token"):
-        if detail in given:
-            setattr(site, detail, given[detail])
+    for detail, value in given.items():
+        if detail not in ("origins", "consent"):
+            setattr(site, detail, value)
     if "origins" in given:
         site.origins = [origin_of(url) for url in given["origins"]]
 
@@ -213,7 +219,8 @@ def _mistakes(given: Details) -> Iterator[str]:
         yield f"The language must be one of {', '.join(LANGUAGES)}."
     if "time_zone" in given and given["time_zone"] not in available_timezones():
         yield "The time zone must be one such as America/New_York or Europe/Berlin."
-    for url in [*given.get("origins", ()), *given.get("thank_you_urls", ())]:
+    pages = filter(None, (given.get("privacy_url"), given.get("imprint_url")))
+    for url in [*given.get("origins", ()), *given.get("thank_you_urls", ()), *pages]:
         if not origin_of(url):
             yield f"{url} is not a web address, such as https://clinic.example."
     for typed in given.get("alert_emails", ()):

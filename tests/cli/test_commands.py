@@ -101,12 +101,14 @@ def test_a_site_is_changed_in_what_is_given_alone(frontdesk: Frontdesk, site: Si
     before = as_json(frontdesk("site", "show", "demo", "--json"))
     change = ("site", "change", "demo")
     origins = ("--origin", "https://Clinic.example:443/start", "--origin", "http://clinic.example:8080")
-    told = frontdesk(*change, "--name", "Sunset", "--region", "de", *origins, "--consent", "Call me.").stdout
+    notice = ("--privacy-url", "https://clinic.example/privacy")
+    told = frontdesk(*change, "--name", "Sunset", "--region", "de", *origins, *notice, "--consent", "Call me.").stdout
     assert "frontdesk site snippet demo" in told
     assert as_json(frontdesk("site", "show", "demo", "--json")) == before | {
         "name": "Sunset",
         "region": "DE",
         "origins": ["https://clinic.example", "http://clinic.example:8080"],
+        "privacy_url": "https://clinic.example/privacy",
         "consent": "Call me.",
         "consent_version": "2",
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import update
 
 from leads.store.models import Site
-from leads.store.sites import change_site, consent_text
+from leads.store.sites import SiteError, change_site, consent_text
 from tests.web.conftest import Outage
 from tests.web.pages import FORM, ORIGIN, filled
 from tests.web.stored import Stored
@@ -66,6 +68,23 @@ def test_a_script_gets_what_it_may_show_beside_a_field(client: FlaskClient) -> N
 @pytest.mark.usefixtures("german")
 def test_a_page_of_no_website_is_in_english(client: FlaskClient) -> None:
     assert "There is no such page here" in client.get("/f/nobody/consultation").text
+
+
+def test_the_form_links_what_has_to_be_read_before(client: FlaskClient, german: Site, stored: Stored) -> None:
+    assert "Datenschutz" not in client.get(FORM).text
+    pages = {"privacy_url": "https://clinic.example/datenschutz", "imprint_url": "https://clinic.example/impressum"}
+    with stored.database.write() as session:
+        session.execute(update(Site).values(**pages))
+    page = client.get(FORM).text
+    assert f'<a href="{pages["privacy_url"]}" target="_blank" rel="noopener">Datenschutzerklärung</a>' in page
+    assert f'<a href="{pages["imprint_url"]}" target="_blank" rel="noopener">Impressum</a>' in page
+
+
+@pytest.mark.parametrize("name", ["privacy_url", "imprint_url", "thank_you_urls"])
+def test_a_page_that_is_linked_is_a_web_address(stored: Stored, german: Site, name: str) -> None:
+    given: dict[str, Any] = {name: "javascript:alert(1)" if name != "thank_you_urls" else ["javascript:alert(1)"]}
+    with stored.database.write() as session, pytest.raises(SiteError, match="is not a web address"):
+        change_site(session, session.get_one(Site, german.id), given, stored.database.now(session))
 
 
 def test_a_language_of_another_version_is_english(client: FlaskClient, stored: Stored, site: Site) -> None:
