@@ -71,10 +71,12 @@ def _unbalanced(state: Overview) -> Headline | None:
 
 def _told_by_waits(state: Overview) -> Headline | None:
     waiting = state.waiting
-    if waiting.get("problem") or any(connection.state == "failing" for connection in state.connections):
+    if waiting.get("problem"):
         return _problem(state)
     if told := _needs_you(state):
         return told
+    if any(connection.state == "failing" for connection in state.connections):
+        return _problem(state)
     if not state.connections:
         return _unconnected(state)
     if some := _who_go_nowhere(state):
@@ -106,7 +108,8 @@ def _below(state: Overview) -> str:
     """What helps stands below; that others are late or go nowhere has a place beside the headline all the same."""
     struggling = _struggling(state)
     late = f"others wait: {words.problem(struggling)}" if struggling else ""
-    besides = [f" Besides, {what}." for what in (late, _who_go_nowhere(state), _who_are_paused(state)) if what]
+    others = (late, _failing(state), _who_go_nowhere(state), _who_are_paused(state))
+    besides = [f" Besides, {what}." for what in others if what]
     return f"Below you see why, and what helps.{''.join(besides)}"
 
 
@@ -121,6 +124,12 @@ def _who_are_paused(state: Overview) -> str:
     """`3 enquiries wait because staff paused a connection`; empty when none does."""
     number = state.waiting.get("paused", 0)
     return f"{words.enquiries(number, 'waits', 'wait')} because staff paused a connection" if number else ""
+
+
+def _failing(state: Overview) -> str:
+    """What is wrong with a connection that nothing waits for; empty where none is so."""
+    found = next((connection for connection in state.connections if connection.state == "failing"), None)
+    return words.problem(found) if found else ""
 
 
 def _struggling(state: Overview) -> Connection | None:

@@ -61,9 +61,18 @@ def copy_before_upgrade(source: Path, folder: Path, revision: str, spare: int) -
 
 def copies_sealed_with(folder: Path, kid: bytes, live: Path | None) -> list[Path]:
     """Which copies of the database there cannot be read without this key. kid: its id. live: the database itself."""
-    files = [file for file in sorted(folder.glob("*.sqlite3")) if file.is_file()]
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and _is_sqlite(file)]
     copies = [copy for copy in files if live is None or not copy.samefile(live)]
     return [copy for copy in copies if _key_of(copy) == kid]
+
+
+def _is_sqlite(file: Path) -> bool:
+    """By its first bytes (sqlite.org/fileformat.html), since nobody has to keep to our names."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(16) == b"SQLite format 3\x00"
+    except OSError:
+        return False
 
 
 def _key_of(copy: Path) -> bytes:

@@ -11,6 +11,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy.exc import IntegrityError
 
 from leads.store.keyfile import create_keys
 from leads.store.models import Meta
@@ -96,9 +97,7 @@ def open_vault(database: Database, keys_file: Path) -> Vault:
         _make_missing(keys_file)
     vault = Vault(keys_file)
     if check is None:
-        with database.write() as session:
-            session.add(Meta(name=KEY_CHECK, value=vault.seal(_READABLE, "meta", "value", KEY_CHECK)))
-        return vault
+        check = _first_check(database, vault)
     try:
         vault.open(check, "meta", "value", KEY_CHECK)
     except VaultError as error:
@@ -107,6 +106,17 @@ def open_vault(database: Database, keys_file: Path) -> Vault:
             "were rotated on another host, copy it from there."
         ) from error
     return vault
+
+
+def _first_check(database: Database, vault: Vault) -> bytes:
+    """Write it. Where another program has just been quicker, its own counts."""
+    made = vault.seal(_READABLE, "meta", "value", KEY_CHECK)
+    try:
+        with database.write() as session:
+            session.add(Meta(name=KEY_CHECK, value=made))
+    except IntegrityError:
+        return _key_check(database) or made
+    return made
 
 
 def _make_missing(keys_file: Path) -> None:

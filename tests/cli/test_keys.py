@@ -144,7 +144,7 @@ def test_a_copy_from_before_an_upgrade_keeps_its_key(frontdesk: Frontdesk, file:
     copy_before_upgrade(tmp_path / "frontdesk.sqlite3", tmp_path, "0010", 0)
     _older(file)
     assert f"still needed to read {copy.name} in" in frontdesk("keys", "drop", old, "--yes", code=1).stderr
-    by_hand = copy.rename(tmp_path / "friday.sqlite3")
+    by_hand = copy.rename(tmp_path / "copy-of-friday")
     assert f"still needed to read {by_hand.name} in" in frontdesk("keys", "drop", old, "--yes", code=1).stderr
     by_hand.unlink()
     (tmp_path / "of-something-else.sqlite3").write_bytes(b"no database")

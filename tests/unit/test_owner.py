@@ -24,8 +24,15 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "keys.json"
 
 
-def test_of_a_file_its_owner_is_told(file: Path) -> None:
-    assert whose(file).startswith(f"It belongs to {ME} (mode 600), and this runs as {ME}. Run this as the user that ")
+def test_of_a_file_its_owner_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_000)
+    told = whose(file)
+    assert told.startswith(f"It belongs to {ME} (mode 600), and this runs as user 4000000. Run this as the user that ")
+
+
+def test_where_the_rights_would_do_it_is_the_file_system(file: Path) -> None:
+    assert "and this runs as" in whose(file)
+    assert "the file system is read-only here" in whose(file)
 
 
 def test_of_a_file_that_is_not_there_its_folder_is_told(tmp_path: Path) -> None:

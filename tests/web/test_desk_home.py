@@ -548,6 +548,10 @@ def test_a_problem_does_not_hide_who_needs_a_person(anna: Person, database: Data
     set_state(database, waits, "waiting")
     set_state(database, refused, "refused", code="refused", sentence="Not this number.")
     assert "Besides, 1 enquiry needs you: see below." in plain(anna.get("/desk/live"))
+    set_state(database, waits, "confirmed")
+    told = plain(anna.get("/desk/live"))
+    assert "1 enquiry needs you. Below you see why, and what helps." in told
+    assert "Besides, the CRM “Sandbox CRM” does not accept the key." in told
 
 
 def test_what_is_held_is_not_offered_a_try(anna: Person, database: Database, vault: Vault, site: Site) -> None:

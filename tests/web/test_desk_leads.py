@@ -48,6 +48,14 @@ def test_search(anna: Person, database: Database, vault: Vault, site: Site) -> N
         assert _names(anna.post("/desk/leads", 200, q=typed).text) == ["Lucía Fernández"], typed
 
 
+def test_search_finds_the_name_of_any_enquiry(anna: Person, database: Database, vault: Vault, site: Site) -> None:
+    send(database, vault, site, **JANE)
+    send(database, vault, site, **JANE | {"last_name": "Kindermann", "message": "Vaterfeld"})
+    send(database, vault, site, first_name="Tom", email="tom@example.com")
+    assert _names(anna.post("/desk/leads", 200, q="kindermann").text) == ["Lucía Fernández"]
+    assert _names(anna.post("/desk/leads", 200, q="vaterfeld").text) == [], "not by what somebody writes"
+
+
 def test_without_a_website_the_list_says_what_comes_first(anna: Person, database: Database) -> None:
     assert "/f/demo/consultation" in anna.get("/desk/leads")
     with database.write() as session:

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import phonenumbers
-from sqlalchemy import ColumnElement, CompoundSelect, and_, exists, or_, select, union_all
+from sqlalchemy import ColumnElement, CompoundSelect, and_, exists, func, or_, select, union_all
 from sqlalchemy.orm import Session
 
+from leads.store.among import among
 from leads.store.models import Delivery, Drift, Event, Identity, Lead, Site
-from leads.store.people import listed_person, name_of, person_behind, trace
+from leads.store.people import PERSON_FIELDS, listed_answers, listed_person, name_of, person_behind, trace
 from leads.store.queries.lists import sites
 from leads.store.queries.places import HELD_FOR_A_PERSON, PLACES, SPAM
 from leads.store.scope import only_sites
@@ -286,10 +287,27 @@ def search(session: Session, vault: Vault, typed: str, chosen: LeadFilter) -> Se
         return SearchResult(_rows(session, vault, exact), complete=True)
     matches = _matcher(typed)
     looked_at = _first(session, chosen, [*where, Lead.known.is_(True)], MOST_SEARCHED + 1)
-    found = [lead for lead in looked_at[:MOST_SEARCHED] if matches(listed_person(vault, lead))]
+    searched = looked_at[:MOST_SEARCHED]
+    ids = {lead.id for lead in searched if matches(listed_person(vault, lead))}
+    ids |= _by_another_enquiry(session, vault, [lead.id for lead in searched if lead.id not in ids], matches)
+    found = [lead for lead in searched if lead.id in ids]
     return SearchResult(
         _rows(session, vault, found[:MOST_FOUND]), complete=len(looked_at) <= MOST_SEARCHED >= len(found)
     )
+
+
+def _by_another_enquiry(
+    session: Session, vault: Vault, ids: Sequence[UUID], matches: Callable[[Mapping[str, str]], bool]
+) -> set[UUID]:
+    """Who said so in another of their enquiries, as a married name: the record keeps what was said first."""
+    several = select(Event.lead_id).where(among(Event.lead_id, "ids")).group_by(Event.lead_id).having(func.count() > 1)
+    theirs = select(Event).where(Event.lead_id.in_(several)).order_by(Event.received_at.desc()).limit(MOST_SEARCHED)
+    told = ((event.lead_id, listed_answers(vault, event)) for event in session.scalars(theirs, {"ids": ids}))
+    return {
+        lead_id
+        for lead_id, answers in told
+        if matches({name: str(answers[name]) for name in PERSON_FIELDS if answers.get(name)})
+    }
 
 
 def _digests(session: Session, vault: Vault, typed: str) -> list[bytes]:
