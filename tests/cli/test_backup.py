@@ -120,7 +120,7 @@ def test_doctor_tells_how_old_the_last_copy_is(frontdesk: Frontdesk, database: D
         session.execute(update(Site).values(created_at=long_ago))
     assert "look  The database was never copied by: frontdesk db backup" in frontdesk("doctor", code=1).stdout
     frontdesk("db", "backup", str(tmp_path / "copy.sqlite3"))
-    assert "ok    The last copy of the database is 0 " in frontdesk("doctor", code=1).stdout
+    assert "ok    The last copy of the database is " in frontdesk("doctor", code=1).stdout
     with database.write() as session:
         tasks.done(session, TASK, long_ago)
     assert "look  The last copy of the database is 3 days old." in frontdesk("doctor", code=1).stdout
