@@ -62,7 +62,8 @@ class Notifier:
             _forget_failures(database)
             return
         self._tell(database)
-        self._catch_up(database)
+        if self.mail_to is not None:
+            self._catch_up(database)
 
     def _tell(self, database: Database) -> None:
         with database.read() as session:
@@ -117,7 +118,7 @@ class Notifier:
         failed = [Condition("mail", subject, sentence) for subject, sentence in tried.items() if sentence]
         with database.write() as session:
             known = {channel.name for channel in self.channels}
-            known |= {_subject_of(site) for site in sites(session) if site.alert_emails and self.mail_to}
+            known |= {_subject_of(site) for site in sites(session) if site.alert_emails}
             alerts.settle(session, failed, ["mail"], database.now(session), but=known - tried.keys())
 
     def _to_websites(self, database: Database, write: Writer) -> list[Post]:

@@ -629,6 +629,19 @@ def test_a_mail_server_that_does_not_answer_is_asked_once_for_all(
     assert "mail" not in watch.open()
 
 
+def test_a_program_without_a_mail_server_says_nothing_of_mails_that_failed(watch: Watch, vault: Vault) -> None:
+    clinics = Clinics(watch, vault, {})
+    clinics.anna.works = False
+    clinics.fail(clinics.theirs)
+    watch.passes(4)
+    assert "mail" in watch.open()
+    watch.man = Watchman(
+        watch.database, Notifier([clinics.everybody], "https://leads.example", None), timedelta(minutes=30)
+    )
+    watch.passes(20)
+    assert "mail" in watch.open()
+
+
 def test_a_clinic_is_not_told_again_and_again_while_those_who_are_told_of_all_cannot_be(
     watch: Watch, vault: Vault
 ) -> None:
