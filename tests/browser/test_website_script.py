@@ -39,7 +39,7 @@ class Clinic:
         """A tab that shows this."""
         self.body = body
         page = self.context.new_page()
-        if "<form method" not in body:
+        if "<form" not in body:
             page.add_init_script(_STAY)
         page.goto("https://clinic.example/implants?for=jane")
         return page
@@ -143,7 +143,7 @@ def test_a_number_that_is_tapped_again_at_once_counts_once(clinic: Clinic) -> No
 
 def test_a_script_that_stands_twice_in_a_page_counts_a_tap_once(clinic: Clinic) -> None:
     again = '<script defer src="https://frontdesk.example/f/static/website.js" data-site="demo"></script>'
-    page = clinic.page(f'<form name="frontdesk"></form><a href="tel:+12015550100">Call Us</a>{again}')
+    page = clinic.page(f'<img name="frontdesk" alt=""><a href="tel:+12015550100">Call Us</a>{again}')
     page.get_by_role("link").click()
     clinic.wait_for_taps(page, 1)
     page.wait_for_timeout(300)
