@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Iterable
@@ -15,7 +14,7 @@ from sqlalchemy import select
 
 from integrations.core.base import Finding
 from integrations.core.registry import connector_class, kinds
-from leads.commands.office import WRONG, Office, as_rows, fail, json_option, say
+from leads.commands.office import WRONG, Office, as_rows, fail, from_home, json_option, say
 from leads.store.models import Connection, Site
 from leads.store.queries.lists import connections_in_use
 from leads.sync import sign_in
@@ -227,7 +226,7 @@ def _given(kind: str, typed: Iterable[str], files: Iterable[str]) -> dict[str, A
 
 
 def _read(name: str, path: str) -> str:
-    path = os.path.expanduser(path)  # noqa: PTH111 - not every shell does it after NAME=; unknown users stay as typed
+    path = from_home(path)
     try:
         return (sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")).strip()
     except OSError as error:

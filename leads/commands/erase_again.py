@@ -11,7 +11,7 @@ from leads.commands.office import ME, HomePath, Office, fail, say
 from leads.plain import number_of
 from leads.store import outbox
 from leads.store.erasure_list import Listed
-from leads.store.queries.erasures import Back, back
+from leads.store.queries.erasures import Back, back, never_known
 from leads.upkeep.erasures import complete, never_here, told_of
 
 _FILE = HomePath(exists=True, dir_okay=False, path_type=Path)
@@ -32,7 +32,7 @@ def erase_again(files: Sequence[Path], yes: bool) -> None:
         say(f"There is no list {office.erasures.file}. Put it back, if anybody was erased since the copy was made.")
     listed = _listed(office, files)
     with office.database.read() as session:
-        found = back(session, listed)
+        found, unknown = back(session, listed), never_known(session, listed)
     people = number_of(len(listed.erased), "person", "people")
     say(f"On the list: {people}. Here again, and to be erased: {len(found.again)}.")
     if found.again:
@@ -40,8 +40,8 @@ def erase_again(files: Sequence[Path], yes: bool) -> None:
             codes = ", ".join(lead.code for lead, _ in found.again)
             click.confirm(f"Erase {codes} for good, here and with all that stands on the record in a CRM?", abort=True)
         say(f"Erased again: {_erase(office, found)}. What a CRM holds is erased there by the worker.")
-    if found.missing:
-        say(never_here(found.missing))
+    if unknown:
+        say(never_here(unknown))
     if left := list(told_of(found, office.erasures)):
         fail("\n".join(left))
 

@@ -114,17 +114,18 @@ class HomePath(click.Path):
     """A path that may begin with ~ also where no shell has seen to it, as in quotes or after NAME=."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(_from_home(value), param, ctx)
+        return super().convert(from_home(value), param, ctx)
 
 
 class HomeFile(click.File):
     """The same of a file to read; - is the standard input."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(_from_home(value), param, ctx)
+        return super().convert(from_home(value), param, ctx)
 
 
-def _from_home(path: Any) -> Any:
+def from_home(path: str) -> str:
+    """A path without the ~ that it may begin with."""
     return os.path.expanduser(path)  # noqa: PTH111 - unknown users stay as typed
 
 

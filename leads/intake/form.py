@@ -187,16 +187,14 @@ def _own_id(intake: Intake, site: Site, answers: Mapping[str, Any]) -> str:
 
 def _thank_you(site: Site, wanted: Any, reference: str, *, agreed: bool) -> Response:
     """Only to pages that the site has listed: anything else would be an open redirect."""
-    ours = url_for("form.thanks", key=site.key, reference=reference, consent=None if agreed else "no")
     # A script of the page that sent the form cannot read what another website answers it, and would call it a failure.
-    if request.headers.get("Sec-Fetch-Mode") == "cors":
-        target = ours
+    by_script = request.headers.get("Sec-Fetch-Mode") == "cors"
+    if by_script or not site.thank_you_urls:
+        target = url_for("form.thanks", key=site.key, reference=reference, consent=None if agreed else "no")
     elif wanted in site.thank_you_urls:
         target = str(wanted)
-    elif site.thank_you_urls:
-        target = site.thank_you_urls[0]
     else:
-        target = ours
+        target = site.thank_you_urls[0]
     return make_response(redirect(target, 303))
 
 

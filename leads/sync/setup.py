@@ -127,9 +127,10 @@ class Setup:
         """Check a stored connection, and create in the CRM what is missing there."""
         with self.database.read() as session:
             connection = session.get_one(Connection, connection_id)
-        if connection.kind in kinds() and not self.options(connection):
+        options = self.options(connection)
+        if connection.kind in kinds() and not options:
             return [Finding(False, UNREADABLE)]
-        return _try(self._stored(connection))
+        return _try(self._stored(connection, options))
 
     def start_if_well(self, connection_id: UUID, findings: Sequence[Finding]) -> bool:
         """Try at once what a fault had stopped, when its test found nothing wrong; what staff paused stays so. Returns
@@ -254,9 +255,8 @@ class Setup:
     def connector(self, connection: Connection) -> Connector | None:
         """The connector with the options of this connection. None: there is none of its kind any more, or the options
         cannot be read any more."""
-        if connection.kind not in kinds() or not self.options(connection):
-            return None
-        return self._stored(connection)
+        options = self.options(connection)
+        return self._stored(connection, options) if options and connection.kind in kinds() else None
 
     def check_all(self, connection_id: UUID) -> int:
         """Look again at all that was confirmed there lately, now and not at night. Returns how many enquiries."""
@@ -286,8 +286,8 @@ class Setup:
         except VaultError:
             return {}
 
-    def _stored(self, connection: Connection) -> Connector:
-        return stored_connector(self.database, self.vault, self.limits, connection, self.options(connection))
+    def _stored(self, connection: Connection, options: dict[str, Any]) -> Connector:
+        return stored_connector(self.database, self.vault, self.limits, connection, options)
 
     def _ends_sign_in(self, connection: Connection, options: Mapping[str, Any]) -> bool:
         """Whether what was given to sign in by the stored options is of no use with these."""

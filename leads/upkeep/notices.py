@@ -103,7 +103,7 @@ class Notifier:
         """Tell how all stands with their website to those whom a notice could not reach."""
         with database.read() as session:
             now = database.now(session)
-            known = {_subject_of(site) for site in sites(session) if site.alert_emails}
+            known = set(map(_subject_of, _told_alone(session)))
             broken = alerts.open_alerts(session, ["mail"])
         unreached = known.intersection(alert.subject for alert in broken if alert.began_at <= now - _AGAIN)
         if not unreached or not _take(database, "unreached", now):
@@ -117,15 +117,14 @@ class Notifier:
         """Open or end alerts on ways to send. tried: by subject, why it failed; empty where it was sent."""
         failed = [Condition("mail", subject, sentence) for subject, sentence in tried.items() if sentence]
         with database.write() as session:
-            known = {channel.name for channel in self.channels}
-            known |= {_subject_of(site) for site in sites(session) if site.alert_emails}
+            known = {*(channel.name for channel in self.channels), *map(_subject_of, _told_alone(session))}
             alerts.settle(session, failed, ["mail"], database.now(session), but=known - tried.keys())
 
     def _to_websites(self, database: Database, write: Writer) -> list[Post]:
         if self.mail_to is None:
             return []
         with database.read() as session:
-            told = [site for site in sites(session) if site.alert_emails]
+            told = _told_alone(session)
         posts = []
         for site in told:
             with database.read() as session:
@@ -152,7 +151,7 @@ class Notifier:
         if self.digest_at is None:
             return False
         ran = tasks.ran_at(session, "digest")
-        return ran is not None and ran < _last_time(now, self.digest_at, wording.usual(session))
+        return ran is not None and ran < _last_time(now, self.digest_at, wording.usual(sites(session)))
 
 
 def _forget_failures(database: Database) -> None:
@@ -171,6 +170,11 @@ def _take(database: Database, task: str, now: datetime) -> bool:
     """Whether this process is the one that sends now. After a failure nobody is, for a while."""
     with database.write() as session:
         return tasks.claim(session, task, now, _AGAIN)
+
+
+def _told_alone(session: Session) -> list[Site]:
+    """The websites of which somebody is told of that one alone."""
+    return [site for site in sites(session) if site.alert_emails]
 
 
 def _subject_of(site: Site) -> str:

@@ -71,7 +71,7 @@ def news(session: Session, pending: Pending, public_url: str) -> Notice | None:
     begun, over = ([(alert, _place(session, alert, known)) for alert in some] for some in pending)
     about = known if len(known) == 1 else [place.site for _, place in (*begun, *over)]
     one = _the_one(about)
-    zone = ZoneInfo(one.time_zone) if one else usual(session)
+    zone = ZoneInfo(one.time_zone) if one else usual(known)
     parts = [
         *(_begun(alert, zone, public_url) for alert, _ in begun),
         *(f"Over since {_moment(alert.ended_at, zone)}: {place.words}{_was(alert)}\n" for alert, place in over),
@@ -82,8 +82,9 @@ def news(session: Session, pending: Pending, public_url: str) -> Notice | None:
 
 def summary(session: Session, now: datetime, public_url: str, keep: timedelta) -> Notice:
     """Of yesterday, what is wrong now, and what waits for a look. keep: as the `Notifier` has it."""
-    days = [balance(session, site, last_days(site, now, 2)[:1], now)[0] for site in sites(session)]
-    standing, zone = alerts.open_alerts(session), usual(session)
+    known = sites(session)
+    days = [balance(session, site, last_days(site, now, 2)[:1], now)[0] for site in known]
+    standing, zone = alerts.open_alerts(session), usual(known)
     wrong = [f"- {alert.sentence} Since {_moment(alert.began_at, zone)}." for alert in standing]
     told = {alert.subject for alert in standing}
     wrong += [f"- {found.sentence}" for found in unbalanced(days) if found.subject not in told]
@@ -93,12 +94,12 @@ def summary(session: Session, now: datetime, public_url: str, keep: timedelta) -
     text += ["Waiting for a look:", *(f"- {number:,} {what}" for number, what in looks), ""] if looks else []
     text += _to_be_forgotten(session, keep, now)
     subject = number_of(len(wrong), "thing is", "things are") + " wrong" if wrong else _wait(looks)
-    return Notice(f"{_sender(sites(session))}: yesterday, and {subject}", "\n".join([*text, _desk(public_url)]))
+    return Notice(f"{_sender(known)}: yesterday, and {subject}", "\n".join([*text, _desk(public_url)]))
 
 
-def usual(session: Session) -> ZoneInfo:
-    """The time zone in which times are told."""
-    return ZoneInfo(usual_zone(sites(session)))
+def usual(known: Sequence[Site]) -> ZoneInfo:
+    """The time zone in which what is about several websites is told."""
+    return ZoneInfo(usual_zone(known))
 
 
 def _begun(alert: Alert, zone: ZoneInfo, public_url: str) -> str:

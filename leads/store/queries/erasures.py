@@ -35,14 +35,12 @@ class Back(NamedTuple):
     """Who stands on the list of erasures and is here all the same, as after a restore.
 
     again: to be erased again, each as they are listed. changed: who wrote since, or turned out to be somebody else, so
-    that a person has to look first. unclear: of whom the list does not know whether they were erased. missing: who is
-    not here at all, since they first wrote after the copy was made.
+    that a person has to look first. unclear: of whom the list does not know whether they were erased.
     """
 
     again: list[tuple[Lead, Entry]]
     changed: list[Lead]
     unclear: list[Lead]
-    missing: list[Entry]
 
 
 def erased_alone(site: Site) -> Select[UUID]:
@@ -92,7 +90,6 @@ def back(session: Session, listed: Listed) -> Back:
         list(again.values()),
         [person for id_, person in changed.items() if id_ not in again],
         [person for id_, person in unclear.items() if id_ not in again | changed],
-        _missing(session, listed.erased),
     )
 
 
@@ -107,8 +104,9 @@ def unlisted(session: Session, listed: Listed) -> list[Entry]:
     ]
 
 
-def _missing(session: Session, entries: Iterable[Entry]) -> list[Entry]:
-    by_id = {lead_id: entry for entry in entries for lead_id in entry.leads}
+def never_known(session: Session, listed: Listed) -> list[Entry]:
+    """Who was erased and is not here at all, since they first wrote after the copy was made that was put back."""
+    by_id = {lead_id: entry for entry in listed.erased for lead_id in entry.leads}
     here = set(session.scalars(select(Lead.id).where(among(Lead.id, "ids")), {"ids": list(by_id)}))
     # Who was erased before that was in the copy, and has been forgotten since.
     latest = session.scalar(select(func.max(Event.received_at)))
