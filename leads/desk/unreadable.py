@@ -65,8 +65,9 @@ def taken_apart(text: str, kind: str) -> tuple[list[tuple[str, str]], bool]:
     except Undecodable:
         return [], True
     cut = [
-        (words.ANSWERS.get(name, clean_text(name[:MAX_NAME])), clean_text(value[:_LONGEST]))
+        (words.ANSWERS.get(name, clean_text(name[:MAX_NAME])), said)
         for name, value in found[:_MOST]
+        if (said := clean_text(value[:_LONGEST]))  # control characters alone say nothing
     ]
     return cut, len(found) <= _MOST and all(len(value) <= _LONGEST for _, value in found)
 

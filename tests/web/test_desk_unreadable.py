@@ -72,6 +72,7 @@ def _with_files() -> tuple[str, str]:
         ("a=1&email=j%40x.example\n", "application/json", [("a", "1"), ("E-mail", "j@x.example")]),
         ("pretty=1&raw=" + '%7B"q3_name":"Jane"%7D', _FORM, [("pretty", "1"), ("raw › q3_name", "Jane")]),
         ("note={not json}", _FORM, [("note", "{not json}")]),
+        ('["\\u0000", {"note": "\\u0000"}]', "application/json", []),
         ("call me back", _FORM, []),
         ("<xml>a=b</xml>", "text/xml", []),
         ("{broken", "application/json", []),
