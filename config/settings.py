@@ -85,6 +85,16 @@ class Settings:
     rate_limit_store: str = field(repr=False)
     database_url: str = field(repr=False)
 
+    @property
+    def can_mail(self) -> bool:
+        """Whether e-mails can be sent."""
+        return bool(self.smtp_host and self.smtp_from)
+
+    @property
+    def tells_somebody(self) -> bool:
+        """Whether anybody is told of what is wrong, wherever it is."""
+        return bool(self.alert_emails or self.alert_urls)
+
 
 _PORT = validate.Range(0, 65535, error="must be a port, 0 to 65535")
 _SESSION = validate.Range(timedelta(minutes=5), timedelta(days=30), error="must be 5m to 30d")

@@ -32,7 +32,6 @@ from leads.store.schema import open_vault, require_current
 from leads.store.session import Database, is_away, is_unfit
 from leads.store.soundness import require_sound
 from leads.sync.connect import Limits
-from leads.sync.sign_in import CALLBACK
 from leads.upkeep.health import create_health
 from leads.upkeep.metrics import create_metrics
 
@@ -101,9 +100,10 @@ def create_app(settings: Settings) -> Flask:
         database,
         vault,
         Limits(settings.lease_seconds, settings.crm_timeout, settings.allowed_private_hosts, settings.sweep_days),
-        callback=settings.public_url + CALLBACK,
+        public_url=settings.public_url,
         erasures=ErasureList(settings.data_dir),
         keep=timedelta(days=settings.keep_days),
+        can_mail=settings.can_mail and settings.tells_somebody,
     )
     desk = create_desk(room, timeouts, second_factor_required=settings.second_factor == "required")
     app.register_blueprint(desk)

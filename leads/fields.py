@@ -1,4 +1,4 @@
-"""How a person's details are written: the same rules for a visitor's form and for staff who correct it."""
+"""How a person's details are asked for and written: the same for a visitor's form and for staff who correct it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ from marshmallow import Schema, ValidationError, fields, validates_schema
 
 from leads.languages import Sentence
 
+ASKED = {  # what the form asks, and how
+    "first_name": "First name",
+    "last_name": "Last name",
+    "email": "E-mail",
+    "phone": "Phone",
+    "preferred_time": "When may we call you?",
+    "message": "Your message",
+}
 MOST_CHOICES = 20  # of a list that is taken for one text
 LONGEST_EMAIL = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 _BESIDE_A_NUMBER = re.compile(r"[^\d\s()+./–-]")

@@ -59,7 +59,7 @@ def test(key: str | None) -> None:
     else:
         site, way = _way_to(office, key)
         ways, notice = [way], trial(site)
-    if not channels(office.settings):
+    if not office.settings.tells_somebody:
         fail(_NOBODY)
     failed = False
     for channel in ways:
@@ -82,13 +82,9 @@ def channels(settings: Settings) -> list[Channel]:
 
 def nobody_told_of_a_website(settings: Settings) -> str:
     """Why those who are told of a website alone cannot be told, in a sentence; empty where they can."""
-    if not channels(settings):
+    if not settings.tells_somebody:
         return _NOBODY
-    return "" if _has_mail(settings) else _NO_MAIL
-
-
-def _has_mail(settings: Settings) -> bool:
-    return bool(settings.smtp_host and settings.smtp_from)
+    return "" if settings.can_mail else _NO_MAIL
 
 
 def _way_to(office: Office, key: str) -> tuple[Site, Channel]:
@@ -96,7 +92,7 @@ def _way_to(office: Office, key: str) -> tuple[Site, Channel]:
         found = site_named(session, key)
     if not found.alert_emails:
         fail(f"Nobody is told of {found.name} alone. Name somebody: frontdesk site change {key} --alert-email ADDRESS")
-    if not _has_mail(office.settings):
+    if not office.settings.can_mail:
         fail(_NO_MAIL)
     return found, _mail(office.settings, found.alert_emails)
 
@@ -121,6 +117,6 @@ def start_watchman(office: Office, stop: threading.Event | None = None) -> None:
         settings.public_url,
         settings.digest_at,
         timedelta(days=settings.keep_days),
-        partial(_mail, settings) if _has_mail(settings) else None,
+        partial(_mail, settings) if settings.can_mail else None,
     )
     Watchman(office.database, notifier, settings.alert_after).start(stop or threading.Event())

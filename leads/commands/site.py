@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from html import escape
 from typing import Any, TypeVar, cast
-from urllib.parse import urlsplit
 
 import click
 from sqlalchemy import select
 
 from leads.commands.alerts import nobody_told_of_a_website
 from leads.commands.office import Office, as_json, as_rows, fail, in_words, json_option, say, site_named
-from leads.intake.form import ASKED
-from leads.languages import ENGLISH, LANGUAGES, translated
+from leads.languages import ENGLISH, LANGUAGES
+from leads.snippet import for_pages, for_plugins, is_of_this_machine
 from leads.store.models import Site
 from leads.store.sites import (
     Details,
@@ -22,7 +20,6 @@ from leads.store.sites import (
     change_hook_token,
     change_site,
     consent_text,
-    hook_token,
     origin_of,
     remove_site,
 )
@@ -197,18 +194,17 @@ def snippet(key: str) -> None:
     office = Office()
     with office.database.read() as session:
         found = site_named(session, key)
-        wording = {"consent": escape(consent_text(session, found)), "version": found.consent_version}
-    wording |= {name: escape(translated(label, found.language)) for name, label in _LABELS.items()}
-    if urlsplit(office.settings.public_url).hostname in ("127.0.0.1", "localhost"):
+        consent = consent_text(session, found)
+    if is_of_this_machine(office.settings.public_url):
         warning = "These addresses are of this machine alone. Set FRONTDESK_PUBLIC_URL, as the service has it."
         say(warning, err=True)
     # Not among what is put into pages: whoever reads it there can send whatever they like.
     say(f"Does a form plugin send your form? Its address: frontdesk site show {key}", err=True)
-    say(_SNIPPET.format(base=office.settings.public_url, key=key, **wording))
+    say(for_pages(office.settings.public_url, found, consent))
 
 
 def _hook_address(office: Office, row: Site) -> str:
-    return f"{office.settings.public_url}/hooks/{row.key}/{hook_token(office.vault, row)}"
+    return for_plugins(office.settings.public_url, row, office.vault)
 
 
 def _say_what_is_kept(origins: Iterable[str]) -> None:
@@ -231,32 +227,3 @@ def _facts(row: Site) -> dict[str, Any]:
         "time_zone": row.time_zone,
         "origins": list(row.origins),
     }
-
-
-_LABELS = {
-    **ASKED,
-    "request": "Request your consultation",
-    "empty": "Leave this empty",
-    "send": "Send request",
-}
-_SNIPPET = """\
-<!-- A link to the hosted form; it needs no JavaScript: -->
-<a href="{base}/f/{key}/consultation">{request}</a>
-
-<!-- Or a form of your own, with any of these fields; the consent wording and its version belong together: -->
-<form method="post" action="{base}/f/{key}/consultation" accept-charset="utf-8">
-  <label>{first_name} <input name="first_name" autocomplete="given-name"></label>
-  <label>{last_name} <input name="last_name" autocomplete="family-name"></label>
-  <label>{email} <input name="email" type="email" autocomplete="email"></label>
-  <label>{phone} <input name="phone" type="tel" autocomplete="tel"></label>
-  <label>{preferred_time} <input name="preferred_time"></label>
-  <label>{message} <textarea name="message"></textarea></label>
-  <label><input type="checkbox" name="consent" value="yes"> {consent}</label>
-  <input type="hidden" name="consent_version" value="{version}">
-  <label hidden>{empty} <input name="website" tabindex="-1" autocomplete="off"></label>
-  <button>{send}</button>
-</form>
-
-<!-- Taps on "Call Us", joined to the visitor's form. After a tap or a form something is kept in the visitor's browser
-     until the tab is closed, and with data-keep="device" for good. Either may need consent: -->
-<script defer src="{base}/f/static/website.js" data-site="{key}"></script>"""

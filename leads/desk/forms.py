@@ -1,8 +1,9 @@
-"""A connector's options schema as a form: what to draw, and what was typed."""
+"""Forms that are drawn from a list of their inputs, as a connector's options schema gives one, and what was typed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from marshmallow import fields, validate
@@ -18,11 +19,11 @@ class Option(NamedTuple):
     label: str
     help: str
     type: str
-    required: bool
-    secret: bool
-    choices: dict[str, str]
-    value: Any
-    usual: bool
+    required: bool = False
+    secret: bool = False
+    choices: Mapping[str, str] = MappingProxyType({})
+    value: Any = ""
+    usual: bool = False
 
 
 def draw(kind: str, values: Mapping[str, Any] | None = None) -> list[Option]:
@@ -62,8 +63,13 @@ def _type(field: Any, secret: bool) -> str:
 def typed(kind: str, form: Mapping[str, str]) -> dict[str, Any]:
     """What stands in the sent form for this kind's options. A box that is not ticked is not sent, and means no. None: a
     secret that is to be removed."""
+    return typed_in(draw(kind), form)
+
+
+def typed_in(options: Iterable[Option], form: Mapping[str, str]) -> dict[str, Any]:
+    """As `typed`, for these inputs."""
     given: dict[str, Any] = {}
-    for option in draw(kind):
+    for option in options:
         value = form.get(f"option-{option.name}", "").strip()
         given[option.name] = bool(value) if option.type == "checkbox" else value
         if option.secret and not value and form.get(f"remove-{option.name}"):

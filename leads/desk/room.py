@@ -21,26 +21,34 @@ from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.connect import Limits
 from leads.sync.setup import Setup
+from leads.sync.sign_in import CALLBACK
 from leads.window import Window
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """limits: what a call to a CRM may cost when somebody tests a connection. callback: the address that a CRM sends
-    people back to after they have signed in there. erasures: where it is written down who was erased. keep: how long
-    after the last enquiry a person is forgotten; zero: never. hashing: who may hash a password now. throttle, notes: of
-    wrong passwords and codes. codes: tried for one user, from wherever, by whoever knows the password."""
+    """limits: what a call to a CRM may cost when somebody tests a connection. public_url: where visitors and staff
+    reach us. erasures: where it is written down who was erased. keep: how long after the last enquiry a person is
+    forgotten; zero: never. can_mail: whether those who are told of one website alone can be told. hashing: who may hash
+    a password now. throttle, notes: of wrong passwords and codes. codes: tried for one user, from wherever, by whoever
+    knows the password."""
 
     database: Database
     vault: Vault
     limits: Limits
-    callback: str
+    public_url: str
     erasures: ErasureList
     keep: timedelta = timedelta()
+    can_mail: bool = False
     hashing: Hashing = field(default_factory=Hashing)
     throttle: Throttle = field(default_factory=Throttle)
     notes: FailureNotes = field(default_factory=FailureNotes)
     codes: Window = field(default_factory=lambda: Window(10, 900.0))
+
+    @property
+    def callback(self) -> str:
+        """The address that a CRM sends people back to after they have signed in there."""
+        return self.public_url + CALLBACK
 
     @contextmanager
     def read(self) -> Iterator[Session]:

@@ -33,6 +33,7 @@ from leads.desk import (
     second_factor,
     unreadable,
     users,
+    websites,
     words,
 )
 from leads.desk.hashing import BusyError
@@ -59,7 +60,7 @@ def create_desk(room: Room, timeouts: auth.Timeouts, *, second_factor_required: 
     )
     desk.before_request(lambda: auth.require_sign_in(timeouts, second_factor_required))
     people = (account, second_factor, users, audit)
-    setting_up = (connections, crm_sign_in, mapping, dry_run, canary)
+    setting_up = (websites, connections, crm_sign_in, mapping, dry_run, canary)
     enquiries = (home, leads, actions, correct, put_aside, replay, erase, export, balance, unreadable)
     for part in (*people, *setting_up, *enquiries):
         part.add_routes(desk, room)

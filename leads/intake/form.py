@@ -13,6 +13,7 @@ from marshmallow import Schema, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from leads.decode import Undecodable, clean, decode_form
+from leads.fields import ASKED
 from leads.intake.cors import let_read
 from leads.intake.problems import flat
 from leads.intake.receive import NO_SUCH_SITE, Intake, signals
@@ -24,14 +25,6 @@ from leads.store.models import Site, new_id
 from leads.store.sites import origin_of
 
 _CONTROL = {"token", HONEYPOT, "next", canary.FIELD}
-ASKED = {  # what the form asks, and how
-    "first_name": "First name",
-    "last_name": "Last name",
-    "email": "E-mail",
-    "phone": "Phone",
-    "preferred_time": "When may we call you?",
-    "message": "Your message",
-}
 _TYPED_AGAIN = {*ASKED, "consent", "consent_as_sent", "consent_version", HONEYPOT}
 _RANDOM = re.compile(r"[0-9a-f]{8}(-?)([0-9a-f]{4}\1){3}[0-9a-f]{12}", re.IGNORECASE)  # a UUID, or its digits alone
 _NOT_TICKED = {

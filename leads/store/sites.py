@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import TypedDict
@@ -40,7 +40,12 @@ _HOST = re.compile(r"[a-z0-9._:-]+")  # nothing that would be more than a host w
 
 
 class SiteError(ValueError):
-    """A site cannot be like this. The text says why, in a sentence for each mistake."""
+    """A site cannot be like this. The text says why, in a sentence for each mistake. mistakes: these, by the detail
+    that each is about."""
+
+    def __init__(self, text: str, mistakes: Mapping[str, list[str]] | None = None) -> None:
+        super().__init__(text)
+        self.mistakes = mistakes or {}
 
 
 class Details(TypedDict, total=False):
@@ -203,35 +208,46 @@ def _assign(site: Site, given: Details) -> None:
         site.origins = [origin_of(url) for url in given["origins"]]
 
 
-def _mistakes_of_key(session: Session, key: str) -> Iterator[str]:
+def _mistakes_of_key(session: Session, key: str) -> Iterator[tuple[str, str]]:
+    """What is wrong, each with the detail that it is about."""
     if not _KEY.fullmatch(key):
-        yield "The key may have small letters, digits and hyphens, 2 to 50 of them."
+        yield "key", "The key may have small letters, digits and hyphens, 2 to 50 of them."
     elif find_site(session, key) is not None:
-        yield f"There is already a site with the key {key}."
+        yield "key", f"There is already a site with the key {key}."
 
 
-def _mistakes(given: Details) -> Iterator[str]:
+def _mistakes(given: Details) -> Iterator[tuple[str, str]]:
+    """As `_mistakes_of_key`."""
     if "name" in given and not 1 <= len(given["name"].strip()) <= 200:
-        yield "The name must have 1 to 200 characters."
+        yield "name", "The name must have 1 to 200 characters."
     if "region" in given and given["region"] not in phonenumbers.SUPPORTED_REGIONS:
-        yield "The region must be a country of two letters, such as US or DE."
+        yield "region", "The region must be a country of two letters, such as US or DE."
     if "language" in given and given["language"] not in LANGUAGES:
-        yield f"The language must be one of {', '.join(LANGUAGES)}."
+        yield "language", f"The language must be one of {', '.join(LANGUAGES)}."
     if "time_zone" in given and given["time_zone"] not in available_timezones():
-        yield "The time zone must be one such as America/New_York or Europe/Berlin."
-    pages = filter(None, (given.get("privacy_url"), given.get("imprint_url")))
-    for url in [*given.get("origins", ()), *given.get("thank_you_urls", ()), *pages]:
+        yield "time_zone", "The time zone must be one such as America/New_York or Europe/Berlin."
+    for detail, url in _addresses(given):
         if not origin_of(url):
-            yield f"{url} is not a web address, such as https://clinic.example."
+            yield detail, f"{url} is not a web address, such as https://clinic.example."
     for typed in given.get("alert_emails", ()):
         try:
             address(typed)
         except EmailNotValidError:
-            yield f"{typed} is not an e-mail address."
+            yield "alert_emails", f"{typed} is not an e-mail address."
     if "consent" in given and not given["consent"].strip():
-        yield "The consent wording must not be empty."
+        yield "consent", "The consent wording must not be empty."
 
 
-def _refuse(*mistakes: str) -> None:
-    if mistakes:
-        raise SiteError(" ".join(mistakes))
+def _addresses(given: Details) -> Iterator[tuple[str, str]]:
+    yield from (("origins", url) for url in given.get("origins", ()))
+    yield from (("thank_you_urls", url) for url in given.get("thank_you_urls", ()))
+    pages = {"privacy_url": given.get("privacy_url"), "imprint_url": given.get("imprint_url")}
+    yield from ((detail, url) for detail, url in pages.items() if url)
+
+
+def _refuse(*found: tuple[str, str]) -> None:
+    if found:
+        mistakes: dict[str, list[str]] = {}
+        for detail, sentence in found:
+            mistakes.setdefault(detail, []).append(sentence)
+        raise SiteError(" ".join(sentence for _, sentence in found), mistakes)

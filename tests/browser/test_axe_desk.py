@@ -138,6 +138,11 @@ def test_axe_finds_nothing(
         "put-aside",
         "connections",
         "connections/new",
+        "websites",
+        f"websites/{site.key}",
+        f"websites/{site.key}/settings",
+        f"websites/{site.key}/hook-address",
+        "new-website",
         "users",
         "actions",
         "account",
@@ -470,4 +475,15 @@ def test_an_unknown_page_is_told(browser: Browser, address: str) -> None:
     page.goto(f"/desk/leads/{UUID(int=1)}")
     expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
     assert _examine(page, "missing") == []
+    page.context.close()
+
+
+def test_what_goes_into_a_websites_pages_is_copied_by_one_press(browser: Browser, address: str, site: Site) -> None:
+    page = _page(browser, address, permissions=["clipboard-read", "clipboard-write"])
+    page.goto(f"/desk/websites/{site.key}")
+    page.get_by_role("button", name="Copy").first.click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert f'data-site="{site.key}"></script>' in copied
+    assert copied == page.locator("#snippet").text_content()
     page.context.close()

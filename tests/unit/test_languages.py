@@ -11,7 +11,7 @@ from babel.messages.extract import extract_from_file
 from babel.messages.pofile import read_po
 
 import leads
-from leads.intake.form import ASKED
+from leads.fields import ASKED
 from leads.languages import ENGLISH, LANGUAGES, Sentence, translated
 from leads.store.sites import DEFAULT_CONSENT
 

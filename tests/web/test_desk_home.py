@@ -89,10 +89,10 @@ def test_no_website_yet(sentence: Sentence, database: Database, anna: Person, ap
         for table in (Connection, ConsentText, Site):
             session.execute(delete(table))
     assert sentence() == ("No website is set up yet.", "look")
-    assert "frontdesk site add" in anna.get("/desk/")
+    assert "/desk/new-website" in anna.get("/desk/")
     assert "Connect a CRM</a>" not in anna.get("/desk/")
-    assert "frontdesk site add" in anna.get("/desk/connections/new")
-    assert "Whoever looks after the server" in signed_in(app, database, "sam", "staff").get("/desk/")
+    assert "/desk/new-website" in anna.get("/desk/connections/new")
+    assert "Ask an admin of this desk to add it" in signed_in(app, database, "sam", "staff").get("/desk/")
 
 
 def test_enquiries_without_a_connection(sentence: Sentence, database: Database, vault: Vault, site: Site) -> None:

@@ -192,7 +192,8 @@ def test_an_admin_reads_of_both(
     pages = _pages(app, signed_in(app, database), mine)
     silent_of_them = {path for path, page in pages.items() if _OTHER not in page}
     about_one = {path for path in pages if re.search(r"[0-9a-f]{8}-", path)}
-    personal = {path for path in pages if path.startswith(("/desk/account", "/desk/users", "/desk/connections/new"))}
+    forms = ("/desk/account", "/desk/users", "/desk/connections/new", "/desk/new-website")
+    personal = {path for path in pages if path.startswith(forms)}
     assert silent_of_them - about_one - personal <= {"Alpha", "/desk/actions", "/desk/export", "/desk/put-aside"}
 
 

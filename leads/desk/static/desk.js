@@ -35,6 +35,18 @@
     if (now !== last) [last, news] = [now, performance.now()];
   });
 
+  // Only there where the browser lets a page do so.
+  if (navigator.clipboard) {
+    for (const copy of document.querySelectorAll("[data-copies]")) {
+      copy.hidden = false;
+      copy.addEventListener("click", async () => {
+        await navigator.clipboard.writeText(document.getElementById(copy.dataset.copies).textContent);
+        copy.textContent = "Copied";
+        setTimeout(() => { copy.textContent = "Copy"; }, 2_000);
+      });
+    }
+  }
+
   const button = document.getElementById("pause-updates");
   if (!button) return;
   button.hidden = false;

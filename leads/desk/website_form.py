@@ -1,0 +1,142 @@
+"""What is asked about a website: the inputs of its form, and what was typed into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, cast
+from zoneinfo import available_timezones
+
+import phonenumbers
+from babel import Locale
+
+from leads.desk.forms import Option
+from leads.languages import ENGLISH, LANGUAGES
+from leads.store.models import Site
+from leads.store.sites import Details
+
+LISTS = ("origins", "thank_you_urls", "alert_emails")
+_KEY = Option(
+    "key",
+    "Key",
+    "It stands in the website’s pages and cannot be changed: small letters, digits and hyphens, such as “sunrise”.",
+    "text",
+    required=True,
+)
+_ASKED = (
+    Option("name", "The clinic’s name", "As visitors see it.", "text", required=True),
+    Option("language", "Language", "Of our form, and of what it says to visitors.", "text", required=True),
+    Option("region", "Country", "Phone numbers typed without a code are read as of here.", "text", required=True),
+    Option("time_zone", "Time zone", "Of the times that staff read.", "text", required=True),
+    Option(
+        "origins",
+        "Addresses of the website",
+        "One in each line, such as https://clinic.example. Only pages there may send with a script, or show our form "
+        "in a frame. Left empty, every page may.",
+        "lines",
+    ),
+    Option("consent", "What visitors agree to", "Beside a box to be ticked.", "lines"),
+    Option("privacy_url", "Page of the privacy notice", "Our form links it.", "url"),
+    Option("imprint_url", "Page of the imprint", "Our form links it.", "url"),
+    Option(
+        "thank_you_urls",
+        "Thank-you pages",
+        "One in each line; the first is shown after the form. Left empty, it is ours, which tells the reference code.",
+        "lines",
+    ),
+    Option(
+        "alert_emails",
+        "Told by e-mail",
+        "One address in each line: who is told of what is wrong with this website, besides those told of all.",
+        "lines",
+    ),
+    Option(
+        "require_token",
+        "Hold as spam what comes without our form’s hidden fields",
+        "Only where all of the website’s forms have them. Form plugins’ have not.",
+        "checkbox",
+    ),
+)
+
+
+def asked(site: Site | None = None) -> list[Option]:
+    """The inputs, empty. site: the one to be changed; a new one has a key as well."""
+    return list(_inputs(site))
+
+
+def _inputs(site: Site | None) -> Iterator[Option]:
+    choices = {"language": _languages(), "region": _countries(), "time_zone": _zones(site)}
+    for option in _ASKED:
+        yield (
+            option._replace(choices=choices.get(option.name, {}))
+            if option.name != "consent"
+            else _consent(option, site)
+        )
+        if option.name == "name" and site is None:
+            yield _KEY
+
+
+def _consent(option: Option, site: Site | None) -> Option:
+    if site is None:
+        return option._replace(help=f"{option.help} Left empty, it is our own, in the language chosen.")
+    return option._replace(
+        help=f"{option.help} It holds for new enquiries; those before keep what their visitors saw.", required=True
+    )
+
+
+def empty(like: Site | None) -> dict[str, Any]:
+    """What stands in the form of a new website. like: one of the same clinic, or of the same agency."""
+    if like is None:
+        return {"language": ENGLISH}
+    return {"language": like.language, "region": like.region, "time_zone": like.time_zone}
+
+
+def as_typed(site: Site, consent: str) -> dict[str, Any]:
+    """What stands in the form of this website. consent: its wording now."""
+    kept = {name: getattr(site, name) for name in Details.__annotations__ if name != "consent"}
+    return kept | {name: "\n".join(kept[name]) for name in LISTS} | {"consent": consent}
+
+
+def details(typed: Mapping[str, Any]) -> Details:
+    """What was typed, as the store takes it. The key is none of it."""
+    given = {name: value for name, value in typed.items() if name != "key"}
+    given |= {name: [line.strip() for line in typed[name].splitlines() if line.strip()] for name in LISTS}
+    given["consent"] = lines_of(typed["consent"])
+    return cast(Details, given)
+
+
+def lines_of(text: str) -> str:
+    """A browser ends each line of what was typed with two characters."""
+    return "\n".join(text.strip().splitlines())
+
+
+def in_words(site: Site, consent: str) -> list[tuple[str, str]]:
+    """What is set: label → value."""
+    values = as_typed(site, consent)
+    return [("Key", site.key), *((option.label, _in_words(option, values[option.name])) for option in asked(site))]
+
+
+def _in_words(option: Option, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return option.choices.get(value, value) or "—"
+
+
+@cache
+def _languages() -> Mapping[str, str]:
+    return {code: Locale.parse(code).get_display_name("en") or code for code in LANGUAGES}
+
+
+@cache
+def _countries() -> Mapping[str, str]:
+    """What phone numbers can be read as of: code → name, by name."""
+    names = Locale.parse("en").territories
+    known = {code: f"{names.get(code, code)} ({code})" for code in phonenumbers.SUPPORTED_REGIONS}
+    return {"": "Please choose"} | dict(sorted(known.items(), key=lambda one: one[1]))
+
+
+def _zones(site: Site | None) -> Mapping[str, str]:
+    """Those of a place; and the one that the site has, which may be of another kind."""
+    places = {zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")} | {"UTC"}
+    places |= {site.time_zone} if site else set()
+    return {"": "Please choose"} | {zone: zone.replace("_", " ") for zone in sorted(places)}

@@ -1,0 +1,165 @@
+"""Websites: where enquiries come from, what is set of each, and what goes into its pages. For admins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+from sqlalchemy.orm import Session
+
+from leads.desk.auth import admin_only
+from leads.desk.forms import typed_in
+from leads.desk.room import Room
+from leads.desk.website_form import as_typed, asked, details, empty, in_words, lines_of
+from leads.snippet import for_pages, for_plugins, is_of_this_machine
+from leads.store.models import Site
+from leads.store.queries.lists import connections_in_use, sites
+from leads.store.sites import (
+    SiteError,
+    add_site,
+    change_hook_token,
+    change_site,
+    consent_text,
+    find_site,
+    remove_site,
+)
+from leads.store.staff import record
+
+_WORDED_ANEW = (
+    "A form of the website’s own needs the new wording too: take it from below. So does a box of a form plugin: with "
+    "the wording before, its enquiries may be held for want of consent."
+)
+
+
+def add_routes(desk: Blueprint, room: Room) -> None:
+    """List, add, show, change, give a new address for form plugins, remove."""
+    _add_pages(desk, room)
+    _add_changes(desk, room)
+
+
+def _add_pages(desk: Blueprint, room: Room) -> None:
+    @desk.get("/websites", endpoint="websites")
+    @admin_only
+    def website_list() -> ResponseReturnValue:
+        with room.read() as session:
+            rows, connections = sites(session), connections_in_use(session)
+        return render_template("desk/websites.html", rows=rows, connections=connections)
+
+    @desk.get("/websites/<key>")
+    @admin_only
+    def website(key: str) -> ResponseReturnValue:
+        with room.read() as session:
+            site = _named(session, key)
+            consent = consent_text(session, site)
+            return render_template(
+                "desk/website.html",
+                now=room.database.now(session),
+                site=site,
+                facts=in_words(site, consent),
+                connections=[row for row in connections_in_use(session) if row.site_id == site.id],
+                snippet=for_pages(room.public_url, site, consent),
+                hook_address=for_plugins(room.public_url, site, room.vault),
+                of_this_machine=is_of_this_machine(room.public_url),
+                can_mail=room.can_mail,
+            )
+
+
+def _add_changes(desk: Blueprint, room: Room) -> None:
+    @desk.route("/new-website", methods=["GET", "POST"])
+    @admin_only
+    def website_new() -> ResponseReturnValue:
+        if request.method == "POST":
+            return _add(room)
+        with room.read() as session:
+            *_, latest = [None, *sites(session)]
+        return _form(empty(latest))
+
+    @desk.route("/websites/<key>/settings", methods=["GET", "POST"])
+    @admin_only
+    def website_change(key: str) -> ResponseReturnValue:
+        with room.read() as session:
+            site = _named(session, key)
+            consent = consent_text(session, site)
+        if request.method == "GET":
+            return _form(as_typed(site, consent), site)
+        return _change(room, site, consent)
+
+    @desk.route("/websites/<key>/hook-address", methods=["GET", "POST"])
+    @admin_only
+    def website_hook_address(key: str) -> ResponseReturnValue:
+        if request.method == "GET":
+            with room.read() as session:
+                return render_template("desk/website_hook_address.html", site=_named(session, key))
+        with room.write() as session:
+            change_hook_token(_named(session, key))
+            _record(room, session, "hook_address_changed", key)
+        flash("Form plugins have a new address. Paste it into the plugin’s settings now: it stands below.")
+        return redirect(url_for("desk.website", key=key) + "#plugins", 303)
+
+    @desk.post("/websites/<key>/remove")
+    @admin_only
+    def website_remove(key: str) -> ResponseReturnValue:
+        try:
+            with room.write() as session:
+                remove_site(session, _named(session, key))
+                _record(room, session, "site_removed", key)
+        except SiteError as error:
+            flash(str(error))
+            return redirect(url_for("desk.website", key=key), 303)
+        flash(f"Removed. Take its forms and scripts off the website’s pages: {key} is not known here any more.")
+        return redirect(url_for("desk.websites"), 303)
+
+
+def _named(session: Session, key: str) -> Site:
+    return find_site(session, key) or abort(404)
+
+
+def _record(room: Room, session: Session, what: str, key: str) -> None:
+    record(session, current_user.name, what, room.database.now(session), vault=room.vault, note=key)
+
+
+def _add(room: Room) -> ResponseReturnValue:
+    typed = typed_in(asked(), request.form)
+    given, key = cast(dict[str, Any], details(typed)), typed["key"]
+    given["consent"] = given["consent"] or None
+    try:
+        with room.write() as session:
+            add_site(session, key=key, now=room.database.now(session), **given)
+            _record(room, session, "site_added", key)
+    except SiteError as error:
+        return _form(typed, errors=error.mistakes), 422
+    flash("Added. Two steps are left: connect its CRM, and put the form or the script into its pages.")
+    return redirect(url_for("desk.website", key=key), 303)
+
+
+def _change(room: Room, before: Site, consent: str) -> ResponseReturnValue:
+    typed = typed_in(asked(before), request.form)
+    given = details(typed)
+    if given["consent"] == lines_of(consent):
+        del given["consent"]  # so that our own goes with the language
+    try:
+        with room.write() as session:
+            site = _named(session, before.key)
+            change_site(session, site, given, room.database.now(session))
+            _record(room, session, "site_changed", site.key)
+    except SiteError as error:
+        return _form(typed, before, error.mistakes), 422
+    flash("Saved. It holds within a second.")
+    if site.consent_version != before.consent_version or site.language != before.language:
+        flash(_WORDED_ANEW)
+    return redirect(url_for("desk.website", key=site.key), 303)
+
+
+def _form(values: Mapping[str, Any], site: Site | None = None, errors: Mapping[str, list[str]] | None = None) -> str:
+    """The form to add (no site) or change a website, with these values in it."""
+    options = [option._replace(value=values.get(option.name, "")) for option in asked(site)]
+    return render_template(
+        "desk/website_form.html",
+        site=site,
+        options=options,
+        errors=errors or {},
+        labels={option.name: option.label for option in options},
+    )
