@@ -6,6 +6,7 @@ write (sqlite.org/wal.html#walresetbug).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -77,6 +78,11 @@ class Database:
         with self._turn() as patience, self._connected(patience) as session:
             yield session
             session.commit()
+
+    def make_file(self) -> None:
+        """Make an SQLite file where there is none, for nobody else to read: by itself SQLite lets everybody."""
+        if self._file is not None and not self._file.exists():
+            os.close(os.open(self._file, os.O_CREAT | os.O_WRONLY, 0o600))
 
     def require_intake(self) -> None:
         """Raises sqlalchemy.exc.SQLAlchemyError when nothing new may be taken."""
