@@ -14,6 +14,7 @@ import idna
 import phonenumbers
 from email_validator import EmailNotValidError
 from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from leads.fields import address
@@ -129,7 +130,10 @@ def add_site(
     site = Site(id=new_id(), key=key, consent_version="1", created_at=now)
     _assign(site, details)
     session.add(site)
-    session.flush()
+    try:
+        session.flush()
+    except IntegrityError:  # two at once, as by a double click
+        _refuse(_taken(key))
     session.add(ConsentText(site_id=site.id, version="1", text=consent, created_at=now))
     return site
 
@@ -213,7 +217,11 @@ def _mistakes_of_key(session: Session, key: str) -> Iterator[tuple[str, str]]:
     if not _KEY.fullmatch(key):
         yield "key", "The key may have small letters, digits and hyphens, 2 to 50 of them."
     elif find_site(session, key) is not None:
-        yield "key", f"There is already a site with the key {key}."
+        yield _taken(key)
+
+
+def _taken(key: str) -> tuple[str, str]:
+    return "key", f"There is already a site with the key {key}."
 
 
 def _mistakes(given: Details) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from leads.store.outbox import Health, drift, lanes, outcomes, takeover
 from leads.store.outbox.outcomes import report
 from leads.store.outbox.replays import Chosen, replay_slice, start_replay
 from leads.store.session import Database
+from leads.store.sites import SiteError, add_site
 from leads.store.staff import StaffError, add_user, find_user, remove_user
 from leads.store.vault import Vault
 from leads.sync import setup as naming
@@ -26,7 +27,7 @@ from leads.sync.setup import Setup
 from tests.conftest import only_postgres
 from tests.database.lanes import delivered, delivery_of, leased, outcome
 from tests.database.loop import Loop
-from tests.factory import make_connection, send
+from tests.factory import make_connection, make_site, send
 
 pytestmark = only_postgres
 Answer = TypeVar("Answer")
@@ -372,3 +373,13 @@ def test_of_two_admins_who_remove_each_other_one_stays(timed: Database, pool: Th
         other = waits(pool, partial(remove, "bert"))
     with pytest.raises(StaffError, match="last admin"):
         other.result()
+
+
+def test_of_two_websites_with_one_key_the_second_is_told(timed: Database, pool: ThreadPoolExecutor) -> None:
+    """As by a double click on “Add”."""
+    with timed.write() as session:
+        details = {"name": "Markt", "region": "DE", "time_zone": "Europe/Berlin", "now": timed.now(session)}
+        add_site(session, key="markt", **details)
+        second = waits(pool, lambda: make_site(timed, "markt"))
+    with pytest.raises(SiteError, match="already a site with the key markt"):
+        second.result(10)
