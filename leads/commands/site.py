@@ -133,7 +133,7 @@ def _warn_of_the_old_address(office: Office, key: str) -> None:
         name = site_named(session, key).name
     click.confirm(
         f"Form plugins of {name} get a new address, and the old one stops at once: until you have pasted the new one, "
-        "what they send is turned away and lost, unless the plugin keeps it. Change it now?",
+        "what they send is kept at the desk under “could not be understood”, for a person to read. Change it now?",
         abort=True,
     )
 

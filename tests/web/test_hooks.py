@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -417,11 +418,25 @@ def test_what_our_rules_refuse_is_kept_beside_the_rest(client: FlaskClient, stor
 @pytest.mark.parametrize(
     "way", ["/hooks/demo/{}0", "/hooks/demo/0", "/hooks/nobody/{}", "/hooks/other/{}", "/hooks/demo/é"]
 )
-def test_a_wrong_address_takes_nothing(client: FlaskClient, stored: Stored, vault: Vault, site: Site, way: str) -> None:
+def test_what_comes_to_a_wrong_address_is_kept_for_a_person(
+    client: FlaskClient, stored: Stored, vault: Vault, site: Site, way: str
+) -> None:
+    """Its visitor was thanked by the plugin. The plugin is told that nothing was taken."""
     make_site(stored.database, key="other")
-    answer = sent(client, "/hooks/" + way.format(hook_token(vault, site)), ADA)
-    assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
-    assert (stored.events(), stored.unreadable()) == ([], [])
+    address = way.format(hook_token(vault, site))
+    for ask in (partial(sent, client, address, ADA), partial(client.get, address, query_string=ADA)):
+        answer = ask()
+        assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
+    assert stored.events() == []
+    assert all("is not, or no longer, one of ours" in one.reason for one in stored.unreadable())
+    assert len(stored.unreadable()) == 2
+
+
+def test_a_wrong_address_fills_no_list_without_bound(client: FlaskClient, stored: Stored, site: Site) -> None:
+    for number in range(40):
+        assert sent(client, "/hooks/demo/0", ADA | {"message": str(number)}).status_code == 404
+    assert client.get("/hooks/demo/0").status_code == client.head("/hooks/demo/0?a=b").status_code == 404
+    assert 0 < len(stored.unreadable()) < 40
 
 
 def test_too_much_is_told(client: FlaskClient, stored: Stored, hook: str) -> None:

@@ -29,6 +29,10 @@ _AGAIN = 600  # seconds in which the same without an id is a repeat, not a perso
 _KIND = "consultation_request"
 _TOO_LARGE = "It was larger than 64 KiB, so nothing of it could be kept."
 _LOOK_THERE = "See who it was in the form plugin’s own list of entries. If it sends files, let it send them no more."
+_WRONG_ADDRESS = (
+    "It came to an address for form plugins that is not, or no longer, one of ours. Please paste the right one into "
+    "the plugin: it stands on the website's page here."
+)
 _NOTHING = (
     "This address takes what a form plugin sends: by POST, or with the answers behind a “?”. Nothing of the kind was "
     "there, so nothing was kept."
@@ -44,12 +48,18 @@ def create_hooks(intake: Intake, limiter: Limiter) -> Blueprint:
         site = intake.site(key)
         expected = hook_token(intake.vault, site) if site else ""
         if site is None or not hmac.compare_digest(token.encode("utf-8", "replace"), expected.encode()):
-            abort(404)
+            return _wrong_address(intake, site)
         within = limiter.hit(intake.vault.digest("hooks", site.id).hex())
         with intake.groups.on_the_way():
             return _receive(intake, site, within=within)
 
     return hooks
+
+
+def _wrong_address(intake: Intake, site: Site | None) -> Response:
+    """One that was changed since, or pasted in part. The plugin has thanked its visitor, so a person is told."""
+    intake.keep_unreadable(site, request.get_data(cache=True).strip() or _query(), _WRONG_ADDRESS)
+    return problem(404, "Unknown address", _WRONG_ADDRESS)
 
 
 def _receive(intake: Intake, site: Site, *, within: bool) -> Response:
