@@ -74,7 +74,7 @@ def _page(
         users=rows,
         sites=known,
         chosen=set(request.form.getlist("site")),
-        only_some=request.form.get("websites") == "some",
+        only_some=request.form.get("websites", "some") == "some",  # nobody sees a clinic that was not meant for them
         names_of=partial(_names_of, known),
         roles=ROLES,
         trouble=trouble,

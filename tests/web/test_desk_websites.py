@@ -349,6 +349,7 @@ def test_admins_choose_the_websites_of_a_user(
 
 def test_a_new_user_may_see_some_websites_from_the_first_moment_on(app: Flask, database: Database, other: Site) -> None:
     anna = signed_in(app, database)
+    assert re.search(r'value="some" checked', anna.get("/desk/users"))
     anna.post("/desk/users", 200, name="nora", role="staff", websites="some", site="other")
     assert (
         "Choose at least one website" in anna.post("/desk/users", 422, name="bert", role="staff", websites="some").text
