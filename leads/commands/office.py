@@ -68,6 +68,7 @@ class Office:
             if not self._new:
                 require_sound(database, self.settings.keys_file, make=self._migrate)
             if self._migrate:
+                database.make_file()
                 if self._copy:
                     _copy_first(self.settings, upgrades_from(database))
                 upgrade(database)

@@ -49,7 +49,6 @@ def current(database: Database) -> str | None:
 
 def upgrade(database: Database) -> None:
     """Run the migrations that are missing. Two at once wait for each other. Raises SchemaError for a newer schema."""
-    database.make_file()
     if (now := current(database)) is not None:
         _require_known(now)
     with (

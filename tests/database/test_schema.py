@@ -70,16 +70,6 @@ def test_an_empty_database_becomes_current(empty: Database) -> None:
     assert set(Base.metadata.tables) <= set(inspect(empty.engine).get_table_names())
 
 
-def test_nobody_else_may_read_a_new_file(tmp_path: Path) -> None:
-    file = tmp_path / "new.sqlite3"
-    opened = Database(f"sqlite:///{file}")
-    upgrade(opened)
-    with opened.write() as session:  # what SQLite puts beside it goes by the file itself
-        session.execute(text("SELECT 1"))
-        assert {one.stat().st_mode & 0o777 for one in tmp_path.iterdir()} == {0o600}
-    opened.close()
-
-
 def test_asking_whether_it_is_current_reads_no_migrations_again(database: Database) -> None:
     """Strangers may ask: /readyz does so each time."""
     assert head() == ScriptDirectory.from_config(schema._config()).get_current_head()

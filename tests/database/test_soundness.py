@@ -94,6 +94,21 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
 
+def test_nobody_else_may_read_a_new_file(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        assert frontdesk(tmp_path, "db", "upgrade").exit_code == 0
+        opened = Database(f"sqlite:///{tmp_path / 'frontdesk.sqlite3'}")
+        with opened.write() as session:  # what SQLite puts beside it goes by the file itself
+            session.execute(text("CREATE TABLE more (id INTEGER)"))
+            assert {file.name: file.stat().st_mode & 0o77 for file in tmp_path.glob("frontdesk.sqlite3*")} == {
+                f"frontdesk.sqlite3{ending}": 0 for ending in ("", "-wal", "-shm")
+            }
+        opened.close()
+    finally:
+        os.umask(before)
+
+
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 @pytest.mark.parametrize("command", [("serve",), ("web",), ("worker",), ("db", "upgrade")], ids=" ".join)
 def test_the_start_stops_with_instructions_and_touches_nothing(
