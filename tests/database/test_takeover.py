@@ -12,8 +12,9 @@ from integrations.core.base import Item, Result, Tier
 from integrations.core.errors import Unknown
 from leads.store import outbox
 from leads.store.models import Connection, Delivery, Erasure, Site
+from leads.store.outbox.takeover import take_over
 from tests.database.loop import Loop
-from tests.factory import make_connection, make_site
+from tests.factory import make_connection, make_site, send
 
 
 def _broken_off(loop: Loop) -> UUID:
@@ -122,3 +123,26 @@ def test_whoever_is_erased_may_stand_in_the_old_crm_as_well(loop: Loop) -> None:
         left = session.scalars(select(Erasure).where(Erasure.connection_id == loop.connection_id)).one()
     assert left.state == "needs_you"
     assert "It may have arrived" in str(left.sentence)
+
+
+def test_a_call_that_arrived_goes_nowhere_else_though_its_caller_became_known_meanwhile(loop: Loop) -> None:
+    """Its connection was removed while it was in hand."""
+
+    def takes_it_meanwhile(batch: Sequence[Item]) -> list[Result]:
+        answers: list[Result] = [loop.crm.keep(item) for item in batch]
+        loop.send("Jane", visitor_id="v1")
+        with loop.database.write() as session:
+            outbox.remove(session, session.get_one(Connection, loop.connection_id), loop.clock())
+        return answers
+
+    loop.send("Jane")
+    loop.tick()
+    tap = send(loop.database, loop.vault, loop.site, "call_click", visitor_id="v1").event_id
+    loop.crm.answers = [takes_it_meanwhile]
+    loop.tick(seconds=1)
+    assert (loop.row(tap).state, loop.row(tap).code) == ("sent", None)
+    new = make_connection(loop.database, loop.vault, loop.site, name="New", takes_over=True)
+    assert take_over(loop.database, new.id) == 1
+    with loop.database.read() as session:
+        given = session.scalars(select(Delivery.event_id).where(Delivery.connection_id == new.id)).all()
+    assert tap not in given

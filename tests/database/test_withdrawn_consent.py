@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import func, select, update
 
+from integrations.core.base import Item, Result, Tier
 from leads.store import outbox
 from leads.store.consents import last_words, taken_back
 from leads.store.models import Attempt, Connection, Delivery, Event, Lead, Resubmission, Site, new_id
@@ -293,3 +295,24 @@ def lane_of(database: Database, connection: Connection) -> outbox.Lane:
     with database.read() as session:
         row = session.get_one(Connection, connection.id)
         return outbox.Lane(row.id, row.lease_worker or "", row.lease_token or new_id(), probing=False)
+
+
+@pytest.mark.parametrize("tier", ["A", "B", "C"])
+def test_what_staff_release_while_it_is_in_hand_is_written_once(loop: Loop, tier: Tier) -> None:
+    def meanwhile(batch: Sequence[Item]) -> list[Result]:
+        answers: list[Result] = [loop.crm.keep(item) for item in batch]
+        take_back(loop.database, loop.vault, loop.site)
+        with loop.database.write() as session:
+            event = session.get_one(Event, agreed)
+            lead = session.get_one(Lead, event.lead_id, with_for_update=True)
+            outbox.release_hold(session, loop.vault, event, lead, loop.clock())
+        return answers
+
+    loop.use(FakeCrm(tier, settle=10.0 if tier == "B" else 0.0))
+    agreed = send(loop.database, loop.vault, loop.site, client_id="one", **JANE).event_id
+    loop.crm.answers = [meanwhile]
+    loop.tick()
+    loop.tick(seconds=1)
+    loop.tick(minutes=1)
+    assert len(loop.crm.written) == 1
+    assert loop.row(agreed).state in ("sent", "confirmed")

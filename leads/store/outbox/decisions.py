@@ -209,14 +209,20 @@ def remove(session: Session, connection: Connection, now: datetime) -> int:
     here = update(Delivery).where(Delivery.connection_id == connection.id).returning(Delivery.id)
     may_have_arrived = or_(Delivery.state == "sending", Delivery.unknown.is_(True), Delivery.code == LOOK_FIRST)
     in_doubt = here.where(Delivery.state.in_(NOT_ARRIVED), may_have_arrived)
-    may_be_there = in_doubt.values(state="refused", code=LOOK_FIRST, sentence=_REMOVED_MIDWAY, lease_until=None)
+    # Nobody can look there any more. Each row is written once: PostgreSQL asks for the lead's lock at the second time,
+    # and whoever decides about that lead waits for this connection.
+    unchecked = {"check_at": None}
+    may_be_there = in_doubt.values(
+        state="refused", code=LOOK_FIRST, sentence=_REMOVED_MIDWAY, lease_until=None, **unchecked
+    )
     count = len(session.scalars(may_be_there).all())
-    session.execute(here.where(Delivery.check_at.is_not(None)).values(check_at=None))  # nobody can look there any more
+    stays = or_(Delivery.state.not_in(NOT_ARRIVED), _HELD_FOR_ITSELF)
+    session.execute(here.where(Delivery.check_at.is_not(None), stays).values(unchecked))
     held = select(Delivery.id).where(Delivery.connection_id == connection.id, _HELD_FOR_ITSELF)
     count += len(session.scalars(held).all())
     clear = or_(Delivery.code.is_(None), Delivery.code != LOOK_FIRST)
     left = here.where(Delivery.state.in_(NOT_ARRIVED), clear, ~_HELD_FOR_ITSELF)
-    not_sent = left.values(**HELD_BY_REMOVAL)
+    not_sent = left.values(**HELD_BY_REMOVAL, **unchecked)
     return count + len(session.scalars(not_sent).all())
 
 

@@ -25,7 +25,8 @@ from leads.store.session import KEEPS_ITS_KEY, Database, once_more
 
 MAY_HAVE_WRITTEN = ("Unknown", "Bug")  # verdicts of tries
 # As in `unindexed`: they are found by their ids, and not among all that are being sent.
-_IN_HAND = "coalesce(delivery.state, '') = 'sending'"
+# Waiting: consent was taken back and given again while it was in hand. What waits otherwise has no token.
+_IN_HAND = "coalesce(delivery.state, '') IN ('sending', 'waiting')"
 _IN_DOUBT = "coalesce(delivery.state, '') = 'refused'"
 _ERASED = "coalesce(delivery.state, '') = 'erased'"
 _HELD = "coalesce(delivery.state, '') = 'held'"
@@ -112,7 +113,9 @@ def _write_down(session: Session, lane: Lane, outcomes: Sequence[Outcome], healt
     for moves in (False, True):  # an id that is written again as it was is taken out of its index and put back
         some = [row for row in rows if ("lead_id" in row) is moves]
         ours |= update_all(session, Delivery, ("id", "token"), some, _FREE, where=_IN_HAND)
-    ours |= _known_after_removal(session, [row for row in rows if row["id"] not in ours])
+    # A caller who became known meanwhile does not matter there: nothing more goes to that CRM.
+    rest = [_finished(one, None, now) for one in outcomes if one.claimed.delivery.id not in ours]
+    ours |= _known_after_removal(session, rest)
     ours |= _known_after_withdrawal(session, [row for row in rows if row["id"] not in ours])
     _known_after_erasure(session, lane, [one for one in outcomes if one.claimed.delivery.id not in ours], now)
     written = [outcome for outcome in outcomes if outcome.claimed.delivery.id in ours]
