@@ -7,6 +7,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
 from io import BytesIO
+from itertools import count
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import parse_qsl
 
@@ -102,7 +103,18 @@ def clean(
     """
     if len(value) > fields:
         raise Undecodable(f"There are more than {fields} fields.")
-    return {clean_text(str(key)[:name]): _clean(item, fields, depth - 1, name) for key, item in value.items()}
+    return _named(value, fields, depth, name)
+
+
+def _named(value: Mapping[str, Any], fields: int, depth: int, name: int) -> dict[str, Any]:
+    """Two that are alike once they are cut are both kept: the second one has a number."""
+    kept: dict[str, Any] = {}
+    for key, item in value.items():
+        cut = clean_text(str(key)[:name])
+        if cut in kept:
+            cut = next(other for number in count(2) if (other := f"{cut} ({number})") not in kept)
+        kept[cut] = _clean(item, fields, depth - 1, name)
+    return kept
 
 
 def _clean(value: Any, fields: int, depth: int, name: int) -> Any:
@@ -112,7 +124,7 @@ def _clean(value: Any, fields: int, depth: int, name: int) -> Any:
         if depth <= 0 or len(value) > fields:
             raise Undecodable("The body is nested too deeply or has too many values.")
         if isinstance(value, dict):
-            return {clean_text(str(key)[:name]): _clean(item, fields, depth - 1, name) for key, item in value.items()}
+            return _named(value, fields, depth, name)
         return [_clean(item, fields, depth - 1, name) for item in value]
     return value
 

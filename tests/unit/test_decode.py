@@ -180,3 +180,23 @@ def test_marks_without_end_cost_no_time_and_none_is_lost(marks: str) -> None:
 def test_enquiries_in_any_language_are_kept_as_they_are(real: str, form: Any) -> None:
     sent = unicodedata.normalize(form, real)
     assert clean({"a": sent}) == {"a": unicodedata.normalize("NFC", real)}
+
+
+def test_two_names_that_are_alike_once_they_are_cut_are_both_kept() -> None:
+    question = "Is there anything that the doctor should know of before you come" + "." * 40
+    sent = {
+        f"{question} heart": "yes",
+        f"{question} allergies": "no",
+        "a\x00": 1,
+        "a": 2,
+        "a (2)": 3,
+        "in": {"a": 1, "a\x00": 2},
+    }
+    assert clean(sent) == {
+        question[:100]: "yes",
+        f"{question[:100]} (2)": "no",
+        "a": 1,
+        "a (2)": 2,
+        "a (2) (2)": 3,
+        "in": {"a": 1, "a (2)": 2},
+    }
