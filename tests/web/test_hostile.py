@@ -108,3 +108,12 @@ def test_whatever_is_sent_is_answered_and_accounted_for(
     else:
         assert response.status_code in (400, 404, 415, 422)
         assert after - before in (0, 1)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".example", "a b", "a:x", "[::1", "-"])
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/desk/", "/", "/f/demo/consultation", "/api/v1/consultations", "/nowhere"]
+)
+def test_a_host_that_cannot_be_is_no_fault_of_ours(client: FlaskClient, host: str, path: str) -> None:
+    for ask in (client.get, client.post):
+        assert ask(path, headers={"Host": host}).status_code < 500
