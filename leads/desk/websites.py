@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -80,12 +81,12 @@ def _add_changes(desk: Blueprint, room: Room) -> None:
     @desk.route("/websites/<key>/settings", methods=["GET", "POST"])
     @admin_only
     def website_change(key: str) -> ResponseReturnValue:
+        if request.method == "POST":
+            return _change(room, key)
         with room.read() as session:
             site = _named(session, key)
             consent = consent_text(session, site)
-        if request.method == "GET":
-            return _form(as_typed(site, consent), site)
-        return _change(room, site, consent)
+        return _form(as_typed(site, consent), site, mark=_mark(room, site, consent))
 
     @desk.route("/websites/<key>/hook-address", methods=["GET", "POST"])
     @admin_only
@@ -135,30 +136,46 @@ def _add(room: Room) -> ResponseReturnValue:
     return redirect(url_for("desk.website", key=key), 303)
 
 
-def _change(room: Room, before: Site, consent: str) -> ResponseReturnValue:
+def _mark(room: Room, site: Site, consent: str) -> str:
+    """Tells what is set now, so that a form which was opened before undoes nothing that somebody else has saved."""
+    return room.vault.digest("website", site.id, json.dumps(as_typed(site, consent), sort_keys=True)).hex()
+
+
+def _change(room: Room, key: str) -> ResponseReturnValue:
+    mark = request.form.get("mark", "")
+    with room.read() as session:
+        before = _named(session, key)
+        consent = consent_text(session, before)
+    if mark != _mark(room, before, consent):
+        flash("Nothing was saved: it has been changed meanwhile. Below is how it is now; please change it once more.")
+        return redirect(url_for("desk.website_change", key=key), 303)
     typed = typed_in(asked(before), request.form)
     given = details(typed)
     if given["consent"] == lines_of(consent):
         del given["consent"]  # so that our own goes with the language
     try:
         with room.write() as session:
-            site = _named(session, before.key)
+            site = _named(session, key)
             change_site(session, site, given, room.database.now(session))
-            _record(room, session, "site_changed", site.key)
+            _record(room, session, "site_changed", key)
     except SiteError as error:
-        return _form(typed, before, error.mistakes), 422
+        return _form(typed, before, error.mistakes, mark), 422
     flash("Saved. It holds within a second.")
     if site.consent_version != before.consent_version or site.language != before.language:
         flash(_WORDED_ANEW)
-    return redirect(url_for("desk.website", key=site.key), 303)
+    return redirect(url_for("desk.website", key=key), 303)
 
 
-def _form(values: Mapping[str, Any], site: Site | None = None, errors: Mapping[str, list[str]] | None = None) -> str:
-    """The form to add (no site) or change a website, with these values in it."""
+def _form(
+    values: Mapping[str, Any], site: Site | None = None, errors: Mapping[str, list[str]] | None = None, mark: str = ""
+) -> str:
+    """The form to add (no site) or change a website, with these values in it. mark: of what was set when it was
+    opened."""
     options = [option._replace(value=values.get(option.name, "")) for option in asked(site)]
     return render_template(
         "desk/website_form.html",
         site=site,
+        mark=mark,
         options=options,
         errors=errors or {},
         labels={option.name: option.label for option in options},

@@ -144,6 +144,7 @@ def change_site(session: Session, site: Site, given: Details, now: datetime) -> 
     Enquiries keep the wording that they were sent with. Where it is our own, it goes with the language.
     """
     _refuse(*_mistakes(given))
+    _lock(session, site)
     asked = consent_text(session, site)
     is_ours = asked == translated(DEFAULT_CONSENT, site.language)
     _assign(site, given)
@@ -157,7 +158,7 @@ def remove_site(session: Session, site: Site) -> None:
 
     An enquiry that comes in at this very moment either is seen here, or finds no site and is not thanked for.
     """
-    session.refresh(site, with_for_update=True)
+    _lock(session, site)
     for model in (Lead, Unreadable):
         if session.scalar(select(exists().where(model.site_id == site.id))):
             raise SiteError(
@@ -176,6 +177,13 @@ def remove_site(session: Session, site: Site) -> None:
     for its in (CanaryRun, ConsentText):
         session.execute(delete(its).where(its.site_id == site.id))
     session.delete(site)
+
+
+def _lock(session: Session, site: Site) -> None:
+    """Let nobody else change it meanwhile, and read it as it is now. Raises SiteError where it is gone."""
+    as_it_is = select(Site).where(Site.id == site.id).with_for_update().execution_options(populate_existing=True)
+    if session.scalar(as_it_is) is None:
+        raise SiteError(f"{site.key} was removed already.")
 
 
 @lru_cache(1024)  # the same few for each enquiry

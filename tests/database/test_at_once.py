@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -17,7 +19,7 @@ from leads.store.outbox import Health, drift, lanes, outcomes, takeover
 from leads.store.outbox.outcomes import report
 from leads.store.outbox.replays import Chosen, replay_slice, start_replay
 from leads.store.session import Database
-from leads.store.sites import SiteError, add_site
+from leads.store.sites import SiteError, add_site, change_site, consent_text, remove_site
 from leads.store.staff import StaffError, add_user, find_user, remove_user
 from leads.store.vault import Vault
 from leads.sync import setup as naming
@@ -383,3 +385,66 @@ def test_of_two_websites_with_one_key_the_second_is_told(timed: Database, pool: 
         second = waits(pool, lambda: make_site(timed, "markt"))
     with pytest.raises(SiteError, match="already a site with the key markt"):
         second.result(10)
+
+
+def test_of_two_who_save_a_website_at_once_each_wording_has_its_version(
+    timed: Database, site: Site, pool: ThreadPoolExecutor
+) -> None:
+    def words(consent: str) -> None:
+        with timed.write() as session:
+            change_site(session, session.get_one(Site, site.id), {"consent": consent}, timed.now(session))
+
+    with timed.write() as session:
+        change_site(session, session.get_one(Site, site.id), {"consent": "One."}, timed.now(session))
+        second = waits(pool, partial(words, "Two."))
+    second.result(10)
+    with timed.read() as session:
+        now = session.get_one(Site, site.id)
+        assert (now.consent_version, consent_text(session, now)) == ("3", "Two.")
+
+
+def test_of_two_who_remove_a_website_at_once_the_second_is_told(timed: Database, pool: ThreadPoolExecutor) -> None:
+    def remove() -> None:
+        with timed.write() as session:
+            remove_site(session, session.get_one(Site, gone.id))
+
+    gone = make_site(timed, "gone")
+    with timed.write() as session:
+        remove_site(session, session.get_one(Site, gone.id))
+        second = waits(pool, remove)
+    with pytest.raises(SiteError, match="gone was removed already"):
+        second.result(10)
+
+
+def test_nobody_who_decides_about_a_lead_is_in_the_way_of_a_removal(
+    timed: Database, vault: Vault, site: Site, connection: Connection, pool: ThreadPoolExecutor
+) -> None:
+    """Each waited for the other where something of the lead had been sent, and was to be sent again."""
+
+    def remove() -> None:
+        with timed.write() as session:
+            row = session.get_one(Connection, connection.id, with_for_update=True)
+            has_connection.set()
+            has_lead.wait(5)
+            time.sleep(0.3)  # until the other one waits for the connection
+            outbox.remove(session, row, timed.now(session))
+
+    def release() -> None:
+        with timed.write() as session:
+            event = session.get_one(Event, held)
+            lead = session.get_one(Lead, event.lead_id, with_for_update=True)
+            has_lead.set()
+            has_connection.wait(5)
+            outbox.release_hold(session, vault, event, lead, timed.now(session))
+
+    has_connection, has_lead = threading.Event(), threading.Event()
+    sent = send(timed, vault, site, email="jane@example.com").event_id
+    delivered(timed, connection)
+    held = send(timed, vault, site, email="jane@example.com", message="x", suspicion="trap").event_id
+    with timed.write() as session:
+        again = session.scalars(select(Delivery).where(Delivery.event_id == sent)).one()
+        outbox.send_again(session, again, "anna", timed.now(session))
+    for begun in [pool.submit(release), pool.submit(remove)]:
+        begun.result(10)
+    assert {delivery_of(timed, event_id).code for event_id in (sent, held)} == {"removed"}
+    assert delivery_of(timed, sent).check_at is None

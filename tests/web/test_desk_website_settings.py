@@ -40,6 +40,7 @@ def _sent(**values: Any) -> dict[str, Any]:
 def _stands_in(page: str) -> dict[str, str]:
     """What a browser would send of the form in this page."""
     kept = dict(re.findall(r'<input id="(option-[a-z_]+)"[^>]* value="([^"]*)"', page))
+    kept |= dict(re.findall(r'name="(mark)" value="([^"]*)"', page))
     kept |= dict(re.findall(r'<textarea id="(option-[a-z_]+)"[^>]*>([^<]*)<', page))
     for name, inside in re.findall(r'(?s)<select id="(option-[a-z_]+)"[^>]*>(.*?)</select>', page):
         kept[name] = "".join(re.findall(r'value="([^"]*)" selected', inside))
@@ -156,7 +157,21 @@ def test_our_own_wording_goes_with_the_language_and_another_one_is_a_new_version
     with database.read() as session:
         row = _site(database, site.key)
         assert consent_text(session, row) == "I agree.\nTo all."
-    assert "The consent wording must not be empty" in anna.post(path, 422, **form | _sent(consent=" ")).text
+    again = _stands_in(anna.get(path)) | _sent(consent=" ")
+    assert "The consent wording must not be empty" in anna.post(path, 422, **again).text
+
+
+def test_a_form_that_was_opened_before_undoes_nothing(anna: Person, database: Database, site: Site) -> None:
+    path = f"/desk/websites/{site.key}/settings"
+    opened = _stands_in(anna.get(path))
+    anna.post(path, **opened | _sent(consent="I agree to more.", origins="https://new.example"))
+    late = anna.post(path, **opened | _sent(name="Late"))
+    assert late.location == path
+    assert "it has been changed meanwhile" in anna.get(path)
+    row = _site(database, site.key)
+    assert (row.name, row.origins, row.consent_version) == (site.name, ["https://new.example"], "2")
+    anna.post(path, **_stands_in(anna.get(path)) | _sent(name="Late"))
+    assert _site(database, site.key).name == "Late"
 
 
 def test_plugins_get_a_new_address_after_a_question(anna: Person, app: Flask, database: Database, site: Site) -> None:
