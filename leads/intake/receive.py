@@ -111,7 +111,10 @@ class Intake:
         Raises sqlalchemy.exc.SQLAlchemyError when it could not be stored.
         """
         answers = {name: value for name, value in data.items() if name not in _NOT_ANSWERS}
-        asked = "consent" in data
+        asked, shown = "consent" in data, data.get("consent_version", site.consent_version)
+        wording = self._wording(site, shown) if asked else None
+        if asked and shown != wording:
+            answers["extra"] = {**answers.get("extra", {}), "consent_version_as_sent": shown}
         return self.groups.add(
             NewEvent(
                 site_id=site.id,
@@ -121,21 +124,20 @@ class Intake:
                 answers=answers,
                 source=source,
                 consent_given=data["consent"] if asked else None,
-                consent_version=self._wording(site, data) if asked else None,
+                consent_version=wording,
                 suspicion=suspicion,
                 test_run=test_run,
                 unique=unique,
             ),
         )
 
-    def _wording(self, site: Site, data: Mapping[str, Any]) -> str | None:
+    def _wording(self, site: Site, shown: str | None) -> str | None:
         """Which wording the visitor agreed to: a page that was opened before a new one shows the one before. None: a
-        text of the form's own."""
-        shown: str | None = data.get("consent_version", site.consent_version)
+        text of the form's own, as one that the site never had: which one it was is not made up."""
         if shown is None or shown == site.consent_version:
             return shown
         with self.database.read() as session:
-            return shown if has_wording(session, site, shown) else site.consent_version
+            return shown if has_wording(session, site, shown) else None
 
     def here_since(self, site: Site, kind: str, sent_id: str, since: datetime) -> bool:
         """Whether what was sent under this id is here, and came not before that moment."""

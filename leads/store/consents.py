@@ -12,11 +12,11 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from leads.store.models import Action, Delivery, Event, Resubmission
 
-OF_THE_FORM = "of the form itself"  # a form plugin's: what it sent of it stands among the answers
+OF_THE_FORM = "of the form itself"  # or of no version that the site had: what was sent of it stands among the answers
 
 
 def wording(version: str | None) -> str:
-    """What visitors were asked to agree to, in words. version: which of the site's; None: a text of the form's own."""
+    """What visitors were asked to agree to, in words. version: which of the site's; None: no wording of the site."""
     return f"wording {version or OF_THE_FORM}"
 
 

@@ -360,6 +360,22 @@ def test_a_site_without_origins_takes_any(client: FlaskClient, stored: Stored) -
     assert stored.events()[0].hold_code is None
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept", "extra"),
+    [
+        ({}, "1", {}),
+        ({"consent_version": "1"}, "1", {}),
+        ({"consent_version": 99}, None, {"consent_version_as_sent": "99"}),
+    ],
+)
+def test_a_wording_that_the_site_never_had_is_kept_as_it_was_sent(
+    client: FlaskClient, stored: Stored, sent: dict[str, Any], kept: str | None, extra: dict[str, str]
+) -> None:
+    assert post(client, JANE | sent).status_code == 201
+    assert [(event.consent_given, event.consent_version) for event in stored.events()] == [(True, kept)]
+    assert stored.answers()["extra"] == {"budget": "small"} | extra
+
+
 def test_an_enquiry_from_a_foreign_page_is_held_and_not_told(client: FlaskClient, stored: Stored) -> None:
     response = post(client, JANE, headers={"Origin": "https://evil.example"})
     assert response.status_code == 201

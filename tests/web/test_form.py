@@ -367,9 +367,17 @@ def test_the_wording_that_is_kept_is_the_one_that_was_shown(
     again = page_of(client.post(FORM, data=other | {"email": "jane@"}))  # comes back, and shows the new wording
     client.post(FORM, data=typed)
     client.post(FORM, data=again.values | {"email": "jane.two@example.com", "consent": "yes"})
-    client.post(FORM, data=JANE | {"email": "jane.three@example.com", "consent_version": "97"})
-    assert [event.consent_version for event in stored.events()] == ["1", "2", "2"]
+    assert [event.consent_version for event in stored.events()] == ["1", "2"]
     assert "extra" not in stored.answers()
+
+
+def test_a_wording_that_the_site_never_had_is_not_said_to_be_one_of_its_own(
+    client: FlaskClient, stored: Stored
+) -> None:
+    client.post(FORM, data=JANE | {"consent_version": "99", "budget": "small"})
+    [event], [delivery] = stored.events(), stored.deliveries()
+    assert (event.consent_given, event.consent_version, delivery.state) == (True, None, "waiting")
+    assert stored.answers()["extra"] == {"budget": "small", "consent_version_as_sent": "99"}
 
 
 def test_without_the_database_what_was_typed_is_kept_and_sent_again(
