@@ -65,8 +65,8 @@ def decode_form(body: bytes, kind: str, options: Mapping[str, str], most: int = 
         pairs, files = _parts(whole.encode(), kind, options, most)
     fields: defaultdict[str, list[str]] = defaultdict(list)
     for name, value in pairs:
-        fields[_in_its_charset(name or "")].append(_in_its_charset(value))  # a part of a form may have no name
-    return Form(fields, [_in_its_charset(name) for name in files])
+        fields[in_its_charset(name or "")].append(in_its_charset(value))  # a part of a form may have no name
+    return Form(fields, [in_its_charset(name) for name in files])
 
 
 def _parts(whole: bytes, kind: str, options: Mapping[str, str], most: int) -> tuple[list[tuple[str, str]], list[str]]:
@@ -80,7 +80,7 @@ def _parts(whole: bytes, kind: str, options: Mapping[str, str], most: int) -> tu
     return list(fields.items(multi=True)), names
 
 
-def _in_its_charset(text: str) -> str:
+def in_its_charset(text: str) -> str:
     """UTF-8, or else what browsers take for Latin-1. text: a character for each byte."""
     if text.isascii():
         return text

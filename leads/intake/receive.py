@@ -13,6 +13,7 @@ from uuid import UUID
 from flask import request
 from sqlalchemy import select
 
+from leads.decode import in_its_charset
 from leads.intake.spam import HONEYPOT, Signals, SpamCheck
 from leads.store import outbox
 from leads.store.groups import Groups
@@ -195,14 +196,21 @@ def signals(intake: Intake, site: Site, raw: Mapping[str, Any], kind: str) -> Si
         address=request.remote_addr or "",
         token=str(token) if token else None,
         trap=str(raw.get(HONEYPOT) or ""),
-        foreign_origin=not is_allowed_origin(intake, site),
+        foreign_origin=None if is_allowed_origin(intake, site) else _origin(),
         token_needed=site.require_token and kind == "consultation_request",  # a tap has none
     )
 
 
 def is_allowed_origin(intake: Intake, site: Site) -> bool:
     """Whether the page that sent this belongs to the site. Browsers may hide the origin, so none at all is fine."""
-    origin = request.headers.get("Origin", "").lower()
-    if origin in ("", "null") or not site.origins:
+    origin = _origin()
+    if origin is None or not site.origins:
         return True
-    return origin in map(origin_of, site.origins) or origin in intake.own_origins()
+    return bool(origin) and (origin in map(origin_of, site.origins) or origin in intake.own_origins())
+
+
+def _origin() -> str | None:
+    """Where the page is from, also where somebody wrote it otherwise than browsers do; empty where that is no web
+    address. None: hidden."""
+    sent = request.headers.get("Origin", "")
+    return None if sent.lower() in ("", "null") else origin_of(in_its_charset(sent))

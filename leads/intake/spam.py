@@ -18,13 +18,14 @@ HONEYPOT = "website"  # a field that people do not see and scripts fill in
 @dataclass(frozen=True, slots=True)
 class Signals:
     """What a request shows besides its answers. kind: of event. token: from our own form, or None. trap: what stood
-    in HONEYPOT. token_needed: the site's forms all carry one."""
+    in HONEYPOT. foreign_origin: of the page, where that is not the site's; empty where it is no web address.
+    token_needed: the site's forms all carry one."""
 
     kind: str
     address: str
     token: str | None
     trap: str
-    foreign_origin: bool
+    foreign_origin: str | None
     token_needed: bool = False
 
 
@@ -51,6 +52,8 @@ class SpamCheck:
             return "It came without the hidden field `token`, which all forms of this website carry."
         if signals.token is not None and (reason := self._token_trouble(site_key, signals.token)):
             return reason
+        if signals.foreign_origin == "":
+            return "What it names as the page that it was sent from is no web address."
         if signals.foreign_origin:
             return "It was sent from a page that is not in this site's list of origins."
         # Taps and forms are counted apart: somebody who taps often may still ask.

@@ -18,7 +18,9 @@ def check(min_seconds: float = 3, limit: int = 3, exempt: frozenset[str] = froze
     return SpamCheck(KEY, min_seconds, Limiter(limit), exempt)
 
 
-def signals(token: str | None = None, address: str = "203.0.113.9", trap: str = "", foreign: bool = False) -> Signals:
+def signals(
+    token: str | None = None, address: str = "203.0.113.9", trap: str = "", foreign: str | None = None
+) -> Signals:
     return Signals("consultation_request", address, token, trap, foreign)
 
 
@@ -63,7 +65,8 @@ def test_a_filled_trap_is_suspected() -> None:
 
 
 def test_a_foreign_page_is_suspected() -> None:
-    assert "origins" in (check().suspicion("demo", signals(foreign=True)) or "")
+    assert "origins" in (check().suspicion("demo", signals(foreign="https://evil.example")) or "")
+    assert "no web address" in (check().suspicion("demo", signals(foreign="")) or "")
 
 
 def test_one_address_may_send_so_many_to_a_site_in_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -385,6 +385,50 @@ def test_an_enquiry_from_a_foreign_page_is_held_and_not_told(client: FlaskClient
     assert "origins" in stored.answers()["suspicion"]
 
 
+ACCENTED = "https://zahnärzte.example"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        ACCENTED.encode(),
+        ACCENTED.encode("latin-1"),
+        b"https://ZAHN\xc3\x84RZTE.example",
+        b"https://xn--zahnrzte-3za.example",
+        b"https://xn--zahnrzte-3za.example:443",
+    ],
+)
+def test_a_page_of_the_site_is_known_however_its_address_is_written(
+    client: FlaskClient, stored: Stored, sent: bytes
+) -> None:
+    make_site(stored.database, key="teeth", origins=[ACCENTED])
+    asked = {"Origin": sent.decode("latin-1")}  # as a web server hands it on
+    response = post(client, JANE | {"site": "teeth"}, headers=asked)
+    assert response.headers["Access-Control-Allow-Origin"] == asked["Origin"]
+    assert [event.hold_code for event in stored.events()] == [None]
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"https:/clinic.example", "no web address"),
+        (b"clinic.example", "no web address"),
+        (b"https://clinic.example:port", "no web address"),
+        (b"https://zahn\xc3\xa4rzte..example", "no web address"),
+        (b"https://clinic..example", "not in this site's list"),
+        (b"https://zahn\xc3\xa4rzte.example", "not in this site's list"),
+        (b"https://clinic.example.evil.example", "not in this site's list"),
+    ],
+)
+def test_what_names_no_web_address_as_its_page_is_held_for_that(
+    client: FlaskClient, stored: Stored, sent: bytes, reason: str
+) -> None:
+    response = post(client, JANE, headers={"Origin": sent.decode("latin-1")})
+    assert (response.status_code, response.headers.get("Access-Control-Allow-Origin")) == (201, None)
+    assert [event.hold_code for event in stored.events()] == ["spam"]
+    assert reason in stored.answers()["suspicion"]
+
+
 def test_without_the_token_it_is_held_where_all_forms_carry_one_and_a_tap_is_not(
     client: FlaskClient, stored: Stored
 ) -> None:
