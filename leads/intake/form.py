@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from leads.decode import Undecodable, clean, decode_form
 from leads.fields import ASKED
 from leads.intake.cors import let_read
+from leads.intake.hooks.names import begins_with_no
 from leads.intake.problems import flat
 from leads.intake.receive import NO_SUCH_SITE, Intake, signals
 from leads.intake.schemas import schema_of
@@ -27,23 +28,6 @@ from leads.store.sites import origin_of
 _CONTROL = {"token", HONEYPOT, "next", canary.FIELD}
 _TYPED_AGAIN = {*ASKED, "consent", "consent_as_sent", "consent_version", HONEYPOT}
 _RANDOM = re.compile(r"[0-9a-f]{8}(-?)([0-9a-f]{4}\1){3}[0-9a-f]{12}", re.IGNORECASE)  # a UUID, or its digits alone
-_NOT_TICKED = {
-    "0",
-    "n",
-    "no",
-    "not",
-    "none",
-    "off",
-    "f",
-    "false",
-    "nein",
-    "non",
-    "nee",
-    "não",
-    "nao",
-    "null",
-    "undefined",
-}
 _REFERENCE = re.compile(r"[A-Z2-9]{3}-[A-Z2-9]{3}")
 _SCRIPT = "website.js"
 # A clinic's pages need it while we are away too. Styles are asked for again each time: they must fit their page.
@@ -158,10 +142,8 @@ def _with_consent(answers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_ticked(sent: str) -> bool:
-    """A box that is not ticked sends nothing at all, so whatever one sends is a yes, unless its first word is a no."""
-    said = sent.strip().casefold()
-    first = re.search(r"[^\W_]+", said)
-    return bool(said) and (first is None or first[0] not in _NOT_TICKED)
+    """A box that is not ticked sends nothing at all, so whatever one sends is a yes, unless it begins with a no."""
+    return bool(sent.strip()) and not begins_with_no(sent)
 
 
 def _identified(intake: Intake, site: Site, answers: Mapping[str, Any]) -> dict[str, Any]:

@@ -312,7 +312,8 @@ def test_without_consent_it_is_held(client: FlaskClient, stored: Stored) -> None
 
 
 @pytest.mark.parametrize(
-    "sent", ["I agree", "accepted", "checked", "ja", "✓", "Oui", " 1 ", "true", ["0", "1"], ["no", "yes"], "notified"]
+    "sent",
+    ["I agree", "accepted", "checked", "ja", "✓", "Oui", " 1 ", "true", ["0", "1"], ["no", "yes"], "notified", "00"],
 )
 def test_a_box_that_is_ticked_is_consent_whatever_its_value(
     client: FlaskClient, stored: Stored, sent: str | list[str]
@@ -325,7 +326,11 @@ def test_a_box_that_is_ticked_is_consent_whatever_its_value(
 
 
 @pytest.mark.parametrize(
-    "sent", ["", " ", "0", "no", "No", "off", "FALSE", "nein", "Non", "(no, thank you)", "undefined", ["1", "0"]]
+    "sent",
+    [
+        *("", " ", "0", "no", "No", "off", "FALSE", "nein", "Non", "(no, thank you)", "undefined", "none", "null"),
+        *("nee", "NO_THANKS", "Não", "nao", "0, 1", "Nicht einverstanden", "unchecked", "нет", "Don’t", ["1", "0"]),
+    ],
 )
 def test_a_box_that_says_no_is_none(client: FlaskClient, stored: Stored, sent: str | list[str]) -> None:
     assert client.post(FORM, data=opened(client) | JANE | {"consent": sent}).status_code == 303

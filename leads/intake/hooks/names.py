@@ -149,6 +149,11 @@ def _ticked(answer: Answer, wording: str) -> bool | None:
     return False if text in _NO or _denies(text) else None
 
 
+def begins_with_no(text: str) -> bool:
+    """Whether the first words of what a box says are a no, whatever comes after them."""
+    return f"{plain(text.casefold())} ".startswith(_NOES)
+
+
 def _is_our_wording(answer: Answer, wording: str) -> bool:
     """Whether this box asked in our words: it says so itself, or it has the name that we ask for and no other words."""
     names, text, own = [plain(name) for name in answer.names], plain(_said(answer.text)), plain(wording)
@@ -231,6 +236,7 @@ _LEFT = frozenset(map(plain, LEAVE))
 _CONSENT, _BOXES, _YES, _NO = (
     frozenset(map(plain, _DATA["consent"][word])) for word in ("names", "boxes", "yes", "no")
 )
+_NOES = tuple(f"{plain(one)} " for one in [*_DATA["consent"]["no"], *_DATA["consent"]["denies"]])
 _BEGINS, _READS = (tuple(map(plain, _DATA["consent"][word])) for word in ("begins", "reads"))
 _AGREES, _ABOUT, _NOT_ABOUT, _DENIES = (
     [plain(one) for one in _DATA["consent"][word]] for word in ("agrees", "about", "not_about", "denies")
