@@ -52,6 +52,80 @@ def test_labels_are_known_in_several_languages(label: str, ours: str | None) -> 
 
 
 @pytest.mark.parametrize(
+    ("ours", "labels"),
+    [
+        (
+            "last_name",
+            "Zuname | Primer apellido | Familienaam",
+        ),
+        (
+            "full_name",
+            "Wie heißen Sie? | Vor- und Zuname | Wie lautet Ihr Name? | Comment vous appelez-vous ? | "
+            "Nom / Prénom | ¿Cómo se llama? | ¿Cuál es su nombre? | Nombre y apellido | Come si chiama? | "
+            "Qual è il suo nome? | Hoe heet u? | Voor- en achternaam | Wat is uw naam? | Nome e sobrenome | "
+            "Qual é o seu nome?",
+        ),
+        (
+            "email",
+            "Email-Adresse | Adresse mail | Correo de contacto | Indirizzo mail | Emailadres | Seu melhor e-mail",
+        ),
+        (
+            "phone",
+            "WhatsApp number | Tel.-Nr. | Rückrufnummer | Wie ist Ihre Telefonnummer? | N° de téléphone | "
+            "Numéro de portable | Teléfono de contacto | Nº de teléfono | Recapito telefonico | GSM-nummer | "
+            "Telefone / WhatsApp",
+        ),
+        (
+            "preferred_time",
+            "Wann sind Sie erreichbar? | Rückruf erbeten am | Gewünschter Termin | "
+            "Beste Zeit für einen Rückruf | Quand pouvons-nous vous rappeler ? | Créneau souhaité | "
+            "Date et heure souhaitées | Vos disponibilités | ¿Cuándo podemos llamarle? | "
+            "Mejor hora para llamar | Quando possiamo chiamarla? | Fascia oraria preferita | "
+            "Wanneer kunnen we u bellen? | Gewenste datum | Quando podemos ligar? | "
+            "Melhor horário para contato | Appointment | Termin | Best time to contact you",
+        ),
+        (
+            "preferred_contact",
+            "Kontaktaufnahme per | Bevorzugte Kontaktart | Wie möchten Sie kontaktiert werden? | Contact par "
+            "| Comment souhaitez-vous être contacté(e) ? | Medio de contacto preferido | Modalità di contatto "
+            "| Hoe wilt u benaderd worden? | Forma de contato preferida | How would you like to be contacted?",
+        ),
+        (
+            "service",
+            "Gewünschte Behandlung | Art der Behandlung | Soin souhaité | Je suis intéressé(e) par | "
+            "Me interesa | Tratamiento de interés | Trattamento desiderato | Gewenste behandeling | "
+            "Tratamento desejado | Procedimento",
+        ),
+        (
+            "message",
+            "Wie können wir Ihnen helfen? | Ihre Anfrage | Comment pouvons-nous vous aider ? | Votre demande "
+            "| ¿En qué podemos ayudarle? | Su consulta | Come possiamo aiutarla? | La tua richiesta | "
+            "Hoe kunnen wij u helpen? | Uw vraag | Como podemos ajudar? | Observações",
+        ),
+    ],
+)
+def test_whole_questions_are_known_in_the_languages_of_our_pages(ours: str, labels: str) -> None:
+    known = {"full_name": ["first_name", "last_name"]}.get(ours, [ours])
+    for label in labels.split(" | "):
+        assert list(read({label: "One Two"}).fields) == known, label
+
+
+def test_what_is_about_somebody_else_or_of_the_past_is_nothing_of_the_visitor() -> None:
+    labels = (
+        "Name des Kindes | Vor- und Zuname des Kindes | Wie heißt Ihr Kind? | Wie heißt Ihr Hausarzt? | "
+        "Überweisender Arzt | Name der Mutter | Nom de l'enfant | Nom et prénom du parent | "
+        "Comment s'appelle votre enfant ? | Nombre del niño | Nombre y apellidos del padre | "
+        "¿Cómo se llama su hijo? | Nome del bambino | Come si chiama suo figlio? | Nome da criança | "
+        "Nome e sobrenome do responsável | Naam van het kind | Hoe heet uw kind? | Naam huisarts | "
+        "Telefonnummer des Notfallkontakts | Téléphone du médecin traitant | Teléfono del tutor | "
+        "E-Mail der Eltern | Gewünschter Arzt | Bisherige Behandlung | Trattamento precedente | "
+        "Letzter Termin | Dernier rendez-vous"
+    )
+    for label in labels.split(" | "):
+        assert read({label: "One Two"}).fields == {}, label
+
+
+@pytest.mark.parametrize(
     ("given", "first", "last"),
     [
         ({"Name": "Ada Byron"}, "Ada", "Byron"),
