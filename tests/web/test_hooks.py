@@ -116,6 +116,96 @@ def test_a_number_in_parts_has_its_country(client: FlaskClient, stored: Stored, 
     assert stored.answers()["phone"] == "+49301234567"
 
 
+def of_jotform(asked: dict[str, Any], pretty: str = "") -> dict[str, str]:
+    return {"formID": "1", "submissionID": "2", "rawRequest": json.dumps(asked), "pretty": pretty}
+
+
+DAY = {"month": "03", "day": "9", "year": "2026"}
+SLOT = {"implementation": "new", "date": "2026-03-09 10:30", "duration": "45", "timezone": "Europe/Rome (GMT+01:00)"}
+
+
+@pytest.mark.parametrize(
+    ("name", "parts", "preferred"),
+    [
+        ("appointment", DAY, "2026-03-09"),
+        ("appointmentDate", DAY | {"hour": "2", "min": "5", "ampm": "PM"}, "2026-03-09 2:05 PM"),
+        ("preferredDate", DAY | {"month": "March"}, "9 March 2026"),
+        ("preferredDate", DAY | {"timeInput": "", "hour": "", "min": "", "ampm": "AM"}, "2026-03-09"),
+        ("preferredTime", {"timeInput": "02:05", "hourSelect": "2", "minuteSelect": "05", "ampm": "PM"}, "2:05 PM"),
+        (
+            "bestTime",
+            {"timeInput": "14:00", "timeInputRange": "16:30", "hourSelectRange": "16", "minuteSelectRange": "30"},
+            "14:00 – 16:30",
+        ),
+        ("appointment", SLOT, "2026-03-09 10:30, 45 min, Europe/Rome (GMT+01:00)"),
+        ("cita", SLOT, "2026-03-09 10:30, 45 min, Europe/Rome (GMT+01:00)"),
+        ("appointment", SLOT | {"date": ""}, None),
+        ("preferredTime", {"timeInput": "", "ampm": "AM"}, None),
+    ],
+)
+def test_a_time_in_parts_is_one_and_says_when_to_call(
+    client: FlaskClient, stored: Stored, hook: str, name: str, parts: dict[str, str], preferred: str | None
+) -> None:
+    client.post(hook, data=of_jotform({f"q4_{name}": parts, "q9_email": "ann@example.org"}))
+    answers = stored.answers()
+    assert (answers.get("preferred_time"), answers.get("extra")) == (preferred, None)
+
+
+def test_another_date_in_parts_is_kept_as_one(client: FlaskClient, stored: Stored, hook: str) -> None:
+    asked = {
+        "q4_dateOfBirth": DAY | {"year": "1980"},
+        "q5_stay": {"day": "1", "nights": "2"},
+        "q9_email": "a@example.org",
+    }
+    client.post(hook, data=of_jotform(asked))
+    assert stored.answers()["extra"] == {"dateOfBirth": "1980-03-09", "stay day": "1", "stay nights": "2"}
+    assert "preferred_time" not in stored.answers()
+
+
+def test_where_a_name_says_nothing_the_question_is_told_by_its_label(
+    client: FlaskClient, stored: Stored, hook: str
+) -> None:
+    asked = {
+        "q3_input3": {"first": "Ada Maria", "last": "Byron"},
+        "q4_email": "ada@example.org",
+        "q5_input5": ["Crowns, small", "Bridges"],
+        "q6_typeA6": "Yes",
+        "q7_typeA": "After five, please",
+        "q8_typeA8": "Acme",
+        "q9_clickTo": "Acme",
+        "q10_doctorsName": {"first": "Greg", "last": "House"},
+    }
+    pretty = (
+        "Wie heißen Sie?:Ada Maria Byron, Email:ada@example.org, Gewünschte Behandlung:Crowns, small; Bridges, "
+        "Any pain, now or then?:Yes, Wann sind Sie erreichbar?:After five, please, Insurance:Acme, Employer:Acme, "
+        "Doctor:Greg House"
+    )
+    client.post(hook, data=of_jotform(asked, pretty))
+    assert stored.answers() == {
+        "attribution": {},
+        "first_name": "Ada Maria",
+        "last_name": "Byron",
+        "email": "ada@example.org",
+        "service": "Crowns, small, Bridges",
+        "preferred_time": "After five, please",
+        "extra": {
+            "Any pain, now or then?": "Yes",
+            "typeA8": "Acme",
+            "clickTo": "Acme",
+            "doctorsName first": "Greg",
+            "doctorsName last": "House",
+        },
+    }
+
+
+def test_the_name_of_a_child_under_a_name_that_says_nothing_is_not_the_visitors(
+    client: FlaskClient, stored: Stored, hook: str
+) -> None:
+    asked = {"q3_input3": ANN, "q4_patientsName4": GREG, "q9_email": "ann@example.org"}
+    client.post(hook, data=of_jotform(asked, "Name des Kindes:Ann Lee, Patient:Greg House, Email:ann@example.org"))
+    assert (stored.answers()["first_name"], stored.answers()["extra"]) == ("Greg", {"Name des Kindes": "Lee, Ann"})
+
+
 def test_a_form_in_an_older_charset_and_with_a_file_is_understood(
     client: FlaskClient, stored: Stored, hook: str
 ) -> None:

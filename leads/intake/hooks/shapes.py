@@ -11,15 +11,16 @@ from typing import Any, NamedTuple
 
 from werkzeug.datastructures import Headers
 
+from leads.intake.hooks.pretty import labels
+from leads.intake.hooks.values import is_name, text_of, whole_name, whole_of
+
 _DATA = tomllib.loads(Path(__file__).with_name("shapes.toml").read_text(encoding="utf-8"))
 WRAPPED, REPEATS = _DATA["wrapped"], frozenset(_DATA["repeats"])
 LEAVE, _TEST_HEADERS = _DATA["leave"], _DATA["tests"]
 UNKNOWN = "form plugin"
 
-_LINE = re.compile(r"<br ?/?>\s*")
 _NAMES = ("title", "label", "column_name", "question", "ref", "name", "column_id", "fieldName", "id", "type")
 _VALUES = ("value", "string_value", "values", "answer")
-_PHONE = {"full", "country", "area", "phone"}  # the parts of a number in Jotform, whole or each by itself
 _A_NAME = re.compile(r"names?\d*$", re.IGNORECASE)
 _BESIDE = ("raw_value", "required", "objectTypeId", "unix", "field")
 
@@ -50,6 +51,8 @@ class Shape:
     test: str = ""
     numbered: bool = False
     prefix: str = ""
+    unnamed: str = ""
+    labels: str = ""
     leave: tuple[str, ...] = ()
 
     def fits(self, tree: Mapping[str, Any], headers: Headers) -> bool:
@@ -89,7 +92,7 @@ def read_shape(tree: Mapping[str, Any], headers: Headers) -> Submission:
         answers = [one for path in shape.answers for one in _answers(_at(tree, path))]
         rest = list(_answers(_without(kept, (*shape.answers, *filter(None, (shape.entry, shape.form, shape.page))))))
     else:
-        named = _numbered(kept) if shape.numbered else _unprefixed(kept, shape.prefix) if shape.prefix else kept
+        named = _numbered(kept) if shape.numbered else _questions(kept, shape, tree) if shape.prefix else kept
         answers, rest = list(_answers(named)), []
     entry = text_of(_at(tree, shape.entry)) if shape.entry else ""
     told = _at(tree, shape.consent) if shape.consent else None
@@ -107,21 +110,6 @@ def read_shape(tree: Mapping[str, Any], headers: Headers) -> Submission:
 
 def _is_yes(value: Any) -> bool:
     return text_of(value).casefold() in ("yes", "true", "1")
-
-
-def text_of(value: Any) -> str:
-    """Any value as people would write it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        for name in ("labels", "label", "value", "full", "number"):
-            if value.get(name):
-                return text_of(value[name])
-        value = list(value.values())
-    if isinstance(value, list):
-        return ", ".join(filter(None, map(text_of, value)))
-    # WPForms parts the lines of one field by ||, and Fluent Forms by the sign of HTML.
-    return "" if value is None else _LINE.sub("\n", str(value).replace("||", ", ")).strip()
 
 
 def _at(tree: Any, path: str) -> Any:
@@ -185,26 +173,28 @@ def _titled(answers: list[Answer], fields: Any) -> list[Answer]:
     ]
 
 
-def _unprefixed(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Jotform calls a question q3_fullName, and gives names and numbers in parts. What stands there already keeps its
-    name."""
+def _questions(asked: Mapping[str, Any], shape: Shape, tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Jotform calls a question q3_fullName, and gives names, numbers and times in parts. What stands there already
+    keeps its name."""
     found: dict[str, Any] = {}
-    for name, value in tree.items():
-        own = re.sub(f"^{prefix}", "", name)
-        found[own if own not in tree and own not in found else name] = _whole_number(value)
-    names = [name for name in found if _A_NAME.search(name)]
-    # The only one is the visitor's, as patientsName is. Of several we go by what they are called.
-    if len(names) == 1 and isinstance(found[names[0]], Mapping):
-        found["name"] = found.pop(names[0])
-    return found
-
-
-def _whole_number(value: Any) -> Any:
-    if not (isinstance(value, Mapping) and value.keys() <= _PHONE and value.keys() & {"full", "area"}):
-        return value
-    country = text_of(value.get("country"))
-    parts = [f"+{country}" if country.isdecimal() else country, text_of(value.get("area")), text_of(value.get("phone"))]
-    return text_of(value.get("full")) or " ".join(filter(None, parts))
+    for name, value in asked.items():
+        own = re.sub(f"^{shape.prefix}", "", name)
+        found[own if own not in asked and own not in found else name] = value
+    unnamed = [name for name in found if re.fullmatch(shape.unnamed, name)]
+    told = text_of(_at(tree, shape.labels)) if unnamed else ""
+    called = labels(told, {name: text_of(value) for name, value in found.items()}, unnamed)
+    named: dict[str, Any] = {}
+    for name, value in found.items():
+        label = called.get(name, name)
+        whole = whole_name(value) if name in unnamed else value
+        named[label if label not in found and label not in named else name] = whole_of(whole)
+    names = [name for name, value in found.items() if _A_NAME.search(name) or (name in unnamed and is_name(value))]
+    for name in names:
+        # The only one is the visitor's, as patientsName is. Of several we go by what they are called.
+        key = "name" if len(names) == 1 else name.rstrip("0123456789")
+        if isinstance(named.get(name), Mapping) and key not in named:
+            named[key] = named.pop(name)
+    return named
 
 
 def _numbered(tree: Mapping[str, Any]) -> dict[str, Any]:
