@@ -23,6 +23,8 @@ ASKED = {  # what the form asks, and how
 }
 MOST_CHOICES = 20  # of a list that is taken for one text
 LONGEST_EMAIL = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
+_NORTH_AMERICA = 1
+_LETTER = re.compile(r"[^\W\d_]")
 _BESIDE_A_NUMBER = re.compile(r"[^\d\s()+./–-]")
 # RFC 5322's dot-atom, of at most 64 characters (RFC 5321, section 4.5.3.1.1): nothing about it is to be made usual.
 _PLAIN_LOCAL_PART = re.compile(r"(?=.{1,64}$)[a-z0-9_+-]+(\.[a-z0-9_+-]+)*", re.IGNORECASE | re.ASCII)
@@ -127,16 +129,28 @@ def _validated(typed: str) -> ValidatedEmail:
 
 def e164(typed: str, region: str) -> str:
     """The international form of a typed number. Raises ValueError when it cannot be a whole number."""
+    ways = (_within, _whole) if _LETTER.search(typed) else (_whole, _within)
+    number = next((found for read in ways if (found := read(typed, region)) is not None), None)
+    if number is None:
+        raise ValueError("no phone number")
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _within(typed: str, region: str) -> phonenumbers.PhoneNumber | None:
+    """People write "call 201 555 0123 after five": the first number in the text. Read as a whole, its letters would be
+    digits of the number."""
+    match = next(iter(phonenumbers.PhoneNumberMatcher(typed, region)), None)
+    return match.number if match is not None else None
+
+
+def _whole(typed: str, region: str) -> phonenumbers.PhoneNumber | None:
+    """All that was typed as one number. Letters are digits where people give numbers so: 1-800-FLOWERS."""
     try:
         number = phonenumbers.parse(typed, region)
     except phonenumbers.NumberParseException:
-        number = None
+        return None
     # A number that only works within its area is "possible" too, but nobody can call it from elsewhere.
-    whole = phonenumbers.ValidationResult.IS_POSSIBLE
-    if number is None or phonenumbers.is_possible_number_with_reason(number) != whole:
-        # People write "call 201 555 0123 after five": find the number in the text.
-        match = next(iter(phonenumbers.PhoneNumberMatcher(typed, region)), None)
-        if match is None:
-            raise ValueError("no phone number")
-        number = match.number
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
+        return None
+    is_word = _LETTER.search(typed) is not None and number.extension is None
+    return None if is_word and number.country_code != _NORTH_AMERICA else number

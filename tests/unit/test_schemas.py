@@ -42,6 +42,16 @@ def mistakes(**answers: Any) -> dict[str, Any]:
         ("1-800-FLOWERS", "US", "+18003569377"),
         ("201 555 0123 ext. 5", "US", "+12015550123"),
         ("call me 415 555 2671 pls", "US", "+14155552671"),
+        ("201 555 0123 after five", "US", "+12015550123"),
+        ("089 321688 ab 17 Uhr", "DE", "+4989321688"),
+        ("0176 1234567 Oma", "DE", "+491761234567"),
+        ("089/321688 privat", "DE", "+4989321688"),
+        ("089 32 16 88 mobil", "DE", "+4989321688"),
+        ("Tel. 089 321688", "DE", "+4989321688"),
+        ("089 321688 (WhatsApp)", "DE", "+4989321688"),
+        ("089 321688 Durchwahl 12", "DE", "+4989321688"),
+        ("+49 (0)89 321688", "DE", "+4989321688"),
+        ("089 321688 / 0176 1234567", "DE", "+4989321688"),
         ("٢٠١٥٥٥٠١٢٣", "US", "+12015550123"),
     ],
 )
@@ -55,6 +65,12 @@ def test_phones_are_read_as_of_the_sites_region(typed: str, region: str, number:
 def test_what_nobody_could_call_is_no_phone(typed: str) -> None:
     with pytest.raises(ValueError, match="no phone number"):
         e164(typed, "US")
+
+
+@pytest.mark.parametrize("typed", ["089 7777abc", "0800 REIFEN1", "Oma", "ab 17 Uhr"])
+def test_letters_are_digits_only_where_people_give_numbers_so(typed: str) -> None:
+    with pytest.raises(ValueError, match="no phone number"):
+        e164(typed, "DE")
 
 
 def test_the_phone_is_kept_as_typed_beside_the_number() -> None:
