@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from io import BytesIO
 from itertools import count
 from typing import Any, NamedTuple, NoReturn
@@ -110,11 +110,13 @@ def _named(value: Mapping[str, Any], fields: int, depth: int, name: int) -> dict
     """Two that are alike once they are cut are both kept: the second one has a number."""
     kept: dict[str, Any] = {}
     for key, item in value.items():
-        cut = clean_text(str(key)[:name])
-        if cut in kept:
-            cut = next(other for number in count(2) if (other := f"{cut} ({number})") not in kept)
-        kept[cut] = _clean(item, fields, depth - 1, name)
+        kept[own_name(clean_text(str(key)[:name]), kept)] = _clean(item, fields, depth - 1, name)
     return kept
+
+
+def own_name(name: str, kept: Container[str]) -> str:
+    """The name, with a number where there is one like it already."""
+    return name if name not in kept else next(own for more in count(2) if (own := f"{name} ({more})") not in kept)
 
 
 def _clean(value: Any, fields: int, depth: int, name: int) -> Any:

@@ -161,7 +161,7 @@ def test_a_whole_name_is_taken_apart(given: dict[str, str], first: str, last: st
         ("consent", "none of your business", None),
         ("anything", "0, 1", None),
         ("marketing_consent", "0, 1", None),
-        ("Datenschutz", "ja", True),
+        ("Datenschutz", "ja", None),
         (WORDING, "on", True),
         ("anything", WORDING, True),
         ("I agree that my details are stored and used", "1", True),
@@ -190,10 +190,12 @@ def test_a_whole_name_is_taken_apart(given: dict[str, str], first: str, last: st
         ("Zustimmung", "Ja", True),
         ("einverstanden", "ja", True),
         ("acceptance-dsgvo", "1", True),
-        ("Datenschutz", "Akzeptiert", True),
-        ("Datenschutz", "Zugestimmt", True),
-        ("Datenschutz", "vielleicht", None),
-        ("Datenschutz", "abgelehnt", False),
+        ("Datenschutz", "Akzeptiert", None),
+        ("Datenschutzerklärung", "on", None),
+        ("Privacy policy", "1", None),
+        ("Datenschutz", "Ich stimme der Speicherung meiner Daten zu.", True),
+        ("Datenschutz akzeptieren", "on", True),
+        ("Einwilligung", "abgelehnt", False),
         ("Autorizo que mis datos se usen para publicidad", "yes", None),
         ("Autorizo el uso de mis datos con fines comerciales", "yes", None),
         ("Autorizzo l'invio di comunicazioni commerciali e il trattamento dei miei dati", "yes", None),
@@ -307,7 +309,7 @@ def test_what_stands_beside_the_answers_is_kept_once_and_soon() -> None:
     began = time.process_time()
     found = understand(Submission("form plugin", "", [Answer("Tooth", ("Tooth",), "1")], rest), "US", WORDING)
     assert time.process_time() - began < 1.0
-    assert len(found.extra) == 5000
+    assert len(found.extra) == 5001, "each once, and a yes or 1 may be the answer to many questions"
 
 
 @pytest.mark.parametrize(
@@ -327,3 +329,24 @@ def test_click_ids_are_dropped_from_addresses(text: str, kept: str) -> None:
 def test_click_ids_are_known_however_they_are_written() -> None:
     assert all(map(is_click_id, ["gclid", "GCLID", "li_fat_id", "gcl-id", "fbclid"]))
     assert not any(map(is_click_id, ["budget", "utm_source", ""]))
+
+
+def test_the_name_of_somebody_else_stays_beside_the_visitors() -> None:
+    found = read({"First name": "Anna", "Last name": "Miller", "Patient name": "Tim Miller"})
+    assert (found.fields["first_name"], found.extra["name"]) == ("Anna", "Tim Miller")
+    assert read({"First name": "Anna", "Last name": "Miller", "Full name": "Miller Anna"}).extra == {}
+
+
+def test_each_question_keeps_its_yes_or_no() -> None:
+    rest = [Answer(name, (name,), text) for name, text in (("pregnant", "no"), ("smoker", "yes"), ("heart", "no"))]
+    found = understand(Submission("Wix", "", [Answer("consent", ("consent",), "yes")], rest), "US", WORDING)
+    assert found.extra == {"consent": "yes", "pregnant": "no", "smoker": "yes", "heart": "no"}
+
+
+def test_a_bare_box_shows_our_wording_only_where_there_was_no_other_before() -> None:
+    sent = Submission("form plugin", "", [Answer("consent", ("consent",), "on")])
+    assert understand(sent, "US", WORDING).our_wording
+    later = understand(sent, "US", WORDING, the_only_one=False)
+    assert (later.consent, later.our_wording) == (True, False)
+    told = Submission("form plugin", "", [Answer(WORDING, (WORDING,), "on")])
+    assert understand(told, "US", WORDING, the_only_one=False).our_wording

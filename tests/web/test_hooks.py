@@ -584,3 +584,10 @@ def test_whatever_is_sent_is_kept_or_refused(
     exactly = {"input_stream": io.BytesIO(body), "content_length": len(body)}  # else it would end a form with files
     answer = client.post(hook, content_type=content_type, **exactly)
     assert answer.status_code in ((200, 429) if body.strip() else (400,))
+
+
+def test_a_name_with_and_without_brackets_keeps_both(client: FlaskClient, stored: Stored, hook: str) -> None:
+    client.post(
+        hook, data="service[]=Alpha&service=Beta&email=j@example.com", content_type="application/x-www-form-urlencoded"
+    )
+    assert {"Alpha", "Beta"} <= {stored.answers()["service"], *stored.answers()["extra"].values()}

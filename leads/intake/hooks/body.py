@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from leads.decode import Form, Undecodable, any_json, clean, decode_form
+from leads.decode import Form, Undecodable, any_json, clean, decode_form, own_name
 from leads.intake.hooks.shapes import REPEATS, WRAPPED
 
 # A plugin tells more of each answer than a browser, and asks whole questions: what somebody agreed to, too.
@@ -65,7 +65,7 @@ def _unfolded(fields: Mapping[str, Any]) -> dict[str, Any]:
         if not keys[-1] and len(keys) > 1:  # `service[]` is the list that it is already
             keys = keys[:-1]
         if not _put(tree, keys, value):
-            tree[name] = value
+            tree[own_name(name, tree)] = value
     return tree
 
 

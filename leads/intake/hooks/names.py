@@ -51,13 +51,14 @@ class Understood:
         self.extra[name] = text
 
 
-def understand(submission: Submission, region: str, wording: str) -> Understood:
-    """Find our fields. region: for phone numbers without a country. wording: of the site's own consent box."""
+def understand(submission: Submission, region: str, wording: str, *, the_only_one: bool = True) -> Understood:
+    """Find our fields. region: for phone numbers without a country. wording: of the site's own consent box.
+    the_only_one: it never had another one."""
     found, boxes = Understood(consent=submission.consent), list[bool]()
     for answer in submission.answers:
         if (ticked := _ticked(answer, wording)) is not None:
             boxes.append(ticked)
-            found.our_wording |= _is_our_wording(answer, wording)
+            found.our_wording |= _is_our_wording(answer, wording, the_only_one=the_only_one)
             found.keep(answer.label, answer.text)
         else:
             _take(found, answer)
@@ -68,10 +69,10 @@ def understand(submission: Submission, region: str, wording: str) -> Understood:
     if submission.page:
         found.fields.setdefault("page", submission.page)
     _split_name(found)
-    said = {*found.fields.values(), *found.extra.values()}
+    # Many say there once more what they have said. A yes and a no are not known again: there are many questions.
+    said = {text for text in (*found.fields.values(), *found.extra.values()) if plain(text) not in _YES | _NO}
     for answer in submission.rest:
         if answer.text not in said:
-            said.add(answer.text)
             _keep(found, answer)
     _guess(found, region)
     return found
@@ -96,7 +97,11 @@ def _keep(found: Understood, answer: Answer) -> None:
 def _split_name(found: Understood) -> None:
     """`Jane Doe` and `Doe, Jane` are first and last name. Beside a first name, a field `Name` is the last name."""
     whole = found.fields.pop("full_name", "")
-    if not whole or {"first_name", "last_name"} <= found.fields.keys():
+    if not whole:
+        return
+    if {"first_name", "last_name"} <= found.fields.keys():
+        if not set(whole.split()) <= set(f"{found.fields['first_name']} {found.fields['last_name']}".split()):
+            found.keep("name", whole)  # of somebody else, as a parent's child
         return
     if found.fields.keys() & {"first_name", "last_name"}:
         given = set((found.fields.get("first_name") or found.fields["last_name"]).split())
@@ -154,12 +159,13 @@ def begins_with_no(text: str) -> bool:
     return f"{plain(text.casefold())} ".startswith(_NOES)
 
 
-def _is_our_wording(answer: Answer, wording: str) -> bool:
-    """Whether this box asked in our words: it says so itself, or it has the name that we ask for and no other words."""
+def _is_our_wording(answer: Answer, wording: str, *, the_only_one: bool) -> bool:
+    """Whether this box asked in our words: it says so itself, or it has the name that we ask for and no other words.
+    Where there was another wording before, the form may still show that one."""
     names, text, own = [plain(name) for name in answer.names], plain(_said(answer.text)), plain(wording)
     if own in (*names, text):
         return True
-    called_ours = any(_OUR_BOX in _in_order(name) for name in names)
+    called_ours = the_only_one and any(_OUR_BOX in _in_order(name) for name in names)
     return called_ours and not any(map(_is_text, [*names, text]))
 
 

@@ -77,7 +77,7 @@ def _receive(intake: Intake, site: Site, *, within: bool) -> Response:
     try:
         tree = read_query(sent) if query else read_body(sent, request.mimetype, request.mimetype_params)
         submission = read_shape(tree, request.headers)
-        found = understand(submission, site.region, intake.consent_text(site))
+        found = understand(submission, site.region, intake.consent_text(site), the_only_one=site.consent_version == "1")
         data = _load(schema_of(_KIND, site.region), site, found)
     except Undecodable as error:
         return _unreadable(intake, site, sent, str(error), within=within)
