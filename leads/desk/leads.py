@@ -40,6 +40,7 @@ STATES = {
     "held": "Held",
     "spam": "Maybe spam",
     "handled": "Taken care of",
+    "erased": "Erased",
 }
 
 

@@ -167,7 +167,9 @@ NUMBERS = {
     "Held": "held",
     "Need you": "needs_you",
     "Taken care of": "handled",
+    "Erased": "erased",
 }
+SELDOM = ("erased",)  # told only where there are some
 # What became of what was a removed connection's: the same words, and those that it alone has.
 BECAME = {text: place for text, place in NUMBERS.items() if place != "on_the_way"} | {"Handed over": "elsewhere"}
 NOT_ARRIVED = ("on_the_way", "held", "needs_you")

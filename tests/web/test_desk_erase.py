@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from leads.store.models import Action, Connection, Delivery, Erasure, RemoteReco
 from leads.store.session import Database
 from leads.store.vault import Vault
 from tests.conftest import only_postgres
-from tests.factory import send
+from tests.factory import make_site, send
 from tests.web.desk import Person, beat, lead_of, plain, set_state, signed_in
 
 JANE = {"first_name": "Jane", "last_name": "Quorbleton", "email": "jane@example.com", "phone": "+12015550199"}
@@ -96,6 +97,31 @@ def test_the_pages_tell_that_it_is_done_and_by_whom(anna: Person, database: Data
     assert "moved on meanwhile" in anna.get(f"/desk/leads/{jane}")
     anna.get(f"/desk/leads/{UUID(int=7)}/erase", 404)
     anna.post(f"/desk/leads/{UUID(int=7)}/erase", 404)
+
+
+def test_who_was_erased_is_counted_apart_from_what_was_taken_care_of(
+    anna: Person, database: Database, vault: Vault, site: Site, jane: UUID
+) -> None:
+    tom = send(database, vault, site, first_name="Tom", email="tom@example.com").event_id
+    set_state(database, tom, "handled", code="by_hand")
+    anna.post(f"/desk/leads/{jane}/erase")
+    with database.read() as session:
+        connection_id = session.scalars(select(Connection.id)).one()
+    for page in ("/desk/", f"/desk/connections/{connection_id}"):
+        assert "Taken care of 1 Erased 2" in plain(anna.get(page))
+    for state, listed in (("handled", [lead_of(database, tom)]), ("erased", [jane])):
+        rows = re.findall(r'id="row-([^"]+)"', anna.get(f"/desk/leads?state={state}"))
+        assert rows == [str(lead_id) for lead_id in listed]
+
+
+def test_who_was_erased_before_a_crm_was_connected_is_counted_too(
+    anna: Person, database: Database, vault: Vault
+) -> None:
+    lead_id = lead_of(database, send(database, vault, make_site(database, "other", "Other"), **JANE).event_id)
+    anna.post(f"/desk/leads/{lead_id}/erase")
+    assert "Other Received 1 In the CRM 0 On the way 0 Held 0 Need you 0 Taken care of 0 Erased 1" in plain(
+        anna.get("/desk/")
+    )
 
 
 def test_the_list_of_erasures_names_her_by_code_and_id_alone(anna: Person, jane: UUID, tmp_path: Path) -> None:

@@ -235,5 +235,8 @@ def _resubmitted(session: Session) -> list[UUID]:
 def _today(session: Session, site: Site, now: datetime, balances: Iterable[DayBalance]) -> Today:
     today = Event.received_at >= start_of_day(site.time_zone, now)
     events = (Event.site_id == site.id, today, Event.is_test.is_(False))
-    its = (day.unconnected for day in balances if day.site.id == site.id and day.day == day_of(site, now))
-    return Today(site, count(session, Event.id, *events), by_place(session, *events), sum(its))
+    its = next(day for day in balances if day.site.id == site.id and day.day == day_of(site, now))
+    # Who was erased before a CRM was connected has no delivery that tells.
+    erased = {"erased": number} if (number := its.states["erased"]) else {}
+    places = by_place(session, *events) | erased
+    return Today(site, count(session, Event.id, *events), places, its.unconnected)

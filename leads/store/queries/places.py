@@ -26,7 +26,8 @@ PLACES: dict[str, ColumnElement[bool]] = {
     "held": and_(Delivery.state == "held", func.coalesce(Delivery.code, "").not_in(HELD_FOR_A_PERSON)),
     "on_the_way": Delivery.state.in_(("waiting", "sending")),
     "in_the_crm": Delivery.state.in_(("sent", "confirmed")),
-    "handled": and_(Delivery.state.in_(("handled", "erased")), ~HANDED_ON),
+    "handled": and_(Delivery.state == "handled", ~HANDED_ON),
+    "erased": Delivery.state == "erased",
     "elsewhere": HANDED_ON,
 }
 SPAM = and_(Delivery.state == "held", Delivery.code == "spam")
