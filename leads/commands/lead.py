@@ -20,7 +20,8 @@ from leads.store.queries.leads import LeadFilter, leads
 from leads.store.staff import note_view
 from leads.store.vault import Vault
 
-_PLACES = ("needs_you", "on_the_way", "in_the_crm", "spam")  # of the desk's list; its others are called as a state is
+# Of the desk's list; its others are called as a state is.
+_PLACES = ("needs_you", "on_the_way", "in_the_crm", "not_now", "spam")
 _ERASURES = {
     "waiting": "to be erased there",
     "done": "erased there",

@@ -30,7 +30,7 @@ _LEFT_BEHIND = "The next CRM that an admin connects takes over what waits; or ta
 _LEFT_BESIDE = "Open each one: a button sends it another way where one is open; else take care of it yourself."
 _LATEST = 8
 # Where the leads of a reason are listed; those not named here are among the ones that need a person.
-_LISTS = {"on_the_way": "on_the_way", "problem": "on_the_way", "unknown_caller": "held", "spam": "spam"}
+_LISTS = {"on_the_way": "on_the_way", "problem": "on_the_way", "unknown_caller": "not_now", "spam": "spam"}
 
 
 class WaitLine(NamedTuple):

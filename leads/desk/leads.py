@@ -37,7 +37,7 @@ STATES = {
     "needs_you": "Needs you",
     "on_the_way": "On the way",
     "in_the_crm": "In the CRM",
-    "held": "Held",
+    "not_now": "Not sent for now",
     "spam": "Maybe spam",
     "handled": "Taken care of",
     "erased": "Erased",

@@ -164,7 +164,7 @@ _PROBLEMS = {
 NUMBERS = {
     "In the CRM": "in_the_crm",
     "On the way": "on_the_way",
-    "Held": "held",
+    "Not sent for now": "not_now",
     "Need you": "needs_you",
     "Taken care of": "handled",
     "Erased": "erased",
@@ -172,7 +172,7 @@ NUMBERS = {
 SELDOM = ("erased",)  # told only where there are some
 # What became of what was a removed connection's: the same words, and those that it alone has.
 BECAME = {text: place for text, place in NUMBERS.items() if place != "on_the_way"} | {"Handed over": "elsewhere"}
-NOT_ARRIVED = ("on_the_way", "held", "needs_you")
+NOT_ARRIVED = ("on_the_way", "not_now", "needs_you")
 
 _WHO = ("first_name", "last_name", "full_name", "email", "phone", "phone_typed")
 _WHAT = ("preferred_time", "preferred_contact", "service", "message", "page")

@@ -400,7 +400,7 @@ def test_an_old_link_to_a_removed_connection_tells_what_became_of_it_and_leads_t
     anna.post(f"{path}/remove")
     page = plain(anna.get(path))
     assert re.search(r"– Removed It was removed today, [\d:]+ \w+ by anna, and its key forgotten\.", page)
-    assert "In the CRM 2 Held 1 Need you 2 Taken care of 1" in page
+    assert "In the CRM 2 Not sent for now 1 Need you 2 Taken care of 1" in page
     assert "Show who needs you Show what looks like spam" in page
     assert "Nowhere: no CRM is connected." in page
     assert "Connect a CRM" in page

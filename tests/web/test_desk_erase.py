@@ -119,7 +119,7 @@ def test_who_was_erased_before_a_crm_was_connected_is_counted_too(
 ) -> None:
     lead_id = lead_of(database, send(database, vault, make_site(database, "other", "Other"), **JANE).event_id)
     anna.post(f"/desk/leads/{lead_id}/erase")
-    assert "Other Received 1 In the CRM 0 On the way 0 Held 0 Need you 0 Taken care of 0 Erased 1" in plain(
+    assert "Other Received 1 In the CRM 0 On the way 0 Not sent for now 0 Need you 0 Taken care of 0 Erased 1" in plain(
         anna.get("/desk/")
     )
 

@@ -23,7 +23,8 @@ _FOR_A_PERSON = Delivery.code.in_(HELD_FOR_A_PERSON)
 # Each delivery stands in one of them; what somebody should know first comes first.
 PLACES: dict[str, ColumnElement[bool]] = {
     "needs_you": and_(Delivery.state.in_(("refused", "expired", "held")), or_(Delivery.state != "held", _FOR_A_PERSON)),
-    "held": and_(Delivery.state == "held", func.coalesce(Delivery.code, "").not_in(HELD_FOR_A_PERSON)),
+    # Not all that is held: what of it needs a person is told as such.
+    "not_now": and_(Delivery.state == "held", func.coalesce(Delivery.code, "").not_in(HELD_FOR_A_PERSON)),
     "on_the_way": Delivery.state.in_(("waiting", "sending")),
     "in_the_crm": Delivery.state.in_(("sent", "confirmed")),
     "handled": and_(Delivery.state == "handled", ~HANDED_ON),
