@@ -56,6 +56,30 @@ def test_search_finds_the_name_of_any_enquiry(anna: Person, database: Database, 
     assert _names(anna.post("/desk/leads", 200, q="vaterfeld").text) == [], "not by what somebody writes"
 
 
+@pytest.mark.parametrize(
+    ("written", "typed"),
+    [
+        ("Kühn", ("kuehn", "Kuhn", "KÜHN", "kuh", "kühn,")),
+        ("Kuehn", ("Kühn", "kuehn", "kuhn")),
+        ("Meier Anna", ("meier, anna", "Anna;Meier", "anna meier", "Meier,Anna")),
+        ("Straße", ("strasse", "Straße", "STRASSE", "straß")),
+        ("Groß-Söhnlein", ("gross soehnlein", "Groß–Söhnlein", "sohnlein")),
+        ("O’Brien", ("O'Brien", "obrien", "o’brien")),
+        ("Łukasz Sørensen", ("lukasz soerensen", "Sorensen", "łukasz")),
+        ("Manuela Sauer", ("ela", "manuela", "sauer")),
+    ],
+)
+def test_search_finds_a_name_however_it_is_spelt(
+    anna: Person, database: Database, vault: Vault, site: Site, written: str, typed: tuple[str, ...]
+) -> None:
+    send(database, vault, site, first_name=written, email="a@example.com")
+    send(database, vault, site, first_name="Tom", email="tom@example.com")
+    for text in typed:
+        assert _names(anna.post("/desk/leads", 200, q=text).text) == [written], text
+    for nobody in ("- , -", "kuhm", "maeier"):
+        assert _names(anna.post("/desk/leads", 200, q=nobody).text) == []
+
+
 def test_without_a_website_the_list_says_what_comes_first(anna: Person, database: Database) -> None:
     assert "/f/demo/consultation" in anna.get("/desk/leads")
     with database.write() as session:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,16 +18,14 @@ from leads.store.models import Delivery, Drift, Event, Identity, Lead, Site
 from leads.store.people import PERSON_FIELDS, listed_answers, listed_person, name_of, person_behind, trace
 from leads.store.queries.lists import sites
 from leads.store.queries.places import HELD_FOR_A_PERSON, PLACES, SPAM
+from leads.store.queries.spelling import matcher
 from leads.store.scope import only_sites
 from leads.store.vault import Vault
 
 PAGE_SIZE = 25
 MOST_FOUND = 50
 MOST_SEARCHED = 5_000  # leads that one search by name decrypts
-_NUMBER = re.compile(r"[\d\s()+./-]+")
-_NO_DIGIT = re.compile(r"\D")
 _MOST_MERGED = 100  # websites: SQLite takes 500 parts of a statement
-_FEWEST = 4  # digits by which a number is looked for
 ARRIVED = ("sent", "confirmed")
 # The first of these that one of a lead's deliveries has is what the list says of the lead.
 URGENCY = ("refused", "expired", "held", "sending", "waiting", "sent", "confirmed", "handled", "erased")
@@ -285,7 +282,7 @@ def search(session: Session, vault: Vault, typed: str, chosen: LeadFilter) -> Se
     exact = session.scalars(newest.where(Lead.id.in_(ids), *where).limit(MOST_FOUND)).all() if ids else []
     if exact:
         return SearchResult(_rows(session, vault, exact), complete=True)
-    matches = _matcher(typed)
+    matches = matcher(typed)
     looked_at = _first(session, chosen, [*where, Lead.known.is_(True)], MOST_SEARCHED + 1)
     searched = looked_at[:MOST_SEARCHED]
     ids = {lead.id for lead in searched if matches(listed_person(vault, lead))}
@@ -325,22 +322,3 @@ def _e164(typed: str, region: str) -> str | None:
     except phonenumbers.NumberParseException:
         return None
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-
-
-def _matcher(typed: str) -> Callable[[Mapping[str, str]], bool]:
-    """Whether a person's details hold every word that was typed, or the number holds these digits; accents, case and
-    what stands between digits do not matter."""
-    words, digits = _plain(typed).split(), _NO_DIGIT.sub("", typed)
-    is_number = len(digits) >= _FEWEST and bool(_NUMBER.fullmatch(typed))
-
-    def matches(person: Mapping[str, str]) -> bool:
-        if is_number and digits in _NO_DIGIT.sub("", person.get("phone", "")):
-            return True
-        details = _plain(" ".join(person.values()))
-        return all(word in details for word in words)
-
-    return matches
-
-
-def _plain(text: str) -> str:
-    return "".join(sign for sign in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(sign))
