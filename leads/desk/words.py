@@ -327,11 +327,25 @@ def connection_state(connection: Connection, now: datetime) -> Pill:
         return Pill("…", "Being tried now", "busy")
     if connection.state == "failing":
         return Pill("!", "Has a problem", "bad")
-    if connection.wait_until and connection.wait_until > now:
+    if is_asked_to_wait(connection, now):
         return Pill("…", "Waits: the CRM asked us to slow down", "busy")
     if is_struggling(connection):
         return Pill("…", "The last try failed: being tried again", "busy")
     return Pill("✓", "Working", "good")
+
+
+def goes_on(delivery: Delivery, connection: Connection, now: datetime) -> datetime | None:
+    """When one that waits is tried next; None: in a moment, or not before somebody has signed in."""
+    if delivery.state != "waiting" or wants_sign_in(connection):
+        return None
+    probe = connection.probe_at if connection.state == "failing" else None
+    times = [moment for moment in (delivery.due_at, connection.wait_until, probe) if moment and moment > now]
+    return max(times, default=None)
+
+
+def is_asked_to_wait(connection: Connection, now: datetime) -> bool:
+    """Whether it works, but its CRM wants quiet for a while."""
+    return connection.state == "working" and connection.wait_until is not None and connection.wait_until > now
 
 
 def quota(connection: Connection, now: datetime) -> str | None:

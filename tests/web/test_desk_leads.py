@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from flask import Flask
@@ -363,6 +364,38 @@ def test_a_lead_that_waits_for_a_connection_tells_it_once_and_leads_there(
     assert "Open the connection" not in page
     set_state(database, event.event_id, "refused", code="refused", sentence="The phone number is wrong.")
     assert "Send again" in anna.get(lead)
+
+
+def test_what_waits_since_the_crm_wants_quiet_says_when_it_goes_on(
+    anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event = send(database, vault, site, **JANE)
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    with database.write() as session:
+        until = database.now(session).replace(microsecond=0) + timedelta(minutes=7)
+        told = {"code": "too_many_requests", "sentence": "The CRM asks us to slow down."}
+        session.execute(update(Connection).values(wait_until=until, **told))
+    local = until.astimezone(ZoneInfo(site.time_zone))
+    page = plain(anna.get(lead))
+    assert re.search(rf"Not sent yet next try [\w ,]+{local:%H:%M:%S}", page), "it was not tried itself"
+    assert "It waits for the connection: The CRM asks us to slow down. It goes on by itself." in page
+    assert "slow down It goes on in 6 minutes." in plain(anna.get("/desk/"))
+    set_state(database, event.event_id, "waiting", due_at=until + timedelta(hours=1), sentence="The CRM is down.")
+    page = plain(anna.get(lead))
+    assert re.search(rf"next try [\w ,]+{local + timedelta(hours=1):%H:%M:%S}", page), "whichever is later"
+    assert "slow down" not in page
+
+
+def test_what_waits_for_a_connection_with_a_problem_says_when_it_is_tried(
+    anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event = send(database, vault, site, **JANE)
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    for code, told in (("timeout", True), ("signed_out", False)):
+        with database.write() as session:
+            due = database.now(session) + timedelta(minutes=7)
+            session.execute(update(Connection).values(state="failing", code=code, probe_at=due))
+        assert ("next try" in plain(anna.get(lead))) is told
 
 
 @pytest.mark.parametrize(
