@@ -14,7 +14,7 @@ from leads.store.space import Space
 _BY_OURSELVES = "Nothing is lost; we keep trying by ourselves."
 # Where trying alone will not help: by the connection's code.
 _BY_A_PERSON = {
-    "signed_out": "Somebody has to sign in at the CRM",
+    "signed_out": "An admin has to sign in at the CRM",
     "bad_key": "An admin has to enter a new key, or mend it in the CRM",
     "no_connector": "Whoever looks after the server has to install its connector again",
     "lacks_key": "Whoever looks after the server has to copy the key file to it, or restore it",

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from flask import Blueprint, render_template
+from flask_login import current_user
 
 from leads import plain
 from leads.desk import words
@@ -83,8 +84,8 @@ def _wait_line(wait: Wait, state: Overview, keep: timedelta) -> WaitLine:
     now, name, told = state.now, _named(wait.connection), wait.sentence or ""
     they_go = "It goes" if wait.number == 1 else "They go"
     why, help_text = {
-        "problem": (f"waiting for {name}, which has a problem", _next_try(wait, None, now)),
-        "paused": (f"waiting for {name}, which staff paused", f"{they_go} as soon as it is started again."),
+        "problem": (f"waiting for {name}, which has a problem", _with_whom_to_tell(_next_try(wait, None, now))),
+        "paused": (f"waiting for {name}, which staff paused", f"{they_go} as soon as an admin starts it again."),
         "on_the_way": (f"on the way to {name}", _next_try(wait, wait.due, now)),
         "unknown_caller": ("waiting for the caller to be known", f"{name} was set up so; a form may tell who it was."),
         "spam": (
@@ -100,6 +101,11 @@ def _wait_line(wait: Wait, state: Overview, keep: timedelta) -> WaitLine:
         "no_connection": ("with nowhere to go", told),
     }[wait.reason]
     return WaitLine(wait, why, help_text)
+
+
+def _with_whom_to_tell(problem: str) -> str:
+    """What a CRM says of a connection, such as “Enter a new key”, is for those who can."""
+    return problem if current_user.is_admin else f"{problem} {words.TELL_AN_ADMIN}".strip()
 
 
 def _forgotten(oldest: datetime, keep: timedelta, now: datetime) -> str:

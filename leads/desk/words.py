@@ -25,6 +25,7 @@ number_of, enquiries, span, wording_of = plain.number_of, plain.enquiries, plain
 passed_over = plain.passed_over
 
 ALL_WELL = "Tested: everything is as it should be."
+TELL_AN_ADMIN = "Please tell an admin of this desk."  # what only they can mend
 TOO_LATE = "Nothing was done: it has moved on meanwhile. Below is how it stands now."
 GONE_MEANWHILE = "Nothing was done: what you chose is not there any more. Please choose again."
 
@@ -310,7 +311,7 @@ def erasure(found: Erasure) -> Pill:
 def erased_when(found: Erasure, connection: Connection, now: datetime) -> str:
     """When one that waits is tried, as a sentence."""
     if connection.state == "paused":
-        return "It waits until the connection is started again."
+        return "It waits until an admin starts the connection again."
     if connection.state == "failing":
         return "It waits until the connection works again."
     times = [moment for moment in (found.due_at, connection.wait_until) if moment and moment > now]
@@ -322,7 +323,7 @@ def connection_state(connection: Connection, now: datetime) -> Pill:
     if connection.state == "paused":
         return Pill("‖", "Paused by staff", "look")
     if wants_sign_in(connection):
-        return Pill("!", "Somebody must sign in", "bad")
+        return Pill("!", "An admin must sign in", "bad")
     if is_tried_now(connection, now):
         return Pill("…", "Being tried now", "busy")
     if connection.state == "failing":

@@ -15,7 +15,7 @@ HOLD_SENTENCES = {
     "no_consent": "There is no consent of the visitor that the details are shared with the CRM.",
     "paused": "This connection was paused by staff. It goes on by itself once an admin starts it again.",
     "unknown_caller": "This connection takes calls only once the caller is known.",
-    "removed": "The connection was removed before this was sent. Add a new one, or take care of it yourself.",
+    "removed": "The connection was removed before this was sent. An admin can add a new one; or take care of it.",
 }
 
 # It may have arrived, and its CRM cannot tell: somebody has to look there before it is sent again.

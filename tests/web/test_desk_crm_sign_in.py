@@ -242,6 +242,17 @@ def test_a_connection_that_is_gone(anna: Person, database: Database, crm: Preten
     assert "Removed" in anna.get(path)
 
 
+def test_staff_are_told_whom_to_tell_whatever_is_wrong(
+    anna: Person, app: Flask, database: Database, crm: PretendSignIn
+) -> None:
+    anna.client.get(_back(crm.allow(_address(_add(anna, crm)))))
+    sam = signed_in(app, database, "sam", "staff")
+    for code, told in (("signed_out", "Ask an admin of this desk to sign in."), ("forbidden", "please tell one.")):
+        with database.write() as session:
+            session.execute(update(Connection).values(state="failing", code=code, sentence="Give it more rights."))
+        assert told in plain(sam.get(_path(database))), code
+
+
 def test_one_button_signs_in_again(
     anna: Person, database: Database, vault: Vault, site: Site, crm: PretendSignIn
 ) -> None:
@@ -269,12 +280,12 @@ def test_where_a_person_is_needed_nobody_is_told_that_we_keep_trying(
     beat(database)
     _add(anna, crm)
     page = plain(anna.get("/desk/"))
-    assert "Somebody has to sign in at the CRM." in page
+    assert "An admin has to sign in at the CRM." in page
     assert "trying" not in page
     assert "next try" not in page
     send(database, vault, site, email="jane@example.com")
     page = plain(anna.get("/desk/"))
-    assert "Nothing is lost. Somebody has to sign in at the CRM." in page
+    assert "Nothing is lost. An admin has to sign in at the CRM." in page
     assert "by ourselves" not in page
 
 

@@ -175,7 +175,7 @@ def test_what_waits_at_a_connection_that_stands_still_is_told(anna: Person, data
     with database.write() as session:
         session.execute(update(Connection).values(state="paused"))
     home = plain(anna.get("/desk/"))
-    assert "could not be erased yet It waits until the connection is started again." in home
+    assert "could not be erased yet It waits until an admin starts the connection again." in home
 
 
 def test_a_removed_connection_cannot_be_tried_again(anna: Person, database: Database, jane: UUID) -> None:

@@ -18,7 +18,7 @@ from config.settings import Settings
 from leads.app import create_app
 from leads.store import outbox
 from leads.store.erasure_list import ErasureList
-from leads.store.models import CanaryRun, Connection, ConsentText, Delivery, Site, Unreadable, new_id
+from leads.store.models import Alert, CanaryRun, Connection, ConsentText, Delivery, Site, Unreadable, new_id
 from leads.store.queries.signs import signs
 from leads.store.session import Database
 from leads.store.space import Space
@@ -380,6 +380,33 @@ def test_staff_find_who_waits_for_a_connection_with_a_problem(
     shown = re.search(r'href="(/desk/leads[^"]*)">Show it<', sam.get("/desk/"))
     assert shown is not None
     assert "Jane Doe" in sam.get(shown[1])
+
+
+def test_staff_are_told_whom_to_tell_of_what_only_admins_can_mend(
+    anna: Person, database: Database, vault: Vault, app: Flask, site: Site
+) -> None:
+    sam = signed_in(app, database, "sam", "staff")
+    event = send(database, vault, site, **JANE)
+    with database.write() as session:
+        connection_id = session.scalars(select(Connection.id)).one()
+        now = database.now(session)
+        session.add(Alert(kind="mail", subject="e-mail", sentence="Notices by e-mail cannot be sent.", began_at=now))
+    _connection(database, state="failing", code="bad_key", sentence="Enter a new key.", probe_at=now)
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    whom = "Please tell an admin of this desk."
+    for path in ("/desk/", "/desk/connections", lead):
+        assert f"Enter a new key. {whom}" in plain(sam.get(path)).replace("It is tried again now. ", ""), path
+        assert whom not in plain(anna.get(path))
+    assert f"Notices by e-mail cannot be sent. {whom}" in plain(sam.get("/desk/"))
+    assert "Only admins of this desk can change a connection: please tell one." in plain(
+        sam.get(f"/desk/connections/{connection_id}")
+    )
+    _connection(database, state="paused", code="paused")
+    set_state(database, event.event_id, "held", code="paused")
+    assert "It goes as soon as an admin starts it again." in plain(sam.get("/desk/"))
+    with database.write() as session:
+        outbox.remove(session, session.get_one(Connection, connection_id), now)
+    assert "An admin can add a new one; or take care of it." in plain(sam.get(lead))
 
 
 def test_a_connection_that_failed_once_is_told_with_the_next_try(
