@@ -18,10 +18,15 @@ _REPEATED = re.compile(r"(.+?)\1+")
 _NOTHING_ELSE = re.compile(r"(.{1,11}?)\1+.{0,3}")
 
 
-def is_easy(password: str, name: str) -> bool:
-    """Whether somebody would soon try it who knows the user's name."""
+def holds(password: str, name: str) -> bool:
+    """Whether the user's name stands in it, which is what others try first."""
+    return name in password.lower()
+
+
+def is_easy(password: str) -> bool:
+    """Whether somebody would soon try it."""
     plain = password.lower()
-    if name in plain or len(set(plain)) < _DIFFERENT:
+    if len(set(plain)) < _DIFFERENT:
         return True
     core = _core(plain)
     return bool(_NOTHING_ELSE.fullmatch(core)) or len(_REPEATED.sub(r"\1", core)) < _FEWEST

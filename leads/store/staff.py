@@ -15,7 +15,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from leads.store.models import ACTION_KINDS, ROLES, Action, Site, User, new_id
-from leads.store.passwords import is_easy
+from leads.store.passwords import holds, is_easy
 from leads.store.session import NO_DATABASE, Database
 from leads.store.vault import Vault
 
@@ -124,7 +124,10 @@ def change_password(user: User, password: str) -> None:
     password = password.strip()
     if not SHORTEST_PASSWORD <= len(password) <= _LONGEST_PASSWORD:
         raise StaffError(f"A password needs {SHORTEST_PASSWORD} to {_LONGEST_PASSWORD} characters.")
-    if is_easy(password, user.name):
+    if holds(password, user.name):
+        named = f"Your name, “{user.name}”, stands in this password, and others would try it first."
+        raise StaffError(f"{named} Leave it out.")
+    if is_easy(password):
         raise StaffError("This password is too easy to guess. Take a few words that do not belong together.")
     user.password_hash, user.one_time, user.session = _hasher.hash(password), False, new_id()
 

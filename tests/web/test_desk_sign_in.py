@@ -211,6 +211,10 @@ def test_a_one_time_password_must_be_replaced_first(app: Flask, database: Databa
     assert "are not the same" in nora.post("/desk/account", 422, new=PASSWORD, again="other").text
     assert "12 to 200 characters" in nora.post("/desk/account", 422, new="short", again="short").text
     assert "other than the one" in nora.post("/desk/account", 422, new=once, again=once).text
+    named, easy = "my words, Nora, and more", "summer winter 12"
+    told = plain(nora.post("/desk/account", 422, new=named, again=named).text)
+    assert "Your name, “nora”, stands in this password, and others would try it first. Leave it out." in told
+    assert "too easy to guess" in nora.post("/desk/account", 422, new=easy, again=easy).text
     onward = nora.post("/desk/account", new=PASSWORD, again=PASSWORD).location
     assert onward == "/desk/leads?state=spam", "where she was going"
     assert nora.post("/desk/account", old=PASSWORD, new=f"{PASSWORD}!", again=f"{PASSWORD}!").location == "/desk/"
