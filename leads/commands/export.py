@@ -13,6 +13,7 @@ import click
 
 from leads import spreadsheet
 from leads.commands.office import HomePath, Office, fail, harmless, say, site_named
+from leads.spreadsheet import SEPARATORS
 from leads.store.queries.export import exported
 
 _FILE = HomePath(dir_okay=False, allow_dash=True)
@@ -21,8 +22,17 @@ _FILE = HomePath(dir_okay=False, allow_dash=True)
 @click.command("export")
 @click.option("--csv", "path", type=_FILE, required=True, metavar="FILE", help="Where to write; - is standard output.")
 @click.option("--site", "site_key", help="Only the enquiries of this website, by its key.")
-def export(path: str, site_key: str | None) -> None:
-    """Write all enquiries into a file for a spreadsheet, one in a line, oldest first. Times are UTC.
+@click.option(
+    "--separator",
+    type=click.Choice(list(SEPARATORS)),
+    default="comma",
+    show_default=True,
+    help="Between columns; Excel set to German, French and most languages of Europe wants semicolons.",
+)
+def export(path: str, site_key: str | None, separator: str) -> None:
+    """Write all enquiries into a file for a spreadsheet, one in a line, oldest first.
+
+    Times are given by the website's clock and in UTC.
 
     Only its owner may read the file, and none is overwritten. Text that a spreadsheet would run as a formula, a phone
     number with + among it, begins with an apostrophe. That it was done is written down.
@@ -35,7 +45,8 @@ def export(path: str, site_key: str | None) -> None:
             office.record(session, "exported", spreadsheet.whose(site))
         is_shown = path == "-" and sys.stdout.isatty()
         number = -1  # the columns' names are no enquiry
-        for number, line in enumerate(spreadsheet.lines(exported(office.database, office.vault, site))):  # noqa: B007
+        rows = exported(office.database, office.vault, site)
+        for number, line in enumerate(spreadsheet.lines(rows, SEPARATORS[separator])):  # noqa: B007
             file.write(harmless(line) if is_shown else line)
     say(f"Enquiries written: {number}. {spreadsheet.NOTE}", err=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -15,8 +15,11 @@ from sqlalchemy.orm import Session
 from leads import spreadsheet
 from leads.desk.auth import admin_only
 from leads.desk.room import Room
+from leads.languages import ENGLISH
+from leads.spreadsheet import SEPARATORS
 from leads.store.models import Site
 from leads.store.queries.export import exported, number_of
+from leads.store.queries.lists import sites
 from leads.store.sites import find_site
 from leads.store.staff import record
 
@@ -35,7 +38,8 @@ def add_routes(desk: Blueprint, room: Room) -> None:
         with room.read() as session:
             site = _chosen(session)
             number = number_of(session, site)
-        return render_template("desk/export.html", site=site, number=number, warning=spreadsheet.NOTE)
+            usual = _usual([site] if site else sites(session))
+        return render_template("desk/export.html", site=site, number=number, warning=spreadsheet.NOTE, usual=usual)
 
     @desk.post("/export")
     @admin_only
@@ -44,7 +48,9 @@ def add_routes(desk: Blueprint, room: Room) -> None:
             site = _chosen(session)
             now = room.database.now(session)
             record(session, current_user.name, "exported", now, vault=room.vault, note=spreadsheet.whose(site))
-        answer = Response(_pieces(spreadsheet.lines(exported(room.database, room.vault, site))), mimetype="text/csv")
+        separator = SEPARATORS.get(request.form.get("separator", ""), ",")
+        lines = spreadsheet.lines(exported(room.database, room.vault, site), separator)
+        answer = Response(_pieces(lines), mimetype="text/csv")
         answer.headers.set("Content-Disposition", "attachment", filename=_name(site, now))
         answer.headers["Cache-Control"] = "no-store"
         return answer
@@ -55,6 +61,11 @@ def _chosen(session: Session) -> Site | None:
     if not (key := request.args.get("site")):
         return None
     return find_site(session, key) or abort(404)
+
+
+def _usual(known: Sequence[Site]) -> str:
+    """Which separator the clinic's Excel most likely wants: in English it is the comma, nearly everywhere else not."""
+    return "comma" if not known or known[0].language == ENGLISH else "semicolon"
 
 
 def _pieces(lines: Iterator[str]) -> Iterator[str]:

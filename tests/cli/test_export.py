@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from errno import ENOSPC
 from io import StringIO
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from leads import spreadsheet
+from leads.spreadsheet import SEPARATORS
 from leads.store.models import Action, Event, Lead, Site
 from leads.store.queries.export import exported
 from leads.store.session import Database
@@ -27,9 +29,9 @@ def site(database: Database, vault: Vault) -> Site:
     return site
 
 
-def _rows(text: str) -> list[dict[str, str]]:
+def _rows(text: str, separator: str = ",") -> list[dict[str, str]]:
     assert text.startswith("\ufeff")
-    return list(csv.DictReader(StringIO(text[1:], newline="")))
+    return list(csv.DictReader(StringIO(text[1:], newline=""), delimiter=separator))
 
 
 def test_each_enquiry_has_its_own_code_and_that_of_its_person(
@@ -84,17 +86,52 @@ def test_all_enquiries_stand_in_the_file_and_only_its_owner_may_read_it(
     assert "no site" in frontdesk("lead", "export", "--csv", "-", "--site", "nowhere", code=1).stderr
 
 
+@pytest.mark.parametrize("name", ["comma", "semicolon"])
 @pytest.mark.parametrize(
-    "typed", ["=1+1", "+12015550100", "-2", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "hi;=1", "hi; +1", 'hi;"=1"', "hi\n-1"]
+    "typed",
+    [
+        *("=1+1", "+12015550100", "-2", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "hi;=1", "hi; +1", 'hi;"=1"', "hi\n-1"),
+        *("hi,=1", "hi, +1", 'hi,"=1"', "a; b,=1", "a, b;=1"),
+    ],
 )
-def test_no_cell_is_a_formula(frontdesk: Frontdesk, database: Database, vault: Vault, site: Site, typed: str) -> None:
+def test_no_cell_is_a_formula(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site, typed: str, name: str
+) -> None:
     send(database, vault, site, first_name="Jane", message=typed, extra={typed: "x"})
-    told = frontdesk("lead", "export", "--csv", "-").stdout
-    [row] = _rows(told)
+    told = frontdesk("lead", "export", "--csv", "-", "--separator", name).stdout
+    [row] = _rows(told, SEPARATORS[name])
     assert row["message"].replace("'", "") == typed
     for separator in ",;\t":  # a spreadsheet takes the one of its country
         cells = [cell for line in csv.reader(told.splitlines(), delimiter=separator) for cell in line]
         assert not [cell for cell in cells if cell.strip(' "').startswith(("=", "+", "-", "@"))]
+
+
+def test_excel_set_to_most_languages_of_europe_finds_the_columns(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
+) -> None:
+    send(database, vault, site, first_name="Jane", email="jane@example.com", message="Hello; it hurts, badly")
+    told = frontdesk("lead", "export", "--csv", "-", "--separator", "semicolon").stdout
+    assert told.startswith("\ufeffreference;site;received_local;")
+    [row] = _rows(told, ";")
+    [same] = _rows(frontdesk("lead", "export", "--csv", "-").stdout)
+    assert row == same
+    assert row["message"] == "Hello; it hurts, badly"
+
+
+def test_times_are_the_websites_own_and_where_somebody_came_from_has_columns(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
+) -> None:
+    came = {"utm_source": "google", "utm_medium": "cpc", "utm_campaign": "spring", "first_utm_source": "news"}
+    sent = send(database, vault, site, email="jane@example.com", attribution=came, extra={"insurer": "Acme"})
+    with database.write() as session:
+        session.get_one(Event, sent.event_id).received_at = datetime(2026, 7, 1, 2, 30, tzinfo=UTC)
+    [row] = _rows(frontdesk("lead", "export", "--csv", "-").stdout)
+    assert (row["received_local"], row["time_zone"]) == ("2026-06-30 22:30:00", "America/New_York")
+    assert row["received_utc"] == "2026-07-01 02:30:00"
+    assert [row[name] for name in ("source", "utm_source", "utm_medium", "utm_campaign")] == [
+        *("website", "google", "cpc", "spring")
+    ]
+    assert row["other_answers"] == "first_utm_source: news; insurer: Acme", "each once"
 
 
 def test_the_file_may_be_in_the_home_folder_and_a_folder_is_no_file(

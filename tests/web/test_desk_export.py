@@ -84,6 +84,23 @@ def test_of_one_website_alone(anna: Person, database_url: str, tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("enquiries")
+def test_semicolons_for_an_excel_that_wants_them(
+    anna: Person, database: Database, database_url: str, tmp_path: Path
+) -> None:
+    def chosen() -> list[str]:
+        return re.findall(r'value="(comma|semicolon)" checked', anna.get("/desk/export?site=demo"))
+
+    assert chosen() == ["comma"]
+    with database.write() as session:
+        session.execute(update(Site).where(Site.key == "demo").values(language="de"))
+    assert chosen() == ["semicolon"], "as Excel in that language wants them"
+    answer = anna.post("/desk/export", 200, separator="semicolon")
+    assert answer.data == _by_command(database_url, tmp_path, "--separator", "semicolon")
+    assert answer.text.startswith("\ufeffreference;site;")
+    assert anna.post("/desk/export", 200, separator="tab").text.startswith("\ufeffreference,site,")
+
+
+@pytest.mark.usefixtures("enquiries")
 def test_it_asks_first_and_says_how_many(anna: Person, database: Database) -> None:
     assert 'href="/desk/export"' in anna.get("/desk/leads")
     assert "with 3 enquiries: all of every website" in plain(anna.get("/desk/export"))
