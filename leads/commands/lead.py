@@ -17,6 +17,7 @@ from leads.store.people import name_of
 from leads.store.queries.erasures import CrmErasure, erasures_of, holding
 from leads.store.queries.journey import DeliveryStory, Journey, journey
 from leads.store.queries.leads import LeadFilter, leads
+from leads.store.queries.names import details_of
 from leads.store.staff import note_view
 from leads.store.vault import Vault
 
@@ -103,9 +104,12 @@ def erase(code: str, yes: bool) -> None:
     office = Office()
     with office.database.read() as session:
         found = lead_named(session, code)
-        there = holding(session, found.id)
+        there, details = holding(session, found.id), details_of(session, office.vault, found)
     if found.erased_at is not None:
         fail(f"{found.code} was erased before, by {found.erased_by}. See: frontdesk lead show {found.code}")
+    for label, texts in (("Names", details.names), ("E-mails", details.emails), ("Phones", details.phones)):
+        if texts:
+            say(f"{label} that go: {', '.join(texts)}")
     for place in there:
         far = " (removed: delete it there by hand)" if place.connection.removed_at else ""
         say(f"There is a record in {place.connection.name}{far}. {place.url or ''}".rstrip())

@@ -20,6 +20,7 @@ from leads.store.people import person_behind
 from leads.store.queries.erasures import holding
 from leads.store.queries.journey import journey
 from leads.store.queries.lists import count
+from leads.store.queries.names import details_of
 from leads.store.staff import record
 
 _DONE = "Erased here. What a CRM holds is erased there by the sync; below you see how far it is."
@@ -62,11 +63,14 @@ def _ask(room: Room, lead_id: UUID) -> ResponseReturnValue:
         found = journey(session, room.vault, lead_id) or abort(404)
         there = holding(session, found.lead.id)
         of_theirs = Delivery.event_id.in_(select(Event.id).where(Event.lead_id == found.lead.id))
+        details = details_of(session, room.vault, found.lead)
         waiting = count(session, Delivery.id, of_theirs, Delivery.state.in_(("waiting", "held", "refused", "expired")))
         under_way = count(session, Delivery.id, of_theirs, Delivery.state == "sending") > 0
     if found.lead.erased_at is not None or found.lead.is_test:
         return redirect(url_for("desk.lead", lead_id=found.lead.id), 303)
-    return render_template("desk/erase.html", journey=found, holding=there, waiting=waiting, under_way=under_way)
+    return render_template(
+        "desk/erase.html", journey=found, details=details, holding=there, waiting=waiting, under_way=under_way
+    )
 
 
 def _decide(session: Session, room: Room, lead_id: UUID, connection_id: UUID, what: str) -> str:

@@ -15,10 +15,12 @@ from tests.factory import make_connection, make_site, send
 def test_a_person_is_erased_by_the_code(frontdesk: Frontdesk, database: Database, vault: Vault) -> None:
     site = make_site(database)
     connection = make_connection(database, vault, site)
-    code = send(database, vault, site, first_name="Zyxwina", email="zyx@example.com").reference
+    code = send(database, vault, site, first_name="Zyxwina", last_name="Example", email="zyx@example.com").reference
+    send(database, vault, site, first_name="Ben", last_name="Vaterfeld", email="ZYX@example.com")
     delivered(database, connection)
     asked = frontdesk("lead", "erase", code, stdin="n\n", code=1).stdout
     assert "There is a record in Sandbox CRM." in asked
+    assert "Names that go: Zyxwina Example, Ben Vaterfeld\nE-mails that go: zyx@example.com\n" in asked
     assert f"Erase {code} for good" in asked
     assert as_json(frontdesk("lead", "show", code, "--json"))["person"] != {}
     assert f"frontdesk lead show {code}" in frontdesk("lead", "erase", code.lower(), "--yes").stdout

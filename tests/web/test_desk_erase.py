@@ -67,6 +67,39 @@ def test_it_asks_first_and_says_what_happens(anna: Person, database: Database, j
         assert session.scalars(select(Erasure)).all() == [], "nothing yet"
 
 
+def test_all_names_that_go_are_told_before(
+    anna: Person, database: Database, vault: Vault, site: Site, jane: UUID
+) -> None:
+    """As in a family that shares an e-mail address, or by a mistake of whoever typed."""
+    ben = {"first_name": "Ben", "last_name": "Vaterfeld", "email": JANE["email"], "phone": "+12015550188"}
+    for _ in range(2):
+        send(database, vault, site, client_id="b", **ben)
+        ben["last_name"], ben["email"] = "Waterfield", "ben@example.com"
+    page = anna.get(f"/desk/leads/{jane}/erase")
+    told = plain(page)
+    assert "Names Jane Quorbleton, Ben Vaterfeld, Ben Waterfield" in told
+    assert "E-mails jane@example.com, ben@example.com" in told
+    assert "Phones +1 201-555-0199, +1 201-555-0188" in told
+    assert "All of them are erased." in told
+    assert "also as Ben Vaterfeld</span>" in anna.get("/desk/leads")
+    assert "also as Ben Vaterfeld</span>" in anna.get("/desk/")
+    anna.post(f"/desk/leads/{jane}/erase")
+    for path in ("/desk/leads", "/desk/", f"/desk/leads/{jane}"):
+        assert "Vaterfeld" not in anna.get(path)
+
+
+def test_one_name_alone_is_told_once(anna: Person, database: Database, vault: Vault, site: Site, jane: UUID) -> None:
+    send(database, vault, site, first_name="JANE", email=JANE["email"])
+    assert "also as" not in anna.get("/desk/leads"), "she left out the last name"
+    told = plain(anna.get(f"/desk/leads/{jane}/erase"))
+    assert "E-mail jane@example.com Phone +1 201-555-0199" in told
+
+
+def test_who_never_said_a_name_is_asked_for_without(anna: Person, database: Database, vault: Vault, site: Site) -> None:
+    caller = lead_of(database, send(database, vault, site, "call_click").event_id)
+    assert "Who that is" not in anna.get(f"/desk/leads/{caller}/erase")
+
+
 def test_nobody_but_an_admin_may(app: Flask, database: Database, jane: UUID) -> None:
     sam = signed_in(app, database, "sam", "staff")
     assert "Erase personal data" not in sam.get(f"/desk/leads/{jane}")

@@ -17,6 +17,7 @@ from leads.store.among import among
 from leads.store.models import Delivery, Drift, Event, Identity, Lead, Site
 from leads.store.people import PERSON_FIELDS, listed_answers, listed_person, name_of, person_behind, trace
 from leads.store.queries.lists import sites
+from leads.store.queries.names import other_names
 from leads.store.queries.places import HELD_FOR_A_PERSON, PLACES, SPAM
 from leads.store.queries.spelling import matcher
 from leads.store.scope import only_sites
@@ -72,7 +73,7 @@ class Heard(NamedTuple):
 
 class ListedLead(NamedTuple):
     """One line of the list. name: as given, or None for a caller not yet known. standing: None without a connection.
-    drifts: what a look at the CRM found, and nobody has seen to yet."""
+    drifts: what a look at the CRM found, and nobody has seen to yet. also: other names that they wrote under lately."""
 
     lead: Lead
     name: str | None
@@ -80,6 +81,7 @@ class ListedLead(NamedTuple):
     last_event: Heard | None
     standing: Standing | None
     drifts: Sequence[Drift] = ()
+    also: Sequence[str] = ()
 
 
 class Page(NamedTuple):
@@ -214,6 +216,8 @@ def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[ListedL
     by_site = {site.id: site for site in sites(session)}
     last_event = _last_events(session, ids)
     drifts = _open_drifts(session, ids)
+    people = {lead.id: listed_person(vault, lead) for lead in found}
+    also = other_names(session, vault, people)
     standings: dict[UUID, set[Standing]] = {}
     told = select(Event.lead_id, Delivery.state, Delivery.code, Delivery.check_at.is_not(None))
     theirs = told.join(Delivery, Delivery.event_id == Event.id).where(Event.lead_id.in_(ids))
@@ -222,11 +226,12 @@ def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[ListedL
     return [
         ListedLead(
             lead,
-            name_of(listed_person(vault, lead)),
+            name_of(people[lead.id]),
             by_site[lead.site_id],
             last_event.get(lead.id),
             most_urgent(standings.get(lead.id, [_ERASED] if lead.erased_at else [])),
             drifts.get(lead.id, ()),
+            also.get(lead.id, ()),
         )
         for lead in found
     ]

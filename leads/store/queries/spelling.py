@@ -20,14 +20,14 @@ def matcher(typed: str) -> Callable[[Mapping[str, str]], bool]:
 
     Accents, case, what stands between words or digits, and whether `ü` is spelt `ue` or `u` do not matter.
     """
-    words, digits = _plain(typed).split(), _NO_DIGIT.sub("", typed)
+    words, digits = folded(typed).split(), _NO_DIGIT.sub("", typed)
     spelt = [(word, _SPELT_OUT.sub("", word)) for word in words]
     is_number = len(digits) >= _FEWEST and bool(_NUMBER.fullmatch(typed))
 
     def matches(person: Mapping[str, str]) -> bool:
         if is_number and digits in _NO_DIGIT.sub("", person.get("phone", "")):
             return True
-        details = _plain(" ".join(person.values()))
+        details = folded(" ".join(person.values()))
         short = _SPELT_OUT.sub("", details)
         # As it stands too: who types `ela` may mean Manuela.
         return bool(spelt) and all(word in details or shorter in short for word, shorter in spelt)
@@ -35,9 +35,10 @@ def matcher(typed: str) -> Callable[[Mapping[str, str]], bool]:
     return matches
 
 
-def _plain(text: str) -> str:
-    folded = text.casefold().translate(_UNSPOKEN)
-    if not folded.isascii():
-        apart = unicodedata.normalize("NFKD", folded)
-        folded = "".join(sign for sign in apart if not unicodedata.combining(sign)).translate(_NO_ACCENT)
-    return _BETWEEN.sub(" ", folded)
+def folded(text: str) -> str:
+    """The text without what does not matter when two are compared: accents, case, and what stands between words."""
+    plain = text.casefold().translate(_UNSPOKEN)
+    if not plain.isascii():
+        apart = unicodedata.normalize("NFKD", plain)
+        plain = "".join(sign for sign in apart if not unicodedata.combining(sign)).translate(_NO_ACCENT)
+    return _BETWEEN.sub(" ", plain)
