@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from leads.desk import words
 from leads.desk.room import Room, existing
 from leads.store import outbox
+from leads.store.consents import taken_back
 from leads.store.models import Connection, Delivery, Drift, Event, Lead, Resubmission, Unreadable
 from leads.store.queries.lists import deliveries_of
 from leads.store.session import ONLY_STAYS
@@ -156,18 +157,32 @@ def _release(room: Room, event_id: UUID) -> ResponseReturnValue:
         event = session.get(Event, event_id) or abort(404)
         lead = _locked(session, event)
         if event.hold_code in _RELEASES:
-            now, what = room.database.now(session), _RELEASES[event.hold_code]
-            held = [row.id for row in outbox.to_release(deliveries_of(session, event.id), event)]
-            going = outbox.release_hold(session, room.vault, event, lead, now)
-            if what == "consent_given":
-                _note_where_it_was_given(session, event, now)
-            for delivery_id in held:
-                record(session, current_user.name, what, now, delivery_id=delivery_id)
-            room.database.nudge(session)
-            flash(_what_follows(event, going))
+            flash(_what_follows(event, _let_go(room, session, event, lead, _RELEASES[event.hold_code])))
         else:
             flash("Nothing was done: somebody has decided this already.")
     return _back_to(lead.id)
+
+
+def say_that_consent_was_given(room: Room, session: Session, event: Event) -> int | None:
+    """One of many, each of whom somebody vouches for. Returns how many deliveries go; None, with nothing changed: it
+    was decided meanwhile, or its visitor took consent back."""
+    lead = _locked(session, event)
+    if event.hold_code != "no_consent" or taken_back(session, [event.id]):
+        return None
+    return _let_go(room, session, event, lead, "consent_given")
+
+
+def _let_go(room: Room, session: Session, event: Event, lead: Lead, what: str) -> int:
+    """Lead and event are locked. Returns how many deliveries go."""
+    now = room.database.now(session)
+    held = [row.id for row in outbox.to_release(deliveries_of(session, event.id), event)]
+    going = outbox.release_hold(session, room.vault, event, lead, now)
+    if what == "consent_given":
+        _note_where_it_was_given(session, event, now)
+    for delivery_id in held:
+        record(session, current_user.name, what, now, delivery_id=delivery_id)
+    room.database.nudge(session)
+    return going
 
 
 def _note_where_it_was_given(session: Session, event: Event, now: datetime) -> None:

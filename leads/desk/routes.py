@@ -20,6 +20,7 @@ from leads.desk import (
     balance,
     canary,
     connections,
+    consent,
     correct,
     crm_sign_in,
     dry_run,
@@ -61,7 +62,7 @@ def create_desk(room: Room, timeouts: auth.Timeouts, *, second_factor_required: 
     desk.before_request(lambda: auth.require_sign_in(timeouts, second_factor_required))
     people = (account, second_factor, users, audit)
     setting_up = (websites, connections, crm_sign_in, mapping, dry_run, canary)
-    enquiries = (home, leads, actions, correct, put_aside, replay, erase, export, balance, unreadable)
+    enquiries = (home, leads, actions, correct, consent, put_aside, replay, erase, export, balance, unreadable)
     for part in (*people, *setting_up, *enquiries):
         part.add_routes(desk, room)
     _add_helpers(desk, second_factor_required)

@@ -136,6 +136,7 @@ def test_axe_finds_nothing(
         "export",
         "leads?state=spam",
         "put-aside",
+        "consent",
         "connections",
         "connections/new",
         "websites",

@@ -127,10 +127,13 @@ def test_every_page_goes_by_indexes(loop: Loop, app: Flask, seen: Seen, whose: s
                 path = adapter.build(rule.endpoint, {name: told[name] for name in rule.arguments})
                 answer = client.get(path, headers={"Authorization": f"Bearer {_TOKEN}"})
                 visited.append((path, answer.status_code))
-        for asked in ("state=needs_you", "state=in_the_crm", "state=handled", "kind=call_click", "site=demo&period=7"):
+        states = [f"state={place}" for place in ("needs_you", "in_the_crm", "handled", "erased")]
+        for asked in (*states, "kind=call_click", "site=demo&period=7"):
             assert client.get(f"/desk/leads?{asked}").status_code == 200
         put_aside = "/desk/put-aside?site=demo&period=7&kind=call_click"
         assert client.get(put_aside).status_code == 200
+        start = f"{loop.clock().isoformat()}~{UUID(int=1).hex}"
+        assert client.get("/desk/consent", query_string={"site": "demo", "start": start}).status_code == 200
         newest = f"{loop.clock().isoformat()}~{UUID(int=2**128 - 1).hex}"
         assert client.get(f"/desk/leads/{lead_id}", query_string={"older": newest}).status_code == 200
         with loop.database.read() as session:

@@ -105,10 +105,11 @@ def _fill(database: Database, vault: Vault, site: Site, tag: str) -> dict[str, U
     enquiry(3, "expired", code="down", sentence=f"{tag} gave up.")
     enquiry(4, "waiting")
     enquiry(5, "held", code="spam")
-    enquiry(6, "held", code="no_consent")
+    unasked, _ = enquiry(6, "held", code="no_consent")
     _, confirmed = enquiry(7, "confirmed", confirmed_at=now)
     erased, _ = enquiry(8, "erased")
     with database.write() as session:
+        session.get_one(Event, unasked).hold_code = "no_consent"
         lead_id = session.get_one(Event, event_id).lead_id
         common = {"delivery_id": confirmed, "connection_id": crm.id, "fields": [f"{tag}_field"], "remote_ids": ["1"]}
         drift = Drift(id=new_id(), kind="changed", found_at=now, **common)
