@@ -117,7 +117,7 @@ def change(key: str, new_hook_address: bool, yes: bool, **options: Any) -> None:
     _say_who_is_told(office, given)
     if given.keys() & {"consent", "language"}:
         say(f"A form on the website's own pages needs the new wording too: frontdesk site snippet {key}")
-        say("So does a box of a form plugin: with the wording before, its enquiries may be held for want of consent.")
+        say("So does a box of a form plugin: until then it is not known which wording its visitors agreed to.")
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

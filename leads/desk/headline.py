@@ -183,7 +183,7 @@ def _unconnected(state: Overview) -> Headline:
 
 def _arrived(state: Overview) -> Headline:
     if looks := _looks(state):
-        rest = "All is in the CRM" if state.any_event else "No enquiries yet"
+        rest = "All else is in the CRM" if state.any_event else "No enquiries yet"
         return Headline("look", f"{rest}, but {looks}: please have a look.", _checking(state))
     if not state.any_event:
         return Headline("calm", "No enquiries yet.")

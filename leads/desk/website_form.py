@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, cast
 from zoneinfo import available_timezones
 
+import idna
 import phonenumbers
 from babel import Locale
 
@@ -15,45 +17,52 @@ from leads.languages import ENGLISH, LANGUAGES
 from leads.store.models import Site
 from leads.store.sites import Details
 
+_BETWEEN = re.compile(r"[\s,;]+")
 LISTS = ("origins", "thank_you_urls", "alert_emails")
 _KEY = Option(
     "key",
     "Key",
-    "It stands in the website’s pages and cannot be changed: small letters, digits and hyphens, such as “sunrise”.",
+    "Part of its web addresses; it cannot be changed later. Small letters, digits and hyphens, such as “sunrise”.",
     "text",
     required=True,
 )
 _ASKED = (
     Option("name", "The clinic’s name", "As visitors see it.", "text", required=True),
-    Option("language", "Language", "Of our form, and of what it says to visitors.", "text", required=True),
-    Option("region", "Country", "Phone numbers typed without a code are read as of here.", "text", required=True),
-    Option("time_zone", "Time zone", "Of the times that staff read.", "text", required=True),
+    Option("language", "Language", "Our form speaks it with visitors.", "text", required=True),
+    Option(
+        "region",
+        "Country",
+        "Phone numbers without a country code are read as numbers of this country.",
+        "text",
+        required=True,
+    ),
+    Option("time_zone", "Time zone", "Staff read times in this zone.", "text", required=True),
     Option(
         "origins",
         "Addresses of the website",
-        "One in each line, such as https://clinic.example. Only pages there may send with a script, or show our form "
-        "in a frame. Left empty, every page may.",
+        "One in each line, such as https://clinic.example; with and without www. are two. What is sent from other "
+        "pages is held as spam, and none of them may show our form in a frame. If empty, every page may.",
         "lines",
     ),
-    Option("consent", "What visitors agree to", "Beside a box to be ticked.", "lines"),
-    Option("privacy_url", "Page of the privacy notice", "Our form links it.", "url"),
-    Option("imprint_url", "Page of the imprint", "Our form links it.", "url"),
+    Option("consent", "What visitors agree to", "The text beside the consent checkbox.", "lines"),
+    Option("privacy_url", "Page of the privacy notice", "Linked from our form.", "url"),
+    Option("imprint_url", "Page of the imprint", "Linked from our form.", "url"),
     Option(
         "thank_you_urls",
         "Thank-you pages",
-        "One in each line; the first is shown after the form. Left empty, it is ours, which tells the reference code.",
+        "One in each line; the first is shown after the form. If empty, our page is shown, with the reference code.",
         "lines",
     ),
     Option(
         "alert_emails",
-        "Told by e-mail",
-        "One address in each line: who is told of what is wrong with this website, besides those told of all.",
+        "Alert e-mails",
+        "One address in each line: they are told when something is wrong with this website.",
         "lines",
     ),
     Option(
         "require_token",
-        "Hold as spam what comes without our form’s hidden fields",
-        "Only where all of the website’s forms have them. Form plugins’ have not.",
+        "Hold as spam what comes without the hidden field `token`",
+        "Only if all of its forms are our hosted form. What form plugins send to their own address is not affected.",
         "checkbox",
     ),
 )
@@ -78,9 +87,10 @@ def _inputs(site: Site | None) -> Iterator[Option]:
 
 def _consent(option: Option, site: Site | None) -> Option:
     if site is None:
-        return option._replace(help=f"{option.help} Left empty, it is our own, in the language chosen.")
+        return option._replace(help=f"{option.help} If empty, it is our text in the chosen language.")
     return option._replace(
-        help=f"{option.help} It holds for new enquiries; those before keep what their visitors saw.", required=True
+        help=f"{option.help} A new text holds for new enquiries; those before keep what their visitors saw. If empty, "
+        "it is our text."
     )
 
 
@@ -94,13 +104,15 @@ def empty(like: Site | None) -> dict[str, Any]:
 def as_typed(site: Site, consent: str) -> dict[str, Any]:
     """What stands in the form of this website. consent: its wording now."""
     kept = {name: getattr(site, name) for name in Details.__annotations__ if name != "consent"}
+    kept |= {"origins": map(_readable, site.origins)}
     return kept | {name: "\n".join(kept[name]) for name in LISTS} | {"consent": consent}
 
 
 def details(typed: Mapping[str, Any]) -> Details:
     """What was typed, as the store takes it. The key is none of it."""
     given = {name: value for name, value in typed.items() if name != "key"}
-    given |= {name: [line.strip() for line in typed[name].splitlines() if line.strip()] for name in LISTS}
+    given |= {name: list(filter(None, _BETWEEN.split(typed[name]))) for name in LISTS}
+    given["origins"] = [one if "://" in one else f"https://{one}" for one in given["origins"]]
     given["consent"] = lines_of(typed["consent"])
     return cast(Details, given)
 
@@ -108,6 +120,15 @@ def details(typed: Mapping[str, Any]) -> Details:
 def lines_of(text: str) -> str:
     """A browser ends each line of what was typed with two characters."""
     return "\n".join(text.strip().splitlines())
+
+
+def _readable(origin: str) -> str:
+    """As people write it: browsers and we keep `zahnärzte.example` as `xn--zahnrzte-3za.example`."""
+    scheme, _, host = origin.partition("://")
+    try:
+        return f"{scheme}://{idna.decode(host)}" if "xn--" in host else origin
+    except idna.IDNAError:  # with a port, or of another standard
+        return origin
 
 
 def in_words(site: Site, consent: str) -> list[tuple[str, str]]:

@@ -15,10 +15,12 @@ from leads.desk.auth import admin_only
 from leads.desk.forms import typed_in
 from leads.desk.room import Room
 from leads.desk.website_form import as_typed, asked, details, empty, in_words, lines_of
-from leads.snippet import for_pages, for_plugins, is_of_this_machine
+from leads.languages import translated
+from leads.snippet import for_plugins, is_of_this_machine, pieces
 from leads.store.models import Site
 from leads.store.queries.lists import connections_in_use, sites
 from leads.store.sites import (
+    DEFAULT_CONSENT,
     SiteError,
     add_site,
     change_hook_token,
@@ -30,8 +32,8 @@ from leads.store.sites import (
 from leads.store.staff import record
 
 _WORDED_ANEW = (
-    "A form of the website’s own needs the new wording too: take it from below. So does a box of a form plugin: with "
-    "the wording before, its enquiries may be held for want of consent."
+    "If the website has a form of its own or a form plugin, change the text beside its checkbox too: copy it from "
+    "below. Until then it is not known which text its visitors agreed to, and their enquiries may be held."
 )
 
 
@@ -61,7 +63,7 @@ def _add_pages(desk: Blueprint, room: Room) -> None:
                 site=site,
                 facts=in_words(site, consent),
                 connections=[row for row in connections_in_use(session) if row.site_id == site.id],
-                snippet=for_pages(room.public_url, site, consent),
+                pieces=pieces(room.public_url, site, consent),
                 hook_address=for_plugins(room.public_url, site, room.vault),
                 of_this_machine=is_of_this_machine(room.public_url),
                 can_mail=room.can_mail,
@@ -100,9 +102,12 @@ def _add_changes(desk: Blueprint, room: Room) -> None:
         flash("Form plugins have a new address. Paste it into the plugin’s settings now: it stands below.")
         return redirect(url_for("desk.website", key=key) + "#plugins", 303)
 
-    @desk.post("/websites/<key>/remove")
+    @desk.route("/websites/<key>/remove", methods=["GET", "POST"])
     @admin_only
     def website_remove(key: str) -> ResponseReturnValue:
+        if request.method == "GET":
+            with room.read() as session:
+                return render_template("desk/website_remove.html", site=_named(session, key))
         try:
             with room.write() as session:
                 remove_site(session, _named(session, key))
@@ -153,6 +158,8 @@ def _change(room: Room, key: str) -> ResponseReturnValue:
     given = details(typed)
     if given["consent"] == lines_of(consent):
         del given["consent"]  # so that our own goes with the language
+    elif not given["consent"]:
+        given["consent"] = translated(DEFAULT_CONSENT, given["language"])
     try:
         with room.write() as session:
             site = _named(session, key)
@@ -160,7 +167,7 @@ def _change(room: Room, key: str) -> ResponseReturnValue:
             _record(room, session, "site_changed", key)
     except SiteError as error:
         return _form(typed, before, error.mistakes, mark), 422
-    flash("Saved. It holds within a second.")
+    flash("Saved. It takes effect within a second.")
     if site.consent_version != before.consent_version or site.language != before.language:
         flash(_WORDED_ANEW)
     return redirect(url_for("desk.website", key=key), 303)

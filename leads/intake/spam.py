@@ -12,6 +12,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from leads.intake.limit import Limiter
 from leads.window import counted_as
 
+_LONGEST_ORIGIN = 100  # characters of it that are told
 HONEYPOT = "website"  # a field that people do not see and scripts fill in
 
 
@@ -55,7 +56,8 @@ class SpamCheck:
         if signals.foreign_origin == "":
             return "What it names as the page that it was sent from is no web address."
         if signals.foreign_origin:
-            return "It was sent from a page that is not in this site's list of origins."
+            page = signals.foreign_origin[:_LONGEST_ORIGIN]
+            return f"It was sent from a page of {page}, which is not among the website's addresses."
         # Taps and forms are counted apart: somebody who taps often may still ask.
         if self.too_many(f"{signals.kind} {site_key}", signals.address):
             return "Unusually many came from one address within ten minutes."

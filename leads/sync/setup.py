@@ -314,7 +314,7 @@ def _site(session: Session, key: str) -> Site:
     """Raises SetupError."""
     site = find_site(session, key)
     if site is None:
-        raise SetupError(f"There is no site with the key {key}.")
+        raise SetupError(f"There is no site with the key {key}." if key else "Please choose the website.")
     return site
 
 

@@ -482,9 +482,9 @@ def test_an_unknown_page_is_told(browser: Browser, address: str) -> None:
 def test_what_goes_into_a_websites_pages_is_copied_by_one_press(browser: Browser, address: str, site: Site) -> None:
     page = _page(browser, address, permissions=["clipboard-read", "clipboard-write"])
     page.goto(f"/desk/websites/{site.key}")
-    page.get_by_role("button", name="Copy").first.click()
+    page.get_by_role("button", name="Copy Besides").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     copied = page.evaluate("navigator.clipboard.readText()")
     assert f'data-site="{site.key}"></script>' in copied
-    assert copied == page.locator("#snippet").text_content()
+    assert copied == page.locator("#script").text_content()
     page.context.close()

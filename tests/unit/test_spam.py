@@ -65,7 +65,9 @@ def test_a_filled_trap_is_suspected() -> None:
 
 
 def test_a_foreign_page_is_suspected() -> None:
-    assert "origins" in (check().suspicion("demo", signals(foreign="https://evil.example")) or "")
+    assert "a page of https://evil.example" in (
+        check().suspicion("demo", signals(foreign="https://evil.example")) or ""
+    )
     assert "no web address" in (check().suspicion("demo", signals(foreign="")) or "")
 
 

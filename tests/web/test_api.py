@@ -382,7 +382,7 @@ def test_an_enquiry_from_a_foreign_page_is_held_and_not_told(client: FlaskClient
     assert set(response.get_json()) == {"id", "reference", "received_at"}
     assert stored.events()[0].hold_code == "spam"
     assert stored.deliveries()[0].state == "held"
-    assert "origins" in stored.answers()["suspicion"]
+    assert "https://evil.example, which is not among the website's addresses" in stored.answers()["suspicion"]
 
 
 ACCENTED = "https://zahnärzte.example"
@@ -415,9 +415,9 @@ def test_a_page_of_the_site_is_known_however_its_address_is_written(
         (b"clinic.example", "no web address"),
         (b"https://clinic.example:port", "no web address"),
         (b"https://zahn\xc3\xa4rzte..example", "no web address"),
-        (b"https://clinic..example", "not in this site's list"),
-        (b"https://zahn\xc3\xa4rzte.example", "not in this site's list"),
-        (b"https://clinic.example.evil.example", "not in this site's list"),
+        (b"https://clinic..example", "not among the website's addresses"),
+        (b"https://zahn\xc3\xa4rzte.example", "not among the website's addresses"),
+        (b"https://clinic.example.evil.example", "not among the website's addresses"),
     ],
 )
 def test_what_names_no_web_address_as_its_page_is_held_for_that(

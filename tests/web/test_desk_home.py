@@ -234,7 +234,7 @@ def test_no_consent_needs_a_person(sentence: Sentence, database: Database, vault
 
 def test_spam_is_told_but_is_no_alarm(sentence: Sentence, database: Database, vault: Vault, site: Site) -> None:
     send(database, vault, site, suspicion="A field that people cannot see was filled in.", **JANE)
-    assert sentence() == ("All is in the CRM, but 1 looks like spam: please have a look.", "look")
+    assert sentence() == ("All else is in the CRM, but 1 looks like spam: please have a look.", "look")
 
 
 def test_what_could_not_be_read_is_told_and_can_be_read(
@@ -243,7 +243,7 @@ def test_what_could_not_be_read_is_told_and_can_be_read(
     event = send(database, vault, site, **JANE)
     set_state(database, event.event_id, "confirmed")
     row_id = _keep_unreadable(database, vault, site, "call <b>me</b> back")
-    assert sentence() == ("All is in the CRM, but 1 could not be understood: please have a look.", "look")
+    assert sentence() == ("All else is in the CRM, but 1 could not be understood: please have a look.", "look")
     assert "call &lt;b&gt;me&lt;/b&gt; back" in anna.get("/desk/unreadable")
     anna.post(f"/desk/unreadable/{row_id}/seen")
     assert sentence() == ("Every enquiry is in the CRM.", "good")
@@ -266,7 +266,7 @@ def test_many_that_could_not_be_read_are_seen_at_once(
     assert button is not None
     _keep_unreadable(database, vault, site, "came meanwhile")
     anna.post(button[1])
-    assert sentence() == ("All is in the CRM, but 1 could not be understood: please have a look.", "look")
+    assert sentence() == ("All else is in the CRM, but 1 could not be understood: please have a look.", "look")
     anna.post(f"/desk/unreadable/{new_id()}/all-seen", 404)
 
 
@@ -277,7 +277,7 @@ def test_what_could_not_be_read_hides_no_other_news(
     assert sentence() == ("No enquiries yet, but 1 could not be understood: please have a look.", "look")
     _connection(database, unknown_callers="wait")
     send(database, vault, site, "call_click")
-    assert sentence() == ("All is in the CRM, but 1 could not be understood: please have a look.", "look")
+    assert sentence() == ("All else is in the CRM, but 1 could not be understood: please have a look.", "look")
     assert "1 call waits until the caller is known" in plain(anna.get("/desk/"))
     event = send(database, vault, site, **JANE)
     assert sentence() == ("1 enquiry is on its way.", "busy")
@@ -297,10 +297,10 @@ def test_all_that_wants_a_look_is_in_the_sentence(
         set_state(database, event.event_id, "confirmed")
         send(database, vault, site, client_id=f"again {number}", **again, message="Tuesday.")
     told = "1 looks like spam and 2 were sent again with other answers"
-    assert sentence() == (f"All is in the CRM, but {told}: please have a look.", "look")
+    assert sentence() == (f"All else is in the CRM, but {told}: please have a look.", "look")
     make_unreadable(database, site)
     told = "1 looks like spam, 2 were sent again with other answers and 1 could not be understood"
-    assert sentence() == (f"All is in the CRM, but {told}: please have a look.", "look")
+    assert sentence() == (f"All else is in the CRM, but {told}: please have a look.", "look")
 
 
 def test_who_needs_a_person_hides_no_outage(database: Database, vault: Vault, site: Site, anna: Person) -> None:
@@ -522,7 +522,10 @@ def test_other_answers_under_the_same_id_are_shown(
     send(database, vault, site, client_id="one", **{**JANE, "message": "Sorry, I meant Tuesday."})
     lead = f"/desk/leads/{lead_of(database, event.event_id)}"
     assert "1 sent again with other answers" in plain(anna.get("/desk/"))
-    assert sentence() == ("All is in the CRM, but 1 was sent again with other answers: please have a look.", "look")
+    assert sentence() == (
+        "All else is in the CRM, but 1 was sent again with other answers: please have a look.",
+        "look",
+    )
     page = anna.get(lead)
     assert "Sorry, I meant Tuesday." in page
     found = re.search(r"/desk/resubmissions/[\w-]+/seen", page)

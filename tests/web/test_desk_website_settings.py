@@ -15,7 +15,7 @@ from leads.store.models import Site
 from leads.store.session import Database
 from leads.store.sites import DEFAULT_CONSENT, consent_text, find_site
 from leads.store.vault import Vault
-from tests.factory import make_connection, send
+from tests.factory import make_connection, make_site, send
 from tests.web.desk import Person, decisions, plain, signed_in
 
 NEW = {
@@ -82,9 +82,9 @@ def test_a_website_is_added_and_shows_what_goes_into_its_pages(
 
 
 def test_what_cannot_be_is_said_beside_its_input_and_nothing_typed_is_lost(anna: Person, database: Database) -> None:
-    wrong = NEW | {"key": "Markt!", "region": "", "origins": "markt", "alert_emails": "anna@"}
+    wrong = NEW | {"key": "Markt!", "region": "", "origins": "ftp://markt", "alert_emails": "anna@"}
     page = anna.post("/desk/new-website", 422, **_sent(**wrong)).text
-    assert "markt is not a web address" in page
+    assert "ftp://markt is not a web address" in page
     assert "anna@ is not an e-mail address" in page
     assert 'id="option-key-error"' in page
     assert 'id="option-region-error"' in page
@@ -136,7 +136,7 @@ def test_all_of_it_can_be_changed(anna: Person, database: Database, site: Site) 
         "require_token": True,
     }
     page = anna.get(f"/desk/websites/{site.key}")
-    assert "Nobody can be told by e-mail yet" in page
+    assert "Nobody gets alert e-mails yet" in page
     assert "What visitors agree to" in page
     with database.read() as session:
         (done,) = session.scalars(decisions())
@@ -152,13 +152,14 @@ def test_our_own_wording_goes_with_the_language_and_another_one_is_a_new_version
     with database.read() as session:
         row = _site(database, site.key)
         assert (row.consent_version, consent_text(session, row)) == ("2", "I agree.\nTo all.")
-    assert "needs the new wording too" in anna.get(f"/desk/websites/{site.key}")
+    assert "change the text beside its checkbox too" in anna.get(f"/desk/websites/{site.key}")
     anna.post(path, **_stands_in(anna.get(path)) | _sent(language="fr"))
     with database.read() as session:
         row = _site(database, site.key)
         assert consent_text(session, row) == "I agree.\nTo all."
-    again = _stands_in(anna.get(path)) | _sent(consent=" ")
-    assert "The consent wording must not be empty" in anna.post(path, 422, **again).text
+    anna.post(path, **_stands_in(anna.get(path)) | _sent(consent=" "))
+    with database.read() as session:
+        assert consent_text(session, _site(database, site.key)) == translated(DEFAULT_CONSENT, "fr")
 
 
 def test_a_form_that_was_opened_before_undoes_nothing(anna: Person, database: Database, site: Site) -> None:
@@ -191,6 +192,7 @@ def test_plugins_get_a_new_address_after_a_question(anna: Person, app: Flask, da
 
 def test_one_without_enquiries_can_be_removed(anna: Person, database: Database, vault: Vault, site: Site) -> None:
     anna.post("/desk/new-website", **_sent(**NEW))
+    assert "Remove the website Zahnärzte am Markt?" in anna.get("/desk/websites/markt/remove")
     anna.post("/desk/websites/markt/remove")
     assert "markt is not known here any more" in anna.get("/desk/websites")
     anna.get("/desk/websites/markt", 404)
@@ -203,6 +205,28 @@ def test_it_says_where_its_enquiries_go(anna: Person, database: Database, vault:
     make_connection(database, vault, site, name="Our CRM")
     assert "Our CRM" in anna.get(f"/desk/websites/{site.key}")
     assert "Our CRM" in anna.get("/desk/websites")
+
+
+def test_addresses_are_taken_and_shown_as_people_write_them(anna: Person, database: Database, site: Site) -> None:
+    path = f"/desk/websites/{site.key}/settings"
+    typed = {"origins": "zahnärzte.example, https://www.zahnärzte.example", "alert_emails": "a@a.example; b@b.example"}
+    anna.post(path, **_stands_in(anna.get(path)) | _sent(**typed))
+    row = _site(database, site.key)
+    assert row.origins == ["https://xn--zahnrzte-3za.example", "https://www.xn--zahnrzte-3za.example"]
+    assert row.alert_emails == ["a@a.example", "b@b.example"]
+    kept = _stands_in(anna.get(path))
+    assert kept["option-origins"] == "https://zahnärzte.example\nhttps://www.zahnärzte.example"
+    anna.post(path, **kept)
+    assert _site(database, site.key).origins == row.origins
+
+
+def test_a_crm_is_connected_to_the_website_that_asked_for_it(anna: Person, database: Database, site: Site) -> None:
+    make_site(database, "other", site.name)
+    assert "/desk/connections/new?site=other" in anna.get("/desk/websites/other")
+    assert "/desk/connections/new/sandbox?site=other" in anna.get("/desk/connections/new?site=other")
+    page = anna.get("/desk/connections/new/sandbox?site=other")
+    assert f'<option value="other" selected>{site.name} (other)' in page
+    assert " selected>" not in anna.get("/desk/connections/new/sandbox").partition('id="name"')[0]
 
 
 def test_staff_see_none_of_it(app: Flask, database: Database, site: Site) -> None:

@@ -41,8 +41,8 @@
       copy.hidden = false;
       copy.addEventListener("click", async () => {
         await navigator.clipboard.writeText(document.getElementById(copy.dataset.copies).textContent);
-        copy.textContent = "Copied";
-        setTimeout(() => { copy.textContent = "Copy"; }, 2_000);
+        copy.firstChild.textContent = "Copied";
+        setTimeout(() => { copy.firstChild.textContent = "Copy"; }, 2_000);
       });
     }
   }
