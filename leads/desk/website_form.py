@@ -61,7 +61,7 @@ _ASKED = (
     ),
     Option(
         "require_token",
-        "Hold as spam what comes without the hidden field `token`",
+        "Hold as spam what comes without the hidden field “token”",
         "Only if all of its forms are our hosted form. What form plugins send to their own address is not affected.",
         "checkbox",
     ),

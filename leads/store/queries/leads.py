@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import phonenumbers
 from sqlalchemy import ColumnElement, CompoundSelect, and_, exists, func, or_, select, union_all
 from sqlalchemy.orm import Session
 
+from leads.fields import e164
 from leads.store.among import among
 from leads.store.models import Delivery, Drift, Event, Identity, Lead, Site
 from leads.store.people import PERSON_FIELDS, listed_answers, listed_person, name_of, person_behind, trace
@@ -323,7 +323,6 @@ def _digests(session: Session, vault: Vault, typed: str) -> list[bytes]:
 
 def _e164(typed: str, region: str) -> str | None:
     try:
-        number = phonenumbers.parse(typed, region)
-    except phonenumbers.NumberParseException:
+        return e164(typed, region)
+    except ValueError:
         return None
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
