@@ -17,6 +17,7 @@ _LABELS = {
     "request": "Request your consultation",
     "empty": "Leave this empty",
     "send": "Send request",
+    "privacy": "Privacy notice",
 }
 _LINK = '<a href="{base}/f/{key}/consultation">{request}</a>'
 _FRAME = '<iframe src="{base}/f/{key}/consultation" title="{request}" width="100%" height="900"></iframe>'
@@ -69,8 +70,7 @@ def pieces(base: str, site: Site, consent: str) -> list[Piece]:
     """HTML in the website's language. base: the address under which visitors reach us. consent: its wording now."""
     values = {name: escape(translated(label, site.language)) for name, label in _LABELS.items()}
     values |= {"base": base, "key": site.key, "consent": escape(consent), "version": site.consent_version}
-    label = escape(translated("Privacy notice", site.language))
-    link = _PRIVACY_LINK.format(url=escape(site.privacy_url), label=label) if site.privacy_url else ""
+    link = _PRIVACY_LINK.format(url=escape(site.privacy_url), label=values["privacy"]) if site.privacy_url else ""
     return [piece._replace(html=piece.html.format(privacy_link=link, **values)) for piece in _PIECES]
 
 

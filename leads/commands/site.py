@@ -14,6 +14,7 @@ from leads.languages import ENGLISH, LANGUAGES
 from leads.snippet import for_pages, for_plugins, is_of_this_machine
 from leads.store.models import Site
 from leads.store.sites import (
+    LISTS,
     Details,
     SiteError,
     add_site,
@@ -25,7 +26,6 @@ from leads.store.sites import (
 )
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-_LISTS = ("origins", "thank_you_urls", "alert_emails")
 _TOLD = "Who is told by e-mail of what is wrong with this website, besides those told of all"
 _PRIVACY, _IMPRINT = "Page of the privacy notice; the form links it", "Page of the imprint; the form links it"
 _LANGUAGE = "Of our form, and of what it says to visitors."
@@ -66,7 +66,7 @@ def add(key: str, region: str, **options: Any) -> None:
                 key=key,
                 region=region.upper(),
                 now=office.database.now(session),
-                **options | {name: list(options[name]) for name in _LISTS},
+                **options | {name: list(options[name]) for name in LISTS},
             )
             office.record(session, "site_added", key)
     except SiteError as error:
@@ -122,7 +122,7 @@ def change(key: str, new_hook_address: bool, yes: bool, **options: Any) -> None:
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in options.items() if value not in (None, ())}
-    given |= {name: [url for url in given[name] if url] for name in _LISTS if name in given}
+    given |= {name: [url for url in given[name] if url] for name in LISTS if name in given}
     if "region" in given:
         given["region"] = given["region"].upper()
     return given

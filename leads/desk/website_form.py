@@ -15,10 +15,9 @@ from babel import Locale
 from leads.desk.forms import Option
 from leads.languages import ENGLISH, LANGUAGES
 from leads.store.models import Site
-from leads.store.sites import Details
+from leads.store.sites import LISTS, Details
 
 _BETWEEN = re.compile(r"[\s,;]+")
-LISTS = ("origins", "thank_you_urls", "alert_emails")
 _KEY = Option(
     "key",
     "Key",
@@ -68,6 +67,12 @@ _ASKED = (
 )
 
 
+_ABOUT_CONSENT = {  # by whether the website is new
+    True: "If empty, it is our text in the chosen language.",
+    False: "A new text holds for new enquiries; those before keep what their visitors saw. If empty, it is our text.",
+}
+
+
 def asked(site: Site | None = None) -> list[Option]:
     """The inputs, empty. site: the one to be changed; a new one has a key as well."""
     return list(_inputs(site))
@@ -75,23 +80,12 @@ def asked(site: Site | None = None) -> list[Option]:
 
 def _inputs(site: Site | None) -> Iterator[Option]:
     choices = {"language": _languages(), "region": _countries(), "time_zone": _zones(site)}
+    more = _ABOUT_CONSENT[site is None]
     for option in _ASKED:
-        yield (
-            option._replace(choices=choices.get(option.name, {}))
-            if option.name != "consent"
-            else _consent(option, site)
-        )
+        help_text = f"{option.help} {more}" if option.name == "consent" else option.help
+        yield option._replace(help=help_text, choices=choices.get(option.name, {}))
         if option.name == "name" and site is None:
             yield _KEY
-
-
-def _consent(option: Option, site: Site | None) -> Option:
-    if site is None:
-        return option._replace(help=f"{option.help} If empty, it is our text in the chosen language.")
-    return option._replace(
-        help=f"{option.help} A new text holds for new enquiries; those before keep what their visitors saw. If empty, "
-        "it is our text."
-    )
 
 
 def empty(like: Site | None) -> dict[str, Any]:

@@ -15,18 +15,17 @@ from leads.desk.auth import admin_only
 from leads.desk.forms import typed_in
 from leads.desk.room import Room
 from leads.desk.website_form import as_typed, asked, details, empty, in_words, lines_of
-from leads.languages import translated
 from leads.snippet import for_plugins, is_of_this_machine, pieces
 from leads.store.models import Site
 from leads.store.queries.lists import connections_in_use, sites
 from leads.store.sites import (
-    DEFAULT_CONSENT,
     SiteError,
     add_site,
     change_hook_token,
     change_site,
     consent_text,
     find_site,
+    our_wording,
     remove_site,
 )
 from leads.store.staff import record
@@ -96,11 +95,7 @@ def _add_changes(desk: Blueprint, room: Room) -> None:
         if request.method == "GET":
             with room.read() as session:
                 return render_template("desk/website_hook_address.html", site=_named(session, key))
-        with room.write() as session:
-            change_hook_token(_named(session, key))
-            _record(room, session, "hook_address_changed", key)
-        flash("Form plugins have a new address. Paste it into the plugin’s settings now: it stands below.")
-        return redirect(url_for("desk.website", key=key) + "#plugins", 303)
+        return _change_hook_address(room, key)
 
     @desk.route("/websites/<key>/remove", methods=["GET", "POST"])
     @admin_only
@@ -108,15 +103,7 @@ def _add_changes(desk: Blueprint, room: Room) -> None:
         if request.method == "GET":
             with room.read() as session:
                 return render_template("desk/website_remove.html", site=_named(session, key))
-        try:
-            with room.write() as session:
-                remove_site(session, _named(session, key))
-                _record(room, session, "site_removed", key)
-        except SiteError as error:
-            flash(str(error))
-            return redirect(url_for("desk.website", key=key), 303)
-        flash(f"Removed. Take its forms and scripts off the website’s pages: {key} is not known here any more.")
-        return redirect(url_for("desk.websites"), 303)
+        return _remove(room, key)
 
 
 def _named(session: Session, key: str) -> Site:
@@ -159,7 +146,7 @@ def _change(room: Room, key: str) -> ResponseReturnValue:
     if given["consent"] == lines_of(consent):
         del given["consent"]  # so that our own goes with the language
     elif not given["consent"]:
-        given["consent"] = translated(DEFAULT_CONSENT, given["language"])
+        given["consent"] = our_wording(given["language"])
     try:
         with room.write() as session:
             site = _named(session, key)
@@ -171,6 +158,26 @@ def _change(room: Room, key: str) -> ResponseReturnValue:
     if site.consent_version != before.consent_version or site.language != before.language:
         flash(_WORDED_ANEW)
     return redirect(url_for("desk.website", key=key), 303)
+
+
+def _change_hook_address(room: Room, key: str) -> ResponseReturnValue:
+    with room.write() as session:
+        change_hook_token(_named(session, key))
+        _record(room, session, "hook_address_changed", key)
+    flash("Form plugins have a new address. Paste it into the plugin’s settings now: it stands below.")
+    return redirect(url_for("desk.website", key=key) + "#plugins", 303)
+
+
+def _remove(room: Room, key: str) -> ResponseReturnValue:
+    try:
+        with room.write() as session:
+            remove_site(session, _named(session, key))
+            _record(room, session, "site_removed", key)
+    except SiteError as error:
+        flash(str(error))
+        return redirect(url_for("desk.website", key=key), 303)
+    flash(f"Removed. Take its forms and scripts off the website’s pages: {key} is not known here any more.")
+    return redirect(url_for("desk.websites"), 303)
 
 
 def _form(

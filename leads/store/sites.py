@@ -65,6 +65,9 @@ class Details(TypedDict, total=False):
     consent: str
 
 
+LISTS = ("origins", "thank_you_urls", "alert_emails")  # of the details
+
+
 def find_site(session: Session, key: str) -> Site | None:
     """The site with this public key."""
     if not _KEY.fullmatch(key):
@@ -86,6 +89,11 @@ def change_hook_token(site: Site) -> None:
 def consent_text(session: Session, site: Site) -> str:
     """The wording that visitors of the site are asked to agree to now."""
     return session.get_one(ConsentText, (site.id, site.consent_version)).text
+
+
+def our_wording(language: str) -> str:
+    """What visitors are asked to agree to where the clinic has no wording of its own."""
+    return translated(DEFAULT_CONSENT, language)
 
 
 def has_wording(session: Session, site: Site, version: str) -> bool:
@@ -112,7 +120,7 @@ def add_site(
 ) -> Site:
     """Store a new site. consent: None for our own wording. Raises SiteError when something about it cannot be."""
     if consent is None:
-        consent = translated(DEFAULT_CONSENT, language)
+        consent = our_wording(language)
     details = Details(
         name=name,
         region=region,
@@ -146,9 +154,9 @@ def change_site(session: Session, site: Site, given: Details, now: datetime) -> 
     _refuse(*_mistakes(given))
     _lock(session, site)
     asked = consent_text(session, site)
-    is_ours = asked == translated(DEFAULT_CONSENT, site.language)
+    is_ours = asked == our_wording(site.language)
     _assign(site, given)
-    wanted = given.get("consent") or (translated(DEFAULT_CONSENT, site.language) if is_ours else asked)
+    wanted = given.get("consent") or (our_wording(site.language) if is_ours else asked)
     if wanted != asked:
         _word_anew(session, site, wanted, now)
 
