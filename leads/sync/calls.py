@@ -14,6 +14,7 @@ from integrations.core.errors import DeliveryError, Misconfigured, Throttled, Tr
 log = structlog.get_logger()
 Answer = TypeVar("Answer")
 Failure = TypeVar("Failure", bound=Exception)
+_OF_THE_CRM = (TryLater, Throttled, Misconfigured, Unknown)  # no record's own fault: the next would fare alike
 _NO_ID = Unknown("no_id", "The CRM said yes, but not which record it made.")
 
 
@@ -44,7 +45,22 @@ def _write(connector: Connector, items: Sequence[Item], doubtful: Collection[str
     ready = [_settled(item, found.get(item.event_id)) for item in items]
     if quiet := _quiet(found.values()):
         return [quiet] * len(items)
-    return for_each(ready, lambda some: _ask(connector.push, some))
+    if connector.tier == "A":
+        return for_each(ready, lambda some: _ask(connector.push, some))
+    return for_each(ready, lambda some: _push_once(connector, some, doubtful))
+
+
+def _push_once(connector: Connector, items: Sequence[Item], doubtful: Collection[str]) -> list[Result | Exception]:
+    """Where what is written again may come to stand twice. Those of an earlier try that broke off go one by one, so
+    that whichever breaks the connector takes the others along no more than once."""
+    fresh = [item for item in items if item.event_id not in doubtful]
+    pushes = [fresh, *([item] for item in items if item.event_id in doubtful)]
+    answers: dict[str, Result | Exception] = {}
+    for some in pushes:
+        ailing = next((answer for answer in answers.values() if isinstance(answer, _OF_THE_CRM)), None)
+        said = [ailing] * len(some) if ailing else _ask(connector.push, some, splits_bugs=False)
+        answers |= dict(zip((item.event_id for item in some), said, strict=True))
+    return [answers[item.event_id] for item in items]
 
 
 def _settled(item: Item, held: Mapping[str, str] | Exception | None) -> Item | Exception:
@@ -78,25 +94,28 @@ def worked_on(connector: Connector, items: Sequence[Item]) -> list[bool | Except
     return _ask(connector.worked_on, items)
 
 
-def _ask(call: Callable[[Sequence[Item]], Sequence[Any]], items: Sequence[Item]) -> list[Any]:
-    """One answer per item. What is wrong with the batch as a whole, is split until the guilty record stands alone."""
+def _ask(
+    call: Callable[[Sequence[Item]], Sequence[Any]], items: Sequence[Item], *, splits_bugs: bool = True
+) -> list[Any]:
+    """One answer per item. What is wrong with the batch as a whole, is split until the guilty record stands alone.
+    splits_bugs: also where some of it may have been done already, which a refusal of the whole rules out."""
     if not items:
         return []
     try:
         answers = [_sound(answer) for answer in call(items)]
         if len(answers) != len(items):
             raise ValueError("a connector must answer once per item")
-    except (TryLater, Throttled, Misconfigured, Unknown) as error:
+    except _OF_THE_CRM as error:
         return [error] * len(items)
     except Exception as error:  # noqa: BLE001 - neither a refusal nor a bug of ours may take the others with it
-        if len(items) > 1:
+        if len(items) > 1 and (splits_bugs or isinstance(error, DeliveryError)):
             middle = len(items) // 2
             first, rest = _ask(call, items[:middle]), items[middle:]
             quiet = _quiet(first)
             return first + ([quiet] * len(rest) if quiet else _ask(call, rest))
         if not isinstance(error, DeliveryError):
             log_bug(error)
-        return [error]
+        return [error] * len(items)
     return answers
 
 

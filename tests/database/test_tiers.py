@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from sqlalchemy import delete, select, update
@@ -86,6 +87,29 @@ def test_without_keys_what_a_dead_worker_left_behind_settles_first(loop: Loop) -
     loop.tick(seconds=91)
     assert crm.looked == [event_id]
     assert crm.written == [event_id]
+
+
+def test_one_that_breaks_the_connector_brings_no_other_twice(loop: Loop) -> None:
+    """The CRM shows what was written only after a while, so looking at once would find nothing of it."""
+
+    class Breaks(FakeCrm):
+        def push(self, batch: Sequence[Item]) -> list[Result]:
+            written = [self.keep(item) for item in batch if item.event_id != poison]
+            if len(written) < len(batch):
+                raise KeyError("id")
+            return list(written)
+
+    crm = Breaks("B", settle=30)
+    loop.use(crm)
+    sent = [str(loop.send(name)) for name in ("Ann", "Bob", "Cem", "Dan")]
+    poison = sent[2]
+    loop.tick()
+    assert sorted(crm.written) == sorted(set(sent) - {poison})
+    loop.tick(seconds=60)
+    assert sorted(crm.written) == sorted(set(sent) - {poison})
+    loop.tick(minutes=10)
+    assert {loop.row(UUID(one)).state for one in sent if one != poison} == {"confirmed"}
+    assert (loop.row(UUID(poison)).state, loop.row(UUID(poison)).code) == ("waiting", "bug")
 
 
 def test_while_one_settles_the_others_go(loop: Loop) -> None:

@@ -116,6 +116,46 @@ def test_what_was_kept_in_part_only_is_written_again() -> None:
     assert crm.written == ["0"]
 
 
+def test_a_bug_after_some_was_written_repeats_nothing_where_that_would_stand_twice() -> None:
+    class Breaks(FakeCrm):
+        """Writes, and cannot read the answer where the third is among them."""
+
+        def push(self, batch: Sequence[Item]) -> list[Result]:
+            for item in batch:
+                self.written.append(item.event_id)
+            if any(item.event_id == "3" for item in batch):
+                raise KeyError("id")
+            return [self.keep(item) for item in batch]
+
+    crm = Breaks("B")
+    assert said(calls.push(crm, ITEMS[:5], ())) == ["KeyError"] * 5
+    assert crm.written == ["0", "1", "2", "3", "4"]
+
+
+class PickyWriter(Picky):
+    """Where a repeated write may come to stand twice. It can be read, and holds nothing yet."""
+
+    def __init__(self, guilty: set[int], error: Exception) -> None:
+        super().__init__(guilty, error)
+        self.tier = "B"
+
+    def find(self, items: Sequence[Item]) -> list[Seen | None]:
+        return [None for _ in items]
+
+
+def test_what_broke_off_before_goes_alone_where_it_might_stand_twice() -> None:
+    crm = PickyWriter({3}, KeyError("Jane Doe"))
+    answers = calls.push(crm, ITEMS[:6], {"2", "3", "4"})
+    assert said(answers) == ["r0", "r1", "r2", "KeyError", "r4", "r5"]
+    assert crm.batches == 4, "0, 1 and 5 in one go"
+
+
+def test_once_the_crm_ails_the_next_of_those_who_go_alone_is_not_tried() -> None:
+    crm = PickyWriter({2}, TryLater("down", "."))
+    assert said(calls.push(crm, ITEMS[:5], {"1", "2", "3", "4"})) == ["r0", "r1", "down", "down", "down"]
+    assert crm.batches == 3
+
+
 def test_when_it_cannot_be_looked_up_it_is_not_written() -> None:
     crm = Picky({0}, TryLater("timeout", "."))
     assert said(calls.push(crm, ITEMS[:1], {"0"})) == ["timeout"]
