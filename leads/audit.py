@@ -88,6 +88,8 @@ GROUPS = {
             "site_added": "{who} added the website {note}.",
             "site_changed": "{who} changed the website {note}.",
             "hook_address_changed": "{who} gave the website {note} a new address for form plugins.",
+            "site_closed": "{who} closed the website {note}: it takes no more enquiries.",
+            "site_opened": "{who} opened the website {note} again.",
             "site_removed": "{who} removed the website {note}.",
             "keys_rotated": "{who} had everything sealed with the new key {note}.",
             "key_dropped": "{who} took the old key {note} out of the key file.",

@@ -39,6 +39,8 @@ def run(site_key: str, wait: bool) -> None:
         now = office.database.now(session)
         if not worker_lives(session, now):
             fail("No worker is running: start Frontdesk. No test enquiry was begun.")
+        if site.closed_at is not None:
+            fail(f"{site_key} is closed: it takes no enquiries, and no test enquiry either. None was begun.")
         if not any(row.site_id == site.id for row in connections_in_use(session)):
             fail(f"{site_key} has no connection in use, so a test enquiry would end here. None was begun.")
         begun = store.start(session, site, ME, now)

@@ -20,7 +20,9 @@ from leads.store.sites import (
     add_site,
     change_hook_token,
     change_site,
+    close_site,
     consent_text,
+    open_site,
     origin_of,
     remove_site,
 )
@@ -138,6 +140,36 @@ def _warn_of_the_old_address(office: Office, key: str) -> None:
     )
 
 
+@site.command("close")
+@click.argument("key")
+def close(key: str) -> None:
+    """Take no more enquiries of a website. Its visitors are told so; what is here still goes to its CRM."""
+    office = Office()
+    try:
+        with office.database.write() as session:
+            close_site(session, site_named(session, key), office.database.now(session))
+            office.record(session, "site_closed", key)
+    except SiteError as error:
+        fail(str(error))
+    say("Closed. Take its forms and scripts off its pages, and our address out of its form plugin.")
+    say("What the plugin still sends is kept at the desk, under “could not be understood”.")
+    say(f"To take enquiries again: frontdesk site open {key}")
+
+
+@site.command("open")
+@click.argument("key")
+def open_again(key: str) -> None:
+    """Take enquiries of a closed website again."""
+    office = Office()
+    try:
+        with office.database.write() as session:
+            open_site(session, site_named(session, key))
+            office.record(session, "site_opened", key)
+    except SiteError as error:
+        fail(str(error))
+    say("Open again: it takes enquiries.")
+
+
 @site.command("remove")
 @click.argument("key")
 def remove(key: str) -> None:
@@ -184,7 +216,7 @@ def list_sites(json_: bool) -> None:
     with Office().database.read() as session:
         rows = [_facts(row) for row in session.scalars(select(Site).order_by(Site.key))]
     empty = "There are no websites yet. Add one: frontdesk site add KEY --name NAME --region US --time-zone ZONE"
-    as_rows(["key", "name", "region", "language", "time_zone", "origins"], rows, empty, json_=json_)
+    as_rows(["key", "name", "region", "language", "time_zone", "origins", "closed_at"], rows, empty, json_=json_)
 
 
 @site.command("snippet")
@@ -226,4 +258,5 @@ def _facts(row: Site) -> dict[str, Any]:
         "language": row.language,
         "time_zone": row.time_zone,
         "origins": list(row.origins),
+        "closed_at": row.closed_at,
     }

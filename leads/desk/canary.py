@@ -39,6 +39,8 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     def canary_run(site_key: str) -> ResponseReturnValue:
         with room.write() as session:
             site = find_site(session, site_key) or abort(404)
+            if site.closed_at is not None:
+                abort(404)  # the button was gone with it
             canary.start(session, site, current_user.name, room.database.now(session))
         flash("A test enquiry is on its way. It is not counted, and it is removed from the CRM again.")
         return redirect(url_for("desk.home"), 303)

@@ -23,8 +23,10 @@ from leads.store.sites import (
     add_site,
     change_hook_token,
     change_site,
+    close_site,
     consent_text,
     find_site,
+    open_site,
     our_wording,
     remove_site,
 )
@@ -37,9 +39,10 @@ _WORDED_ANEW = (
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
-    """List, add, show, change, give a new address for form plugins, remove."""
+    """List, add, show, change, give a new address for form plugins, close, open again, remove."""
     _add_pages(desk, room)
     _add_changes(desk, room)
+    _add_ends(desk, room)
 
 
 def _add_pages(desk: Blueprint, room: Room) -> None:
@@ -96,6 +99,21 @@ def _add_changes(desk: Blueprint, room: Room) -> None:
             with room.read() as session:
                 return render_template("desk/website_hook_address.html", site=_named(session, key))
         return _change_hook_address(room, key)
+
+
+def _add_ends(desk: Blueprint, room: Room) -> None:
+    @desk.route("/websites/<key>/close", methods=["GET", "POST"])
+    @admin_only
+    def website_close(key: str) -> ResponseReturnValue:
+        if request.method == "GET":
+            with room.read() as session:
+                return render_template("desk/website_close.html", site=_named(session, key))
+        return _close(room, key)
+
+    @desk.post("/websites/<key>/open")
+    @admin_only
+    def website_open(key: str) -> ResponseReturnValue:
+        return _open(room, key)
 
     @desk.route("/websites/<key>/remove", methods=["GET", "POST"])
     @admin_only
@@ -166,6 +184,30 @@ def _change_hook_address(room: Room, key: str) -> ResponseReturnValue:
         _record(room, session, "hook_address_changed", key)
     flash("Form plugins have a new address. Paste it into the plugin’s settings now: it stands below.")
     return redirect(url_for("desk.website", key=key) + "#plugins", 303)
+
+
+def _close(room: Room, key: str) -> ResponseReturnValue:
+    try:
+        with room.write() as session:
+            close_site(session, _named(session, key), room.database.now(session))
+            _record(room, session, "site_closed", key)
+    except SiteError as error:
+        flash(str(error))
+    else:
+        flash("Closed. It takes effect within a second. Take its forms and scripts off the website’s pages.")
+    return redirect(url_for("desk.website", key=key), 303)
+
+
+def _open(room: Room, key: str) -> ResponseReturnValue:
+    try:
+        with room.write() as session:
+            open_site(session, _named(session, key))
+            _record(room, session, "site_opened", key)
+    except SiteError as error:
+        flash(str(error))
+    else:
+        flash("Open again: it takes enquiries.")
+    return redirect(url_for("desk.website", key=key), 303)
 
 
 def _remove(room: Room, key: str) -> ResponseReturnValue:

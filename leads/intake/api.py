@@ -76,10 +76,15 @@ def _receive(intake: Intake, kind: str) -> Response:
 
 
 def _store(intake: Intake, site: Site, kind: str, raw: dict[str, Any]) -> Response:
+    answers = {name: value for name, value in raw.items() if name not in _CONTROL}
+    if site.closed_at is not None:
+        if kind == "consultation_request":
+            intake.keep_if_not_ours(site, answers, request.get_data())
+        return problem(410, "This website is closed", "It takes no more enquiries.")
     schema = schema_of(kind, site.region)
     shown = signals(intake, site, raw, kind)
     try:
-        data = schema.load(answers := {name: value for name, value in raw.items() if name not in _CONTROL})
+        data = schema.load(answers)
     except ValidationError as error:
         if kind == "consultation_request":
             intake.keep_if_not_ours(site, answers, request.get_data())

@@ -55,6 +55,8 @@ def create_form(intake: Intake) -> Blueprint:
     @form.get("/<key>/consultation", strict_slashes=False)
     def show(key: str) -> Response:
         site = intake.site(key) or abort(404)
+        if site.closed_at is not None:
+            return _closed(intake, site)
         page = _page(intake, site, {}, {}, 200)
         # Whoever goes back and sends again sends the same id: the browser still has this page, and a form that posts to
         # an address of its own (`step`) does not make it forget that one.
@@ -91,8 +93,11 @@ def _receive(intake: Intake, site: Site) -> Response:
         raw = _fields()
     except Undecodable as error:
         intake.keep_unreadable(site, body, str(error))
-        return _page(intake, site, {}, {}, 400, garbled=True)
+        return _closed(intake, site) if site.closed_at else _page(intake, site, {}, {}, 400, garbled=True)
     answers = {name: value for name, value in raw.items() if name not in _CONTROL}
+    if site.closed_at is not None:
+        intake.keep_if_not_ours(site, answers, body)
+        return _closed(intake, site)
     identified = _identified(intake, site, answers)
     try:
         data = _load(schema_of("consultation_request", site.region), {**_with_consent(identified), "site": site.key})
@@ -179,6 +184,14 @@ def _thanks(intake: Intake, site: Site) -> Response:
     waits = request.args.get("consent") == "no"
     page = render_template("thanks.html", site=site, reference=shown, waits=waits, back=_way_back(intake, site))
     return make_response(page)
+
+
+def _closed(intake: Intake, site: Site) -> Response:
+    """The website takes no more enquiries: whoever asks for its form, or sends one, is told so and not thanked."""
+    page = render_template("closed.html", site=site, sent=request.method == "POST", back=_way_back(intake, site))
+    response = make_response(page, 410)
+    response.headers["Cache-Control"] = "no-store"  # a browser may keep this answer, and the website may open again
+    return response
 
 
 def _way_back(intake: Intake, site: Site) -> str | None:

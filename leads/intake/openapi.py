@@ -66,6 +66,7 @@ _RECEIPT = {
 _ERRORS = {
     "400": "The body is not a JSON object.",
     "404": "There is no such site.",
+    "410": "The site is closed: it takes no more enquiries. Nothing was stored; do not send it again.",
     "413": "The body is larger than 64 KiB.",
     "415": "The body is no JSON, and its content type says so.",
     "422": "A field is wrong; the list of errors names each and says what to send.",

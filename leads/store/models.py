@@ -92,7 +92,7 @@ ACTION_KINDS = (
     *("signed_in", "signed_out", "password_changed", "sign_in_failed", "sign_in_unknown"),
     *("code_failed", "recovery_code_used", "recovery_codes_made", "second_factor_on", "second_factor_off"),
     *("user_added", "user_removed", "password_reset", "role_changed", "user_sites_changed", "second_factor_reset"),
-    *("site_added", "site_changed", "site_removed"),
+    *("site_added", "site_changed", "site_closed", "site_opened", "site_removed"),
     "hook_address_changed",
     *("keys_rotated", "key_dropped", "restored"),
 )
@@ -132,7 +132,8 @@ class Site(Base):
     """One website of a clinic. `key` is public: it stands in the page. require_token: an enquiry without what our form
     carries is held. hook_salt: goes into the address for form plugins, None for the first one. language: that its
     visitors are spoken to in. alert_emails: who is told of this website alone, besides those told of all. privacy_url,
-    imprint_url: pages that the form links, empty for none."""
+    imprint_url: pages that the form links, empty for none. closed_at: since when it takes no more enquiries, None: it
+    does."""
 
     __tablename__ = "site"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -150,6 +151,7 @@ class Site(Base):
     hook_salt: Mapped[UUID | None]
     consent_version: Mapped[str]
     created_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
 
 
 class ConsentText(Base):

@@ -161,6 +161,22 @@ def change_site(session: Session, site: Site, given: Details, now: datetime) -> 
         _word_anew(session, site, wanted, now)
 
 
+def close_site(session: Session, site: Site, now: datetime) -> None:
+    """Take no more enquiries of it; what is here goes on to the CRM. Raises SiteError where it is closed already."""
+    _lock(session, site)
+    if site.closed_at is not None:
+        raise SiteError(f"{site.key} is closed already.")
+    site.closed_at = now
+
+
+def open_site(session: Session, site: Site) -> None:
+    """Take enquiries again. Raises SiteError where it takes them."""
+    _lock(session, site)
+    if site.closed_at is None:
+        raise SiteError(f"{site.key} is not closed.")
+    site.closed_at = None
+
+
 def remove_site(session: Session, site: Site) -> None:
     """Delete a site that nobody has used. Raises SiteError where it has enquiries or a connection.
 
@@ -171,7 +187,8 @@ def remove_site(session: Session, site: Site) -> None:
         if session.scalar(select(exists().where(model.site_id == site.id))):
             raise SiteError(
                 f"{site.key} has enquiries, which are never deleted with their website. (Our own test enquiries are "
-                "forgotten after a week, old enquiries by: frontdesk purge.) Nothing was done."
+                "forgotten after a week, old enquiries by: frontdesk purge.) Nothing was done. "
+                "Where it is to take no more of them: close it."
             )
     connections = session.execute(
         select(Connection.id, Connection.removed_at).where(Connection.site_id == site.id)

@@ -187,7 +187,11 @@ def _content(database: Database, desk: str) -> list[Line]:
             if connections
             else "No CRM is connected yet. Run: frontdesk connection add",
         ),
-        *(_unserved(site.key, waits.get(site.id, 0), desk) for site in known if site.id not in served),
+        *(
+            _unserved(site.key, waits.get(site.id, 0), desk)
+            for site in known
+            if site.id not in served and (site.closed_at is None or site.id in waits)
+        ),
         Line("look", f"Enquiries that need a person: {need}. See: {desk}/leads?state=needs_you")
         if need
         else line(True, "No enquiry needs a person."),

@@ -143,6 +143,7 @@ def test_axe_finds_nothing(
         f"websites/{site.key}",
         f"websites/{site.key}/settings",
         f"websites/{site.key}/hook-address",
+        f"websites/{site.key}/close",
         "new-website",
         "users",
         "actions",

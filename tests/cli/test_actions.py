@@ -105,8 +105,18 @@ def test_a_website_without_enquiries_is_removed(frontdesk: Frontdesk, database: 
 def test_a_website_with_enquiries_stays(frontdesk: Frontdesk, database: Database, vault: Vault) -> None:
     send(database, vault, make_site(database))
     assert "has enquiries" in frontdesk("site", "remove", "demo", code=1).stderr
+    assert "frontdesk site open demo" in frontdesk("site", "close", "demo").stdout
+    assert "closed already" in frontdesk("site", "close", "demo", code=1).stderr
+    assert as_json(frontdesk("site", "list", "--json"))[0]["closed_at"]
+    assert "takes enquiries" in frontdesk("site", "open", "demo").stdout
+    assert "not closed" in frontdesk("site", "open", "demo", code=1).stderr
     assert [row["key"] for row in as_json(frontdesk("site", "list", "--json"))] == ["demo"]
     assert len(as_json(frontdesk("lead", "list", "--json"))) == 1
+    told = [row["sentence"] for row in as_json(frontdesk("actions", "--json"))]
+    assert told[:2] == [
+        "command line opened the website demo again.",
+        "command line closed the website demo: it takes no more enquiries.",
+    ]
 
 
 def test_a_website_to_which_something_unreadable_came_stays(frontdesk: Frontdesk, database: Database) -> None:

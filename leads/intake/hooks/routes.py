@@ -33,6 +33,7 @@ _WRONG_ADDRESS = (
     "It came to an address for form plugins that is not, or no longer, one of ours. Please paste the right one into "
     "the plugin: it stands on the website's page here."
 )
+_CLOSED = "This website is closed, and its form plugin sends all the same: please take our address out of the plugin."
 _NOTHING = (
     "This address takes what a form plugin sends: by POST, or with the answers behind a “?”. Nothing of the kind was "
     "there, so nothing was kept."
@@ -74,6 +75,8 @@ def _receive(intake: Intake, site: Site, *, within: bool) -> Response:
         raise
     if not sent:
         return _nothing()
+    if site.closed_at is not None:  # the plugin has thanked its visitor, so a person has to see it
+        return _unreadable(intake, site, sent, _CLOSED, within=within)
     try:
         tree = read_query(sent) if query else read_body(sent, request.mimetype, request.mimetype_params)
         submission = read_shape(tree, request.headers)

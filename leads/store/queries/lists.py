@@ -32,9 +32,13 @@ def connections_in_use(session: Session) -> list[Connection]:
 
 
 def served_sites(session: Session) -> list[Site]:
-    """Sites with a connection that staff have not paused."""
+    """Sites that take enquiries and have a connection that staff have not paused."""
     in_use = (Connection.site_id == Site.id, Connection.removed_at.is_(None), Connection.state != "paused")
-    return list(session.scalars(select(Site).where(exists().where(*in_use)).order_by(Site.created_at, Site.id)))
+    return list(
+        session.scalars(
+            select(Site).where(Site.closed_at.is_(None), exists().where(*in_use)).order_by(Site.created_at, Site.id)
+        )
+    )
 
 
 def start_of_day(time_zone: str, now: datetime) -> datetime:

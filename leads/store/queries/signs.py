@@ -80,6 +80,7 @@ class Signs:
 def signs(session: Session, now: datetime) -> Signs:
     """Look at everything."""
     known, connections = sites(session), connections_in_use(session)
+    taking = [site for site in known if site.closed_at is None]  # of a closed one, silence is what is wanted
     return Signs(
         now=now,
         loads=loads(session, known, connections),
@@ -87,8 +88,8 @@ def signs(session: Session, now: datetime) -> Signs:
         without_connection=without_connection(session, connections),
         worker_since=_worker_since(session, now),
         worker_seen_at=worker_seen_at(session),
-        canaries=_canaries(session, known),
-        rhythms=[_rhythm(session, site, kind, now) for site in known for kind in EVENT_KINDS],
+        canaries=_canaries(session, taking),
+        rhythms=[_rhythm(session, site, kind, now) for site in taking for kind in EVENT_KINDS],
         balances=_balances(session, known, now),
         to_erase=erasures_that_need_you(session),
         copied_at=tasks.ran_at(session, backup.TASK),
