@@ -13,7 +13,7 @@ from zoneinfo import available_timezones
 import idna
 import phonenumbers
 from email_validator import EmailNotValidError
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import delete, exists, func, select, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -25,11 +25,13 @@ from leads.store.models import (
     CanaryRun,
     Connection,
     ConsentText,
+    Event,
     Lead,
     Site,
     Unreadable,
     new_id,
 )
+from leads.store.retention import delete_leads
 from leads.store.vault import Vault
 
 DEFAULT_CONSENT = (
@@ -178,29 +180,30 @@ def open_site(session: Session, site: Site) -> None:
 
 
 def remove_site(session: Session, site: Site) -> None:
-    """Delete a site that nobody has used. Raises SiteError where it has enquiries or a connection.
+    """Delete a site that nobody has used, with our own test enquiries. Raises SiteError where it has enquiries or a
+    connection.
 
     An enquiry that comes in at this very moment either is seen here, or finds no site and is not thanked for.
     """
     _lock(session, site)
-    for model in (Lead, Unreadable):
-        if session.scalar(select(exists().where(model.site_id == site.id))):
-            raise SiteError(
-                f"{site.key} has enquiries, which are never deleted with their website. (Our own test enquiries are "
-                "forgotten after a week, old enquiries by: frontdesk purge.) Nothing was done. "
-                "Where it is to take no more of them: close it."
-            )
+    of_visitors = ((Lead, ~Lead.is_test), (Event, ~Event.is_test), (Unreadable, true()))
+    if any(session.scalar(select(exists().where(model.site_id == site.id, which))) for model, which in of_visitors):
+        raise SiteError(
+            f"{site.key} has enquiries, which are never deleted with their website. (Old ones are forgotten by: "
+            "frontdesk purge.) Nothing was done. Where it is to take no more of them: close it."
+        )
     connections = session.execute(
         select(Connection.id, Connection.removed_at).where(Connection.site_id == site.id)
     ).all()
     if any(removed_at is None for _, removed_at in connections):
         raise SiteError(f"{site.key} has a connection. First: frontdesk connection remove NAME")
+    session.execute(delete(CanaryRun).where(CanaryRun.site_id == site.id))
+    delete_leads(session, session.scalars(select(Lead.id).where(Lead.site_id == site.id)).all())
     gone = [identifier for identifier, _ in connections]
     for told in (Action, Alert):  # what was done and told stays
         session.execute(update(told).where(told.connection_id.in_(gone)).values(connection_id=None))
     session.execute(delete(Connection).where(Connection.id.in_(gone)))
-    for its in (CanaryRun, ConsentText):
-        session.execute(delete(its).where(its.site_id == site.id))
+    session.execute(delete(ConsentText).where(ConsentText.site_id == site.id))
     session.delete(site)
 
 

@@ -17,6 +17,7 @@ from leads.store.queries.leads import LeadFilter, leads, search
 from leads.store.queries.overview import overview
 from leads.store.queries.places import connection_counts
 from leads.store.session import Database
+from leads.store.sites import SiteError, remove_site
 from leads.store.vault import Vault
 from leads.sync.canary import Canary
 from leads.sync.connect import Context, Limits
@@ -316,3 +317,26 @@ def test_a_run_that_is_gone_makes_no_real_enquiry(
     _post(timed, vault, run)
     with timed.read() as session:
         assert session.scalars(select(Event.is_test)).one()
+
+
+def test_a_test_keeps_no_website_from_being_removed(
+    database: Database, vault: Vault, site: Site, connection: Connection
+) -> None:
+    run = _begin(database, site)
+    _post(database, vault, run)
+    with database.write() as session:
+        session.get_one(Connection, connection.id).removed_at = database.now(session)
+    with database.write() as session:
+        remove_site(session, session.get_one(Site, site.id))
+    with database.read() as session:
+        for model in (Site, Lead, Event, Delivery, CanaryRun, Connection):
+            assert session.scalars(select(model)).all() == []
+
+
+def test_a_visitor_keeps_it_from_that_also_beside_a_test(database: Database, vault: Vault, site: Site) -> None:
+    _post(database, vault, _begin(database, site))
+    send(database, vault, site, email="jane@example.com")
+    with pytest.raises(SiteError, match="has enquiries"), database.write() as session:
+        remove_site(session, session.get_one(Site, site.id))
+    with database.read() as session:
+        assert len(session.scalars(select(Lead)).all()) == 2
