@@ -13,10 +13,10 @@ from sqlalchemy import select
 from leads.languages import translated
 from leads.store.models import Site
 from leads.store.session import Database
-from leads.store.sites import DEFAULT_CONSENT, consent_text, find_site
+from leads.store.sites import DEFAULT_CONSENT, consent_text, find_site, hook_token
 from leads.store.vault import Vault
 from tests.factory import make_connection, make_site, send
-from tests.web.desk import Person, decisions, plain, signed_in
+from tests.web.desk import Person, decisions, make_user, plain, signed_in
 
 NEW = {
     "name": "Zahnärzte am Markt",
@@ -229,13 +229,29 @@ def test_a_crm_is_connected_to_the_website_that_asked_for_it(anna: Person, datab
     assert " selected>" not in anna.get("/desk/connections/new/sandbox").partition('id="name"')[0]
 
 
-def test_staff_see_none_of_it(app: Flask, database: Database, site: Site) -> None:
-    sam = signed_in(app, database, "sam", "staff")
-    for path in ("websites", "new-website", f"websites/{site.key}", f"websites/{site.key}/settings"):
+def test_staff_see_what_goes_into_its_pages_and_change_nothing(
+    app: Flask, database: Database, vault: Vault, site: Site
+) -> None:
+    make_site(database, "other", "Elsewhere")
+    make_user(database, "sam", "staff", [site])
+    sam = Person(app)
+    sam.sign_in("sam")
+    page = sam.get(f"/desk/websites/{site.key}")
+    assert f"/f/{site.key}/consultation" in html.unescape(page)
+    assert f'data-site="{site.key}"' in html.unescape(page)
+    assert hook_token(vault, site) not in page
+    main = page.partition("<main")[2]
+    assert not any(button in main for button in ("<form", "/settings", "/close", "/remove", "/hook-address", "/new"))
+    listed = sam.get("/desk/websites")
+    assert site.name in listed
+    assert "Elsewhere" not in listed
+    assert "Add a website" not in listed
+    sam.get("/desk/websites/other", 404)
+    for path in ("new-website", f"websites/{site.key}/settings", f"websites/{site.key}/remove"):
         assert "hooks" not in sam.get(f"/desk/{path}", 403)
     for path in ("new-website", *(f"websites/{site.key}/{what}" for what in ("settings", "hook-address", "remove"))):
         sam.post(f"/desk/{path}", 403)
-    assert "/desk/websites" not in sam.get("/desk/")
+    assert "/desk/websites" in sam.get("/desk/")
 
 
 def test_a_key_of_nobody_is_a_page_that_is_missing(anna: Person) -> None:
