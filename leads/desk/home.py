@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from leads.desk.headline import headline
 from leads.desk.room import Room
 from leads.store.models import Connection
 from leads.store.queries.drift import open_drifts
+from leads.store.queries.foreign import ForeignPage, foreign_pages
 from leads.store.queries.leads import LeadFilter, leads
 from leads.store.queries.overview import Overview, Wait, overview
 from leads.store.retention import notice_period
@@ -35,11 +37,13 @@ _LISTS = {"on_the_way": "on_the_way", "problem": "on_the_way", "unknown_caller":
 
 
 class WaitLine(NamedTuple):
-    """One reason why enquiries wait, in words; the wait itself for its count and age."""
+    """One reason why enquiries wait, in words; the wait itself for its count and age. pages: from which several came,
+    though their website has not listed them."""
 
     wait: Wait
     why: str
     help: str
+    pages: Sequence[ForeignPage] = ()
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
@@ -61,6 +65,7 @@ def _render(room: Room, template: str) -> str:
         latest = leads(session, room.vault, LeadFilter(), size=_LATEST).rows
         drifted = open_drifts(session, room.vault)
         canaries = canary_lines(session, now)
+        foreign = foreign_pages(session, room.vault) if state.waiting.get("spam") else []
     return render_template(
         template,
         now=now,
@@ -68,7 +73,7 @@ def _render(room: Room, template: str) -> str:
         headline=headline(state, room.database.space),
         list_of=_LISTS,
         waits=[
-            _wait_line(wait, state, room.keep)
+            _wait_line(wait, state, room.keep)._replace(pages=_of(wait, foreign))
             for wait in sorted(state.waits, key=lambda wait: _ORDER.index(wait.reason))
         ],
         unreadable_help=_forgotten(state.unreadable_since or now, room.keep, now),
@@ -101,6 +106,13 @@ def _wait_line(wait: Wait, state: Overview, keep: timedelta) -> WaitLine:
         "no_connection": ("with nowhere to go", told),
     }[wait.reason]
     return WaitLine(wait, why, help_text)
+
+
+def _of(wait: Wait, foreign: Sequence[ForeignPage]) -> list[ForeignPage]:
+    """Those that sent to the website of what waits here as spam."""
+    if wait.reason != "spam" or wait.connection is None:
+        return []
+    return [one for one in foreign if one.site.id == wait.connection.site_id]
 
 
 def _with_whom_to_tell(problem: str) -> str:

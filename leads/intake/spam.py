@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itsdangerous import BadSignature, URLSafeSerializer
 
 from leads.intake.limit import Limiter
+from leads.store.holds import FOREIGN_PAGE
 from leads.window import counted_as
 
 _LONGEST_ORIGIN = 100  # characters of it that are told
@@ -57,7 +58,7 @@ class SpamCheck:
             return "What it names as the page that it was sent from is no web address."
         if signals.foreign_origin:
             page = signals.foreign_origin[:_LONGEST_ORIGIN]
-            return f"It was sent from a page of {page}, which is not among the website's addresses."
+            return FOREIGN_PAGE.format(page=page)
         # Taps and forms are counted apart: somebody who taps often may still ask.
         if self.too_many(f"{signals.kind} {site_key}", signals.address):
             return "Unusually many came from one address within ten minutes."

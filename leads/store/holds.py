@@ -82,3 +82,7 @@ def withhold(session: Session, event_id: UUID) -> None:
             one.unknown = one.unknown or one.state == "sending"
             one.state, one.code, one.field = "held", "no_consent", None
             one.sentence = HOLD_SENTENCES["no_consent"]
+
+
+# Why an enquiry is held that came from a page which the website has not listed.
+FOREIGN_PAGE = "It was sent from a page of {page}, which is not among the website's addresses."

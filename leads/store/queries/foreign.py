@@ -1,0 +1,46 @@
+"""Pages that send again and again and are not listed: most often another address of the clinic that was forgotten."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from leads.store.holds import FOREIGN_PAGE
+from leads.store.models import Delivery, Event, Site
+from leads.store.people import listed_answers
+from leads.store.queries.places import SPAM
+from leads.store.vault import Vault
+
+_LATEST = 100  # of what is held; more is not opened for a hint
+_OFTEN = 3
+_BEFORE, _, _AFTER = FOREIGN_PAGE.partition("{page}")
+
+
+class ForeignPage(NamedTuple):
+    """A page, and how many enquiries that it sent to a website are held."""
+
+    site: Site
+    page: str
+    number: int
+
+
+def foreign_pages(session: Session, vault: Vault) -> list[ForeignPage]:
+    """Those among the latest that are held, most often first; without what was listed since."""
+    held = select(Event).join(Delivery, Delivery.event_id == Event.id).where(SPAM)
+    events = {row.id: row for row in session.scalars(held.order_by(Delivery.created_at.desc()).limit(_LATEST))}
+    numbers: Counter[tuple[UUID, str]] = Counter()
+    for event in events.values():
+        told = str(listed_answers(vault, event).get("suspicion") or "")
+        if told.startswith(_BEFORE) and told.endswith(_AFTER):
+            numbers[event.site_id, told[len(_BEFORE) : -len(_AFTER)]] += 1
+    often = [(*key, number) for key, number in numbers.most_common() if number >= _OFTEN]
+    sites = {site.id: site for site in session.scalars(select(Site).where(Site.id.in_({one[0] for one in often})))}
+    return [
+        ForeignPage(sites[site_id], page, number)
+        for site_id, page, number in often
+        if page not in sites[site_id].origins
+    ]
