@@ -52,7 +52,7 @@ def list_leads(state: str | None, limit: int, json_: bool) -> None:
         page = leads(session, office.vault, chosen, size=limit)
     rows = [
         {
-            "code": row.lead.code,
+            "code": row.code,
             "name": "erased" if row.lead.erased_at else row.name or "unknown caller",
             "site": row.site.key,
             "last_event": row.last_event.kind if row.last_event else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -499,3 +500,19 @@ def test_one_whose_details_cannot_be_decrypted_takes_no_others_along(
     assert "Cannot be decrypted" in anna.get("/desk/")
     assert _names(anna.post("/desk/leads", 200, q="tom").text) == ["Tom"]
     assert "This cannot be decrypted" in plain(anna.get(f"/desk/leads/{lead_of(database, event_id)}", 500))
+
+
+def test_the_list_has_the_code_that_the_visitor_was_told_last(
+    anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    first, last = (send(database, vault, site, **JANE).reference for _ in range(2))
+    assert first != last
+    assert re.findall(r'class="code">([^<]+)<', anna.get("/desk/leads")) == [last]
+    assert ("First reference code", first) == re.findall(
+        r'<dt>([^<]+)</dt><dd class="code">([^<]+)<', anna.get(f"/desk/leads/{_only(database)}")
+    )[0]
+
+
+def _only(database: Database) -> UUID:
+    with database.read() as session:
+        return session.scalars(select(Lead.id)).one()

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from leads.fields import e164
 from leads.store.among import among
+from leads.store.codes import reference_of
 from leads.store.models import Delivery, Drift, Event, Identity, Lead, Site
 from leads.store.people import PERSON_FIELDS, listed_answers, listed_person, name_of, person_behind, trace
 from leads.store.queries.lists import sites
@@ -65,9 +66,10 @@ class Cursor(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """What somebody did last, and when."""
+    """What somebody did last, when, and the code that they were told for it."""
 
     kind: str
+    code: str
     received_at: datetime
 
 
@@ -82,6 +84,11 @@ class ListedLead(NamedTuple):
     standing: Standing | None
     drifts: Sequence[Drift] = ()
     also: Sequence[str] = ()
+    @property
+    def code(self) -> str:
+        """The code that they were told last, which is the one that they read out."""
+        return self.last_event.code if self.last_event else self.lead.code
+
 
 
 class Page(NamedTuple):
@@ -214,7 +221,7 @@ def _has(here: ColumnElement[bool], are_many: bool) -> ColumnElement[bool]:
 def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[ListedLead]:
     ids = [lead.id for lead in found]
     by_site = {site.id: site for site in sites(session)}
-    last_event = _last_events(session, ids)
+    last_event = _last_events(session, found)
     drifts = _open_drifts(session, ids)
     people = {lead.id: listed_person(vault, lead) for lead in found}
     also = other_names(session, vault, people)
@@ -237,12 +244,15 @@ def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[ListedL
     ]
 
 
-def _last_events(session: Session, ids: Sequence[UUID]) -> dict[UUID, Heard]:
+def _last_events(session: Session, leads: Sequence[Lead]) -> dict[UUID, Heard]:
     """Of each lead the last one alone: any stranger can send as many as they like."""
     newest = select(Event.id).where(Event.lead_id == Lead.id).order_by(Event.received_at.desc(), Event.id.desc())
-    last = select(newest.limit(1).correlate(Lead).scalar_subquery()).where(Lead.id.in_(ids))
-    found = select(Event.lead_id, Event.kind, Event.received_at).where(Event.id.in_(last))
-    return {lead_id: Heard(kind, at) for lead_id, kind, at in session.execute(found)}
+    last = select(newest.limit(1).correlate(Lead).scalar_subquery()).where(Lead.id.in_(by_id))
+    told = select(Event.lead_id, Event.kind, Event.received_at, Event.code).where(Event.id.in_(last))
+    return {
+        row.lead_id: Heard(row.kind, row.received_at, reference_of(row, by_id[row.lead_id]))
+        for row in session.execute(told)
+    }
 
 
 def _open_drifts(session: Session, ids: Sequence[UUID]) -> dict[UUID, list[Drift]]:
@@ -253,6 +263,7 @@ def _open_drifts(session: Session, ids: Sequence[UUID]) -> dict[UUID, list[Drift
     return found
 
 
+    by_id = {lead.id: lead for lead in leads}
 def most_urgent(standings: Iterable[Standing]) -> Standing | None:
     """Of several, the one that somebody should know first."""
     return min(standings, key=_urgency, default=None)
