@@ -264,6 +264,11 @@ def standing(found: Standing | Delivery | None, drifts: Iterable[Drift] = ()) ->
     return _STATES[found.state]
 
 
+def unconnected(hold_code: str | None) -> Pill:
+    """Where an event stands that no connection is there for."""
+    return _HELD.get(hold_code or "", _NOWHERE)
+
+
 def drifted(counts: Mapping[str, int]) -> str:
     """The sentence on records that somebody has to see to; empty when there are none."""
     gone, doubled = counts.get("deleted", 0), counts.get("duplicated", 0)

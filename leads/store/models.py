@@ -235,6 +235,8 @@ class Event(Base):
     __table_args__ = (
         # Not unique: the version before told one code for all calls of a caller, and they keep it at whoever it was.
         Index("ix_event_code", "code", **_only("code IS NOT NULL")),
+        # Where no connection is, no delivery tells that it is held.
+        Index("ix_event_held", "site_id", "hold_code", **_only("hold_code IS NOT NULL")),
         # With all that is counted by day, so that the counts read the index alone.
         Index("ix_event_site_day", "site_id", "received_at", "is_test", "kind", "id"),
         # Few are tests, and every count leaves them out.

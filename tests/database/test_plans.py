@@ -28,7 +28,7 @@ from leads.store.session import Database
 from leads.upkeep.alerts import conditions
 from tests.database.loop import Loop
 from tests.database.plans import GROWING, Seen
-from tests.factory import make_site, send_many
+from tests.factory import make_site, send, send_many
 from tests.web.desk import PASSWORD, make_user
 
 _TOKEN = "a token of some length"
@@ -160,6 +160,21 @@ def test_the_newest_of_some_websites_are_found_by_the_index_of_each(loop: Loop, 
     plans = [plan for sql, plan in seen.plans().items() if "UNION ALL" in sql]
     assert len(plans) == 3
     assert all(plan.count("ix_lead_site_recent") == 2 and "ix_lead_recent" not in plan for plan in plans)
+
+
+@pytest.mark.parametrize("kept_to_it", [False, True])
+def test_what_is_held_where_no_connection_is_has_an_index(loop: Loop, seen: Seen, kept_to_it: bool) -> None:
+    """Or the list of spam would go through all that a website without a CRM ever got."""
+    bare = make_site(loop.database, "bare")
+    send(loop.database, loop.vault, bare, email="bot@example.com", suspicion="it looks so")
+    with loop.database.read() as session:
+        if kept_to_it:
+            keep_to(session, [bare.id])
+        with seen.watching():
+            pages = [leads(session, loop.vault, LeadFilter(place=place)) for place in ("spam", "not_now", "needs_you")]
+    assert [len(page.rows) for page in pages] == [1, 1, 0]
+    assert sum("ix_event_held" in plan for plan in seen.plans().values()) == 3
+    assert _unexplained(seen) == {}
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)

@@ -502,6 +502,31 @@ def test_one_whose_details_cannot_be_decrypted_takes_no_others_along(
     assert "This cannot be decrypted" in plain(anna.get(f"/desk/leads/{lead_of(database, event_id)}", 500))
 
 
+def test_without_a_crm_the_list_tells_what_is_held_and_the_filters_find_it(
+    anna: Person, database: Database, vault: Vault
+) -> None:
+    bare = make_site(database, "bare")
+    send(database, vault, bare, first_name="Rosa", email="rosa@example.com")
+    send(database, vault, bare, first_name="Bot", email="bot@example.com", suspicion="it looks so")
+    unasked = send(database, vault, bare, first_name="Nora", email="nora@example.com", consent=False)
+
+    def told(asked: str = "") -> dict[str, str]:
+        page = anna.get(f"/desk/leads?site=bare{asked}")
+        states = re.findall(r'class="pill[^>]*>(.*?)</span>\s*</td>', page, re.DOTALL)
+        return dict(zip(_names(page), map(plain, states), strict=True))
+
+    everybody = told()
+    assert "looks like spam" in everybody["Bot"]
+    assert "no consent" in everybody["Nora"]
+    assert "no CRM connected" in everybody["Rosa"]
+    found = {state: list(told(f"&state={state}")) for state in ("needs_you", "not_now", "spam", "on_the_way")}
+    assert found == {"needs_you": ["Nora"], "not_now": ["Bot"], "spam": ["Bot"], "on_the_way": []}
+    assert _names(anna.get("/desk/leads?state=spam")) == ["Bot"], "also among all websites"
+    assert "Needs you: no consent" in anna.get(f"/desk/leads/{lead_of(database, unasked.event_id)}")
+    make_connection(database, vault, bare, name="Later")
+    assert list(told("&state=spam")) == [], "once a connection is there, its deliveries tell"
+
+
 def test_the_list_has_the_code_that_the_visitor_was_told_last(
     anna: Person, database: Database, vault: Vault, site: Site
 ) -> None:

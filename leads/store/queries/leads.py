@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CompoundSelect, and_, exists, func, or_, select, union_all
+from sqlalchemy import ColumnElement, CompoundSelect, Select, and_, case, exists, func, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from leads.fields import e164
@@ -17,7 +17,7 @@ from leads.store.among import among
 from leads.store.codes import reference_of
 from leads.store.models import Delivery, Drift, Event, Identity, Lead, Site
 from leads.store.people import PERSON_FIELDS, listed_answers, listed_person, name_of, person_behind, trace
-from leads.store.queries.lists import sites
+from leads.store.queries.lists import sites, unserved_sites
 from leads.store.queries.names import other_names
 from leads.store.queries.places import HELD_FOR_A_PERSON, PLACES, SPAM
 from leads.store.queries.spelling import matcher
@@ -47,8 +47,7 @@ _ERASED = Standing("erased", None, False)  # also of those that no connection wa
 @dataclass(frozen=True, slots=True)
 class LeadFilter:
     """Which leads to list. place: where at least one delivery is, a word of PLACES or `spam`. state: one is in it.
-
-    since: the last event is not older.
+    What is held where no connection is counts as if one were. since: the last event is not older.
     """
 
     place: str | None = None
@@ -69,8 +68,8 @@ class Heard(NamedTuple):
     """What somebody did last, when, and the code that they were told for it."""
 
     kind: str
-    code: str
     received_at: datetime
+    code: str
 
 
 class ListedLead(NamedTuple):
@@ -84,11 +83,11 @@ class ListedLead(NamedTuple):
     standing: Standing | None
     drifts: Sequence[Drift] = ()
     also: Sequence[str] = ()
+
     @property
     def code(self) -> str:
         """The code that they were told last, which is the one that they read out."""
         return self.last_event.code if self.last_event else self.lead.code
-
 
 
 class Page(NamedTuple):
@@ -177,9 +176,9 @@ def _beyond(place: Cursor, *, newer: bool) -> ColumnElement[bool]:
 def _chosen(session: Session, chosen: LeadFilter) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = [Lead.merged_into.is_(None), Lead.is_test.is_(False)]
     if chosen.place:
-        where.append(_has(_LISTED[chosen.place], chosen.place == "in_the_crm"))
+        where.append(_has(session, chosen, _LISTED[chosen.place], chosen.place))
     if chosen.state:
-        where.append(_has(Delivery.state == chosen.state, chosen.state in ARRIVED))
+        where.append(_has(session, chosen, Delivery.state == chosen.state, chosen.state))
     if chosen.kind:
         where.append(exists().where(Event.lead_id == Lead.id, Event.kind == chosen.kind))
     if site_id := chosen.site_id or _only_site(session, chosen):
@@ -207,15 +206,28 @@ def _fits_most(chosen: LeadFilter) -> bool:
 
 
 _LISTED = PLACES | {"spam": SPAM}
+# Place or state → why one is listed there although no connection is there for it.
+_HELD_ALONE = {"needs_you": ["no_consent"], "not_now": ["spam"], "spam": ["spam"], "held": ["no_consent", "spam"]}
 
 
-def _has(here: ColumnElement[bool], are_many: bool) -> ColumnElement[bool]:
-    """Whether a lead has such a delivery."""
-    if are_many:
+def _has(session: Session, chosen: LeadFilter, here: ColumnElement[bool], word: str) -> ColumnElement[bool]:
+    """Whether a lead has such a delivery, or would have where there is no connection. word: the place or state."""
+    if word in ("in_the_crm", *ARRIVED):
         return exists().where(Delivery.lead_id == Lead.id, here)
     # Few leads have: those are looked up first, not every lead in turn. By the event, since what nobody knows of a call
     # stays with its caller when that turns out to be somebody known.
-    return Lead.id.in_(select(Event.lead_id).join(Delivery, Delivery.event_id == Event.id).where(here))
+    having = select(Event.lead_id).join(Delivery, Delivery.event_id == Event.id).where(here)
+    alone = _held_alone(session, chosen.site_id, _HELD_ALONE.get(word, ()))
+    return Lead.id.in_(having if alone is None else having.union_all(alone))
+
+
+def _held_alone(session: Session, site_id: UUID | None, codes: Sequence[str]) -> Select[UUID] | None:
+    """Whose enquiries are held for one of these where no connection is; None where there can be none."""
+    alone = [site.id for site in unserved_sites(session) if site_id in (None, site.id)] if codes else []
+    if not alone:
+        return None
+    nowhere = ~exists().where(Delivery.event_id == Event.id)
+    return select(Event.lead_id).where(Event.site_id.in_(alone), Event.hold_code.in_(codes), nowhere)
 
 
 def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[ListedLead]:
@@ -226,10 +238,12 @@ def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[ListedL
     people = {lead.id: listed_person(vault, lead) for lead in found}
     also = other_names(session, vault, people)
     standings: dict[UUID, set[Standing]] = {}
-    told = select(Event.lead_id, Delivery.state, Delivery.code, Delivery.check_at.is_not(None))
-    theirs = told.join(Delivery, Delivery.event_id == Event.id).where(Event.lead_id.in_(ids))
+    code = case((Delivery.state.is_(None), Event.hold_code), else_=Delivery.code)
+    told = select(Event.lead_id, Delivery.state, code, Delivery.check_at.is_not(None))
+    theirs = told.outerjoin(Delivery, Delivery.event_id == Event.id).where(Event.lead_id.in_(ids))
     for id_, state, code, to_check in session.execute(theirs.distinct()):
-        standings.setdefault(id_, set()).add(Standing(state, code, to_check))
+        if state or code:  # held for a reason of its own, with or without a connection
+            standings.setdefault(id_, set()).add(Standing(state or "held", code, to_check))
     return [
         ListedLead(
             lead,
@@ -246,6 +260,7 @@ def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[ListedL
 
 def _last_events(session: Session, leads: Sequence[Lead]) -> dict[UUID, Heard]:
     """Of each lead the last one alone: any stranger can send as many as they like."""
+    by_id = {lead.id: lead for lead in leads}
     newest = select(Event.id).where(Event.lead_id == Lead.id).order_by(Event.received_at.desc(), Event.id.desc())
     last = select(newest.limit(1).correlate(Lead).scalar_subquery()).where(Lead.id.in_(by_id))
     told = select(Event.lead_id, Event.kind, Event.received_at, Event.code).where(Event.id.in_(last))
@@ -263,7 +278,6 @@ def _open_drifts(session: Session, ids: Sequence[UUID]) -> dict[UUID, list[Drift
     return found
 
 
-    by_id = {lead.id: lead for lead in leads}
 def most_urgent(standings: Iterable[Standing]) -> Standing | None:
     """Of several, the one that somebody should know first."""
     return min(standings, key=_urgency, default=None)

@@ -41,6 +41,12 @@ def served_sites(session: Session) -> list[Site]:
     )
 
 
+def unserved_sites(session: Session) -> list[Site]:
+    """Sites without a connection."""
+    served = exists().where(Connection.site_id == Site.id, Connection.removed_at.is_(None))
+    return list(session.scalars(select(Site).where(~served).order_by(Site.created_at, Site.id)))
+
+
 def start_of_day(time_zone: str, now: datetime) -> datetime:
     """When today began in this zone."""
     return datetime.combine(now.astimezone(ZoneInfo(time_zone)).date(), time(), ZoneInfo(time_zone))
