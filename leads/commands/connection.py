@@ -24,7 +24,8 @@ from leads.sync.setup import CALLERS
 _KIND = click.Choice(sorted(kinds()))
 _set = click.option("--set", "typed", multiple=True, metavar="NAME=VALUE", help="An option that is no secret.")
 _file = click.option("--file", "files", multiple=True, metavar="NAME=PATH", help="An option from a file; - is stdin.")
-_anyway = click.option("--anyway", is_flag=True, help="Store it even when the CRM does not accept it now.")
+_WITHOUT_IT = "Store it even when the CRM does not accept it now"
+_anyway = click.option("--anyway", is_flag=True, help=f"{_WITHOUT_IT}.")
 
 
 @click.group()
@@ -48,7 +49,7 @@ def connection() -> None:
 @click.option("--pace", default="", help="Calls a second at most. Left out: what the CRM allows every account.")
 @_set
 @_file
-@_anyway
+@click.option("--anyway", is_flag=True, help=f"{_WITHOUT_IT}, or seems to be connected to this website already.")
 def add(
     kind: str,
     site_key: str,
@@ -66,8 +67,9 @@ def add(
         office.setup.require_free(name)
         office.setup.require_pace(kind, pace)
         options = _ask(kind, _given(kind, typed, files), required=True)
+        _warn(office.setup.connected(site_key, kind, options), anyway)
         wrong = must_be_well(office.setup.try_out(kind, options), anyway)
-        made = office.setup.create(site_key, kind, name, options, unknown_callers, wrong, pace)
+        made = office.setup.create(site_key, kind, name, options, unknown_callers, wrong, pace, once=not anyway)
     except SetupError as error:
         fail(_told(error, kind))
     say(f"Stored as {made.id}. Enquiries of {site_key} now go to {made.name}.")
@@ -273,6 +275,14 @@ def _say_where_to_sign_in(office: Office, row: Connection) -> bool:
     say(f"Enter this redirect address for the app in the CRM: {url}{sign_in.CALLBACK}")
     say(f"Then press “Sign in” at the desk: {url}/desk/connections/{row.id}")
     return True
+
+
+def _warn(twice: str, anyway: bool) -> None:
+    """Ends the program where it is so, unless it is to be done anyway."""
+    if twice and not anyway:
+        fail(f"{twice} Is it another account, or meant to be so? Then add --anyway.")
+    if twice:
+        say(twice, err=True)
 
 
 def must_be_well(findings: list[Finding], anyway: bool) -> list[Finding]:

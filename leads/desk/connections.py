@@ -174,7 +174,7 @@ def _form(room: Room, kind: str, row: Connection | None = None, **more: Any) -> 
         known = sites(session)
     options = forms.draw(kind, values)
     removable = {one.name for one in options if one.secret and not one.required and stored.get(one.name)}
-    context: dict[str, Any] = {"trouble": "", "errors": {}, "findings": []} | more
+    context: dict[str, Any] = {"trouble": "", "errors": {}, "twice": "", "findings": []} | more
     return render_template(
         "desk/connection_form.html",
         connector=connector_class(kind),
@@ -195,9 +195,10 @@ def _create(room: Room, kind: str) -> ResponseReturnValue:
         setup.require_site(request.form.get("site", ""))
         setup.require_free(request.form.get("name", ""))
         setup.require_pace(kind, request.form.get("pace", ""))
+        twice, is_sure = setup.connected(request.form.get("site", ""), kind, typed), "anyway" in request.form
         findings = _wrong(setup.try_out(kind, typed))
-        if findings and "anyway" not in request.form:
-            return _form(room, kind, findings=findings), 422
+        if (twice or findings) and not is_sure:
+            return _form(room, kind, twice=twice, findings=findings), 422
         created = setup.create(
             request.form.get("site", ""),
             kind,
@@ -206,6 +207,7 @@ def _create(room: Room, kind: str) -> ResponseReturnValue:
             _callers() or "record",
             findings,
             request.form.get("pace", ""),
+            once=not is_sure,
         )
     except SetupError as error:
         return _form(room, kind, trouble=_told(error), errors=error.errors), 422

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import ValidationError
+from marshmallow import ValidationError, fields
 
 from integrations.core.base import Connector
 from integrations.core.registry import UnknownKindError, connector_class
@@ -42,6 +42,19 @@ def load_options(kind: str, typed: Mapping[str, Any]) -> dict[str, Any]:
         told = " ".join(f"{_label(schema, name)}: {' '.join(texts)}" for name, texts in messages.items())
         raise SetupError(told, messages) from None
     return options
+
+
+def seem_the_same(kind: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether both lead to one account, as far as they tell: by the CRM's own address, or by a key."""
+    known = class_of(kind).options().fields.items()
+    addresses = [name for name, field in known if isinstance(field, fields.Url) and field.required]
+    keys = [name for name, field in known if field.metadata.get("secret")]
+    same = {name for name in (*addresses, *keys) if one.get(name) and _bare(one[name]) == _bare(other.get(name))}
+    return not same.isdisjoint(keys) or (bool(addresses) and same.issuperset(addresses))
+
+
+def _bare(value: object) -> str:
+    return str(value).strip().rstrip("/")
 
 
 def needs_person(kind: str, options: Mapping[str, Any]) -> bool:

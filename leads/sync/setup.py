@@ -25,13 +25,14 @@ from leads.store.vault import Vault, VaultError
 from leads.sync.account import require_same_account
 from leads.sync.calls import log_bug
 from leads.sync.connect import Limits, build_connector, options_of, stored_connector, tokens_of
-from leads.sync.options import UNREADABLE, SetupError, class_of, load_options, needs_person
+from leads.sync.options import UNREADABLE, SetupError, class_of, load_options, needs_person, seem_the_same
 from leads.sync.plan import Plan, changes, default_plan, plan_of
 from leads.sync.tokens import ends
 
 _LONGEST_NAME = 100
 _SLOWEST, _FASTEST = 0.1, 1000.0  # calls a second
 CALLERS = {"record": "get a record with their code", "wait": "wait until they are known"}
+_TWICE = "The enquiries of {} seem to go to this CRM account already, by “{}”: each would stand there twice."
 _NAMES = frozenset({b"the names of connections"})  # whoever gives one holds it, so that nobody gives the same at once
 
 
@@ -62,6 +63,18 @@ class Setup:
     def require_pace(self, kind: str, typed: str) -> None:
         """Look whether a pace can be one, before the slow test of a CRM. Raises SetupError."""
         _pace(class_of(kind), typed)
+
+    def connected(self, site_key: str, kind: str, typed: Mapping[str, Any]) -> str:
+        """That a website's enquiries go to this account already, as far as the options tell, in a sentence; empty where
+        they do not. Raises SetupError."""
+        options = load_options(kind, typed)
+        with self.database.read() as session:
+            return self._connected(session, _site(session, site_key), kind, options)
+
+    def _connected(self, session: Session, site: Site, kind: str, options: Mapping[str, Any]) -> str:
+        its = [row for row in connections_in_use(session) if (row.site_id, row.kind) == (site.id, kind)]
+        same = next((row for row in its if seem_the_same(kind, self.options(row), options)), None)
+        return _TWICE.format(site.name, same.name) if same else ""
 
     def try_out(self, kind: str, typed: Mapping[str, Any], connection: Connection | None = None) -> list[Finding]:
         """Check options that are not stored yet, and create in the CRM what is missing there. Raises SetupError, also
@@ -97,17 +110,20 @@ class Setup:
         unknown_callers: str = "record",
         wrong: Sequence[Finding] = (),
         pace: str = "",
+        once: bool = False,
     ) -> Connection:
         """Store a connection; a site's first one also gets what came before it. Raises SetupError.
 
         name: empty for the CRM's own, with the site's if it is taken. wrong: what its test found, in spite of which it
-        is stored. pace: calls a second, as typed; empty for the CRM's own.
+        is stored. pace: calls a second, as typed; empty for the CRM's own. once: not where its account is connected.
         """
         connector, options = class_of(kind), load_options(kind, typed)
         with self.database.write() as session:
             self.database.lock(session, _NAMES)
             site, now, others = _site(session, site_key), self.database.now(session), _names(session)
             name = _as_typed(name, others) or _usual_name(connector.label, site, others)
+            if once and (told := self._connected(session, site, kind, options)):
+                raise SetupError(told)
             connection = _new(kind, site, name, now)
             connection.unknown_callers, connection.pace = unknown_callers, _pace(connector, pace)
             connection.sign_in_ends_at = ends(None, connector.key_ends(options), now)

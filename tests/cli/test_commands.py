@@ -249,6 +249,19 @@ def test_a_secret_that_is_not_needed_can_be_removed(
         assert (stored["secret"], stored.get("previous_secret")) == (secret, wanted)
 
 
+def test_the_same_account_twice_at_one_website_is_told_before(frontdesk: Frontdesk, site: Site) -> None:
+    add = ("connection", "add", "sandbox", "--site", "demo", "--set", "url=http://127.0.0.1:9", "--file", "key=-")
+    frontdesk(*add, "--anyway", stdin="some-key", allowed_private_hosts="127.0.0.1")
+    told = "seem to go to this CRM account already, by “Sandbox CRM”: each would stand there twice."
+    refused = frontdesk(*add, stdin="another-key", code=1, allowed_private_hosts="127.0.0.1")
+    assert told in refused.stderr
+    assert "--anyway" in refused.stderr
+    assert len(as_json(frontdesk("connection", "list", "--json"))) == 1
+    done = frontdesk(*add, "--anyway", stdin="another-key", allowed_private_hosts="127.0.0.1")
+    assert told in done.stderr
+    assert len(as_json(frontdesk("connection", "list", "--json"))) == 2
+
+
 def test_a_connection_that_does_not_work_is_not_stored_unless_asked(frontdesk: Frontdesk, site: Site) -> None:
     add = ("connection", "add", "sandbox", "--site", "demo", "--set", "url=http://127.0.0.1:9", "--file", "key=-")
     result = frontdesk(*add, stdin="some-key\n", code=1, allowed_private_hosts="127.0.0.1")

@@ -117,10 +117,22 @@ def test_add_a_connection(anna: Person, database: Database, vault: Vault, crm: s
 def test_a_second_one_of_a_kind_is_named_after_its_website(anna: Person, database: Database, crm: str) -> None:
     make_site(database, "other")
     for _ in range(2):
-        anna.post("/desk/connections/new/sandbox", **_typed(crm, site="other", name=""))
+        anna.post("/desk/connections/new/sandbox", **_typed(crm, site="other", name="", anyway="yes"))
     with database.read() as session:
         names = session.scalars(select(Connection.name).order_by(Connection.created_at)).all()
     assert names == ["Sandbox CRM", "Sandbox CRM of Sunrise", "Sandbox CRM of Sunrise (2)"]
+
+
+def test_the_same_account_twice_at_one_website_is_told_before(anna: Person, database: Database, crm: str) -> None:
+    make_site(database, "other")
+    anna.post("/desk/connections/new/sandbox", **_typed(crm))
+    for same in (crm, f"{crm}/"):
+        page = anna.post("/desk/connections/new/sandbox", 422, **_typed(same, name="")).text
+        assert "seem to go to this CRM account already, by “Main CRM”: each would stand there twice." in plain(page)
+        assert "Save all the same" in page
+    anna.post("/desk/connections/new/sandbox", **_typed(crm, name="", site="other"))
+    anna.post("/desk/connections/new/sandbox", **_typed(crm, name="Meant so", anyway="yes"))
+    assert _connection(database, "Meant so").state == "working"
 
 
 def test_no_two_connections_get_the_same_name(anna: Person, database: Database, crm: str) -> None:
