@@ -102,7 +102,9 @@ def test_an_admin_closes_it_after_a_question_and_opens_it_again(
     assert "You can open the website again" in anna.get(f"{page}/close")
     assert client.get(FORM).status_code == 200
     anna.post(f"{page}/close")
-    assert "Closed since" in plain(anna.get(page))
+    shown = plain(anna.get(page))
+    assert "Closed since" in shown
+    assert "Code for the website" not in shown
     assert "(closed)" in plain(anna.get("/desk/websites"))
     assert client.get(FORM).status_code == 410
     anna.post(f"{page}/close")
