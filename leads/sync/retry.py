@@ -106,9 +106,12 @@ def assess(results: Sequence[Result | Exception], before: Health, now: datetime)
         if isinstance(error, Misconfigured):
             failing = _failing(error.code, error.sentence, before, now, _PROBE_LAST_MISCONFIGURED)
             return replace(failing, wait_until=until)
+    works = any(isinstance(result, Pushed | Refused) for result in results)
+    if throttled and before.state == "failing" and not works:  # also where it was our own database or pace
+        return replace(before, probe_at=until, wait_until=until)
     if throttled:
         return Health("working", 0, 0, throttled[0].code, throttled[0].sentence, wait_until=until)
-    if any(isinstance(result, Pushed | Refused) for result in results):
+    if works:
         return Health("working", 0, 0)
     failures = before.failures + 1
     code, sentence = describe(results[0])

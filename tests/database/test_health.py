@@ -71,6 +71,21 @@ def test_a_wrong_key_opens_at_once_and_costs_no_attempt(loop: Loop) -> None:
     assert (loop.row().state, loop.row().attempts) == ("confirmed", 1)
 
 
+@pytest.mark.parametrize("code", ["no_database", "too_many_requests"])
+def test_a_probe_that_has_to_wait_does_not_show_that_it_works(loop: Loop, code: str) -> None:
+    wrong = Misconfigured("bad_key", "The CRM does not accept the key.")
+    loop.crm.answers = [wrong, Throttled(code, "Not just now.", retry_after=30), wrong]
+    loop.send()
+    loop.tick()
+    loop.tick(minutes=1)
+    assert (loop.connection().state, loop.connection().code) == ("failing", "bad_key")
+    assert not loop.tick(seconds=29)
+    loop.tick(seconds=2)
+    assert (loop.connection().state, loop.row().attempts) == ("failing", 0)
+    loop.tick(minutes=10)
+    assert (loop.connection().state, loop.row().state) == ("working", "confirmed")
+
+
 def test_with_nothing_left_to_send_its_own_check_closes_it(loop: Loop) -> None:
     event_id = loop.send()
     fail(loop, 5)
