@@ -67,9 +67,9 @@ class Answer:
             return None
 
     def number(self, header: str) -> int | None:
-        """A header that is a whole number; None when it is missing or anything else."""
+        """A header that is a whole number below a billion, as a column holds; None when it is missing or other."""
         text = self.headers.get(header, "")
-        return int(text) if text.isdecimal() else None
+        return int(text) if text.isdecimal() and len(text) < 10 else None
 
     def retry_after(self) -> float | None:
         """Seconds to wait by the Retry-After header, if it tells; see `parse_retry_after`."""

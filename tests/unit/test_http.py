@@ -464,6 +464,14 @@ NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
+    ("value", "number"),
+    [("12", 12), ("999999999", 999_999_999), ("9" * 10, None), ("9" * 5000, None), ("-1", None), ("soon", None)],
+)
+def test_a_header_that_is_a_number(value: str, number: int | None) -> None:
+    assert Answer(200, {"left": value}, b"").number("left") == number
+
+
+@pytest.mark.parametrize(
     ("value", "seconds"),
     [
         ("7", 7), ("0", 0), (" 120 ", 120), ("1.5", 1.5), ("Mon, 23 Nov 2026 12:00:30 GMT", 30),
