@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from config.settings import PREFIX, shown
 from integrations.core.registry import UnknownKindError, kinds
 from leads.commands.actions import actions
-from leads.commands.alerts import alerts, start_watchman
+from leads.commands.alerts import alerts, nobody_told_of_a_website, start_watchman
 from leads.commands.balance import balance
 from leads.commands.canary import canary
 from leads.commands.connection import connection
@@ -41,7 +41,7 @@ from leads.commands.user import user
 from leads.plain import enquiries
 from leads.store import backup, failpoint, outbox, tasks
 from leads.store.models import Site
-from leads.store.queries.lists import connections_in_use
+from leads.store.queries.lists import connections_in_use, sites
 from leads.store.schema import current
 from leads.store.session import at_leisure, is_away, sqlite_file
 from leads.sync import worker as sync_worker
@@ -209,6 +209,7 @@ def doctor(online: bool, json_: bool) -> None:
     office = Office()
     settings = office.settings
     lines = examine(office.database, settings.data_dir, settings.keys_file, office.erasures, settings.public_url)
+    lines += _told_in_vain(office)
     if settings.rate_limit_store:
         from leads.intake import limit  # noqa: PLC0415 - the other commands start quicker without it
 
@@ -221,6 +222,16 @@ def doctor(online: bool, json_: bool) -> None:
         say(f"{found.verdict:<5} {found.sentence}")
     if any(found.verdict == "wrong" for found in lines):
         raise SystemExit(WRONG)
+
+
+def _told_in_vain(office: Office) -> list[Line]:
+    """Websites whose own people get no notices, since nobody is told of all or no mail can be sent."""
+    if not (reason := nobody_told_of_a_website(office.settings)):
+        return []
+    with office.database.read() as session:
+        keys = [site.key for site in sites(session) if site.alert_emails]
+    told = f"Notices of {', '.join(keys)} do not reach those who are told of one website alone. {reason}"
+    return [line(False, told)] if keys else []
 
 
 def _ask_each_crm(office: Office) -> list[Line]:

@@ -109,6 +109,11 @@ def test_a_test_notice_goes_to_those_of_one_website(frontdesk: Frontdesk, site: 
         assert [mail["To"] for mail in server.mails] == ["anna@clinic.example"]
         frontdesk(*change, "", **settings)
         assert "frontdesk site change demo --alert-email" in frontdesk(*test, code=1, **settings).stderr
+    alone = "Notices of demo do not reach those who are told of one website alone."
+    assert alone not in frontdesk("doctor", code=1).stdout
+    frontdesk(*change, "anna@clinic.example")
+    assert f"wrong {alone} Nobody is told: set FRONTDESK_ALERT_EMAILS" in frontdesk("doctor", code=1).stdout
+    assert alone not in frontdesk("doctor", code=1, **settings).stdout
     only_chat = {"alert_urls": "json://127.0.0.1:9"}
     assert "set FRONTDESK_SMTP_HOST" in frontdesk(*change, "anna@clinic.example", **only_chat).stderr
     assert "set FRONTDESK_SMTP_HOST" in frontdesk(*test, code=1, **only_chat).stderr
