@@ -181,6 +181,8 @@ def _let_go(room: Room, session: Session, event: Event, lead: Lead, what: str) -
         _note_where_it_was_given(session, event, now)
     for delivery_id in held:
         record(session, current_user.name, what, now, delivery_id=delivery_id)
+    if not held:  # no CRM is connected yet
+        record(session, current_user.name, what, now, lead_id=lead.id)
     room.database.nudge(session)
     return going
 

@@ -162,6 +162,21 @@ def test_what_follows_for_one_without_a_connection_is_told_as_it_is(
     assert ("It is spam, leave it" in sam.get(page)) is ("suspicion" in held)
 
 
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        ({"suspicion": "Too quick."}, "sam said of the enquiry {} that it is not spam."),
+        ({"consent": False}, "sam said of the enquiry {} that consent was given."),
+    ],
+)
+def test_who_releases_one_without_a_connection_is_written_down(
+    app: Flask, sam: Person, database: Database, vault: Vault, held: dict[str, Any], told: str
+) -> None:
+    event = send(database, vault, make_site(database, "alone"), **JANE, **held)
+    sam.post(f"/desk/events/{event.event_id}/release")
+    assert told.format(event.reference) in plain(signed_in(app, database).get("/desk/actions"))
+
+
 def test_consent_that_comes_with_a_repeat_is_shown_and_sends(
     sam: Person, database: Database, vault: Vault, site: Site
 ) -> None:
