@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -217,7 +218,10 @@ def test_doctor_tells_of_a_damaged_page(folder: Path, monkeypatch: pytest.Monkey
     assert "ok    The database file is sound." in frontdesk(folder, "doctor").stdout
     monkeypatch.setattr("leads.store.soundness._QUICK", 0)  # as with a file too large to be read through at a start
     file = folder / "frontdesk.sqlite3"
+    with sqlite3.connect(file) as connection:  # of the tables' descriptions a damaged page is told at the start
+        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'ix_event_code'")
+    connection.close()
     with file.open("r+b") as opened:
-        opened.seek(file.stat().st_size - 4096)
+        opened.seek((page - 1) * 4096)
         opened.write(b"\xff" * 4096)
     assert "wrong The database file is damaged" in frontdesk(folder, "doctor").stdout
