@@ -300,7 +300,7 @@ class SettingsSchema(Schema):
     metrics_token = fields.String(
         load_default="",
         validate=validate.Length(min=16, error="must be at least 16 characters long"),
-        metadata={"help": "Who sends this as a Bearer token may read /metrics; empty: nobody."},
+        metadata={"help": "Who sends this as a Bearer token may read /metrics: 16 characters or more; empty: nobody."},
     )
 
     # Also where other fields are wrong, so that all is told at once; what is wrong itself is not in `data`.
