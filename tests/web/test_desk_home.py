@@ -335,6 +335,20 @@ def test_who_needs_a_person_hides_nobody_who_goes_nowhere(
     assert today.count("No CRM connected") == 1, "only where it is so"
 
 
+def test_websites_from_which_nothing_came_today_take_one_line(
+    database: Database, vault: Vault, site: Site, anna: Person
+) -> None:
+    for number in range(3):
+        make_site(database, f"quiet-{number}", f"Quiet {number}")
+    assert "Nothing came today from 4 websites." in plain(anna.get("/desk/live"))
+    send(database, vault, site, **JANE)
+    page = plain(anna.get("/desk/live"))
+    assert "Nothing came today from 3 other websites." in page
+    today = page[page.index("Today") : page.index("Connections and sync")]
+    assert f"{site.name} Received 1" in today
+    assert "Quiet" not in today
+
+
 def test_nobody_is_late_where_nobody_else_waits(database: Database, vault: Vault, site: Site, anna: Person) -> None:
     set_state(database, send(database, vault, site, **JANE).event_id, "refused", sentence="It may have arrived.")
     with database.write() as session:
