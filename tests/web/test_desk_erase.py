@@ -102,7 +102,9 @@ def test_who_never_said_a_name_is_asked_for_without(anna: Person, database: Data
 
 def test_nobody_but_an_admin_may(app: Flask, database: Database, jane: UUID) -> None:
     sam = signed_in(app, database, "sam", "staff")
-    assert "Erase personal data" not in sam.get(f"/desk/leads/{jane}")
+    page = sam.get(f"/desk/leads/{jane}")
+    assert "Erase personal data" not in page
+    assert "An admin of this desk can erase" in page
     sam.get(f"/desk/leads/{jane}/erase", 403)
     sam.post(f"/desk/leads/{jane}/erase", 403)
     assert "Quorbleton" in sam.get(f"/desk/leads/{jane}")
