@@ -72,7 +72,8 @@ def add(
         made = office.setup.create(site_key, kind, name, options, unknown_callers, wrong, pace, once=not anyway)
     except SetupError as error:
         fail(_told(error, kind))
-    say(f"Stored as {made.id}. Enquiries of {site_key} now go to {made.name}.")
+    goes = f"are kept until {made.name} works" if wrong else f"now go to {made.name}"
+    say(f"Stored as {made.id}. Enquiries of {site_key} {goes}.")
     _say_where_to_sign_in(office, made)
 
 

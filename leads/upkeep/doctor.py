@@ -77,7 +77,7 @@ def line(ok: bool, sentence: str) -> Line:
 def asked(connection: Connection, site_key: str, finding: Finding) -> Line:
     """What a CRM said when it was asked just now, by this command and with its settings."""
     told = f"{site_key}, {connection.name}: {finding.sentence}"
-    if finding.ok or connection.state != "working":
+    if finding.ok or connection.state != "working" or connection.code is not None:
         return line(finding.ok, told)
     return line(False, f"{told} {_OTHER_SETTINGS}")
 

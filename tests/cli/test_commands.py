@@ -229,7 +229,7 @@ def test_a_secret_is_never_taken_from_the_command_line(frontdesk: Frontdesk, sit
     (tmp_path / "key").write_text("\ufeffcanary-key\n", encoding="utf-8")  # as Windows' own editor may save it
     stored = frontdesk(*add, "--file", f"key={tmp_path / 'key'}", "--anyway", allowed_private_hosts="127.0.0.1")
     assert "wrong" in stored.stdout
-    assert "Stored as" in stored.stdout
+    assert "Enquiries of demo are kept until Sandbox CRM works." in stored.stdout
     shown = frontdesk("connection", "list", "--json").stdout + frontdesk("config", "show").stdout
     assert "canary-key" not in shown
 
@@ -699,6 +699,16 @@ def test_doctor_says_that_its_shell_may_lack_a_setting_of_the_service(frontdesk:
     told = frontdesk("doctor", "--online", code=1).stdout
     assert "wrong demo, Sandbox CRM: The address must begin with https://, unless FRONTDESK_ALLOWED_PRIVATE" in told
     assert "perhaps it has other settings than this shell" in told
+
+
+def test_doctor_blames_no_setting_for_what_the_service_has_met_as_well(
+    frontdesk: Frontdesk, sound: Connection, database: Database
+) -> None:
+    with database.write() as session:  # as after a first try that failed: it is still in use
+        session.execute(update(Connection).values(failures=1, code="connect", sentence="No connection."))
+    told = frontdesk("doctor", "--online", code=1).stdout
+    assert "wrong demo, Sandbox CRM: The address must begin with https://" in told
+    assert "other settings" not in told
 
 
 def test_doctor_says_which_settings_its_links_come_from(
