@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 import click
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from leads.commands.alerts import nobody_told_of_a_website
 from leads.commands.office import Office, as_json, as_rows, fail, in_words, json_option, say, site_named
@@ -145,12 +146,7 @@ def _warn_of_the_old_address(office: Office, key: str) -> None:
 def close(key: str) -> None:
     """Take no more enquiries of a website. Its visitors are told so; what is here still goes to its CRM."""
     office = Office()
-    try:
-        with office.database.write() as session:
-            close_site(session, site_named(session, key), office.database.now(session))
-            office.record(session, "site_closed", key)
-    except SiteError as error:
-        fail(str(error))
+    _end(office, key, "site_closed", lambda session, row: close_site(session, row, office.database.now(session)))
     say("Closed. Take its forms and scripts off its pages, and our address out of its form plugin.")
     say("What the plugin still sends is kept at the desk, under “could not be understood”.")
     say(f"To take enquiries again: frontdesk site open {key}")
@@ -160,13 +156,7 @@ def close(key: str) -> None:
 @click.argument("key")
 def open_again(key: str) -> None:
     """Take enquiries of a closed website again."""
-    office = Office()
-    try:
-        with office.database.write() as session:
-            open_site(session, site_named(session, key))
-            office.record(session, "site_opened", key)
-    except SiteError as error:
-        fail(str(error))
+    _end(Office(), key, "site_opened", open_site)
     say("Open again: it takes enquiries.")
 
 
@@ -174,14 +164,18 @@ def open_again(key: str) -> None:
 @click.argument("key")
 def remove(key: str) -> None:
     """Remove a website that has no enquiries, such as one with a mistake in its key."""
-    office = Office()
+    _end(Office(), key, "site_removed", remove_site)
+    say(f"Removed. Take its forms and scripts off the website's pages: {key} is not known here any more.")
+
+
+def _end(office: Office, key: str, what: str, change: Callable[[Session, Site], None]) -> None:
+    """Do it and write it down as `what`. Ends the program where it cannot be."""
     try:
         with office.database.write() as session:
-            remove_site(session, site_named(session, key))
-            office.record(session, "site_removed", key)
+            change(session, site_named(session, key))
+            office.record(session, what, key)
     except SiteError as error:
         fail(str(error))
-    say(f"Removed. Take its forms and scripts off the website's pages: {key} is not known here any more.")
 
 
 @site.command("show")

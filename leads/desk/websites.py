@@ -4,7 +4,7 @@ the last of it alone; the rest is for admins."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
@@ -186,39 +186,34 @@ def _change_hook_address(room: Room, key: str) -> ResponseReturnValue:
 
 
 def _close(room: Room, key: str) -> ResponseReturnValue:
-    try:
-        with room.write() as session:
-            close_site(session, _named(session, key), room.database.now(session))
-            _record(room, session, "site_closed", key)
-    except SiteError as error:
-        flash(str(error))
-    else:
-        flash("Closed. It takes effect within a second. Take its forms and scripts off the website’s pages.")
+    told = "Closed. It takes effect within a second. Take its forms and scripts off the website’s pages."
+    _end(room, key, "site_closed", lambda session, site: close_site(session, site, room.database.now(session)), told)
     return redirect(url_for("desk.website", key=key), 303)
 
 
 def _open(room: Room, key: str) -> ResponseReturnValue:
-    try:
-        with room.write() as session:
-            open_site(session, _named(session, key))
-            _record(room, session, "site_opened", key)
-    except SiteError as error:
-        flash(str(error))
-    else:
-        flash("Open again: it takes enquiries.")
+    _end(room, key, "site_opened", open_site, "Open again: it takes enquiries.")
     return redirect(url_for("desk.website", key=key), 303)
 
 
 def _remove(room: Room, key: str) -> ResponseReturnValue:
+    told = f"Removed. Take its forms and scripts off the website’s pages: {key} is not known here any more."
+    if _end(room, key, "site_removed", remove_site, told):
+        return redirect(url_for("desk.websites"), 303)
+    return redirect(url_for("desk.website", key=key), 303)
+
+
+def _end(room: Room, key: str, what: str, change: Callable[[Session, Site], None], told: str) -> bool:
+    """Do it and write it down as `what`, or tell why it cannot be. Returns whether it was done."""
     try:
         with room.write() as session:
-            remove_site(session, _named(session, key))
-            _record(room, session, "site_removed", key)
+            change(session, _named(session, key))
+            _record(room, session, what, key)
     except SiteError as error:
         flash(str(error))
-        return redirect(url_for("desk.website", key=key), 303)
-    flash(f"Removed. Take its forms and scripts off the website’s pages: {key} is not known here any more.")
-    return redirect(url_for("desk.websites"), 303)
+        return False
+    flash(told)
+    return True
 
 
 def _form(
