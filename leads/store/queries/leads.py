@@ -17,7 +17,7 @@ from leads.store.among import among
 from leads.store.codes import reference_of
 from leads.store.models import Delivery, Drift, Event, Identity, Lead, Site
 from leads.store.people import PERSON_FIELDS, listed_answers, listed_person, name_of, person_behind, trace
-from leads.store.queries.lists import sites, unserved_sites
+from leads.store.queries.lists import connections_in_use, sites, unserved_sites
 from leads.store.queries.names import other_names
 from leads.store.queries.places import HELD_FOR_A_PERSON, PLACES, SPAM
 from leads.store.queries.spelling import matcher
@@ -223,7 +223,8 @@ def _has(session: Session, chosen: LeadFilter, here: ColumnElement[bool], word: 
 
 def _held_alone(session: Session, site_id: UUID | None, codes: Sequence[str]) -> Select[UUID] | None:
     """Whose enquiries are held for one of these where no connection is; None where there can be none."""
-    alone = [site.id for site in unserved_sites(session) if site_id in (None, site.id)] if codes else []
+    unserved = unserved_sites(session, connections_in_use(session)) if codes else []
+    alone = [site.id for site in unserved if site_id in (None, site.id)]
     if not alone:
         return None
     nowhere = ~exists().where(Delivery.event_id == Event.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, time
 from typing import Any
 from uuid import UUID
@@ -41,10 +41,10 @@ def served_sites(session: Session) -> list[Site]:
     )
 
 
-def unserved_sites(session: Session) -> list[Site]:
-    """Sites without a connection."""
-    served = exists().where(Connection.site_id == Site.id, Connection.removed_at.is_(None))
-    return list(session.scalars(select(Site).where(~served).order_by(Site.created_at, Site.id)))
+def unserved_sites(session: Session, connections: Iterable[Connection]) -> list[Site]:
+    """Sites without a connection. connections: all that are in use."""
+    served = {connection.site_id for connection in connections}
+    return [site for site in sites(session) if site.id not in served]
 
 
 def start_of_day(time_zone: str, now: datetime) -> datetime:

@@ -18,7 +18,7 @@ from leads.store.models import Alert, Connection, Delivery, Event, Resubmission,
 from leads.store.queries.balance import MARGIN, DayBalance, day_of, recent_balances
 from leads.store.queries.drift import drift_counts
 from leads.store.queries.erasures import CrmErasure, erased_alone, erasures_that_need_you, open_erasures
-from leads.store.queries.lists import connections_in_use, count, is_real, sites, start_of_day
+from leads.store.queries.lists import connections_in_use, count, is_real, sites, start_of_day, unserved_sites
 from leads.store.queries.places import PLACES, by_place, number_at
 from leads.store.queries.unreadable import number_unseen, oldest_unseen
 from leads.store.shared_ids import sites_that_share
@@ -197,10 +197,8 @@ def _waits(session: Session) -> list[Wait]:
 
 def without_connection(session: Session, connections: Iterable[Connection]) -> list[Wait]:
     """Enquiries of sites that no connection serves."""
-    served = {connection.site_id for connection in connections}
-    unserved = [site for site in sites(session) if site.id not in served]
     waits = []
-    for site in unserved:
+    for site in unserved_sites(session, connections):
         here = (Event.site_id == site.id, Event.received_at >= _unserved_since(session, site), Event.is_test.is_(False))
         alone = (*here, ~exists().where(Delivery.event_id == Event.id), Event.id.not_in(erased_alone(site)))
         count, oldest = session.execute(select(func.count(), func.min(Event.received_at)).where(*alone)).one()
