@@ -11,7 +11,7 @@ from integrations.core.errors import DeliveryError, Misconfigured, Refused, Thro
 from leads.store.holds import LOOK_FIRST
 from leads.store.outbox import Health
 
-FAILURES_TO_PAUSE = 5  # calls that fail in a row before a connection is taken out of use
+FAILURES_TO_PAUSE = 3  # calls that fail in a row before a connection is taken out of use; by the schedule: a minute
 _PROBE_FIRST = timedelta(seconds=5)
 _PROBE_LAST = timedelta(seconds=60)
 _PROBE_LAST_MISCONFIGURED = timedelta(minutes=5)  # a wrong key tried every minute may lock the account

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -40,7 +40,7 @@ def fail(loop: Loop, times: int) -> None:
         loop.tick(hours=3)
 
 
-def test_it_opens_after_five_failures_and_is_probed_by_one(loop: Loop) -> None:
+def test_it_opens_after_repeated_failure_and_is_probed_by_one(loop: Loop) -> None:
     for number in range(30):
         loop.send(f"P{number}")
     sizes: list[int] = []
@@ -58,6 +58,25 @@ def test_it_opens_after_five_failures_and_is_probed_by_one(loop: Loop) -> None:
     loop.tick(minutes=1)
     assert loop.connection().state == "working"
     assert len(loop.crm.written) == 30, "the rest goes as soon as the probe has arrived"
+
+
+def test_at_a_quiet_clinic_it_is_known_to_be_down_after_a_minute_and_what_waits_goes_a_minute_after_it_is_back(
+    loop: Loop,
+) -> None:
+    def seconds_until(done: Callable[[], bool]) -> int:
+        for second in range(600):
+            if done():
+                return second
+            loop.tick(seconds=1)
+        raise AssertionError
+
+    loop.crm.answers = [DOWN] * 600
+    loop.crm.findings = [Finding(False, "Down.")]
+    loop.send()
+    assert seconds_until(lambda: loop.connection().state == "failing") <= 80
+    loop.tick(seconds=300)
+    loop.crm.answers, loop.crm.findings = [], [Finding(True, "Well.")]
+    assert seconds_until(lambda: loop.row().state == "confirmed") <= 61
 
 
 def test_a_wrong_key_opens_at_once_and_costs_no_attempt(loop: Loop) -> None:
@@ -88,7 +107,7 @@ def test_a_probe_that_has_to_wait_does_not_show_that_it_works(loop: Loop, code: 
 
 def test_with_nothing_left_to_send_its_own_check_closes_it(loop: Loop) -> None:
     event_id = loop.send()
-    fail(loop, 5)
+    fail(loop, 3)
     with loop.database.write() as session:
         session.merge(loop.row(event_id)).state = "handled"
     loop.crm.findings = [Finding(False, "The key lacks a right.")]
@@ -115,7 +134,7 @@ def test_a_look_is_the_probe_when_only_looks_are_due(loop: Loop) -> None:
 def test_no_enquiry_is_the_probe_of_a_crm_that_cannot_be_asked(loop: Loop) -> None:
     loop.use(FakeCrm("C", readable=False))
     loop.send()
-    fail(loop, 5)
+    fail(loop, 3)
     loop.crm.findings = [Finding(False, "Still down.")]
     loop.tick(minutes=1)
     assert (loop.crm.checks, loop.crm.written, loop.row().state) == (1, [], "waiting")

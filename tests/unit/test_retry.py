@@ -149,12 +149,12 @@ def test_a_pause_is_what_the_crm_asks_for_within_reason(asked: float | None, sec
     assert decided(throttled(asked)).due_at == NOW + timedelta(seconds=seconds)
 
 
-def test_a_connection_is_out_of_use_after_five_failures_in_a_row() -> None:
+def test_a_connection_is_out_of_use_after_three_failures_in_a_row() -> None:
     health, states = WORKING, []
     for _ in range(FAILURES_TO_PAUSE):
         health = assess([TRY_LATER, TRY_LATER], health, NOW)
         states.append(health.state)
-    assert states == ["working"] * 4 + ["failing"]
+    assert states == ["working", "working", "failing"]
     assert health.probe_at == NOW + timedelta(seconds=5)
     assert (health.code, health.sentence) == (TRY_LATER.code, TRY_LATER.sentence)
 
