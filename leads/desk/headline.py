@@ -175,9 +175,9 @@ def _problem(state: Overview) -> Headline:
 def _unconnected(state: Overview) -> Headline:
     if not state.today:
         return Headline("look", "No website is set up yet.")
-    if not state.any_event:
-        return Headline("look", "No CRM is connected yet.")
     number = state.waiting.get("no_connection", 0)
+    if not number:
+        return Headline("look", "No CRM is connected yet.")
     return Headline("look", f"{words.enquiries(number, 'is', 'are')} safe here; no CRM is connected.")
 
 

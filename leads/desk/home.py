@@ -14,7 +14,6 @@ from leads.desk import words
 from leads.desk.canary import canary_lines
 from leads.desk.headline import headline
 from leads.desk.room import Room
-from leads.store.models import Connection
 from leads.store.queries.drift import open_drifts
 from leads.store.queries.foreign import ForeignPage, foreign_pages
 from leads.store.queries.leads import LeadFilter, leads
@@ -86,7 +85,7 @@ def _render(room: Room, template: str) -> str:
 
 def _wait_line(wait: Wait, state: Overview, keep: timedelta) -> WaitLine:
     """Why these wait and what happens next. keep: how long a person is kept; zero: for ever."""
-    now, name, told = state.now, _named(wait.connection), wait.sentence or ""
+    now, name, told = state.now, _named(wait), wait.sentence or ""
     they_go = "It goes" if wait.number == 1 else "They go"
     why, help_text = {
         "problem": (f"waiting for {name}, which has a problem", _with_whom_to_tell(_next_try(wait, None, now))),
@@ -110,9 +109,7 @@ def _wait_line(wait: Wait, state: Overview, keep: timedelta) -> WaitLine:
 
 def _of(wait: Wait, foreign: Sequence[ForeignPage]) -> list[ForeignPage]:
     """Those that sent to the website of what waits here as spam."""
-    if wait.reason != "spam" or wait.connection is None:
-        return []
-    return [one for one in foreign if one.site.id == wait.connection.site_id]
+    return [one for one in foreign if wait.reason == "spam" and one.site.id == wait.site_id]
 
 
 def _with_whom_to_tell(problem: str) -> str:
@@ -128,10 +125,11 @@ def _forgotten(oldest: datetime, keep: timedelta, now: datetime) -> str:
     return f" Nobody decided for long: the oldest is forgotten {plain.days_until(at, now) or 'any time now'}."
 
 
-def _named(connection: Connection | None) -> str:
-    """`“Old CRM”, which was removed`; empty for none."""
+def _named(wait: Wait) -> str:
+    """`“Old CRM”, which was removed`; for none the website, where no CRM is connected."""
+    connection = wait.connection
     if connection is None:
-        return ""
+        return f"any CRM of {wait.site.name}" if wait.site else ""
     return f"“{connection.name}”{', which was removed' if connection.removed_at else ''}"
 
 

@@ -101,10 +101,14 @@ def _late(load: Load, signs: Signs, after: timedelta) -> Iterator[Condition]:
 
 def _nowhere(signs: Signs, after: timedelta) -> Iterator[Condition]:
     for wait in signs.without_connection:
-        if signs.now - wait.oldest > after:
+        site = wait.site
+        if site and wait.reason == "no_connection" and signs.now - wait.oldest > after:
             safe = enquiries(wait.number, "is safe here and goes", "are safe here and go")
-            sentence = f"{safe} nowhere: {wait.sentence}"
-            yield Condition("late", wait.site.key if wait.site else "", sentence)
+            yield Condition("late", site.key, f"{safe} nowhere: {wait.sentence}")
+        if site and wait.reason == "no_consent":
+            some = enquiries(wait.number, "needs", "need")
+            told = f"{some} a person before a CRM gets {_it(wait.number)}: {site.name}. {_THE_DESK_TELLS}"
+            yield Condition("late", f"{site.key} no_consent", told)
 
 
 def _canary(signs: Signs) -> Iterator[Condition]:

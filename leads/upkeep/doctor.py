@@ -22,7 +22,7 @@ from leads.store.queries.erasures import back, unlisted
 from leads.store.queries.lists import connections_in_use
 from leads.store.queries.lists import sites as all_sites
 from leads.store.queries.overview import without_connection
-from leads.store.queries.places import PLACES, SPAM, number_at
+from leads.store.queries.places import number_at
 from leads.store.queries.unreadable import number_unseen
 from leads.store.schema import open_vault
 from leads.store.session import Database, sqlite_file
@@ -171,8 +171,9 @@ def _content(database: Database, desk: str) -> list[Line]:
         known = all_sites(session)
         users = session.scalar(select(func.count()).select_from(User)) or 0
         connections = connections_in_use(session)
-        waits = {wait.site.id: wait.number for wait in without_connection(session, connections) if wait.site}
-        need, spam = (number_at(session, here) for here in (PLACES["needs_you"], SPAM))
+        alone = without_connection(session, connections)
+        waits = {wait.site.id: wait.number for wait in alone if wait.site and wait.reason == "no_connection"}
+        need, spam = number_at(session, "needs_you"), number_at(session, "spam")
         unread, sharing = number_unseen(session), sites_that_share(session, known, database.now(session))
     sites, served = {site.id: site.key for site in known}, {row.site_id for row in connections}
     return [

@@ -17,7 +17,7 @@ from leads.store.models import Alert, Connection, Site
 from leads.store.queries.balance import DayBalance, balance, last_days
 from leads.store.queries.lists import sites, usual_zone
 from leads.store.queries.overview import number_resubmitted
-from leads.store.queries.places import SPAM, number_at
+from leads.store.queries.places import number_at
 from leads.store.queries.unreadable import number_unseen, number_unseen_before
 from leads.store.retention import count_old, notice_period
 from leads.upkeep.alerts import EVENTS, unbalanced
@@ -151,7 +151,7 @@ def _desk(public_url: str) -> str:
 def _looks(session: Session, public_url: str) -> list[Look]:
     """What is no fault, and still nobody may have got an answer."""
     found = [
-        Look(number_at(session, SPAM), f"held as suspected spam: {public_url}/desk/leads?state=spam"),
+        Look(number_at(session, "spam"), f"held as suspected spam: {public_url}/desk/leads?state=spam"),
         Look(number_resubmitted(session), f"sent again with other answers: {public_url}/desk/"),
         Look(number_unseen(session), f"could not be understood: {public_url}/desk/unreadable"),
     ]

@@ -193,6 +193,44 @@ def test_all_places_count_the_same_people_who_need_somebody(
     assert "In the CRM 1 On the way 0 Not sent for now 2 Need you 2 Taken care of 0" in page
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_all_places_count_alike_where_no_crm_is_connected(
+    sentence: Sentence, database: Database, vault: Vault, app: Flask, anna: Person, tmp_path: Path
+) -> None:
+    alone = make_site(database, "alone", name="Alone")
+
+    def come(name: str, **more: Any) -> None:
+        send(database, vault, alone, email=f"{name}@example.com", first_name=name, **more)
+
+    for name in ("Ada", "Bob"):
+        come(name)
+    assert sentence() == ("2 enquiries cannot go anywhere: their site has no CRM connected.", "look")
+    for name in ("Nora", "Omar"):
+        come(name, consent=None)
+    come("Sam", suspicion="A field that people cannot see was filled in.")
+    assert sentence() == ("2 enquiries need you.", "bad")
+    home = plain(anna.get("/desk/"))
+    assert "Received 5 In the CRM 0 On the way 0 Not sent for now 1 Need you 2 Taken care of 0" in home
+    assert "No CRM connected 2" in home
+    assert "2 held before any CRM of Alone: no consent to share" in home
+    assert "1 held before any CRM of Alone: looks like spam" in home
+    assert "2 enquiries cannot go anywhere: their site has no CRM connected" in home
+    assert '/desk/consent?site=alone">Decide on many at once' in anna.get("/desk/")
+    assert "2 enquiries" in plain(anna.get("/desk/consent?site=alone"))
+    assert "3 held" in plain(anna.get("/desk/balance"))
+    listed = {place: _listed(anna, place) for place in ("needs_you", "spam")}
+    assert listed == {"needs_you": {"Nora", "Omar"}, "spam": {"Sam"}}
+    found = examine(database, tmp_path, tmp_path / "keys.json", ErasureList(tmp_path), "https://leads.example")
+    told = "\n".join(line.sentence for line in found)
+    assert "alone has no connection; 2 enquiries wait for one." in told
+    assert "Enquiries that need a person: 2." in told
+    assert "Held, since it looks like spam: 1." in told
+    with database.read() as session:
+        alerts = {one.subject: one.sentence for one in conditions(signs(session, database.now(session)), timedelta(0))}
+    assert alerts["alone"].startswith("2 enquiries are safe here and go nowhere")
+    assert alerts["alone no_consent"].startswith("2 enquiries need a person before a CRM gets them: Alone.")
+
+
 def _listed(person: Person, place: str) -> set[str]:
     """Who is listed under this filter."""
     return set(re.findall(r'rowheader"><a[^>]*>(\w+)</a>', person.get(f"/desk/leads?state={place}")))

@@ -30,8 +30,8 @@ MARGIN = timedelta(minutes=1)
 class DayBalance:
     """One day of one site, in enquiries. states: each enquiry under the most urgent state of its deliveries.
 
-    lost: enquiries without a delivery for a connection that was there. What no connection was there for, waits;
-    unconnected: how many of those that wait do so.
+    lost: enquiries without a delivery for a connection that was there. What no connection was there for, waits, if it
+    is not held; unconnected: how many of those that wait do so.
     """
 
     site: Site
@@ -126,6 +126,7 @@ class _Days:
         """Day, urgency of the most urgent delivery (None: there is none), whether one is missing, and how many are so:
         each enquiry is looked at once, and its deliveries with it."""
         rank = case({state: n for n, state in enumerate(URGENCY)}, value=Delivery.state)
+        held = case((Event.hold_code.is_not(None), URGENCY.index("held")))  # also where no connection was there
         expected: ColumnElement[int] = literal(0)
         found: ColumnElement[int] = literal(0)
         for row in connections:
@@ -136,6 +137,7 @@ class _Days:
             select(
                 func.max(self._number).label("day"),
                 func.min(rank).label("rank"),
+                func.min(held).label("held"),
                 func.max(expected).label("expected"),
                 func.sum(found).label("found"),
             )
@@ -146,7 +148,7 @@ class _Days:
         ).c
         nowhere = each.rank.is_(None) if _is_served(connections, now) else false()
         lost = or_(each.found < each.expected, nowhere)
-        columns = (each.day, each.rank, lost.label("lost"))
+        columns = (each.day, func.coalesce(each.rank, each.held).label("rank"), lost.label("lost"))
         alone = (self._number.label("day"), literal(URGENCY.index("erased")), false())
         erased = select(*alone, func.count()).where(*self.events, Event.id.in_(erased_alone(self._site)))
         return union_all(select(*columns, func.count()).group_by(*columns), erased.group_by(self._number))

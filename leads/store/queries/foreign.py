@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 from leads.store.holds import FOREIGN_PAGE
 from leads.store.models import Delivery, Event, Site
 from leads.store.people import listed_answers
-from leads.store.queries.places import SPAM
+from leads.store.queries.places import LISTED, held_alone
 from leads.store.vault import Vault
 
 _LATEST = 100  # of what is held; more is not opened for a hint
@@ -30,10 +31,8 @@ class ForeignPage(NamedTuple):
 
 def foreign_pages(session: Session, vault: Vault) -> list[ForeignPage]:
     """Those among the latest that are held, most often first; without what was listed since."""
-    held = select(Event).join(Delivery, Delivery.event_id == Event.id).where(SPAM)
-    events = {row.id: row for row in session.scalars(held.order_by(Delivery.created_at.desc()).limit(_LATEST))}
     numbers: Counter[tuple[UUID, str]] = Counter()
-    for event in events.values():
+    for event in _held(session):
         told = str(listed_answers(vault, event).get("suspicion") or "")
         if told.startswith(_BEFORE) and told.endswith(_AFTER):
             numbers[event.site_id, told[len(_BEFORE) : -len(_AFTER)]] += 1
@@ -44,3 +43,12 @@ def foreign_pages(session: Session, vault: Vault) -> list[ForeignPage]:
         for site_id, page, number in often
         if page not in sites[site_id].origins
     ]
+
+
+def _held(session: Session) -> Iterable[Event]:
+    """The latest, once each; also where no connection is, as while a website is being set up."""
+    sent = select(Event).join(Delivery, Delivery.event_id == Event.id).where(LISTED["spam"])
+    found = [*session.scalars(sent.order_by(Delivery.created_at.desc()).limit(_LATEST))]
+    if alone := held_alone(session, "spam"):
+        found += session.scalars(select(Event).where(*alone).order_by(Event.received_at.desc()).limit(_LATEST))
+    return {event.id: event for event in found}.values()

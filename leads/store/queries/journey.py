@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import exists, func, or_, select, tuple_
+from sqlalchemy import and_, exists, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from leads.store.codes import reference_of
@@ -27,7 +27,7 @@ from leads.store.models import (
 )
 from leads.store.people import answers_of, person_behind, person_of
 from leads.store.queries.leads import Cursor
-from leads.store.queries.places import PLACES, SPAM
+from leads.store.queries.places import LISTED, PLACES
 from leads.store.vault import Vault
 
 # Any stranger can send as many as they like.
@@ -129,7 +129,8 @@ def _waiting(session: Session, lead: Lead, start: Cursor) -> Cursor | None:
     """The newest enquiry from `start` on that waits for a person: it must not hide behind what anybody can send."""
     mine = Delivery.event_id == Event.id
     waits = or_(
-        exists().where(mine, or_(PLACES["needs_you"], SPAM)),
+        exists().where(mine, or_(PLACES["needs_you"], LISTED["spam"])),
+        and_(Event.hold_code.is_not(None), ~exists().where(mine)),
         exists().where(mine, Drift.delivery_id == Delivery.id, Drift.settled_at.is_(None)),
         exists().where(Resubmission.event_id == Event.id, Resubmission.seen_at.is_(None)),
     )

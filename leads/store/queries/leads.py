@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CompoundSelect, Select, and_, case, exists, func, or_, select, union_all
+from sqlalchemy import ColumnElement, CompoundSelect, and_, case, exists, func, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from leads.fields import e164
@@ -17,9 +17,9 @@ from leads.store.among import among
 from leads.store.codes import reference_of
 from leads.store.models import Delivery, Drift, Event, Identity, Lead, Site
 from leads.store.people import PERSON_FIELDS, listed_answers, listed_person, name_of, person_behind, trace
-from leads.store.queries.lists import connections_in_use, sites, unserved_sites
+from leads.store.queries.lists import sites
 from leads.store.queries.names import other_names
-from leads.store.queries.places import HELD_FOR_A_PERSON, PLACES, SPAM
+from leads.store.queries.places import HELD_FOR_A_PERSON, LISTED, held_alone
 from leads.store.queries.spelling import matcher
 from leads.store.scope import only_sites
 from leads.store.vault import Vault
@@ -46,7 +46,7 @@ _ERASED = Standing("erased", None, False)  # also of those that no connection wa
 
 @dataclass(frozen=True, slots=True)
 class LeadFilter:
-    """Which leads to list. place: where at least one delivery is, a word of PLACES or `spam`. state: one is in it.
+    """Which leads to list. place: where at least one delivery is, a word of LISTED. state: one is in it.
     What is held where no connection is counts as if one were. since: the last event is not older.
     """
 
@@ -176,7 +176,7 @@ def _beyond(place: Cursor, *, newer: bool) -> ColumnElement[bool]:
 def _chosen(session: Session, chosen: LeadFilter) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = [Lead.merged_into.is_(None), Lead.is_test.is_(False)]
     if chosen.place:
-        where.append(_has(session, chosen, _LISTED[chosen.place], chosen.place))
+        where.append(_has(session, chosen, LISTED[chosen.place], chosen.place))
     if chosen.state:
         where.append(_has(session, chosen, Delivery.state == chosen.state, chosen.state))
     if chosen.kind:
@@ -205,11 +205,6 @@ def _fits_most(chosen: LeadFilter) -> bool:
     return chosen.kind is None and not _is_of_few(chosen)
 
 
-_LISTED = PLACES | {"spam": SPAM}
-# Place or state → why one is listed there although no connection is there for it.
-_HELD_ALONE = {"needs_you": ["no_consent"], "not_now": ["spam"], "spam": ["spam"], "held": ["no_consent", "spam"]}
-
-
 def _has(session: Session, chosen: LeadFilter, here: ColumnElement[bool], word: str) -> ColumnElement[bool]:
     """Whether a lead has such a delivery, or would have where there is no connection. word: the place or state."""
     if word in ("in_the_crm", *ARRIVED):
@@ -217,18 +212,8 @@ def _has(session: Session, chosen: LeadFilter, here: ColumnElement[bool], word: 
     # Few leads have: those are looked up first, not every lead in turn. By the event, since what nobody knows of a call
     # stays with its caller when that turns out to be somebody known.
     having = select(Event.lead_id).join(Delivery, Delivery.event_id == Event.id).where(here)
-    alone = _held_alone(session, chosen.site_id, _HELD_ALONE.get(word, ()))
-    return Lead.id.in_(having if alone is None else having.union_all(alone))
-
-
-def _held_alone(session: Session, site_id: UUID | None, codes: Sequence[str]) -> Select[UUID] | None:
-    """Whose enquiries are held for one of these where no connection is; None where there can be none."""
-    unserved = unserved_sites(session, connections_in_use(session)) if codes else []
-    alone = [site.id for site in unserved if site_id in (None, site.id)]
-    if not alone:
-        return None
-    nowhere = ~exists().where(Delivery.event_id == Event.id)
-    return select(Event.lead_id).where(Event.site_id.in_(alone), Event.hold_code.in_(codes), nowhere)
+    alone = held_alone(session, word, chosen.site_id)
+    return Lead.id.in_(having.union_all(select(Event.lead_id).where(*alone)) if alone else having)
 
 
 def _rows(session: Session, vault: Vault, found: Sequence[Lead]) -> list[ListedLead]:

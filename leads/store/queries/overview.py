@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from leads.store.queries.balance import MARGIN, DayBalance, day_of, recent_balan
 from leads.store.queries.drift import drift_counts
 from leads.store.queries.erasures import CrmErasure, erased_alone, erasures_that_need_you, open_erasures
 from leads.store.queries.lists import connections_in_use, count, is_real, sites, start_of_day, unserved_sites
-from leads.store.queries.places import PLACES, by_place, number_at
+from leads.store.queries.places import by_place, number_at
 from leads.store.queries.unreadable import number_unseen, oldest_unseen
 from leads.store.shared_ids import sites_that_share
 
@@ -43,10 +44,17 @@ class Wait(NamedTuple):
     sentence: str | None
     site: Site | None = None
 
+    @property
+    def site_id(self) -> UUID | None:
+        """Of the website that sent them."""
+        if self.connection:
+            return self.connection.site_id
+        return self.site.id if self.site else None
+
 
 class Today(NamedTuple):
     """One site's day so far, in its own time zone. places: where how many of its enquiries stand, see `places`.
-    unconnected: how many stand nowhere, since no connection was there."""
+    unconnected: how many go nowhere, since no connection was there."""
 
     site: Site
     events: int
@@ -112,16 +120,17 @@ def another_worker_lives(session: Session, worker: str, now: datetime) -> bool:
 def overview(session: Session, now: datetime) -> Overview:
     """How everything stands at `now`."""
     known, connections = sites(session), connections_in_use(session)
-    waits = _waits(session) + without_connection(session, connections)
-    waiting, balances = _waiting(session), recent_balances(session, known, now)
-    waiting["no_connection"] = sum(wait.number for wait in waits if wait.reason == "no_connection")
+    alone = without_connection(session, connections)
+    waiting, balances = Counter(_waiting(session)), recent_balances(session, known, now)
+    for wait in alone:
+        waiting[wait.reason] += wait.number
     return Overview(
         now=now,
         worker_seen_at=worker_seen_at(session),
         any_event=any(_has_events(session, site) for site in known),
-        waiting={reason: count for reason, count in waiting.items() if count},
-        waits=waits,
-        need_you=number_at(session, PLACES["needs_you"]),
+        waiting=waiting,
+        waits=_waits(session) + alone,
+        need_you=number_at(session, "needs_you"),
         checking=_checking(session, connections),
         connections=connections,
         today=[_today(session, site, now, balances) for site in known],
@@ -196,15 +205,17 @@ def _waits(session: Session) -> list[Wait]:
 
 
 def without_connection(session: Session, connections: Iterable[Connection]) -> list[Wait]:
-    """Enquiries of sites that no connection serves."""
-    waits = []
+    """Enquiries of sites that no connection serves: no_connection, or held as spam or no_consent besides."""
+    waits: list[Wait] = []
     for site in unserved_sites(session, connections):
         here = (Event.site_id == site.id, Event.received_at >= _unserved_since(session, site), Event.is_test.is_(False))
         alone = (*here, ~exists().where(Delivery.event_id == Event.id), Event.id.not_in(erased_alone(site)))
-        count, oldest = session.execute(select(func.count(), func.min(Event.received_at)).where(*alone)).one()
-        if count:
-            sentence = f"The site {site.name} has no connection to a CRM."
-            waits.append(Wait("no_connection", None, count, oldest, oldest, sentence, site))
+        reason = func.coalesce(Event.hold_code, "no_connection")
+        found = select(reason, func.count(), func.min(Event.received_at)).where(*alone).group_by(reason)
+        sentence = f"The site {site.name} has no connection to a CRM."
+        waits += [
+            Wait(why, None, number, oldest, oldest, sentence, site) for why, number, oldest in session.execute(found)
+        ]
     return waits
 
 

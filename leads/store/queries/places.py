@@ -6,12 +6,12 @@ from collections import Counter
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select, union_all
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Event, Site
 from leads.store.outbox.takeover import HANDED_ON
-from leads.store.queries.lists import is_real
+from leads.store.queries.lists import connections_in_use, count, is_real, unserved_sites
 from leads.store.scope import our_tests
 
 MOST_COUNTED = 1_000  # in one place, on a page
@@ -31,7 +31,9 @@ PLACES: dict[str, ColumnElement[bool]] = {
     "erased": Delivery.state == "erased",
     "elsewhere": HANDED_ON,
 }
-SPAM = and_(Delivery.state == "held", Delivery.code == "spam")
+LISTED = PLACES | {"spam": and_(Delivery.state == "held", Delivery.code == "spam")}
+# Place or state → why an enquiry stands there although no connection is there for it.
+_HELD_ALONE = {"needs_you": ["no_consent"], "not_now": ["spam"], "spam": ["spam"], "held": ["no_consent", "spam"]}
 _PLACE = case(*((here, literal(place)) for place, here in PLACES.items()))
 
 
@@ -44,10 +46,20 @@ class Need(NamedTuple):
     held: int
 
 
-def number_at(session: Session, here: ColumnElement[bool]) -> int:
-    """How many enquiries stand there, each counted once however many connections it goes to. here: one of PLACES."""
-    enquiries = select(func.count(Delivery.event_id.distinct())).where(here, is_real())
-    return session.scalar(enquiries) or 0
+def number_at(session: Session, place: str) -> int:
+    """How many enquiries stand there, each counted once however many connections it goes to. place: one of LISTED."""
+    number = session.scalar(select(func.count(Delivery.event_id.distinct())).where(LISTED[place], is_real())) or 0
+    alone = held_alone(session, place)
+    return number + (count(session, Event.id, *alone, Event.is_test.is_(False)) if alone else 0)
+
+
+def held_alone(session: Session, place: str, site_id: UUID | None = None) -> list[ColumnElement[bool]]:
+    """Which events stand there, held where no connection is; empty where there can be none. place: or a state."""
+    codes = _HELD_ALONE.get(place, ())
+    unserved = unserved_sites(session, connections_in_use(session)) if codes else []
+    alone = [site.id for site in unserved if site_id in (None, site.id)]
+    nowhere = ~exists().where(Delivery.event_id == Event.id)
+    return [Event.site_id.in_(alone), Event.hold_code.in_(codes), nowhere] if alone else []
 
 
 def needs(session: Session) -> list[Need]:
@@ -64,11 +76,17 @@ def needs(session: Session) -> list[Need]:
 
 def by_place(session: Session, *events: ColumnElement[bool]) -> dict[str, int]:
     """Place → how many of these enquiries stand there, each under the most urgent place of its deliveries."""
-    rank = case(*((here, number) for number, here in enumerate(PLACES.values())))
-    each = select(func.min(rank).label("rank")).join(Event, Event.id == Delivery.event_id).where(*events)
-    ranks = each.group_by(Delivery.event_id).subquery().c.rank
     places = list(PLACES)
-    return {places[number]: count for number, count in session.execute(select(ranks, func.count()).group_by(ranks))}
+    alone = Delivery.id.is_(None)
+    rank = case(
+        *((here, number) for number, here in enumerate(PLACES.values())),
+        (alone & Event.hold_code.in_(HELD_FOR_A_PERSON), places.index("needs_you")),
+        (alone & Event.hold_code.is_not(None), places.index("not_now")),
+    )
+    each = select(func.min(rank).label("rank")).outerjoin_from(Event, Delivery, Delivery.event_id == Event.id)
+    ranks = each.where(*events).group_by(Event.id).subquery().c.rank
+    found = session.execute(select(ranks, func.count()).where(ranks.is_not(None)).group_by(ranks))
+    return {places[number]: some for number, some in found}
 
 
 def connection_counts(session: Session, connection_id: UUID) -> dict[str, int]:

@@ -14,6 +14,7 @@ from leads.store.models import Delivery, Event, Lead, Resubmission, Site
 from leads.store.people import listed_answers, listed_person, name_of
 from leads.store.queries.leads import Cursor
 from leads.store.queries.lists import count, is_real
+from leads.store.queries.places import held_alone
 from leads.store.unindexed import same
 from leads.store.vault import Vault
 
@@ -43,7 +44,7 @@ class UnaskedPage(NamedTuple):
 
 def unasked(session: Session, vault: Vault, site_id: UUID | None, start: Cursor | None) -> UnaskedPage:
     """A page of them. Whoever said no later is not among them: each of those somebody has to look at."""
-    wanted = _wanted(site_id)
+    wanted = _wanted(session, site_id)
     rows = select(Lead, Event, Site).join(Event, Event.lead_id == Lead.id).join(Site, Site.id == Event.site_id)
     if start:
         rows = rows.where(tuple_(Event.received_at, Event.id) >= start)
@@ -52,10 +53,12 @@ def unasked(session: Session, vault: Vault, site_id: UUID | None, start: Cursor 
     return UnaskedPage([_row(vault, *row) for row in found[:PAGE]], count(session, Event.id, *wanted), after)
 
 
-def _wanted(site_id: UUID | None) -> list[ColumnElement[bool]]:
+def _wanted(session: Session, site_id: UUID | None) -> list[ColumnElement[bool]]:
     held = select(Delivery.event_id).where(Delivery.state == "held", Delivery.code == "no_consent", is_real())
     said_no = exists().where(Resubmission.event_id == Event.id, Resubmission.consent_given.is_(False))
-    found = [Event.id.in_(held), Event.hold_code == "no_consent", ~said_no]
+    alone = held_alone(session, "needs_you", site_id)
+    stands = Event.id.in_(held.union_all(select(Event.id).where(*alone)) if alone else held)
+    found = [stands, Event.hold_code == "no_consent", ~said_no, Event.is_test.is_(False)]
     return [*found, same(Event.site_id, site_id)] if site_id else found
 
 
