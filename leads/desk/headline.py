@@ -127,9 +127,11 @@ def _who_are_paused(state: Overview) -> str:
 
 
 def _failing(state: Overview) -> str:
-    """What is wrong with a connection that nothing waits for; empty where none is so."""
-    found = next((connection for connection in state.connections if connection.state == "failing"), None)
-    return words.problem(found) if found else ""
+    """Which connection has a problem, or how many have one; empty where none has."""
+    failing = [connection for connection in state.connections if connection.state == "failing"]
+    if len(failing) > 1:
+        return f"{len(failing)} connections have a problem"
+    return words.problem(failing[0]) if failing else ""
 
 
 def _struggling(state: Overview) -> Connection | None:
@@ -157,9 +159,9 @@ def _silent(state: Overview) -> Headline:
 
 
 def _problem(state: Overview) -> Headline:
-    failing = [connection for connection in state.connections if connection.state == "failing"]
-    what = words.problem(failing[0]) if len(failing) == 1 else f"{len(failing)} connections have a problem"
-    person = next((_BY_A_PERSON[one.code] for one in failing if one.code in _BY_A_PERSON), None)
+    what = _failing(state)
+    codes = [connection.code for connection in state.connections if connection.state == "failing"]
+    person = next((_BY_A_PERSON[code] for code in codes if code in _BY_A_PERSON), None)
     number = state.waiting.get("problem", 0)
     if not number:
         help_text = f"{person}." if person else "We keep trying by ourselves."

@@ -16,7 +16,7 @@ from leads.plain import enquiries, number_of
 from leads.store import backup, tasks
 from leads.store.alerts import open_alerts
 from leads.store.erasure_list import ErasureList
-from leads.store.models import Connection, Site, User
+from leads.store.models import Alert, Connection, Site, User
 from leads.store.queries.balance import recent_balances
 from leads.store.queries.erasures import back, unlisted
 from leads.store.queries.lists import connections_in_use
@@ -222,13 +222,20 @@ def _stopped(row: Connection, site_key: str, desk: str) -> Line:
     return Line("wrong", f"{told} Mend it there: {page}")
 
 
+def _again(alert: Alert) -> str:
+    """How to see that what was wrong is mended, where nothing shows it by itself for long."""
+    return f" Once it is mended, run: frontdesk canary run {alert.subject}" if alert.kind == "canary" else ""
+
+
 def _alarms(database: Database) -> list[Line]:
     """Whether people can be told, and what only an alert knows."""
     with database.read() as session:
         days = recent_balances(session, all_sites(session), database.now(session))
         alerts = open_alerts(session, ["mail", "silence", "canary"])
     # A website may be silent without a fault: nobody can know that but the clinic.
-    told = [Line("look" if alert.kind == "silence" else "wrong", alert.sentence) for alert in alerts]
+    told = [
+        Line("look" if alert.kind == "silence" else "wrong", f"{alert.sentence}{_again(alert)}") for alert in alerts
+    ]
     open_days = [f"{day.site.name}, {day.day.isoformat()}: {day.unaccounted}" for day in days if not day.closes]
     if open_days:
         told.append(line(False, "Enquiries not accounted for: " + "; ".join(open_days) + ". See: frontdesk balance"))

@@ -74,6 +74,16 @@ def test_alerts_are_listed_and_doctor_tells_what_only_they_know(frontdesk: Front
     assert as_json(frontdesk("alerts", "list", "--json"))[0]["ended_at"] is not None
 
 
+def test_doctor_says_how_to_see_that_a_test_enquiry_comes_through_again(
+    frontdesk: Frontdesk, database: Database
+) -> None:
+    failed = "The test enquiry of Sunrise did not come through."
+    with database.write() as session:
+        settle(session, [Condition("canary", "sunrise", failed)], ["canary"], database.now(session))
+    told = frontdesk("doctor", code=1).stdout
+    assert f"wrong {failed} Once it is mended, run: frontdesk canary run sunrise" in told
+
+
 def _settings(server: MailServer) -> dict[str, str]:
     return {
         "alert_emails": "ops@clinic.example",

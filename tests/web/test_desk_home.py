@@ -351,6 +351,9 @@ def test_who_needs_a_person_hides_no_outage(database: Database, vault: Vault, si
     assert "1 enquiry needs you." in page
     assert "Besides, others wait: the CRM “Sandbox CRM” is not working just now." in page
     assert "Try now" in page
+    for name in ("Second", "Third"):
+        make_connection(database, vault, site, name=name, state="failing", code="unavailable", sentence="It is down.")
+    assert "Besides, 2 connections have a problem." in plain(anna.get("/desk/"))
 
 
 @pytest.mark.parametrize("problem", [False, True])
