@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -222,8 +222,9 @@ def answers(given: Mapping[str, Any], region: str, person: Mapping[str, str] | N
     region: of the site, for the number in a link of its pages.
     """
     own = person or {}
+    read: Mapping[str, Callable[[str], str]] = {"phone": phone, "tel": lambda number: tapped(number, region)}
     shown = [
-        (label, tapped(given[name], region) if name == "tel" else given[name])
+        (label, read[name](given[name]) if name in read else given[name])
         for name, label in ANSWERS.items()
         if given.get(name) not in (None, "", own.get(name))
     ]

@@ -97,6 +97,7 @@ def test_the_refused_phone_is_corrected_and_sent_again(
     assert b"5550199" not in action.note_sealed
     shown = plain(sam.get(f"/desk/leads/{lead_id}"))
     assert "sam corrected it and sent it again (Phone: +12015550199 → +12015550123)" in shown
+    assert "Phone +1 201-555-0199" in shown, "what was sent stays, spaced as the number above"
     assert "Correct and send" not in shown
 
 
