@@ -43,7 +43,7 @@ def measure(seconds: float, _seed: int) -> Iterator[Row]:
         for name, own in (("SQLite", f"sqlite:///{folder / 'delivery.sqlite3'}"), ("PostgreSQL", url)):
             upgrade(Database(own))
             with _programs(folder / name, own) as (programs, crm):
-                yield from _drain(programs, crm, name, number=int(seconds * 42) // BATCH * BATCH)
+                yield from _drain(programs, crm, name, number=int(seconds * 84) // BATCH * BATCH)
                 yield from _statements(programs, name)
                 for workers in (1, 3):
                     yield from _pace(programs, name, workers, seconds / 12)
