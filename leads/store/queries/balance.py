@@ -7,13 +7,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, CompoundSelect, and_, case, exists, false, func, literal, or_, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    and_,
+    case,
+    exists,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+)
 from sqlalchemy.orm import Session
 
 from leads.store.models import Connection, Delivery, Event, Site
@@ -31,7 +44,7 @@ class DayBalance:
     """One day of one site, in enquiries. states: each enquiry under the most urgent state of its deliveries.
 
     lost: enquiries without a delivery for a connection that was there. What no connection was there for, waits, if it
-    is not held; unconnected: how many of those that wait do so.
+    is not held; unconnected: how many of those that wait do so; held_alone: why others are held → how many.
     """
 
     site: Site
@@ -40,6 +53,7 @@ class DayBalance:
     states: Mapping[str, int]
     lost: int
     unconnected: int = 0
+    held_alone: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def closes(self) -> bool:
@@ -75,7 +89,12 @@ def balance(session: Session, site: Site, days: Sequence[date], now: datetime) -
             day[_counted_as(URGENCY[rank])] += count
         elif not lost:
             day["unconnected"] += count
-    return [_day(site, day, counts) for day, counts in zip(days, found, strict=True)]
+    alone: list[Counter[str]] = [Counter() for _ in days]
+    if any(counts["unconnected"] for counts in found):
+        for number, code, count in session.execute(_Days(site, days).held_alone()):
+            alone[number][code] = min(count, found[number]["unconnected"])  # one may have come since
+            found[number]["unconnected"] -= alone[number][code]
+    return [_day(site, *counts) for counts in zip(days, found, alone, strict=True)]
 
 
 def recent_balances(session: Session, sites: Sequence[Site], now: datetime, days: int = 2) -> list[DayBalance]:
@@ -96,10 +115,11 @@ def lost_leads(session: Session, site: Site, days: Sequence[date], now: datetime
     return list(session.scalars(found.limit(_MOST_LOST)))
 
 
-def _day(site: Site, day: date, found: Counter[str]) -> DayBalance:
+def _day(site: Site, day: date, found: Counter[str], held_alone: Counter[str]) -> DayBalance:
     states = {state: found[state] for state in STATES}
     states["waiting"] += found["unconnected"]
-    return DayBalance(site, day, found["captured"], states, found["lost"], found["unconnected"])
+    states["held"] += held_alone.total()
+    return DayBalance(site, day, found["captured"], states, found["lost"], found["unconnected"], held_alone)
 
 
 def _counted_as(state: str) -> str:
@@ -122,11 +142,17 @@ class _Days:
             Event.is_test.is_(False),
         )
 
+    def held_alone(self) -> Select[int, str, int]:
+        """Day, why, and how many are held though no connection was there: by an index of what is held, which are few.
+        The one that `counted` goes by does not tell."""
+        nowhere = ~exists().where(Delivery.event_id == Event.id)
+        held = (*self.events, Event.hold_code.is_not(None), nowhere)
+        return select(self._number, Event.hold_code, func.count()).where(*held).group_by(self._number, Event.hold_code)
+
     def counted(self, connections: Sequence[Connection], now: datetime) -> CompoundSelect[Any]:
         """Day, urgency of the most urgent delivery (None: there is none), whether one is missing, and how many are so:
         each enquiry is looked at once, and its deliveries with it."""
         rank = case({state: n for n, state in enumerate(URGENCY)}, value=Delivery.state)
-        held = case((Event.hold_code.is_not(None), URGENCY.index("held")))  # also where no connection was there
         expected: ColumnElement[int] = literal(0)
         found: ColumnElement[int] = literal(0)
         for row in connections:
@@ -137,7 +163,6 @@ class _Days:
             select(
                 func.max(self._number).label("day"),
                 func.min(rank).label("rank"),
-                func.min(held).label("held"),
                 func.max(expected).label("expected"),
                 func.sum(found).label("found"),
             )
@@ -148,7 +173,7 @@ class _Days:
         ).c
         nowhere = each.rank.is_(None) if _is_served(connections, now) else false()
         lost = or_(each.found < each.expected, nowhere)
-        columns = (each.day, func.coalesce(each.rank, each.held).label("rank"), lost.label("lost"))
+        columns = (each.day, each.rank, lost.label("lost"))
         alone = (self._number.label("day"), literal(URGENCY.index("erased")), false())
         erased = select(*alone, func.count()).where(*self.events, Event.id.in_(erased_alone(self._site)))
         return union_all(select(*columns, func.count()).group_by(*columns), erased.group_by(self._number))

@@ -20,7 +20,7 @@ from leads.store.queries.balance import MARGIN, DayBalance, day_of, recent_balan
 from leads.store.queries.drift import drift_counts
 from leads.store.queries.erasures import CrmErasure, erased_alone, erasures_that_need_you, open_erasures
 from leads.store.queries.lists import connections_in_use, count, is_real, sites, start_of_day, unserved_sites
-from leads.store.queries.places import by_place, number_at
+from leads.store.queries.places import HELD_FOR_A_PERSON, by_place, number_at
 from leads.store.queries.unreadable import number_unseen, oldest_unseen
 from leads.store.shared_ids import sites_that_share
 
@@ -245,7 +245,9 @@ def _today(session: Session, site: Site, now: datetime, balances: Iterable[DayBa
     today = Event.received_at >= start_of_day(site.time_zone, now)
     events = (Event.site_id == site.id, today, Event.is_test.is_(False))
     its = next(day for day in balances if day.site.id == site.id and day.day == day_of(site, now))
-    # Who was erased before a CRM was connected has no delivery that tells.
+    # Of what came while no CRM was connected no delivery tells.
     erased = {"erased": number} if (number := its.states["erased"]) else {}
-    places = by_place(session, *events) | erased
+    places = Counter(by_place(session, *events) | erased)
+    for code, held in its.held_alone.items():
+        places["needs_you" if code in HELD_FOR_A_PERSON else "not_now"] += held
     return Today(site, count(session, Event.id, *events), places, its.unconnected)

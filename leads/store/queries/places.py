@@ -76,17 +76,11 @@ def needs(session: Session) -> list[Need]:
 
 def by_place(session: Session, *events: ColumnElement[bool]) -> dict[str, int]:
     """Place → how many of these enquiries stand there, each under the most urgent place of its deliveries."""
+    rank = case(*((here, number) for number, here in enumerate(PLACES.values())))
+    each = select(func.min(rank).label("rank")).join(Event, Event.id == Delivery.event_id).where(*events)
+    ranks = each.group_by(Delivery.event_id).subquery().c.rank
     places = list(PLACES)
-    alone = Delivery.id.is_(None)
-    rank = case(
-        *((here, number) for number, here in enumerate(PLACES.values())),
-        (alone & Event.hold_code.in_(HELD_FOR_A_PERSON), places.index("needs_you")),
-        (alone & Event.hold_code.is_not(None), places.index("not_now")),
-    )
-    each = select(func.min(rank).label("rank")).outerjoin_from(Event, Delivery, Delivery.event_id == Event.id)
-    ranks = each.where(*events).group_by(Event.id).subquery().c.rank
-    found = session.execute(select(ranks, func.count()).where(ranks.is_not(None)).group_by(ranks))
-    return {places[number]: some for number, some in found}
+    return {places[number]: count for number, count in session.execute(select(ranks, func.count()).group_by(ranks))}
 
 
 def connection_counts(session: Session, connection_id: UUID) -> dict[str, int]:
