@@ -7,7 +7,7 @@ import time
 import pytest
 
 from leads.intake.attribution import is_click_id, without_click_ids
-from leads.intake.hooks.names import Understood, understand
+from leads.intake.hooks.names import Understood, begins_with_no, understand
 from leads.intake.hooks.shapes import Answer, Submission
 
 WORDING = "I agree that the clinic may contact me."
@@ -350,3 +350,24 @@ def test_a_bare_box_shows_our_wording_only_where_there_was_no_other_before() -> 
     assert (later.consent, later.our_wording) == (True, False)
     told = Submission("form plugin", "", [Answer(WORDING, (WORDING,), "on")])
     assert understand(told, "US", WORDING, the_only_one=False).our_wording
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I do not agree",
+        "Ich stimme nicht zu",
+        "Je refuse",
+        "I decline",
+        "disagree",
+        "opt-out",
+        "Please do not store it",
+    ],
+)
+def test_a_box_that_begins_by_refusing_says_no(text: str) -> None:
+    assert begins_with_no(text)
+
+
+@pytest.mark.parametrize("text", ["I agree that my details are not sold", "yes", "1", "Ich stimme zu, dass nichts"])
+def test_a_no_about_something_else_is_none(text: str) -> None:
+    assert not begins_with_no(text)

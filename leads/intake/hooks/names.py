@@ -154,9 +154,13 @@ def _ticked(answer: Answer, wording: str) -> bool | None:
     return False if text in _NO or _denies(text) else None
 
 
+_FIRST_WORDS = 4  # a no that comes later may be about something else: “I agree that nothing is sold, not even …”
+
+
 def begins_with_no(text: str) -> bool:
-    """Whether the first words of what a box says are a no, whatever comes after them."""
-    return f"{plain(text.casefold())} ".startswith(_NOES)
+    """Whether the first words of what a box says are a no, whatever comes after them: “No”, “I do not agree”."""
+    words = plain(text.casefold())
+    return f"{words} ".startswith(_NOES) or _denies(" ".join(words.split()[:_FIRST_WORDS]))
 
 
 def _is_our_wording(answer: Answer, wording: str, *, the_only_one: bool) -> bool:
