@@ -59,18 +59,28 @@ class People:
         row = self.read(remote_id, STANDING)
         if row is None or _kept(remote_id, row):
             return row is not None
-        wanted = {"$select": "activityid", "$filter": f"_regardingobjectid_value eq {remote_id}", "$top": "1"}
-        return bool(objects_at(self._api.ask("activitypointers", wanted), "value"))
+        return bool(self._activities(remote_id, most=1))
 
-    def twins(self, remote_id: str) -> list[str]:
-        """The contact that a qualified lead became, or the leads that became this contact."""
-        if not is_contact(remote_id):
-            row = self.read(remote_id, STANDING) or {}
-            kept = _kept(remote_id, {**row, "_masterid_value": None})
-            return [kept] if kept else []
-        wanted = f"_parentcontactid_value eq {contact_id(remote_id)} and statecode eq {QUALIFIED}"
+    def events(self, place: str) -> set[str]:
+        """The activities on this person's record, of which ours have the numbers of our events."""
+        return {found for row in self._activities(place) if (found := number(row.get("activityid")))}
+
+    def _activities(self, place: str, most: int = 500) -> list[Row]:
+        key = contact_id(place) if is_contact(place) else place
+        wanted = {"$select": "activityid", "$filter": f"_regardingobjectid_value eq {key}", "$top": str(most)}
+        return objects_at(self._api.ask("activitypointers", wanted), "value")
+
+    def contact_of(self, remote_id: str) -> list[str]:
+        """The contact that a qualified lead became, if it is one."""
+        row = None if is_contact(remote_id) else self.read(remote_id, STANDING)
+        kept = _kept(remote_id, {**row, "_masterid_value": None}) if row else None
+        return [kept] if kept else []
+
+    def leads_of(self, contact: str) -> list[str]:
+        """The leads that became this contact."""
+        wanted = f"_parentcontactid_value eq {contact_id(contact)} and statecode eq {QUALIFIED}"
         rows = objects_at(self._api.ask("leads", {"$select": "leadid", "$filter": wanted}), "value")
-        return [lead_path(found) for row in rows if (found := number(row.get("leadid")))]
+        return [found for row in rows if (found := number(row.get("leadid")))]
 
     def _update(self, item: Item, remote_id: str) -> Place:
         """A lead that is ours gets what is new. One that was adopted is the clinic's."""

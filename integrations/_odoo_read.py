@@ -8,6 +8,9 @@ from typing import Any
 from integrations._odoo import ACTIVITY, LEAD, MESSAGE, MODULE, base, lead_key
 from integrations._odoo_rpc import Rpc
 from integrations.core.base import Item
+from integrations.core.notes import events_in
+
+_ACTIVITIES, _MESSAGES = (ACTIVITY, "note", "res_model"), (MESSAGE, "body", "model")  # text; model it stands on
 
 
 def homes(rpc: Rpc, items: Sequence[Item]) -> list[str]:
@@ -39,9 +42,19 @@ def leads(rpc: Rpc, ids: Sequence[str], mapped: Sequence[str]) -> dict[str, Mapp
 
 def told_of(rpc: Rpc, wanted: Mapping[str, str]) -> set[str]:
     """Which of these events stand on the lead where they belong. Those that staff have dealt with may be messages."""
-    there = _told_in(rpc, ACTIVITY, "note", "res_model", wanted)
+    there = _told_in(rpc, *_ACTIVITIES, wanted)
     rest = {event: lead for event, lead in wanted.items() if event not in there}
-    return there | _told_in(rpc, MESSAGE, "body", "model", rest)
+    return there | _told_in(rpc, *_MESSAGES, rest)
+
+
+def events_on(rpc: Rpc, ids: Sequence[str]) -> set[str]:
+    """Our events of which activities and messages on these leads tell."""
+    numbers = sorted({int(one) for one in ids if one.isdecimal()})
+    told: list[object] = []
+    for model, text, place in (_ACTIVITIES, _MESSAGES) if numbers else ():
+        rows = _search(rpc, model, [[place, "=", LEAD], ["res_id", "in", numbers]], [text])
+        told += [row.get(text) for row in rows]
+    return events_in(told)
 
 
 def commented(rpc: Rpc, ids: Sequence[str]) -> set[str]:

@@ -67,6 +67,11 @@ def note(item: Item) -> dict[str, Any]:
     return {"id": note_id(item.event_id), "title": item.title, "bodyV2": {"markdown": body}}
 
 
+def body_of(note: Mapping[str, Any]) -> str:
+    """The text of a note that was read."""
+    return text(as_object(note.get("bodyV2")).get("markdown"))
+
+
 def values(row: Mapping[str, Any], mapped: Iterable[str]) -> dict[str, str]:
     """What a person who was read holds in the fields that we write."""
     return {name: _value(row, name) for name in mapped}

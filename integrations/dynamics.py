@@ -116,10 +116,20 @@ class Dynamics(Connector):
         """By the event, which names the person it stands on."""
         return [self._find(item) for item in items]
 
+    def merged_with(self, remote_ids: Sequence[str]) -> list[str]:
+        """The contacts that these leads became, and all leads that became one of those."""
+        places = list(dict.fromkeys(twin for one in remote_ids for twin in [*self._people.contact_of(one), one]))
+        leads = [lead for one in places if is_contact(one) for lead in self._people.leads_of(one)]
+        return list(dict.fromkeys([*places, *leads]))
+
+    def events_on(self, remote_ids: Sequence[str]) -> set[str]:
+        """By their activities, whose numbers are those of our events."""
+        return {event for one in remote_ids for event in self._people.events(one)}
+
     def erase(self, remote_ids: Sequence[str]) -> None:
-        """Dataverse deletes their activities with them. A qualified lead and its contact are one person."""
-        for path in dict.fromkeys(path for one in remote_ids for path in [*self._people.twins(one), lead_path(one)]):
-            answer = self._api.call("DELETE", path)
+        """Dataverse deletes their activities with them."""
+        for one in remote_ids:
+            answer = self._api.call("DELETE", lead_path(one))
             if answer.status not in (204, 404):
                 raise verdict(answer)
 

@@ -76,6 +76,10 @@ class Espocrm(Connector):
             Draft("POST", f"{self._api.address}/Note", shapes.note_input(item, "{lead}")),
         ]
 
+    def events_on(self, remote_ids: Sequence[str]) -> set[str]:
+        """By the posts in their streams."""
+        return {event for one in remote_ids for event in self._api.events(one)}
+
     def erase(self, remote_ids: Sequence[str]) -> None:
         """Our posts, then the leads. EspoCRM hides what is deleted, and purges it after some months."""
         for lead_id in remote_ids:

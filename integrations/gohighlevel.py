@@ -102,6 +102,10 @@ class Gohighlevel(Connector):
         copies = tuple(one for one in ours if one != contact_id)
         return Seen(contact_id, self._url(contact_id), self._held(contact, item.record), copies)
 
+    def events_on(self, remote_ids: Sequence[str]) -> set[str]:
+        """By their notes."""
+        return {event for one in remote_ids for event in self._api.events(one)}
+
     def erase(self, remote_ids: Sequence[str]) -> None:
         """The notes first: a deleted contact can be restored in HighLevel for some weeks."""
         for contact_id in remote_ids:

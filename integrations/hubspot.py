@@ -109,11 +109,20 @@ class Hubspot(Connector):
             return None
         return Seen(*shapes.place(contact), _held(contact, item))
 
+    def merged_with(self, remote_ids: Sequence[str]) -> list[str]:
+        """HubSpot shows a contact that was merged as the one that stayed."""
+        return list(dict.fromkeys([*(str(one["id"]) for one in self._api.contacts(remote_ids)), *remote_ids]))
+
+    def events_on(self, remote_ids: Sequence[str]) -> set[str]:
+        """By their notes."""
+        return self._api.events(self._api.contacts(remote_ids))
+
     def erase(self, remote_ids: Sequence[str]) -> None:
         """Archive the contacts, and the notes that stand on them."""
-        contacts = self._api.contacts(remote_ids)
-        self._api.archive(NOTES, [note for contact in contacts for note in shapes.note_ids(contact)])
-        self._api.archive(CONTACTS, remote_ids)
+        contacts = [contact for contact in self._api.contacts(remote_ids) if str(contact["id"]) in remote_ids]
+        notes = [note for contact in contacts for note in shapes.note_ids(contact)]
+        self._api.archive(NOTES, list(dict.fromkeys(notes)))
+        self._api.archive(CONTACTS, list(dict.fromkeys(str(contact["id"]) for contact in contacts)))
 
     def _known(self, batch: Sequence[Item]) -> dict[str, Contact]:
         """The contacts that are there already: an upsert would write over what staff of the clinic changed there, and

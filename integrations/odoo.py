@@ -13,7 +13,7 @@ from marshmallow import validate
 
 from integrations._odoo import ACTIVITY, LEAD, TYPES, activity_row, lead_row, remote_field, values
 from integrations._odoo_load import RIGHTS, Verdict, arguments, load, may
-from integrations._odoo_read import by_key, commented, homes, leads, moved, told_of
+from integrations._odoo_read import by_key, commented, events_on, homes, leads, moved, told_of
 from integrations._odoo_rpc import NO_CRM, SERVER_ERROR, Rpc
 from integrations.core import options
 from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, RemoteField, Result, Seen
@@ -116,6 +116,10 @@ class Odoo(Connector):
         described = self._rpc.call(LEAD, "fields_get", attributes=attributes, reads=True, describes=True)
         found = [remote_field(name, about) for name, about in sorted(described.items())]
         return [one for one in found if one]
+
+    def events_on(self, remote_ids: Sequence[str]) -> set[str]:
+        """By their activities and messages."""
+        return events_on(self._rpc, remote_ids)
 
     def erase(self, remote_ids: Sequence[str]) -> None:
         """Odoo deletes a lead's activities and messages with it."""

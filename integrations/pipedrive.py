@@ -125,6 +125,10 @@ class Pipedrive(Connector):
             return None
         return Seen(*self._place(person), {name: shapes.value(person, name) for name in item.record})
 
+    def events_on(self, remote_ids: Sequence[str]) -> set[str]:
+        """By their activities."""
+        return {event for one in remote_ids for event in self.api.events(one)}
+
     def erase(self, remote_ids: Sequence[str]) -> None:
         """Pipedrive keeps what is deleted for 30 days, in which it can be restored."""
         for one in remote_ids:

@@ -114,15 +114,22 @@ class Salesforce(Connector):
         found = [(item, people.get(whos.get(item.event_id, ""))) for item in items]
         return [self._seen(item, row) if row else None for item, row in found]
 
-    def erase(self, remote_ids: Sequence[str]) -> None:
-        """A lead and the contact that it was converted to are one person. Tasks go first, people after them."""
+    def merged_with(self, remote_ids: Sequence[str]) -> list[str]:
+        """The contacts that these leads were converted to, and all leads that were converted to one of those."""
         contacts = {one for one in remote_ids if is_contact(one)}
         leads = self.api.query("Lead", ["ConvertedContactId"], "Id", set(remote_ids) - contacts)
         contacts |= {text(row.get("ConvertedContactId")) for row in leads} - {""}
         leads += self.api.query("Lead", (), "ConvertedContactId", sorted(contacts))
-        people = [*sorted(contacts), *dict.fromkeys(str(row["Id"]) for row in leads)]
-        tasks = self.api.query("Task", (), "WhoId", people)
-        self.api.delete([*(str(row["Id"]) for row in tasks), *people])
+        return list(dict.fromkeys([*sorted(contacts), *(str(row["Id"]) for row in leads), *remote_ids]))
+
+    def events_on(self, remote_ids: Sequence[str]) -> set[str]:
+        """By their tasks."""
+        return {text(row.get(EVENT_KEY)) for row in self.api.query("Task", [EVENT_KEY], "WhoId", remote_ids)} - {""}
+
+    def erase(self, remote_ids: Sequence[str]) -> None:
+        """Tasks go first, people after them."""
+        tasks = self.api.query("Task", (), "WhoId", remote_ids)
+        self.api.delete([*(str(row["Id"]) for row in tasks), *remote_ids])
 
     def _seen(self, item: Item, row: Row) -> Seen:
         record = None if is_contact(row["Id"]) else {name: text(row.get(name)) for name in item.record}

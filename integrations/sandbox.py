@@ -117,11 +117,14 @@ class Sandbox(Connector):
 
     def _held(self, items: Sequence[Item]) -> list[dict[str, Any]]:
         """The contacts that may be these people, oldest first."""
-        wanted = {
-            "external_ids": [item.lead_id for item in items],
-            "ids": [item.remote_id for item in items if item.remote_id],
-            "emails": [email for item in items if (email := item.record.get("email"))],
-        }
+        return self._search(
+            external_ids=[item.lead_id for item in items],
+            ids=[item.remote_id for item in items if item.remote_id],
+            emails=[email for item in items if (email := item.record.get("email"))],
+        )
+
+    def _search(self, **wanted: list[str]) -> list[dict[str, Any]]:
+        """The contacts with one of these ids, external ids or e-mail addresses."""
         answer = self._call("POST", "/v1/search", wanted, reads=True)
         raise_for_status(answer)
         return _rows(answer, "contacts", "id", "external_id", "properties", "activities")
@@ -131,6 +134,10 @@ class Sandbox(Connector):
         record = {name: text(properties.get(name)) for name in item.record}
         copies = [str(other["id"]) for other in held if other["id"] != contact["id"] and _is_copy(item, other)]
         return Seen(pushed.remote_id, pushed.url, record, tuple(copies), whole=record.keys() <= properties.keys())
+
+    def events_on(self, remote_ids: Sequence[str]) -> set[str]:
+        """By their activities."""
+        return set(_events_on(self._search(ids=list(remote_ids))))
 
     def erase(self, remote_ids: Sequence[str]) -> None:
         """The sandbox deletes a contact's activities with it."""

@@ -11,13 +11,25 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, ClassVar
 
-from integrations._twenty import EMAIL, PHONE, note, note_id, owner_of, person_id, remote_fields_in, tie_id, values
+from integrations._twenty import (
+    EMAIL,
+    PHONE,
+    body_of,
+    note,
+    note_id,
+    owner_of,
+    person_id,
+    remote_fields_in,
+    tie_id,
+    values,
+)
 from integrations._twenty_people import owners, person_row, upsert
 from integrations._twenty_rest import MOST_PER_CALL, Rest, all_there, tie_row, upsert_path
 from integrations.core import options
 from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, RemoteField, Result, Seen, parts
 from integrations.core.errors import DeliveryError
 from integrations.core.http import Http
+from integrations.core.notes import events_in
 
 CLOUD = "https://api.twenty.com"
 
@@ -111,6 +123,12 @@ class Twenty(Connector):
     def remote_fields(self) -> list[RemoteField]:
         """From the workspace's description of its own API."""
         return remote_fields_in(self._rest.ask("GET", "open-api/core", describes=True).json())
+
+    def events_on(self, remote_ids: Sequence[str]) -> set[str]:
+        """By the notes that are tied to them."""
+        ties = [tie for some in parts(remote_ids, MOST_PER_CALL) for tie in self._rest.ties_of(some)]
+        notes = self._rest.read("notes", [str(tie["noteId"]) for tie in ties if tie.get("noteId")])
+        return events_in(map(body_of, notes.values()))
 
     def erase(self, remote_ids: Sequence[str]) -> None:
         """Delete the people for good, and before them the notes on them, which Twenty would keep."""

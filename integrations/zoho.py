@@ -124,13 +124,20 @@ class Zoho(Connector):
             return None
         return Seen(contact.place, self._page(contact))
 
+    def merged_with(self, remote_ids: Sequence[str]) -> list[str]:
+        """The contacts that these leads were converted to, before them."""
+        contacts = [contact.place for one in remote_ids if (contact := self._people.contact(one))]
+        return list(dict.fromkeys([*contacts, *remote_ids]))
+
+    def events_on(self, remote_ids: Sequence[str]) -> set[str]:
+        """By their notes."""
+        return {event for home in map(home_at, remote_ids) for event in self.api.events(home)}
+
     def erase(self, remote_ids: Sequence[str]) -> None:
-        """Into Zoho's recycle bin, which empties itself. A converted lead and its contact are one person."""
-        for one in remote_ids:
-            contact = None if is_contact(one) else self._people.contact(one)
-            for home in (*([contact] if contact else []), home_at(one)):
-                self.api.delete(NOTES, [str(note["id"]) for note in self.api.notes(home)])
-                self.api.delete(f"{ROOT}/{home.module}", [home.id])
+        """Into Zoho's recycle bin, which empties itself."""
+        for home in map(home_at, remote_ids):
+            self.api.delete(NOTES, [str(note["id"]) for note in self.api.notes(home)])
+            self.api.delete(f"{ROOT}/{home.module}", [home.id])
 
     def _page(self, home: Home) -> str:
         return f"{self.pages}?module={home.module}&id={home.id}"

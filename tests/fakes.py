@@ -32,6 +32,7 @@ class FakeCrm(Connector):
         self.findings = [Finding(True, "Well.")]
         self.checks = 0
         self.erased: list[str] = []
+        self.merged: dict[str, str] = {}  # what staff made one with another: of each the one that stayed
         self.erasing: list[DeliveryError] = []  # what the next ones answer instead
 
     def check(self) -> list[Finding]:
@@ -63,6 +64,13 @@ class FakeCrm(Connector):
 
     def draft(self, item: Item) -> list[Draft]:
         return [Draft("POST", "https://crm.example/people", dict(item.record))]
+
+    def merged_with(self, remote_ids: Sequence[str]) -> list[str]:
+        return [*(self.merged[one] for one in remote_ids if one in self.merged), *remote_ids]
+
+    def events_on(self, remote_ids: Sequence[str]) -> set[str]:
+        stays = {event: self.merged.get(seen.remote_id, seen.remote_id) for event, seen in self.held.items()}
+        return {event for event, one in stays.items() if one in remote_ids}
 
     def erase(self, remote_ids: Sequence[str]) -> None:
         self.erased += remote_ids

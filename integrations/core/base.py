@@ -198,9 +198,21 @@ class Connector(ABC):
         """Read back by external id. One answer per item, in order: None when the CRM does not hold the person's
         record or not this event on it. Raises a DeliveryError when it cannot be told."""
 
+    def merged_with(self, remote_ids: Sequence[str]) -> list[str]:
+        """These records, and all that staff of the clinic made one with them since: the contact that a lead was turned
+        into, the record into which another was merged. To erase a person is to erase them all, in this order. Raises a
+        DeliveryError."""
+        return list(remote_ids)
+
+    def events_on(self, remote_ids: Sequence[str]) -> set[str]:
+        """Our events that stand on these records, as far as this CRM tells: staff may have merged somebody else's into
+        one of them. Raises a DeliveryError."""
+        return set()
+
     @abstractmethod
     def erase(self, remote_ids: Sequence[str]) -> None:
-        """Delete these records and their activities. A record that is not there is no error."""
+        """Delete these very records and their activities: others that are one with them may stand for somebody else,
+        see `merged_with`. A record that is not there is no error."""
 
     @classmethod
     def oauth(cls, settings: Mapping[str, Any]) -> OAuth | None:

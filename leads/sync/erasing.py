@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import cast
@@ -83,14 +84,23 @@ class _Erasing:
         """Raises what went wrong."""
         nameless = self._look()
         ids = list(dict.fromkeys([*self.person.remote_ids, *self.found]))
-        if ids and (other := outbox.also_of(self.context.database, self.lane, ids, self.person.url or self.page)):
-            raise _AskAPerson("shared", _shared(other))
         if ids:
-            self.connector.erase(ids)
-            reach("erase.answered")
+            ids = self._erase_all_of(ids)
         if nameless:
             raise nameless
         outbox.erased(self.context.database, self.lane, self.person.lead_id, ids)
+
+    def _erase_all_of(self, ids: Sequence[str]) -> list[str]:
+        """Erase these records and what was made one with them, unless one of them is somebody else's too. Returns which
+        these were."""
+        ids = self.connector.merged_with(ids)
+        known = self.connector.events_on(ids)
+        if other := outbox.also_of(self.context.database, self.lane, self.person, ids, known, self.page):
+            raise _AskAPerson("shared", _shared(other))
+        self.found = ids  # once one of them is gone, the CRM may not tell of the others any more
+        self.connector.erase(ids)
+        reach("erase.answered")
+        return ids
 
     def _look(self) -> _AskAPerson | None:
         """Look for what may have arrived. Returns what a person has to see to, since we cannot find it."""

@@ -228,7 +228,7 @@ def _run(connector: Connector, scenario: dict[str, Any]) -> Any:
     try:
         if "items" in scenario:
             return call([_item(one, type(connector)) for one in scenario["items"]])
-        return call(scenario["remote_ids"]) if scenario["call"] == "erase" else call()
+        return call(scenario["remote_ids"]) if "remote_ids" in scenario else call()
     except DeliveryError as error:
         return error
 
@@ -250,8 +250,8 @@ def _told(outcome: Any) -> tuple[Any, str]:
 
 def _line(one: Any) -> Any:
     line: dict[str, Any]
-    if one is None:
-        return None
+    if one is None or isinstance(one, str):
+        return one
     if isinstance(one, Mapping):
         return dict(one)
     if isinstance(one, RemoteField):

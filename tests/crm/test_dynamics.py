@@ -193,8 +193,8 @@ def test_erase_takes_a_qualified_lead_with_its_contact(crm: PretendDynamics, by_
     connector.push([_item(2)])
     contact = crm.qualify(first.remote_id)
     target = f"contacts({contact})" if by_contact else first.remote_id
-    connector.erase([target])
-    connector.erase([target])
+    connector.erase(connector.merged_with([target]))
+    connector.erase(connector.merged_with([target]))
     assert list(crm.tables["leads"]) == [str(UUID(int=2))]
     assert crm.tables["contacts"] == {}
     assert len(crm.tables["tasks"]) == 1

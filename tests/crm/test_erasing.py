@@ -32,8 +32,9 @@ def test_who_is_in_the_crm_is_found_without_a_name_and_erased(kind: str) -> None
             [held] = calls.current(connector, [nobody])
             assert held is not None
             assert not isinstance(held, Exception)
-        connector.erase([homes[jane.lead_id]])
-        connector.erase([homes[jane.lead_id]])
+            assert connector.events_on([homes[jane.lead_id]]) == {jane.event_id}
+        connector.erase(connector.merged_with([homes[jane.lead_id]]))
+        connector.erase(connector.merged_with([homes[jane.lead_id]]))
         assert {person.remote_id for person in crm.people()} == {homes[joe.lead_id]}
         if connector.readable:
             assert wait_for(lambda: calls.look_up(connector, [nobody]) == [None])

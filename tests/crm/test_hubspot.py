@@ -149,6 +149,19 @@ def test_a_contact_with_more_notes_than_one_answer_shows() -> None:
         assert crm.notes == {}
 
 
+def test_erase_leaves_the_contact_that_another_was_merged_into() -> None:
+    with (crm := PretendHubspot()):
+        connector, people = _connector(crm), [item("ann", Hubspot), item("bob", Hubspot)]
+        ann, bob = (str(one.remote_id) for one in calls.push(connector, people, ()) if isinstance(one, Pushed))
+        crm.merge(ann, into=bob)
+        connector.erase([ann])
+        assert (list(crm.contacts), len(crm.notes)) == ([bob], 2)
+        both = connector.merged_with([ann])
+        assert (both, connector.events_on(both)) == ([bob, ann], {one.event_id for one in people})
+        connector.erase(both)
+        assert (crm.contacts, crm.notes) == ({}, {})
+
+
 @pytest.mark.parametrize("kind", ["calls", "tasks", "meetings", "emails", "deals", "tickets"])
 def test_what_staff_put_on_a_contact_is_their_work(kind: str) -> None:
     with (crm := PretendHubspot()):

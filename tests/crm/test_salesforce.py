@@ -224,10 +224,19 @@ def test_erase_takes_the_contact_of_a_converted_lead_too(crm: PretendSalesforce)
     (first,) = connector.push([_item(1)])
     connector.push([_item(2)])
     crm.convert(first.remote_id)
-    connector.erase([first.remote_id])
-    connector.erase([first.remote_id])
+    connector.erase(connector.merged_with([first.remote_id]))
+    connector.erase(connector.merged_with([first.remote_id]))
     assert [person.lead_id for person in crm.people()] == [str(UUID(int=2))]
     assert len(crm.tables["Task"]) == 1
+
+
+def test_erase_alone_leaves_what_staff_made_of_a_lead(crm: PretendSalesforce) -> None:
+    """The contact may stand for somebody else too: whoever wants it gone asks what is one with the lead."""
+    connector = _connector(crm)
+    (first,) = connector.push([_item(1)])
+    crm.convert(first.remote_id)
+    connector.erase([first.remote_id])
+    assert len(crm.tables["Contact"]) == 1
 
 
 def test_the_daily_limit_is_throttled_and_foretold(crm: PretendSalesforce) -> None:

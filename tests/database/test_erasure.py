@@ -442,6 +442,44 @@ def test_a_record_that_stands_for_somebody_else_as_well_stays(loop: Loop) -> Non
     assert code in str(told.sentence)
 
 
+@pytest.mark.parametrize("merged", ["jane into joe", "joe into jane", "both into another"])
+def test_whom_staff_merged_with_somebody_else_stays(loop: Loop, merged: str) -> None:
+    """What they made one in the CRM may be one person or a mistake: only they can tell."""
+    jane, joe = loop.send("Jane"), loop.send("Joe")
+    loop.tick()
+    stays = {"jane into joe": {f"r{jane}": f"r{joe}"}, "joe into jane": {f"r{joe}": f"r{jane}"}}
+    loop.crm.merged = stays.get(merged, {f"r{jane}": "new", f"r{joe}": "new"})
+    with loop.database.read() as session:
+        code = session.get_one(Lead, lead_of(loop.database, joe)).code
+    assert erase(loop, jane)
+    loop.tick(seconds=1)
+    told = erasure(loop.database)
+    assert (loop.crm.erased, told.state, told.code) == ([], "needs_you", "shared")
+    assert code in str(told.sentence)
+
+
+def test_what_staff_made_of_a_record_goes_with_it(loop: Loop) -> None:
+    jane, _ = loop.send("Jane"), loop.send("Joe")
+    loop.tick()
+    loop.crm.merged = {f"r{jane}": "contact"}
+    assert erase(loop, jane)
+    loop.tick(seconds=1)
+    assert (loop.crm.erased, erasure(loop.database).state) == (["contact", f"r{jane}"], "done")
+
+
+def test_what_was_one_record_is_still_known_once_the_crm_has_forgotten_it(loop: Loop) -> None:
+    jane = loop.send("Jane")
+    loop.tick()
+    loop.crm.merged = {f"r{jane}": "contact"}
+    loop.crm.erasing = [TryLater("busy", "The CRM has erased one of the two.")]
+    assert erase(loop, jane)
+    loop.tick(seconds=1)
+    loop.crm.merged.clear()
+    loop.crm.erased.clear()
+    loop.tick(minutes=30)
+    assert (set(loop.crm.erased), erasure(loop.database).state) == ({"contact", f"r{jane}"}, "done")
+
+
 @pytest.mark.parametrize(
     ("kind", "page", "outcome"),
     [

@@ -38,6 +38,7 @@ class PretendHubspot(PretendCrm):
         self.notes: dict[str, Record] = {}
         self.work: dict[str, list[str]] = {}  # kind → the contact of each
         self.unseen: set[str] = set()
+        self.merged: dict[str, str] = {}  # a contact → the one that it was merged into
         self.properties: dict[str, Record] = {
             name: {"name": name, "label": name, "type": "string", "hasUniqueValue": name == OURS}
             for name in ("firstname", "lastname", "email", "phone", OURS)
@@ -67,6 +68,13 @@ class PretendHubspot(PretendCrm):
             Person(name, held.get(OURS), held.get("email", ""), list(self._events(name)))
             for name, held in self.contacts.items()
         ]
+
+    def merge(self, name: str, into: str) -> None:
+        """What staff do with two contacts of one person. The notes go with them, and old numbers still lead there."""
+        del self.contacts[name]
+        self.merged[name] = into
+        for note in self.notes.values():
+            note["contacts"] = [into if one == name else one for one in note["contacts"]]
 
     def faults(self) -> list[Fault]:
         return [
@@ -164,7 +172,7 @@ class PretendHubspot(PretendCrm):
         return bool(options) and value not in [one["value"] for one in options]
 
     def _read(self, request: Request, value: str) -> Reply:
-        name = self._by_key(value) if request.query.get("idProperty") == OURS else value
+        name = self._by_key(value) if request.query.get("idProperty") == OURS else self.merged.get(value, value)
         if name not in self.contacts:
             return _error(404, "OBJECT_NOT_FOUND", "Object not found.")
         notes = self._shown_notes(str(name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -68,12 +68,29 @@ def _doubts(session: Session, row: Erasure) -> tuple[Doubt, ...]:
     return tuple(Doubt(*one) for one in rows.all())
 
 
-def also_of(database: Database, lane: Lane, remote_ids: Sequence[str], url: str | None) -> str | None:
-    """The reference code of somebody else for whom one of these records stands too; None when there is nobody. url: the
-    page of one of them, if we know."""
+def also_of(
+    database: Database, lane: Lane, person: Leaving, remote_ids: Sequence[str], events: Collection[str], url: str | None
+) -> str | None:
+    """The reference code of somebody else for whom one of these records stands too; None when there is nobody. events:
+    ours that stand on them. url: the page of one of them, if the person's own is not known."""
     with database.read() as session:
-        others = standing_for(session, lane, remote_ids, url)
-        return session.get_one(Lead, others[0].lead_id).code if others else None
+        others = [row.lead_id for row in standing_for(session, lane, remote_ids, person.url or url)]
+        others += _who_sent(session, events)
+        somebody = select(Lead.code).where(Lead.id.in_(others), Lead.id != person.lead_id, Lead.erased_at.is_(None))
+        return session.scalar(somebody.limit(1))
+
+
+def _number(event: str) -> UUID | None:
+    """Staff of the clinic may have changed what stands in the CRM."""
+    try:
+        return UUID(event)
+    except ValueError:
+        return None
+
+
+def _who_sent(session: Session, events: Collection[str]) -> list[UUID]:
+    ids = [found for one in events if (found := _number(one))]
+    return list(session.scalars(select(Event.lead_id).where(Event.id.in_(ids)).distinct()))
 
 
 def erased(database: Database, lane: Lane, lead_id: UUID, remote_ids: Iterable[str]) -> None:
