@@ -391,7 +391,8 @@ class RemoteRecord(Base):
     """The record that stands for a lead at a connection. retire: its lead was merged into another, so it goes.
 
     seen_fields: the CRM's field → keyed hash of its value when it was last read back; None before the first time.
-    retire_at: not tried to be removed before this, since that failed.
+    retire_at: not tried to be removed before this, since that failed. retire_tries: how often. left_because: the CRM's
+    reason; where it stays for good without one, staff of the clinic have worked on it.
     """
 
     __tablename__ = "remote_record"
@@ -403,6 +404,8 @@ class RemoteRecord(Base):
     seen_fields: Mapped[dict[str, Any] | None]
     seen_at: Mapped[datetime | None]
     retire_at: Mapped[datetime | None]
+    retire_tries: Mapped[int] = mapped_column(default=0, server_default="0")
+    left_because: Mapped[str | None] = mapped_column(Text)
     __table_args__ = (
         Index("ix_remote_record_remote", "connection_id", "remote_id"),
         # Few are to go. In the words of the query, by which SQLite knows that the index will do.

@@ -6,14 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
+from uuid import UUID
 
 from integrations.core.base import Connector, Item
+from integrations.core.errors import Refused, Throttled
 from leads.store import outbox
 from leads.store.failpoint import reach
 from leads.store.models import Connection, Event, Lead, Site
 from leads.store.outbox import Lane, Retiring
 from leads.store.vault import Vault
-from leads.sync import calls
+from leads.sync import calls, retry
 from leads.sync.connect import Context
 from leads.sync.item import TITLES, build
 from leads.sync.plan import Plan, plan_of
@@ -38,20 +40,32 @@ def retire_callers(context: Context, connection: Connection, lane: Lane, connect
     if not callers:
         return
     standings = _standings(context.vault, plan_of(connection), connector, callers)
-    for error in {id(one): one for one in standings if isinstance(one, Exception)}.values():
-        heed(context, lane, error)
-    found = list(zip(callers, standings, strict=True))
-    ours = [caller.remote_id for caller, one in found if one == "ours"]
-    failed = remove(context, lane, connector, sorted(set(ours))) if ours else None
-    later = [caller.lead.id for caller, one in found if isinstance(one, Exception) or (failed and one == "ours")]
-    theirs = [caller.lead.id for caller, one in found if one == "theirs"]
+    later: dict[UUID, str] = {}
+    stays: dict[UUID, str | None] = {}
+    gone: list[UUID] = []
+    for caller, standing in zip(callers, standings, strict=True):
+        error = remove(context, lane, connector, [caller.remote_id]) if standing == "ours" else _error(standing)
+        if isinstance(error, Throttled):
+            heed(context, lane, error)
+            break
+        if error:
+            where = stays if isinstance(error, Refused) else later
+            where[caller.lead.id] = retry.describe(error)[1]
+        elif standing == "theirs":
+            stays[caller.lead.id] = None
+        else:
+            gone.append(caller.lead.id)
     if later:
         outbox.not_retired(context.database, lane, later)
-    if theirs:
-        outbox.left_to_staff(context.database, lane, theirs)
-    if gone := [caller.lead.id for caller in callers if caller.lead.id not in (*later, *theirs)]:
+    if stays:
+        outbox.left_to_staff(context.database, lane, stays)
+    if gone:
         reach("retire.erased")
         outbox.retired(context.database, lane, gone)
+
+
+def _error(standing: Standing | Exception) -> Exception | None:
+    return standing if isinstance(standing, Exception) else None
 
 
 def _standings(

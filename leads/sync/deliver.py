@@ -109,9 +109,9 @@ class _Service:
         if self._lane.probing and not self._asked:
             self._probe()
         if self._health.takes_more(self._context.now):
+            erase_people(self._context, self._lane, self._connector)
             callers.retire_callers(self._context, self._connection, self._lane, self._connector)
             canary.clean_up(self._context, self._lane, self._connector)
-            erase_people(self._context, self._lane, self._connector)
         return goes_on
 
     def _deliver(self, turn: _Turn) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from integrations.core.base import Connector
-from integrations.core.errors import DeliveryError, Throttled
+from integrations.core.errors import DeliveryError, Throttled, TryLater
 from leads.store import outbox
 from leads.store.outbox import Health, Lane
-from leads.sync import retry
+from leads.sync import calls, retry
 from leads.sync.connect import Context
 
 _WELL = Health("working", 0, 0)
@@ -25,6 +25,9 @@ def remove(context: Context, lane: Lane, connector: Connector, remote_ids: Seque
     except DeliveryError as error:
         heed(context, lane, error)
         return error
+    except Exception as error:  # noqa: BLE001 - a bug of ours must not end the lane: enquiries wait in it
+        calls.log_bug(error)
+        return TryLater(*retry.BUG)
     return None
 
 

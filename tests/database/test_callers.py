@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from integrations.core.errors import Throttled
+from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater
 from integrations.core.oauth import Token
 from leads.store.models import Connection, RemoteRecord
 from tests.conftest import only_sqlite
@@ -169,3 +169,56 @@ def test_a_record_that_cannot_be_looked_at_is_left_for_later(
     loop.clock.forward(minutes=2)
     _settled(loop)
     assert caller not in {person.remote_id for person in crm.people()}
+
+
+@pytest.mark.parametrize("crm", ["twenty"], indirect=True)
+@pytest.mark.parametrize(
+    ("error", "most"),
+    [(Misconfigured("no_right", "The key may not delete."), 20), (Refused("in_use", "It is in use."), 1)],
+)
+def test_what_the_crm_will_not_delete_is_left_to_staff(
+    loop: Loop, crm: Any, monkeypatch: pytest.MonkeyPatch, error: DeliveryError, most: int
+) -> None:
+    caller = _caller_of_jane(loop, crm)
+    tries: list[str] = []
+    monkeypatch.setattr(loop.crm, "erase", lambda ids: _fail(tries, ids, error))
+    _becomes_known(loop)
+    for _ in range(24 * 4):
+        loop.tick(minutes=60)
+    assert len(tries) == most, "it is not tried for ever"
+    with loop.database.read() as session:
+        row = session.scalars(select(RemoteRecord).where(RemoteRecord.remote_id == caller)).one()
+        assert (row.retire, row.left_because) == (False, error.sentence)
+
+
+@pytest.mark.parametrize("crm", ["twenty"], indirect=True)
+def test_a_record_that_cannot_go_holds_up_none_behind_it(loop: Loop, crm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = _caller_of_jane(loop, crm)
+    before = {person.remote_id for person in crm.people()}
+    send(loop.database, loop.vault, loop.site, "call_click", visitor_id="tablet")
+    _settled(loop)
+    (second,) = {person.remote_id for person in crm.people()} - before
+    erase = loop.crm.erase
+    monkeypatch.setattr(
+        loop.crm, "erase", lambda ids: _fail([], ids, TryLater("busy", "Busy.")) if first in ids else erase(ids)
+    )
+    _becomes_known(loop)
+    send(loop.database, loop.vault, loop.site, visitor_id="tablet", **JANE)
+    _settled(loop)
+    assert {first, second} & {person.remote_id for person in crm.people()} == {first}
+
+
+@pytest.mark.parametrize("crm", ["twenty"], indirect=True)
+def test_a_mistake_of_ours_while_removing_ends_no_lane(loop: Loop, crm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _caller_of_jane(loop, crm)
+    monkeypatch.setattr(loop.crm, "erase", lambda ids: _fail([], ids, KeyError("id")))
+    _becomes_known(loop)
+    send(loop.database, loop.vault, loop.site, email="joe@example.com", first_name="Joe")
+    _settled(loop)
+    assert "joe@example.com" in {person.email for person in crm.people()}
+    assert loop.connection().state == "working"
+
+
+def _fail(tries: list[str], ids: list[str], error: Exception) -> None:
+    tries += ids
+    raise error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -38,7 +38,8 @@ from leads.store.scope import our_tests
 from leads.store.session import Database
 
 _AT_ONCE = 100  # deliveries in one transaction
-_RETIRE_AGAIN = timedelta(minutes=1)
+_RETIRE_AGAIN, _RETIRE_SELDOM = timedelta(minutes=1), timedelta(hours=6)  # twice as long after each try
+_RETIRE_TRIES = 20  # three days
 _CALLERS_AT_ONCE = 20  # each is looked at before its record goes
 _TAKEN_BACK = (
     "The CRM accepted it but does not hold it. The visitor has taken consent back since, so it is not sent again by "
@@ -228,19 +229,29 @@ def _calls(session: Session, caller: Lead) -> list[Event]:
     return list(session.scalars(calls))
 
 
-def not_retired(database: Database, lane: Lane, lead_ids: Sequence[UUID]) -> None:
-    """The records of these leads could not be removed now; that is tried again after a while."""
+def not_retired(database: Database, lane: Lane, why: Mapping[UUID, str]) -> None:
+    """The records of these leads could not be removed now, and why; that is tried again, ever less often, and after
+    some days no more."""
     with database.write() as session:
-        again = database.now(session) + _RETIRE_AGAIN
-        here = (RemoteRecord.connection_id == lane.connection_id, RemoteRecord.lead_id.in_(lead_ids))
-        session.execute(update(RemoteRecord).where(*here, RemoteRecord.retire).values(retire_at=again))
+        now = database.now(session)
+        for row in _retiring(session, lane, why):
+            row.retire_at = now + min(_RETIRE_AGAIN * 2**row.retire_tries, _RETIRE_SELDOM)
+            row.retire_tries, row.left_because = row.retire_tries + 1, why[row.lead_id]
+            if row.retire_tries >= _RETIRE_TRIES:
+                row.retire, row.retire_at = False, None
 
 
-def left_to_staff(database: Database, lane: Lane, lead_ids: Sequence[UUID]) -> None:
-    """Staff of the clinic have worked on the records of these leads: they stay, and the person's page tells of them."""
+def left_to_staff(database: Database, lane: Lane, why: Mapping[UUID, str | None]) -> None:
+    """The records of these leads stay, and the person's page tells of them: the CRM refuses to delete them, and why;
+    or staff of the clinic have worked on them (None)."""
     with database.write() as session:
-        here = (RemoteRecord.connection_id == lane.connection_id, RemoteRecord.lead_id.in_(lead_ids))
-        session.execute(update(RemoteRecord).where(*here, RemoteRecord.retire).values(retire=False, retire_at=None))
+        for row in _retiring(session, lane, why):
+            row.retire, row.retire_at, row.left_because = False, None, why[row.lead_id]
+
+
+def _retiring(session: Session, lane: Lane, lead_ids: Collection[UUID]) -> Sequence[RemoteRecord]:
+    here = (RemoteRecord.connection_id == lane.connection_id, RemoteRecord.lead_id.in_(lead_ids))
+    return session.scalars(select(RemoteRecord).where(*here, RemoteRecord.retire).with_for_update()).all()
 
 
 def retired(database: Database, lane: Lane, lead_ids: Sequence[UUID]) -> None:

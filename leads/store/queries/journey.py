@@ -71,7 +71,8 @@ class EventStory(NamedTuple):
 
 
 class LeftRecord(NamedTuple):
-    """A record that this person had as an unknown caller. Staff worked on it in the CRM, so it was left there."""
+    """A record that this person had as an unknown caller, and that was left in the CRM: staff worked on it, or the CRM
+    would not delete it."""
 
     caller: str
     connection: Connection
