@@ -206,6 +206,10 @@ def test_a_callers_record_that_was_left_in_the_crm_is_told_on_the_persons_page(
     assert f"“Caller {caller.reference}” of this person" in plain(page)
     assert "The clinic's staff have worked on it there, so it was left as it is" in plain(page)
     assert 'href="https://crm/r7"' in page
+    with database.write() as session:
+        session.execute(update(RemoteRecord).values(left_because="The key may not delete contacts."))
+    told = plain(anna.get(person))
+    assert "It could not be removed there: The key may not delete contacts. Please delete it there by hand." in told
 
 
 def test_what_was_searched_is_in_no_address(anna: Person, database: Database, vault: Vault, site: Site) -> None:
