@@ -110,6 +110,11 @@ def is_missing(answer: Answer) -> bool:
     return status == 404 or (status in (400, 422) and any(map(_MISSING.fullmatch, said)))
 
 
+def may_not_edit(answer: Answer) -> bool:
+    """Whether this is about the one contact, and not about the token."""
+    return _said(answer)[0] == 403 and verdict(answer).code == "forbidden"
+
+
 def verdict(answer: Answer) -> DeliveryError:
     """What HighLevel says went wrong."""
     status, said = _said(answer)

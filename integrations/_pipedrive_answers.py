@@ -9,7 +9,7 @@ from typing import Any
 from integrations.core.base import Allowance, record_id
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, not_accepted
 from integrations.core.http import Answer, by_status, parse_retry_after, utc_now
-from integrations.core.reading import as_object, records_in
+from integrations.core.reading import as_object, records_in, text
 
 _DAILY_LEFT, _DAILY_OF = "x-daily-ratelimit-token-remaining", "x-daily-ratelimit-token-limit"
 _BURST_LEFT, _BURST_ENDS = "x-ratelimit-remaining", "x-ratelimit-reset"
@@ -72,6 +72,12 @@ def verdict(answer: Answer) -> DeliveryError:
     if status in (400, 422):
         return _refused(answer, body)
     return by_status(answer) or answer.doubt("no_verdict", "Pipedrive did not say what became of this record.")
+
+
+def may_not_edit(answer: Answer) -> bool:
+    """Whether this is about the one record: what our user may see, it may not always edit."""
+    words = text(as_object(answer.json_or_none()).get("error")).lower()
+    return answer.status == 403 and verdict(answer).code == "forbidden" and "scope" not in words
 
 
 def _forbidden(body: Mapping[str, Any]) -> Throttled | Misconfigured:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from integrations._pipedrive import KEY_NAME, NO_KEY, code_of_ours, field_of
-from integrations._pipedrive_answers import data, listed, next_page, record
+from integrations._pipedrive_answers import data, listed, may_not_edit, next_page, record
 from integrations.core.base import RemoteField, parts
 from integrations.core.errors import Misconfigured
 from integrations.core.http import Answer, Http
@@ -122,9 +122,13 @@ class Api:
         """Make a record. Returns it with its id."""
         return record(self._call("POST", path, body))
 
-    def change(self, path: str, body: Row) -> None:
-        """Write some fields of a record."""
-        record(self._call("PATCH", path, body))
+    def change(self, path: str, body: Row) -> bool:
+        """Write some fields of a record. Returns whether our user may edit it."""
+        answer = self._call("PATCH", path, body)
+        if may_not_edit(answer):
+            return False
+        record(answer)
+        return True
 
     def delete(self, path: str) -> None:
         """Delete a record, if it is there."""

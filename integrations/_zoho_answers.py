@@ -11,10 +11,11 @@ from typing import Any
 
 from integrations._zoho import KEY
 from integrations.core.base import record_id
-from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, not_accepted
+from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater, no_access, not_accepted
 from integrations.core.http import Answer, by_status
 from integrations.core.reading import as_object, objects_in, records_in
 
+CONVERTED, FORBIDDEN = "converted", "forbidden"
 CREDITS = "X-API-CREDITS-REMAINING"  # sent once half of the day's credits are used
 OURS = {"First_Name": "first_name", "Last_Name": "last_name", "Email": "email", "Phone": "phone"}
 _NAME = re.compile(r"[A-Za-z0-9_]{1,100}")
@@ -27,8 +28,8 @@ _MISCONFIGURED = {
         "missing_scope",
         f"The sign-in lacks a right that Frontdesk needs. {_SIGN_IN} and agree to all that Zoho asks.",
     ),
-    "NO_PERMISSION": ("forbidden", f"Zoho does not let the user who signed in do this. {_RIGHTS}"),
-    "AUTHORIZATION_FAILED": ("forbidden", f"Zoho does not let the user who signed in do this. {_RIGHTS}"),
+    "NO_PERMISSION": (FORBIDDEN, f"Zoho does not let the user who signed in do this. {_RIGHTS}"),
+    "AUTHORIZATION_FAILED": (FORBIDDEN, f"Zoho does not let the user who signed in do this. {_RIGHTS}"),
     "INVALID_MODULE": (
         "no_module",
         "Zoho does not show leads or notes to the user who signed in. Switch them on there.",
@@ -36,13 +37,13 @@ _MISCONFIGURED = {
 }
 _BUSY = ("RECORD_LOCKED", "ALREADY_MODIFIED", "INTERNAL_ERROR", "INTERNAL_SERVER_ERROR", "DEPENDENT_SERVICE_ERROR")
 _MISSING = ("MANDATORY_NOT_FOUND", "DEPENDENT_FIELD_MISSING")
-CONVERTED = "converted"
 _CONVERTED = ("CONVERTED_RECORD", "ID_ALREADY_CONVERTED")
 UNREAD = Refused(
     CONVERTED,
     "This lead has become a contact in Zoho, which the sign-in does not let Frontdesk write to. "
     f"{_SIGN_IN}, and send it again.",
 )
+NO_ACCESS = no_access("Zoho", "leads")
 _FILL = "Map it, or give it a fixed value in the mapping."
 _BY_HAND = "Add the enquiry there, and press “I took care of it”."
 
@@ -77,13 +78,11 @@ def records(answer: Answer) -> list[dict[str, Any]]:
 def results(answer: Answer, number: int) -> list[str | DeliveryError]:
     """For each record that was sent, in order, its id or what was wrong. Raises what all of them share."""
     found = _listed(body(answer).get("data"))
+    if found is None and number == 1:  # of a single record it may be said without a row
+        found = [body(answer)]
     if found is None or len(found) != number:
         raise verdict(answer)
-    outcomes = [_made(row, answer) for row in found]
-    for outcome in outcomes:
-        if isinstance(outcome, Misconfigured | Throttled):
-            raise outcome
-    return outcomes
+    return [_made(row, answer) for row in found]
 
 
 def is_gone(row: Mapping[str, Any]) -> bool:

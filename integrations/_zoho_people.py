@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from integrations._zoho import CONTACTS, KEY, LEADS, Home, changes, home_at, is_contact, lead_input, of_person
-from integrations._zoho_answers import CONVERTED, UNREAD, Taken
+from integrations._zoho_answers import CONVERTED, FORBIDDEN, NO_ACCESS, UNREAD, Taken
 from integrations._zoho_api import ROOT, Api
 from integrations.core.base import Item
 from integrations.core.errors import DeliveryError, Refused
@@ -85,11 +85,14 @@ class People:
         return people | self._update([(item, there[owner]) for item, owner in taken if owner in there])
 
     def _update(self, pairs: Sequence[tuple[Item, Lead]]) -> dict[str, Place]:
-        """Write what is to be written to leads that are there; most often it is nothing."""
+        """Write what is to be written to leads that are there; most often it is nothing. The clinic's own lead that we
+        may not edit can still get the note."""
         first = {str(lead["id"]): (item, lead) for item, lead in reversed(pairs)}  # two may adopt the same one
         found = [(item, lead, changes(item, lead)) for item, lead in first.values()]
         new = {item.lead_id: {"id": lead["id"], **values} for item, lead, values in found if values}
-        return {item.lead_id: Home(str(lead["id"])) for item, lead in pairs} | self._put(new)
+        theirs = {item.lead_id for item, lead in pairs if lead.get(KEY) != item.lead_id}
+        put = {one: place for one, place in self._put(new).items() if place is not NO_ACCESS or one not in theirs}
+        return {item.lead_id: Home(str(lead["id"])) for item, lead in pairs} | put
 
     def _put(self, rows: Mapping[str, dict[str, str]]) -> dict[str, Place]:
         """Write what changed. Returns those, by our lead, of which not all was written."""
@@ -99,7 +102,7 @@ class People:
             if isinstance(outcome, Taken) and outcome.column in row and outcome.column != KEY:
                 found[lead_id] = self._put_without(outcome.column, lead_id, row)
             elif isinstance(outcome, DeliveryError):
-                found[lead_id] = outcome
+                found[lead_id] = NO_ACCESS if outcome.code == FORBIDDEN else outcome
         return found
 
     def _put_without(self, column: str, lead_id: str, row: dict[str, str]) -> Place:

@@ -13,7 +13,7 @@ from integrations import _espocrm as shapes
 from integrations import _espocrm_setup as setup
 from integrations._espocrm_api import Api
 from integrations.core.base import Connector, Draft, Finding, Item, Pushed, RemoteField, Result, Seen
-from integrations.core.errors import Misconfigured, Refused, TryLater
+from integrations.core.errors import Misconfigured, Refused, TryLater, no_access
 from integrations.core.http import Answer, Http
 from integrations.core.notes import are_ours
 from integrations.core.reading import text
@@ -138,6 +138,10 @@ class Espocrm(Connector):
         answer = self._api.call("PUT", f"/Lead/{lead['id']}", body, unchecked=True)
         if answer.status == 404:
             raise TryLater("gone", "The record was deleted while it was being written.", status=404)
+        if answer.status == 403:  # rights may reach to one's own leads alone
+            if lead.get(self._api.key) == item.lead_id:
+                raise no_access("EspoCRM", "leads")
+            return str(lead["id"])  # the clinic's own can still get the post
         return self._kept(answer, body)
 
     def _kept(self, answer: Answer, body: Mapping[str, Any], *, is_new: bool = False) -> str:

@@ -15,6 +15,7 @@ from integrations import _gohighlevel as shapes
 from integrations import _gohighlevel_setup as setup
 from integrations._gohighlevel_api import Api
 from integrations.core.base import Allowance, Connector, Draft, Finding, Item, Pushed, RemoteField, Result, Seen
+from integrations.core.errors import no_access
 from integrations.core.http import Answer, Http
 from integrations.core.notes import are_ours
 from integrations.core.oauth import OAuth
@@ -116,7 +117,7 @@ class Gohighlevel(Connector):
     def _person(self, item: Item) -> tuple[str, bool]:
         """The contact's id, and whether it was made just now."""
         if known := self._api.contact(item.remote_id):
-            self._update(known["id"], item.record)
+            self._update(item, known, item.record)
             return known["id"], False
         if ours := self._api.contact(self._oldest(item)):
             return self._adopt(item, ours), False
@@ -131,16 +132,20 @@ class Gohighlevel(Connector):
         wanted = {**item.record, shapes.KEY: item.lead_id}
         held = self._held(contact, wanted)
         if held[shapes.KEY] in ("", item.lead_id):
-            self._update(contact["id"], {name: value for name, value in wanted.items() if not held[name]})
+            self._update(item, contact, {name: value for name, value in wanted.items() if not held[name]})
         return str(contact["id"])
 
-    def _update(self, contact_id: str, record: Mapping[str, str]) -> None:
-        """What another contact holds already, an e-mail or phone, stays there and is left out here."""
+    def _update(self, item: Item, contact: Mapping[str, Any], record: Mapping[str, str]) -> None:
+        """What another contact holds already, an e-mail or phone, stays there and is left out here. The clinic's own
+        contact that we may not edit can still get the note."""
         if not record:
             return
-        answer = self._api.call("PUT", f"/contacts/{contact_id}", shapes.contact_body(record, self._api.ids))
+        answer = self._api.call("PUT", f"/contacts/{contact['id']}", shapes.contact_body(record, self._api.ids))
         if (taken := shapes.duplicate(answer)) and taken[1] in record:
-            self._update(contact_id, {name: value for name, value in record.items() if name != taken[1]})
+            self._update(item, contact, {name: value for name, value in record.items() if name != taken[1]})
+        elif shapes.may_not_edit(answer):
+            if self._held(contact, [shapes.KEY])[shapes.KEY] == item.lead_id:
+                raise no_access("HighLevel", "contacts")
         else:
             shapes.with_id(answer, "contact")
 

@@ -17,7 +17,7 @@ from integrations import _pipedrive_setup as setup
 from integrations._pipedrive_answers import allowance
 from integrations._pipedrive_api import ACTIVITIES, PERSONS, Api
 from integrations.core.base import Allowance, Connector, Draft, Finding, Item, Pushed, RemoteField, Result, Seen
-from integrations.core.errors import Misconfigured
+from integrations.core.errors import Misconfigured, no_access
 from integrations.core.http import Answer, Http
 from integrations.core.notes import are_ours
 from integrations.core.oauth import OAuth
@@ -83,12 +83,18 @@ class Pipedrive(Connector):
         if person is None:
             person = self.api.add(PERSONS, new)
         else:
-            if changed := shapes.changes(item, person, self.api.key, self.api.own):
-                self.api.change(f"{PERSONS}/{person['id']}", changed)
+            self._change(item, person)
             there = self.api.events(person["id"])
         if item.event_id not in there:
             self.api.add(ACTIVITIES, shapes.activity_input(item, person["id"], self.activity_type))
         return Pushed(*self._place(person))
+
+    def _change(self, item: Item, person: Person) -> None:
+        """Write what is new. The clinic's own person whom we may not edit can still get the activity."""
+        changed = shapes.changes(item, person, self.api.key, self.api.own)
+        done = not changed or self.api.change(f"{PERSONS}/{person['id']}", changed)
+        if not done and shapes.value(person, self.api.key) == item.lead_id:
+            raise no_access("Pipedrive", "people")
 
     def draft(self, item: Item) -> list[Draft]:
         """As for a person who is new. Nothing is asked for it: where no push has read the code of our field, which

@@ -58,6 +58,12 @@ def not_accepted(crm: str, field: str | None, *, status: int | None, code: str =
     return Refused(code, f"{crm} does not accept {in_words(field)}.", status=status, field=field)
 
 
+def no_access(crm: str, records: str) -> Refused:
+    """The user that we work as may change other records, but not this one. records: what the CRM calls them."""
+    sentence = f"The user may not change this record in {crm}. Allow it to edit all {records}."
+    return Refused("no_access", sentence, status=403)
+
+
 def in_words(field: str | None) -> str:
     """`this phone number`, by our name of a field; `this record` where it is none in particular."""
     return f"this {_WORDS.get(field, field.replace('_', ' '))}" if field else "this record"

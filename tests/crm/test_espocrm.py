@@ -16,6 +16,7 @@ from integrations.core.http import Http
 from integrations.espocrm import Espocrm
 from tests.crm.loop import deadline_for
 from tests.pretend.espocrm import PretendEspocrm
+from tests.pretend.server import Reply
 
 AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 
@@ -64,6 +65,27 @@ def test_everybody_is_there_once_though_a_fifth_of_the_calls_fails(unique: bool)
             known[one.lead_id] = push_until_in(espo, replace(one, remote_id=known.get(one.lead_id))).remote_id
     wanted = [[str(UUID(int=1000 + event)) for event in range(30) if event % 20 == person] for person in range(20)]
     assert held(crm) == [(str(UUID(int=person + 1)), wanted[person]) for person in range(20)]
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_lead_that_our_user_may_not_edit_stops_nobody_else(crm: PretendEspocrm, ours: bool) -> None:
+    espo = connector(crm)
+    if ours:
+        [first] = espo.push([item(1, 1)])
+        assert isinstance(first, Pushed)
+        one = replace(item(1, 2, lastName="Other"), remote_id=first.remote_id)
+    else:
+        crm.leads["abc"] = dict.fromkeys(crm.fields) | {"id": "abc", "deleted": False, "emailAddress": "p1@example.com"}
+        one = item(1, 2)
+    honest = crm._one
+    crm._one = lambda method, *rest: Reply(403) if method == "PUT" else honest(method, *rest)  # type: ignore[method-assign]
+    if ours:
+        with pytest.raises(Refused, match="no_access"):
+            espo.push([one])
+    else:
+        assert isinstance(espo.push([one])[0], Pushed)
+        assert isinstance(espo.push([replace(item(1, 3), remote_id="abc")])[0], Pushed)
+        assert len(crm._events("abc")) == 2
 
 
 def test_a_lead_of_the_clinic_with_the_same_address_is_adopted_and_nothing_of_it_changed(crm: PretendEspocrm) -> None:

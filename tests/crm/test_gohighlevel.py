@@ -14,8 +14,8 @@ import pytest
 from openapi_schema_validator import OAS30Validator
 
 from integrations._gohighlevel import is_missing
-from integrations.core.base import Allowance, Item
-from integrations.core.errors import Throttled, Unknown
+from integrations.core.base import Allowance, Item, Pushed
+from integrations.core.errors import Refused, Throttled, Unknown
 from integrations.core.http import Answer
 from integrations.core.oauth import Token
 from integrations.gohighlevel import Gohighlevel
@@ -24,6 +24,7 @@ from tests.contract.connection import FIXTURES, Noting, build
 from tests.contract.people import item
 from tests.crm.loop import PATIENT
 from tests.pretend.gohighlevel import LOCATION, PretendGohighlevel
+from tests.pretend.server import Reply
 
 SPEC = json.loads((Path(__file__).parent.parent / "data" / "gohighlevel" / "schemas.json").read_text())
 BROKEN = ("unreadable", "no_id", "error_in_200")  # their answers are wrong on purpose
@@ -140,6 +141,21 @@ def test_a_contact_made_a_moment_ago_is_not_made_again_before_the_search_shows_i
             [result] = calls.push(_connector(crm), [item("caller_click", Gohighlevel)], ())
             assert type(result) is verdict
             assert getattr(result, "retry_after", Gohighlevel.settle) >= Gohighlevel.settle
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_contact_that_we_may_not_edit_stops_nobody_else(ours: bool) -> None:
+    with (crm := PretendGohighlevel(lag=0)):
+        ann = item("ann", Gohighlevel)
+        record = {"id": "known", "email": ann.record["email"], "firstName": "Old"}
+        crm.contacts["known"], crm.notes["known"], crm.shown_at["known"] = record, {}, 0
+        if ours:
+            record["customFields"] = [{"id": "fieldOfOurs", "value": ann.lead_id}]  # type: ignore[assignment]
+        crm._change = lambda *_: Reply(403, {"message": "Forbidden resource"})  # type: ignore[method-assign]
+        for known in (None, "known"):
+            [result] = calls.push(_connector(crm), [replace(ann, remote_id=known)], ())
+            assert isinstance(result, Refused if ours else Pushed), result
+        assert len(crm.notes["known"]) == (0 if ours else 1)
 
 
 @pytest.mark.parametrize("signs_in", [False, True], ids=["with a token", "signed in"])

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from integrations.core.base import Allowance, Item, Pushed, Seen
-from integrations.core.errors import Misconfigured, Throttled
+from integrations.core.errors import Misconfigured, Refused, Throttled
 from integrations.core.http import Answer
 from integrations.core.oauth import authorization_url
 from integrations.pipedrive import Pipedrive
@@ -80,6 +80,25 @@ def test_a_person_of_the_clinic_is_adopted(lag: float) -> None:
     assert person["emails"] == emails
     assert person["phones"] == [{"value": "+12015550001", "primary": True}]
     assert person["custom_fields"][KEY] == str(UUID(int=2))
+
+
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+def test_a_person_whom_our_user_may_not_edit_stops_nobody_else(
+    crm: PretendPipedrive, pipedrive: Pipedrive, whose: str
+) -> None:
+    if whose == "ours":
+        deliver(pipedrive, [enquiry(pipedrive, 1, 1, phone="")])
+    else:
+        crm._new_person({"name": "Miller", "emails": [{"value": "person1@clinic.example", "primary": True}]})
+    denied = {"success": False, "error": "You do not have permissions to do this", "data": None}
+    crm._change = lambda *_: Reply(403, denied)  # type: ignore[method-assign]
+    (home,) = (person.remote_id for person in crm.people())
+    for known in (None, home):
+        (result,) = calls.push(pipedrive, [replace(enquiry(pipedrive, 2, 1), remote_id=known)], ())
+        assert isinstance(result, Refused if whose == "ours" else Pushed), result
+    assert len(crm.people()[0].events) == 1
+    crm._change = lambda *_: Reply(403, {"error": "Scope and URL mismatch"})  # type: ignore[method-assign]
+    assert isinstance(calls.push(pipedrive, [enquiry(pipedrive, 3, 1)], ())[0], Misconfigured)
 
 
 def test_a_person_of_another_lead_is_left_alone(crm: PretendPipedrive, pipedrive: Pipedrive) -> None:

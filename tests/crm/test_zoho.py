@@ -66,6 +66,37 @@ def test_a_lead_of_the_clinic_is_adopted(theirs: str, unique: tuple[str, ...]) -
     assert crm.leads["77"][KEY] == enquiry(zoho, 1, 1).lead_id
 
 
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "in a batch"])
+def test_a_lead_that_our_user_may_not_edit_stops_nobody_else(
+    crm: PretendZoho, zoho: Zoho, whose: str, alone: bool
+) -> None:
+    if whose == "ours":
+        deliver(zoho, [enquiry(zoho, 1, 1, phone="")])
+    else:
+        crm.leads["77"] = {"id": "77", "Last_Name": "Miller", "Email": "person1@clinic.example"}
+    (home,) = crm.leads
+    crm.leads["88"] = {"id": "88", "Last_Name": "Smith", "Email": "person2@clinic.example"}
+    denied = {"code": "NO_PERMISSION", "details": {}, "message": "permission denied", "status": "error"}
+    update, route = crm._update, crm._route
+    crm._update = lambda row: denied if row["id"] == home else update(row)  # type: ignore[method-assign]
+    if alone:  # it may be said without a row
+        crm._route = lambda asked: Reply(403, denied) if asked.method == "PUT" else route(asked)  # type: ignore[method-assign]
+    for known in (None, home):
+        batch = [replace(enquiry(zoho, 2, 1), remote_id=known), *([] if alone else [enquiry(zoho, 3, 2)])]
+        (result, *others) = calls.push(zoho, batch, ())
+        assert isinstance(result, Refused if whose == "ours" else Pushed), result
+        assert all(isinstance(one, Pushed) for one in others)
+    assert len(crm._on(home)) == 1
+
+
+def test_a_right_that_is_missing_is_told_of_each(crm: PretendZoho, zoho: Zoho) -> None:
+    denied = {"code": "NO_PERMISSION", "details": {}, "message": "permission denied", "status": "error"}
+    crm._insert = lambda _: denied  # type: ignore[method-assign]
+    results = calls.push(zoho, [enquiry(zoho, 1, 1), enquiry(zoho, 2, 2)], ())
+    assert [type(one) for one in results] == [Misconfigured, Misconfigured]
+
+
 def test_two_who_share_a_unique_number_get_one_lead_and_keep_its_first_owner() -> None:
     crm = PretendZoho(unique=("Phone",))
     crm.leads["77"] = {"id": "77", "Last_Name": "Miller", "Phone": "+12015559999"}
