@@ -132,8 +132,6 @@ def verdict(answer: Answer) -> DeliveryError:
         return Misconfigured("unknown_field", f"HighLevel does not know the contact field {unknown}.", status=status)
     if status in (400, 422):
         return _refused(status, words)
-    if status >= 500 and answer.wrote and not answer.headers.get("Retry-After"):  # it may have been written
-        return Unknown("unavailable", f"HighLevel is not working just now (status {status}).", status=status)
     unreadable = answer.unreadable("HighLevel")
     return by_status(replace(answer, status=status)) or unreadable
 

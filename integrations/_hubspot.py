@@ -10,7 +10,7 @@ from typing import Any
 
 from integrations.core import notes
 from integrations.core.base import Allowance, Item, RemoteField, record_id
-from integrations.core.errors import DeliveryError, Misconfigured, Throttled, TryLater, Unknown, not_accepted
+from integrations.core.errors import DeliveryError, Misconfigured, Throttled, TryLater, not_accepted
 from integrations.core.http import Answer, by_status
 from integrations.core.reading import as_object, objects_in, text
 
@@ -184,9 +184,6 @@ def _busy(answer: Answer) -> DeliveryError | None:
     if answer.status == 477:
         sentence = "HubSpot is moving this account just now."
         return Throttled("moving", sentence, status=477, retry_after=answer.retry_after())
-    if answer.status >= 500 and answer.wrote and not answer.headers.get("Retry-After"):  # it may have been written
-        sentence = f"HubSpot is not working just now (status {answer.status})."
-        return Unknown("unavailable", sentence, status=answer.status)
     return None
 
 

@@ -130,7 +130,7 @@ def _known(code: str, row: Mapping[str, Any], status: int) -> DeliveryError | No
         return Misconfigured(*_MISCONFIGURED[code], status=status)
     if code == "INVALID_QUERY":
         return _unknown_field(row, status)
-    if code in _BUSY:
+    if code in _BUSY and status < 500:  # of a call that failed as a whole, some may have been done
         return TryLater("busy", "Zoho cannot write to this record just now.", status=status)
     if is_gone(row):
         return TryLater("gone", "The record was deleted in Zoho while this was written.", status=status)

@@ -37,6 +37,9 @@ _FOR_ALL = {  # what every record would be told
     414: _TOO_LONG,  # the names of all mapped fields may stand in the address
     431: _TOO_LONG,
 }
+# A go-between gave up on the answer. Cloudflare's are 520 to 530, and 499 is told where it was itself given up on.
+_NO_ANSWER = (499, 502, 504, 520, 522, 524)
+_NOT_REACHED = (521, 523, 525, 526, 530)  # it could not even hand the request on
 
 # urllib3 logs whole addresses and what the CRM sent; the address of a webhook can be a secret in itself.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -236,10 +239,12 @@ def by_status(answer: Answer) -> DeliveryError | None:
         return Throttled("too_many_requests", "The CRM asks us to slow down.", status=status, retry_after=wait)
     if status == 503 and wait is not None:
         return Throttled("busy", "The CRM asks us to come again later.", status=status, retry_after=wait)
-    if status in (502, 504):
+    if status in _NO_ANSWER:
         return answer.doubt("gateway", f"The CRM is not answering just now (status {status}).")
     if status in (408, 425) or status >= 500:
-        return TryLater("unavailable", f"The CRM is not working just now (status {status}).", status=status)
+        told = ("unavailable", f"The CRM is not working just now (status {status}).")
+        nothing_done = status < 500 or status in _NOT_REACHED or wait is not None
+        return TryLater(*told, status=status) if nothing_done else answer.doubt(*told)
     return Refused("refused", f"The CRM does not accept this record (status {status}).", status=status)
 
 

@@ -13,7 +13,7 @@ import responses
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
-from integrations.core.errors import DeliveryError, Throttled, TryLater
+from integrations.core.errors import DeliveryError, Throttled, TryLater, Unknown
 from integrations.core.http import Http
 from integrations.webhook import Webhook, sign
 from tests.contract.people import item
@@ -59,6 +59,15 @@ def test_what_passes_by_itself_is_no_finding(status: int, outcome: type[Delivery
         world.post(URL, status=status)
         with pytest.raises(outcome):
             Webhook({"url": URL, "secret": SECRET}, Http()).check()
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(500, TryLater), (503, TryLater), (502, Unknown), (520, Unknown)])
+def test_what_the_receiver_itself_did_not_take_needs_nobody(status: int, outcome: type[DeliveryError]) -> None:
+    """It could not be asked: so what a go-between may have handed on goes to a person."""
+    with responses.RequestsMock() as world:
+        world.post(URL, status=status)
+        with pytest.raises(outcome):
+            Webhook({"url": URL, "secret": SECRET}, Http()).push([item("ann", Webhook)])
 
 
 def test_a_changed_body_is_noticed() -> None:

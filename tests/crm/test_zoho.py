@@ -10,14 +10,14 @@ import pytest
 
 from integrations._zoho import key_query
 from integrations.core.base import Allowance, Pushed, Seen
-from integrations.core.errors import Misconfigured, Refused
+from integrations.core.errors import Misconfigured, Refused, Unknown
 from integrations.core.http import Answer
 from integrations.core.oauth import authorization_url
 from integrations.zoho import Zoho
 from leads.sync import calls
 from tests.crm.loop import DEADLINE, LATE, connected, deliver, enquiry
 from tests.pretend.server import Reply, Request
-from tests.pretend.zoho import KEY, PretendZoho
+from tests.pretend.zoho import KEY, PretendZoho, _error
 
 
 @pytest.fixture
@@ -88,6 +88,24 @@ def test_a_lead_that_our_user_may_not_edit_stops_nobody_else(
         assert isinstance(result, Refused if whose == "ours" else Pushed), result
         assert all(isinstance(one, Pushed) for one in others)
     assert len(crm._on(home)) == 1
+
+
+def test_a_note_that_was_written_before_zoho_failed_is_not_written_again(crm: PretendZoho, zoho: Zoho) -> None:
+    """Its list of notes shows a new one only after a while."""
+    route = crm._route
+
+    def fails(request: Request) -> Reply:
+        reply = route(request)
+        if not request.path.endswith("/Notes"):
+            return reply
+        return Reply(500, _error("INTERNAL_ERROR")) if request.method == "POST" else Reply(204)
+
+    crm._route = fails  # type: ignore[method-assign]
+    (result,) = calls.push(zoho, [enquiry(zoho, 1, 1)], ())
+    assert isinstance(result, Unknown), "so it is looked for once Zoho shows it"
+    crm._route = route  # type: ignore[method-assign]
+    assert isinstance(calls.push(zoho, [enquiry(zoho, 1, 1)], {enquiry(zoho, 1, 1).event_id})[0], Pushed)
+    assert len(crm.notes) == 1
 
 
 def test_a_right_that_is_missing_is_told_of_each(crm: PretendZoho, zoho: Zoho) -> None:

@@ -440,8 +440,11 @@ def test_no_failure_carries_what_was_sent() -> None:
         (404, Misconfigured, "not_found"), (405, Misconfigured, "not_found"), (408, TryLater, "unavailable"),
         (410, Misconfigured, "not_found"), (414, Misconfigured, "too_long"), (431, Misconfigured, "too_long"),
         (422, Refused, "refused"), (425, TryLater, "unavailable"),
-        (429, Throttled, "too_many_requests"), (500, TryLater, "unavailable"), (502, Unknown, "gateway"),
-        (503, TryLater, "unavailable"), (504, Unknown, "gateway"),
+        (429, Throttled, "too_many_requests"), (499, Unknown, "gateway"), (500, Unknown, "unavailable"),
+        (502, Unknown, "gateway"), (503, Unknown, "unavailable"), (504, Unknown, "gateway"),
+        (520, Unknown, "gateway"), (521, TryLater, "unavailable"), (522, Unknown, "gateway"),
+        (523, TryLater, "unavailable"), (524, Unknown, "gateway"), (525, TryLater, "unavailable"),
+        (526, TryLater, "unavailable"), (530, TryLater, "unavailable"), (599, Unknown, "unavailable"),
     ],
 )  # fmt: skip
 def test_a_bare_status(status: int, verdict: type[DeliveryError], code: str) -> None:
@@ -450,9 +453,15 @@ def test_a_bare_status(status: int, verdict: type[DeliveryError], code: str) -> 
     assert (caught.value.code, caught.value.status) == (code, status)
 
 
-def test_a_gateway_that_fails_a_read_is_no_unknown_outcome() -> None:
+@pytest.mark.parametrize("status", [499, 500, 503, 504, 520])
+def test_a_read_that_fails_is_no_unknown_outcome(status: int) -> None:
     with pytest.raises(TryLater):
-        raise_for_status(Answer(504, {}, b""))
+        raise_for_status(Answer(status, {}, b""))
+
+
+def test_who_asks_to_be_asked_again_has_done_nothing_yet() -> None:
+    with pytest.raises(TryLater):
+        raise_for_status(Answer(500, {"Retry-After": "7"}, b"", wrote=True))
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 207])
