@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from integrations._twenty import EMAIL, person, person_id, same_email, values
@@ -13,6 +13,22 @@ from integrations.core.errors import DeliveryError, Refused
 from integrations.core.http import Answer
 
 Verdict = str | DeliveryError  # Twenty's id of a person, or why there is none
+
+
+def one_by_one(batch: Sequence[Item]) -> Iterator[list[Item]]:
+    """Those with one record or address come in a part each, so that the second finds what was written for the first:
+    Twenty refuses a batch in which a record stands twice."""
+    left = list(batch)
+    while left:
+        part: list[Item] = []
+        later: list[Item] = []
+        taken: set[str] = set()
+        for item in left:
+            mine = {item.remote_id or "", item.record.get(EMAIL, "").casefold()} - {""}
+            (later if mine & taken else part).append(item)
+            taken |= mine
+        yield part
+        left = later
 
 
 def owners(rest: Rest, batch: Sequence[Item]) -> dict[str, Mapping[str, Any]]:

@@ -23,7 +23,7 @@ from integrations._twenty import (
     tie_id,
     values,
 )
-from integrations._twenty_people import owners, person_row, upsert
+from integrations._twenty_people import one_by_one, owners, person_row, upsert
 from integrations._twenty_rest import MOST_PER_CALL, Rest, all_there, tie_row, upsert_path
 from integrations.core import options
 from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, RemoteField, Result, Seen, parts
@@ -83,6 +83,10 @@ class Twenty(Connector):
 
     def push(self, batch: Sequence[Item]) -> list[Result]:
         """People first, then a note for each event, then what ties the two together."""
+        results = {item.event_id: result for part in one_by_one(batch) for item, result in self._push(part)}
+        return [results[item.event_id] for item in batch]
+
+    def _push(self, batch: Sequence[Item]) -> list[tuple[Item, Result]]:
         adopted = owners(self._rest, batch)
         rows = [person_row(item, adopted.get(item.lead_id)) for item in batch]
         people = upsert(self._rest, rows)
@@ -92,7 +96,8 @@ class Twenty(Connector):
             notes = [note(item) for item, _ in arrived]
             all_there(notes, self._rest.upsert("notes", notes))
             self._rest.tie([(tie_id(item.event_id), note_id(item.event_id), one) for item, one in arrived])
-        return [one if isinstance(one, DeliveryError) else Pushed(one, self._url(one)) for one in verdicts]
+        results = [one if isinstance(one, DeliveryError) else Pushed(one, self._url(one)) for one in verdicts]
+        return list(zip(batch, results, strict=True))
 
     def draft(self, item: Item) -> list[Draft]:
         """A batch of one. `{person}` is an older record where Twenty knows the address already."""

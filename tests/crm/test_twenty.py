@@ -79,6 +79,23 @@ def test_a_person_of_the_clinics_own_is_adopted_and_nothing_is_overwritten(crm: 
     assert row["phones"] == {"primaryPhoneNumber": "2015550111", "primaryPhoneCallingCode": "+1"}
 
 
+def test_two_of_a_batch_with_one_address_share_a_record_and_hold_up_nobody(crm: PretendTwenty) -> None:
+    """As when somebody's enquiries came in by two websites: Twenty keeps no address twice."""
+    one, two, other = _person(1), _person(2), _person(3)
+    two = replace(two, record={**two.record, "emails.primaryEmail": "p1@CANARY.example"})
+    first, second, third = _twenty(crm).push([one, two, other])
+    assert first == second
+    assert isinstance(first, Pushed)
+    assert isinstance(third, Pushed)
+    assert crm.tables["people"][first.remote_id]["name"]["firstName"] == "Person 1", "who came first"
+    assert [len(person.events) for person in crm.people()] == [2, 1]
+    crm.calls.clear()
+    again = [replace(one, event_id=_person(1, 1).event_id), replace(two, event_id=_person(2, 1).event_id)]
+    results = _twenty(crm).push([replace(each, remote_id=first.remote_id, record={"city": "Rome"}) for each in again])
+    assert results == [first, first]
+    assert [status for _, path, status in crm.calls if path == "/rest/batch/people"] == [201, 201]
+
+
 def test_a_number_of_a_country_with_its_own_code_names_the_country(crm: PretendTwenty) -> None:
     ann = _person(1)
     _twenty(crm).push([replace(ann, record={**ann.record, "phones.primaryPhoneNumber": "+4930123456"})])

@@ -136,6 +136,9 @@ class PretendTwenty(PretendCrm):
         for row in rows:
             self._check(table, row)
         homes = [self._match(table, row) for row in rows]
+        addresses = {home: address for home, row in zip(homes, rows, strict=True) if (address := _email(row))}
+        if table == "people" and len(set(addresses.values())) < len(addresses):
+            raise _NotTakenError("A duplicate entry was detected")
         for home, row in zip(homes, rows, strict=True):
             held = self.tables[table].setdefault(home, {"id": home, "deletedAt": None})
             for name, value in row.items():
