@@ -96,7 +96,7 @@ def with_person(item: Item) -> dict[str, str]:
 
 def person_of(item: Item, event: Row) -> tuple[str | None, Row]:
     """The place of that person and their record; None when it stands on nobody."""
-    lead, contact = event.get(_link(item, "lead")) or {}, event.get(_link(item, "contact")) or {}
+    lead, contact = as_object(event.get(_link(item, "lead"))), as_object(event.get(_link(item, "contact")))
     if found := number(lead.get("leadid")):
         return found, lead
     found = number(contact.get("contactid"))
@@ -221,12 +221,17 @@ def unknown_column(name: str) -> Misconfigured:
 def remote_fields(rows: Iterable[Row]) -> list[RemoteField]:
     """The columns of a lead that take text."""
     sound = [row for row in rows if row.get("AttributeType") in _WRITABLE and row.get("IsValidForUpdate")]
-    return [RemoteField(row["LogicalName"], _label(row), text(row["AttributeType"]).lower()) for row in sound]
+    named = [(text(row.get("LogicalName")), row) for row in sound]
+    return [
+        RemoteField(name, _label(row) or name, text(row["AttributeType"]).lower())
+        for name, row in named
+        if _NAME.fullmatch(name)
+    ]
 
 
 def _label(row: Row) -> str:
-    label = row.get("DisplayName") or {}
-    return text((label.get("UserLocalizedLabel") or {}).get("Label")) or text(row["LogicalName"])
+    label = as_object(as_object(row.get("DisplayName")).get("UserLocalizedLabel"))
+    return text(label.get("Label"))
 
 
 def _error(answer: Answer) -> Mapping[str, Any]:

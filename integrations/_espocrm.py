@@ -100,7 +100,9 @@ def fields_in(answer: Answer) -> list[RemoteField]:
 
 
 def _is_writable(about: Mapping[str, Any]) -> bool:
-    return about.get("type") in _WRITABLE and not any(about.get(no) for no in ("readOnly", "notStorable", "disabled"))
+    return text(about.get("type")) in _WRITABLE and not any(
+        about.get(no) for no in ("readOnly", "notStorable", "disabled")
+    )
 
 
 def _field(name: str, about: Mapping[str, Any]) -> RemoteField:

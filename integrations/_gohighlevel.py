@@ -47,8 +47,8 @@ def note_body(item: Item) -> dict[str, str]:
 
 def record_of(contact: Mapping[str, Any], names: Iterable[str], ids: Mapping[str, str]) -> dict[str, str]:
     """What a contact holds in these fields, "" where it is empty."""
-    custom = {row.get("id"): row.get("value") for row in objects_in(contact.get("customFields"))}
-    return {name: text(custom.get(ids.get(name)) if "." in name else contact.get(name)) for name in names}
+    custom = {text(row.get("id")): row.get("value") for row in objects_in(contact.get("customFields"))}
+    return {name: text(custom.get(ids.get(name, "")) if "." in name else contact.get(name)) for name in names}
 
 
 def remote_field(row: Mapping[str, Any]) -> RemoteField | None:

@@ -26,7 +26,7 @@ class Api:
 
     def has_key(self) -> bool:
         """Whether our field is there."""
-        return KEY in {row.get("fieldKey") for row in self.fields()}
+        return any(row.get("fieldKey") == KEY for row in self.fields())
 
     @cached_property
     def ids(self) -> dict[str, str]:

@@ -12,7 +12,7 @@ from integrations.core import notes
 from integrations.core.base import Allowance, Item, RemoteField, record_id
 from integrations.core.errors import DeliveryError, Misconfigured, Throttled, TryLater, not_accepted
 from integrations.core.http import Answer, by_status
-from integrations.core.reading import as_object, objects_in, text
+from integrations.core.reading import as_object, objects_at, objects_in, records_in, text
 
 KEY = "frontdesk_lead_id"
 MOST_PER_CALL = 100
@@ -59,13 +59,16 @@ def place(contact: Mapping[str, Any]) -> tuple[str, str | None]:
 
 def note_ids(contact: Mapping[str, Any]) -> list[str]:
     """The notes on a contact that was read with its associations."""
-    found = as_object(as_object(contact.get("associations")).get("notes")).get("results")
-    return [str(note["id"]) for note in objects_in(found)]
+    return [str(note["id"]) for note in objects_at(_notes_of(contact), "results")]
 
 
 def has_more_notes(contact: Mapping[str, Any]) -> bool:
     """Whether the contact's answer shows only the first of its notes (100)."""
-    return bool(as_object(as_object(contact.get("associations")).get("notes")).get("paging"))
+    return bool(_notes_of(contact).get("paging"))
+
+
+def _notes_of(contact: Mapping[str, Any]) -> dict[str, Any]:
+    return as_object(as_object(contact.get("associations")).get("notes"))
 
 
 def with_notes(contact: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
@@ -137,7 +140,7 @@ def results(answer: Answer) -> list[dict[str, Any]]:
 def contact_in(answer: Answer) -> dict[str, Any]:
     """The contact that was asked for. Raises as above."""
     contact = record_in(answer)
-    if not record_id(contact.get("id")):
+    if not record_id(contact.get("id")) or records_in(_notes_of(contact).get("results", [])) is None:
         raise answer.unreadable("HubSpot")
     return contact
 

@@ -64,5 +64,7 @@ def remote_field(name: str, about: Mapping[str, Any]) -> RemoteField | None:
     kind = about.get("type")
     if about.get("readonly") or kind not in (*_WRITABLE, "many2one"):
         return None
-    choices = {str(value): str(label) for value, label in about.get("selection") or []}
+    options = about.get("selection")
+    pairs = [one for one in options if isinstance(one, list) and len(one) == 2] if isinstance(options, list) else []
+    choices = {str(value): str(label) for value, label in pairs}
     return RemoteField(name, str(about.get("string") or name), str(kind), choices, bool(about.get("required")))

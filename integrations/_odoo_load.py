@@ -142,7 +142,7 @@ def _field(message: Mapping[str, Any]) -> str:
 
 
 def _accused(reply: Reply) -> set[int]:
-    places = {message.get("record") for message in _messages(reply)}
+    places = [message.get("record") for message in _messages(reply)]
     return {place for place in places if type(place) is int}
 
 

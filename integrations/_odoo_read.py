@@ -9,6 +9,7 @@ from integrations._odoo import ACTIVITY, LEAD, MESSAGE, MODULE, base, lead_key
 from integrations._odoo_rpc import Rpc
 from integrations.core.base import Item
 from integrations.core.notes import events_in
+from integrations.core.reading import records_in
 
 _ACTIVITIES, _MESSAGES = (ACTIVITY, "note", "res_model"), (MESSAGE, "body", "model")  # text; model it stands on
 
@@ -37,7 +38,9 @@ def leads(rpc: Rpc, ids: Sequence[str], mapped: Sequence[str]) -> dict[str, Mapp
     if not wanted:
         return {}
     names = list(dict.fromkeys(["id", *map(base, mapped)]))
-    return {str(row["id"]): row for row in _search(rpc, LEAD, [["id", "in", wanted]], names)}
+    return {
+        number: row for row in _search(rpc, LEAD, [["id", "in", wanted]], names) if (number := str(row["id"])) in ids
+    }
 
 
 def told_of(rpc: Rpc, wanted: Mapping[str, str]) -> set[str]:
@@ -86,6 +89,7 @@ def _search(rpc: Rpc, model: str, domain: list[Any], names: list[str]) -> list[d
     reply = rpc.ask(model, "search_read", domain=domain, fields=names, reads=True)
     if not reply.ok:
         raise reply.error()
-    if not isinstance(reply.result, list) or not all(isinstance(row, dict) for row in reply.result):
+    found = records_in(reply.result)
+    if found is None:
         raise reply.answer.unreadable("Odoo")
-    return reply.result
+    return found

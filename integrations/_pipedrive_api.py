@@ -94,9 +94,11 @@ class Api:
         """
         params = {"term": term, "fields": where, "exact_match": "true", "limit": "10"}
         answer = self._call("GET", f"{PERSONS}/search", params=params)
-        items = [as_object(row).get("item") for row in as_object(data(answer)).get("items") or []]
-        ids = sorted(int(one["id"]) for one in listed(answer, items))
-        return [person for one in ids if (person := self.person(str(one)))]
+        found = as_object(data(answer)).get("items")
+        if not isinstance(found, list):
+            raise answer.unreadable("Pipedrive")
+        ids = [str(one["id"]) for one in listed(answer, [as_object(row).get("item") for row in found])]
+        return [person for one in sorted(ids, key=lambda one: (len(one), one)) if (person := self.person(one))]
 
     def activities(self, person_id: object) -> list[Row]:
         """The activities with a person."""

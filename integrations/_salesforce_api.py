@@ -47,7 +47,7 @@ class Api:
             if answer.status != 200:
                 raise verdict(answer)
             found += rows_in(answer, "records")
-        if not all(record_id(row.get("Id")) for row in found):
+        if not all(isinstance(row.get("Id"), str) and record_id(row["Id"]) for row in found):
             raise TryLater("unreadable", "Salesforce sent an answer that cannot be read.")
         return found
 

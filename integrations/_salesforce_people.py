@@ -20,7 +20,7 @@ from integrations._salesforce import (
 from integrations._salesforce_api import API, Api
 from integrations.core.base import Item, record_id
 from integrations.core.errors import DeliveryError, Refused, TryLater, Unknown
-from integrations.core.reading import objects_at, text
+from integrations.core.reading import as_object, objects_at, text
 
 Place = str | DeliveryError  # the id of the record of a person or event, or why there is none
 
@@ -57,7 +57,7 @@ class People:
         wanted, ids = [LEAD_KEY, *names], [item.remote_id for item in items if item.remote_id]
         by_id = {row["Id"]: row for row in self._api.query("Lead", wanted, "Id", [i for i in ids if not is_contact(i)])}
         unknown = [item.lead_id for item in items if not item.remote_id]
-        by_key = {row.get(LEAD_KEY): row for row in self._api.query("Lead", wanted, LEAD_KEY, unknown)}
+        by_key = {text(row.get(LEAD_KEY)): row for row in self._api.query("Lead", wanted, LEAD_KEY, unknown)}
         found = {item.lead_id: by_id.get(item.remote_id) or by_key.get(item.lead_id) for item in items}
         return {lead_id: row for lead_id, row in found.items() if row}
 
@@ -90,7 +90,7 @@ class People:
         if not ids:
             answer = self._api.call("PATCH", _single(item), dict(item.record))
             if answer.status < 300:
-                return place_of(answer.json())
+                return place_of(as_object(answer.json()))
             ids = matches(errors_in(answer))
         people = self.rows(ids, ["Email", *PHONES, "IsConverted", "ConvertedContactId", *item.record])
         owner = next((found for one in ids if (found := people.get(one)) and is_same_person(item, found)), None)
@@ -109,7 +109,7 @@ class People:
     def _insist(self, item: Item) -> Place:
         """Somebody else's record looks like this one: it stands beside it, unless the duplicate rule forbids it."""
         answer = self._api.call("PATCH", _single(item), dict(item.record), _OWN_RECORD)
-        return place_of(answer.json()) if answer.status < 300 else single_verdict(answer)
+        return place_of(as_object(answer.json())) if answer.status < 300 else single_verdict(answer)
 
 
 def is_contact(remote_id: str | None) -> bool:

@@ -21,9 +21,9 @@ from integrations._salesforce import (
 )
 from integrations._salesforce_api import API, Api
 from integrations.core import options
-from integrations.core.base import Finding, Options, RemoteField
+from integrations.core.base import Finding, Options, RemoteField, record_id
 from integrations.core.oauth import Grant, OAuth
-from integrations.core.reading import objects_at, text
+from integrations.core.reading import as_object, objects_at, text
 
 _GRANTS: Mapping[str, Grant] = {
     "browser": "authorization_code",
@@ -146,9 +146,10 @@ def _allow(api: Api, user_id: str, tables: list[str]) -> None:
     sets = api.query("PermissionSet", (), "Name", ["Frontdesk"])
     if not sets:
         answer = api.call("POST", f"{API}/sobjects/PermissionSet", {"Name": "Frontdesk", "Label": "Frontdesk"})
-        sets = [{"Id": answer.json()["id"]}] if answer.status == 201 else []
+        sets = [{"Id": as_object(answer.json()).get("id")}] if answer.status == 201 else []
     for one in sets:
-        api.call("POST", f"{API}/composite/sobjects", body_of(_rights(one["Id"], user_id, tables)))
+        if set_id := record_id(one["Id"]):
+            api.call("POST", f"{API}/composite/sobjects", body_of(_rights(set_id, user_id, tables)))
 
 
 def _rights(set_id: str, user_id: str, tables: list[str]) -> list[Row]:

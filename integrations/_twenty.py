@@ -103,18 +103,19 @@ def remote_fields_in(document: Any) -> list[RemoteField]:
     described = as_object(document)
     for name in ("components", "schemas", "Person", "properties"):
         described = as_object(described.get(name))
-    return [field for name, about in sorted(described.items()) for field in _fields(name, about)]
+    return [field for name, about in sorted(described.items()) for field in _fields(name, as_object(about))]
 
 
 def _fields(name: str, about: Mapping[str, Any]) -> Iterator[RemoteField]:
-    inner = about.get("properties")
+    inner = as_object(about.get("properties"))
     if name == "createdBy" or about.get("type") == "array" or (about.get("type") == "object" and not inner):
         return
-    for part, more in (inner or {}).items():
+    for part, more in ((part, as_object(more)) for part, more in inner.items()):
         if more.get("type") not in ("array", "object") and not re.search(r"Phone(Country|Calling)Code$", part):
             yield RemoteField(f"{name}.{part}", f"{_words(name)}: {_words(part).lower()}", str(more.get("type")))
     if not inner:
-        choices = {str(one): str(one) for one in about.get("enum") or []}
+        options = about.get("enum")
+        choices = {str(one): str(one) for one in options} if isinstance(options, list) else {}
         yield RemoteField(name, _words(name), str(about.get("format") or about.get("type")), choices)
 
 

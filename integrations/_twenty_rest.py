@@ -11,6 +11,7 @@ from integrations._twenty import TARGETS
 from integrations._twenty_answers import rows_in, unknown_field, verdict
 from integrations.core.base import parts, record_id
 from integrations.core.http import Answer, Http
+from integrations.core.reading import as_object
 
 MOST_PER_CALL = 60
 
@@ -73,7 +74,7 @@ class Rest:
         while True:
             answer = self._ties_page(people, after)
             rows += rows_in(answer)
-            page = answer.json().get("pageInfo") or {}
+            page = as_object(as_object(answer.json()).get("pageInfo"))
             if not page.get("hasNextPage") or not page.get("endCursor"):
                 return rows
             after = f"&starting_after={quote(str(page['endCursor']), safe='')}"

@@ -19,6 +19,7 @@ from integrations.core import options
 from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, RemoteField, Result, Seen
 from integrations.core.errors import DeliveryError, Refused
 from integrations.core.http import Http
+from integrations.core.reading import as_object
 
 _WELL = "Odoo accepts the key and has all that is needed."
 _NO_DELETING = (
@@ -114,7 +115,7 @@ class Odoo(Connector):
         """What a lead has and may be written."""
         attributes = ["string", "type", "selection", "required", "readonly"]
         described = self._rpc.call(LEAD, "fields_get", attributes=attributes, reads=True, describes=True)
-        found = [remote_field(name, about) for name, about in sorted(described.items())]
+        found = [remote_field(name, as_object(about)) for name, about in sorted(as_object(described).items())]
         return [one for one in found if one]
 
     def events_on(self, remote_ids: Sequence[str]) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 from marshmallow import fields, validate
@@ -23,9 +23,18 @@ from integrations.core.base import (
 )
 from integrations.core.errors import DeliveryError, Refused, TryLater, not_accepted
 from integrations.core.http import Answer, Http, raise_for_status
-from integrations.core.reading import text
+from integrations.core.reading import objects_in, text
 
 Verdict = str | DeliveryError  # the CRM's id of a record, or why it has none
+_SHAPES: Mapping[str, type | tuple[type, ...]] = {
+    "id": (str, int),
+    "external_id": (str, type(None)),
+    "properties": dict,
+    "activities": list,
+    **dict.fromkeys(("name", "label", "type"), str),
+    "required": bool,
+    "choices": list,
+}
 _NO_ACTIVITY = TryLater("no_activity", "The CRM took the person but not the activity.")
 
 
@@ -194,7 +203,8 @@ def _contact(item: Item, remote_id: str | None) -> dict[str, Any]:
 
 def _events_on(contacts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Our events → the contact that holds each."""
-    return {one["external_id"]: str(contact["id"]) for contact in contacts for one in contact["activities"]}
+    told = [(one, contact) for contact in contacts for one in objects_in(contact["activities"])]
+    return {text(one.get("external_id")): str(contact["id"]) for one, contact in told}
 
 
 def _home_in(held: Sequence[Mapping[str, Any]], item: Item) -> str | None:
@@ -213,7 +223,7 @@ def _is_copy(item: Item, contact: Mapping[str, Any]) -> bool:
 
 
 def _field(row: Mapping[str, Any]) -> RemoteField:
-    choices = {str(one["value"]): str(one["label"]) for one in row["choices"]}
+    choices = {str(one.get("value")): str(one.get("label")) for one in objects_in(row["choices"])}
     return RemoteField(row["name"], row["label"], row["type"], choices, row["required"])
 
 
@@ -247,6 +257,10 @@ def _rows(answer: Answer, name: str, *needed: str) -> list[dict[str, Any]]:
     not what the API promises."""
     body = answer.json()
     found = body.get(name) if isinstance(body, dict) else None
-    if not isinstance(found, list) or not all(isinstance(row, dict) and set(needed) <= row.keys() for row in found):
+    if not isinstance(found, list) or not all(isinstance(row, dict) and _is_whole(row, needed) for row in found):
         raise answer.unreadable()
     return found
+
+
+def _is_whole(row: Mapping[str, Any], needed: Collection[str]) -> bool:
+    return all(name in row and isinstance(row[name], _SHAPES[name]) for name in needed)
