@@ -274,6 +274,46 @@ def test_an_address_and_a_number_are_found_without_a_name_only_where_there_is_on
     assert read({"2": "ada@example.org", "3": "grace@example.org"}).fields == {}
 
 
+NOT_HERS = (
+    "admin_email | Clinic location phone | siteOwner | Recipient | Referring doctor's phone | Emergency contact | "
+    "Fax | Insurance no | Policy holder | staffEmail | from_email | Notfallnummer | Praxistelefon | Mail der Klinik | "
+    "Téléphone du médecin traitant | Teléfono de emergencia | Numero del medico | Telefoon huisarts | Телефон врача"
+)
+
+
+@pytest.mark.parametrize("label", NOT_HERS.split(" | "))
+@pytest.mark.parametrize(("ours", "text"), [("email", "desk@clinic.example"), ("phone", "(201) 555-0100")])
+def test_what_is_called_as_somebody_elses_is_not_guessed_to_be_the_visitors(label: str, ours: str, text: str) -> None:
+    other = {"email": "phone", "phone": "email"}[ours]
+    hers = {"email": "ada@example.org", "phone": "(201) 555-0177"}[other]
+    for beside in ({}, {other: hers}, {"7": hers}):
+        found = read({label: text, **beside})
+        assert (ours in found.fields, found.extra[label]) == (False, text)
+
+
+def test_a_number_that_is_no_phone_number_is_not_guessed_to_be_one() -> None:
+    for label in ("Member ID", "memberId", "Policy no", "NPI", "Kundennummer", "Social security", "Order 3"):
+        assert read({label: "2015550100"}).fields == {}, label
+    assert read({"Email ID": "ada@example.org", "Member ID": "2015550100"}).fields == {"email": "ada@example.org"}
+
+
+def test_a_guess_beside_what_is_known_needs_a_word_for_it_and_stays_under_its_own_name() -> None:
+    for label, ours in (("Mobile phone for reminders", True), ("Preferred phone, if any", True), ("7", False)):
+        found = read({"email": "ada@example.org", label: "(201) 555-0177"})
+        assert ("phone" in found.fields, found.extra) == (ours, {label: "(201) 555-0177"}), label
+    assert read({"Phone": "(201) 555-0177", "E-mail, so that we can answer": "a@example.org"}).fields["email"]
+    assert read({"4": "(201) 555-0177", "7": "ada@example.org", "admin_email": "desk@clinic.example"}).fields == {
+        "email": "ada@example.org",
+        "phone": "(201) 555-0177",
+    }
+
+
+def test_a_field_for_addresses_is_the_visitors_unless_it_is_called_as_somebody_elses() -> None:
+    for label, known in (("Where may we write to you?", True), ("Your doctor's e-mail", False)):
+        answer = Answer(label, (label, "email"), "ada@example.org")
+        assert ("email" in understand(Submission("Typeform", "", [answer]), "US", WORDING).fields) is known
+
+
 def test_two_answers_of_one_name_are_both_kept() -> None:
     answers = [Answer("Tooth", ("Tooth",), text) for text in ("left", "right", "left")]
     found = understand(Submission("form plugin", "", answers), "US", WORDING)

@@ -6,7 +6,7 @@ import re
 import tomllib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from leads.intake.hooks.shapes import LEAVE, Answer, Submission
 
 _EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+")
 _PHONE = re.compile(r"\+?[\d\s().\-/]{9,25}")
+_LETTER = re.compile(r"[^\W\d_]")
 _ADDRESSES = ("referrer", "landing")
 _OUR_BOX = "consent"  # as docs/how-to/form-plugins.md asks the box to be called that shows the site's wording
 _LONGEST_WORD = 30
@@ -69,12 +70,12 @@ def understand(submission: Submission, region: str, wording: str, *, the_only_on
     if submission.page:
         found.fields.setdefault("page", submission.page)
     _split_name(found)
+    _guess(found, region)
     # Many say there once more what they have said. A yes and a no are not known again: there are many questions.
     said = {text for text in (*found.fields.values(), *found.extra.values()) if plain(text) not in _YES | _NO}
     for answer in submission.rest:
         if answer.text not in said:
             _keep(found, answer)
-    _guess(found, region)
     return found
 
 
@@ -116,12 +117,28 @@ def _split_name(found: Understood) -> None:
 
 
 def _guess(found: Understood, region: str) -> None:
-    """Where no field is called so: the only answer that is an address, and the only one that is a phone number."""
+    """Where no field is called so: the only answer that may be the visitor's address, and the only one that may be the
+    number. People are joined by them, so one of the clinic's own would make all its visitors one person. It stays among
+    the answers as well, where it has a name of its own."""
+    alone = found.fields.keys().isdisjoint(_SAYS)
     for ours, is_one in (("email", _is_email), ("phone", lambda text: _is_phone(text, region))):
         if ours not in found.fields:
-            labels = [label for label, text in found.extra.items() if is_one(text)]
-            if len(labels) == 1:
-                found.fields[ours] = found.extra.pop(labels[0])
+            given = [item for item in found.extra.items() if is_one(item[1]) and _may_be(ours, item[0], alone=alone)]
+            if len(given) == 1:
+                [(label, found.fields[ours])] = given
+                if not _LETTER.search(label):  # as Gravity Forms counts its fields
+                    del found.extra[label]
+
+
+def _may_be(ours: str, label: str, *, alone: bool) -> bool:
+    """Whether what is called so may be the visitor's. alone: there is no other way to reach them."""
+    words = plain(label)
+    return (alone or _speaks(words, _SAYS[ours])) and not _is_others(ours, words)
+
+
+def _is_others(ours: str, words: str) -> bool:
+    no_number = _NO_NUMBER if ours == "phone" else ()
+    return _speaks(words, (*_OTHERS, *no_number)) or any(part in words for part in _PARTS)
 
 
 def _is_email(text: str) -> bool:
@@ -203,10 +220,14 @@ def _speaks(words: str, of: Iterable[str]) -> bool:
     return any(f" {one} " in f" {words} " for one in of)
 
 
-def _field_of(names: Iterable[str]) -> str | None:
-    """By the first of the names that we know."""
-    known = (_FIELDS.get(words) for name in names for words in [*_in_order(plain(name)), f"type {name}"])
-    return next(filter(None, known), None)
+def _field_of(names: Sequence[str]) -> str | None:
+    """By the first of the names that we know. The last one may be no more than a type, which says not whose it is."""
+    for number, name in enumerate(names, 1):
+        known = (_FIELDS.get(words) for words in [*_in_order(plain(name)), f"type {name}"])
+        if ours := next(filter(None, known), None):
+            is_type = 1 < number == len(names) and ours in _SAYS
+            return None if is_type and any(_is_others(ours, plain(one)) for one in names) else ours
+    return None
 
 
 def _in_order(name: str) -> list[str]:
@@ -245,6 +266,10 @@ _BEFORE, _AFTER = (sorted(map(plain, _DATA[place]), key=len, reverse=True) for p
 _LEFT = frozenset(map(plain, LEAVE))
 _CONSENT, _BOXES, _YES, _NO = (
     frozenset(map(plain, _DATA["consent"][word])) for word in ("names", "boxes", "yes", "no")
+)
+_SAYS = {ours: [plain(one) for one in _DATA["guess"][ours]] for ours in ("email", "phone")}
+_OTHERS, _PARTS, _NO_NUMBER = (
+    [plain(one) for one in _DATA["guess"][word]] for word in ("others", "parts", "no_number")
 )
 _NOES = tuple(f"{plain(one)} " for one in [*_DATA["consent"]["no"], *_DATA["consent"]["denies"]])
 _BEGINS, _READS = (tuple(map(plain, _DATA["consent"][word])) for word in ("begins", "reads"))
