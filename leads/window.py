@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Hashable
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from threading import Lock
 
+_WITH_PORT = re.compile(r"(?P<v4>[\d.]+):\d+|\[(?P<v6>[^\]]+)\](:\d+)?")
 _REMEMBERED = 100_000  # keys: some 25 MB
 
 
@@ -72,6 +74,14 @@ class Window:
             if len(self._hits) <= self._remembered and self._hits[longest_ago][-1] > before:
                 return
             del self._hits[longest_ago]
+
+
+def read_address(text: str) -> IPv4Address | IPv6Address:
+    """What a web server or a proxy says: some add the port, and some write IPv4 as ::ffff:203.0.113.9, which would make
+    everybody one guest of one network. Raises ValueError."""
+    with_port = _WITH_PORT.fullmatch(text)
+    ip = ip_address((with_port["v4"] or with_port["v6"]) if with_port else text)
+    return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
 
 
 def counted_as(ip: IPv4Address | IPv6Address) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 from threading import Lock
 
-from leads.window import Window, counted_as
+from leads.window import Window, counted_as, read_address
 
 
 class Throttle:
@@ -60,6 +59,6 @@ class FailureNotes:
 
 def _network_of(address: str) -> str:
     try:
-        return counted_as(ip_address(address))
+        return counted_as(read_address(address))
     except ValueError:
         return address

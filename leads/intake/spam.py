@@ -11,7 +11,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 
 from leads.intake.limit import Limiter
 from leads.store.holds import FOREIGN_PAGE
-from leads.window import counted_as
+from leads.window import counted_as, read_address
 
 _LONGEST_ORIGIN = 100  # characters of it that are told
 HONEYPOT = "website"  # a field that people do not see and scripts fill in
@@ -67,7 +67,7 @@ class SpamCheck:
     def too_many(self, what: str, address: str) -> bool:
         """Count this one. Whether it is above what one address may send. what: is counted by itself."""
         try:
-            ip = ipaddress.ip_address(address)
+            ip = read_address(address)
         except ValueError:  # a web server behind a socket has no address to give
             return not self._limiter.hit(self._nameless(what, ""))
         if any(ip in network for network in self._exempt):

@@ -11,6 +11,7 @@ from leads.intake.limit import Limiter
 from leads.intake.spam import Signals, SpamCheck
 
 KEY = b"k" * 32
+WRITTEN = ("::ffff:10.1.2.3", "10.1.2.3:8080", "[::1]:8080")
 SHOWN = datetime.fromisoformat("2026-03-02T09:00:00+00:00")
 
 
@@ -90,6 +91,12 @@ def test_one_address_may_send_so_many_to_a_site_in_ten_minutes(monkeypatch: pyte
         ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
         ("203.0.113.9", "203.0.113.10", False),
         ("not an address", "", True),
+        ("::ffff:203.0.113.9", "::ffff:203.0.113.10", False),
+        ("::ffff:203.0.113.9", "203.0.113.9", True),
+        ("203.0.113.9:50001", "203.0.113.10:50001", False),
+        ("203.0.113.9:50001", "203.0.113.9:50002", True),
+        ("[2001:db8:1:2::1]:443", "2001:db8:1:2::9", True),
+        ("[::ffff:203.0.113.9]:443", "203.0.113.9", True),
     ],
 )
 def test_who_counts_as_one_address(one: str, other: str, same: bool) -> None:
@@ -100,5 +107,5 @@ def test_who_counts_as_one_address(one: str, other: str, same: bool) -> None:
 
 def test_an_address_of_our_own_proxy_says_nothing() -> None:
     spam = check(limit=1, exempt=frozenset({"10.0.0.0/8", "::1"}))
-    assert not any(spam.too_many("demo", address) for address in ("10.1.2.3", "::1") for _ in range(5))
+    assert not any(spam.too_many("demo", address) for address in ("10.1.2.3", "::1", *WRITTEN) for _ in range(5))
     assert [spam.too_many("demo", "203.0.113.9") for _ in range(2)] == [False, True]
