@@ -32,6 +32,7 @@ CONNECTIONS = 1000  # at the same time; what comes above waits to be accepted
 _PATIENCE = 60.0  # seconds that a connection may go on without anything being sent to it
 _HURRY = 10.0  # the same once we were told to stop
 _LOOK = 5.0  # seconds between two looks at the connections
+_BEFORE_JSON = b"\xef\xbb\xbf \t\r\n"
 _OPEN = Path("/proc/self/fd")
 _LAST_DATA_SENT = 8 + 9 * 4  # where `tcpi_last_data_sent`, milliseconds, stands in Linux's tcp_info
 
@@ -83,8 +84,8 @@ class ConcurrencyLimit:
 
     def __call__(self, environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
         try:
-            if not self._read_body(environ):
-                start_response("400 Bad Request", [("Server", "")])
+            if trouble := self._read_body(environ):
+                start_response(trouble, [("Server", "")])
                 return [b""]
             self._take()
             try:
@@ -113,20 +114,30 @@ class ConcurrencyLimit:
             else:
                 self._free += 1
 
-    def _read_body(self, environ: dict[str, Any]) -> bool:
-        """Whether it came whole, or is too long anyway."""
+    def _read_body(self, environ: dict[str, Any]) -> str:
+        """What to answer a body that did not come whole; empty for one that did, or is too long anyway.
+
+        In chunks without a length Granian does not tell one that breaks off from one that ends. JSON and a form with
+        files say where they end, and are refused later; a plain form with half an address in it looks like a whole one.
+        """
         declared = environ.get("CONTENT_LENGTH")
         if declared is None and "HTTP_TRANSFER_ENCODING" not in environ:
             environ["wsgi.input"] = BytesIO()
-            return True
+            return ""
         if declared is not None and int(declared) > self._max_body:
-            return True
+            return ""
         body = environ["wsgi.input"].read(self._max_body + 1)
         environ["wsgi.input"] = BytesIO(body)
         if declared is None:
             del environ["HTTP_TRANSFER_ENCODING"]
             environ["CONTENT_LENGTH"] = str(len(body))
-        return declared is None or len(body) == int(declared)
+            ends = len(body) > self._max_body or _says_its_end(body, environ.get("CONTENT_TYPE", ""))
+            return "" if ends else "411 Length Required"
+        return "" if len(body) == int(declared) else "400 Bad Request"
+
+
+def _says_its_end(body: bytes, kind: str) -> bool:
+    return not body or body.lstrip(_BEFORE_JSON)[:1] in (b"{", b"[") or kind.lower().startswith("multipart/")
 
 
 def _nameless(start_response: Start) -> Start:

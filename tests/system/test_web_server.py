@@ -88,6 +88,39 @@ def test_what_breaks_off_half_way_is_not_taken_for_what_was_meant(programs: Prog
     assert (_count(programs, Event), _count(programs, Unreadable)) == (events + 1, 0)
 
 
+@pytest.mark.parametrize("path", ["/api/v1/consultations", "/f/demo/consultation", "HOOK"])
+@pytest.mark.parametrize(
+    ("kind", "body", "status"),
+    [
+        ("application/json", b'{"site": "demo", "id": "cut", "email": "ada@example.com', 400),
+        ("application/x-www-form-urlencoded", b"first_name=Cut&email=ada@example.co", 411),
+        ("text/plain", b"first_name=Cut&email=ada@example.co", 411),
+        (
+            "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="email"\r\n\r\nada@example.co',
+            400,
+        ),
+    ],
+)
+@pytest.mark.parametrize("size", [0, 99])
+def test_what_breaks_off_in_chunks_is_no_enquiry(
+    programs: Programs, path: str, kind: str, body: bytes, status: int, size: int
+) -> None:
+    if path == "HOOK":
+        with programs.database.read() as session:
+            path = f"/hooks/demo/{hook_token(programs.vault, session.scalars(select(Site)).one())}"
+        status = 200 if status == 400 else status  # it is kept for a person
+    elif "/api/" in path and "multipart" in kind:
+        status = 415  # it takes none
+    events = _count(programs, Event)
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", programs.port), timeout=30) as sock:
+        sock.sendall(head.encode() + b"%x\r\n%b" % (len(body) + size, body) + (b"" if size else b"\r\n"))
+        sock.shutdown(socket.SHUT_WR)
+        assert sock.recv(4096).startswith(b"HTTP/1.1 %d" % status)
+    assert _count(programs, Event) == events
+
+
 def test_it_does_not_say_which_server_it_is(programs: Programs) -> None:
     for path in ("/healthz", "/desk/static/desk.css", "/nowhere"):
         answer = requests.get(programs.url + path, timeout=30)
