@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from leads.fields import e164
 from leads.intake.attribution import is_click_id, without_click_ids
 from leads.intake.hooks.names import Understood, begins_with_no, understand
 from leads.intake.hooks.shapes import Answer, Submission
@@ -312,6 +313,31 @@ def test_a_field_for_addresses_is_the_visitors_unless_it_is_called_as_somebody_e
     for label, known in (("Where may we write to you?", True), ("Your doctor's e-mail", False)):
         answer = Answer(label, (label, "email"), "ada@example.org")
         assert ("email" in understand(Submission("Typeform", "", [answer]), "US", WORDING).fields) is known
+
+
+@pytest.mark.parametrize("code", ["+91", "91", "0091", "IN", "in", "India (+91)", "+91 (India)"])
+@pytest.mark.parametrize("typed", ["98765 43210", "098765 43210", "919876543210"])
+def test_the_code_of_the_country_goes_before_a_number_that_has_none(code: str, typed: str) -> None:
+    for label in ("country_code", "Dial code", "phone-cf7it-country-code", "phone country_code"):
+        found = read({label: code, "phone": typed})
+        assert e164(found.fields["phone"], "US") == "+919876543210"
+        assert (found.fields.keys(), found.extra) == ({"phone"}, {label: code})
+
+
+@pytest.mark.parametrize(
+    ("code", "typed"), [("+91", "+4915123456789"), ("IN", "004915123456789"), ("055", "201 555 0177"), ("no", "x")]
+)
+def test_a_number_with_its_country_and_one_beside_which_none_stands_stay_as_they_are(code: str, typed: str) -> None:
+    assert read({"country_code": code, "phone": typed}).fields == {"phone": typed}
+
+
+def test_of_a_number_typed_and_the_same_with_its_country_the_latter_counts() -> None:
+    for whole in ("+4915123456789", "+49 151 23456789", "004915123456789"):
+        found = read({"phone": "0151 23456789", "full_phone": whole})
+        assert (found.fields, found.extra) == ({"phone": whole}, {"phone": "0151 23456789"})
+        found = read({"full_phone": whole, "phone": "0151 23456789"})
+        assert (found.fields, found.extra) == ({"phone": whole}, {"phone": "0151 23456789"})
+    assert read({"phone": "(201) 555-0177", "mobile": "+4915123456789"}).fields == {"phone": "(201) 555-0177"}
 
 
 def test_two_answers_of_one_name_are_both_kept() -> None:

@@ -6,7 +6,7 @@ import re
 import tomllib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ from leads.intake.hooks.shapes import LEAVE, Answer, Submission
 
 _EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+")
 _PHONE = re.compile(r"\+?[\d\s().\-/]{9,25}")
+_WITH_COUNTRY = ("+", "00")
+_FITS = (phonenumbers.is_valid_number, phonenumbers.is_possible_number)
+_COUNTRY = re.compile(r"[A-Za-z]{2}")
+_CODE = re.compile(r"(?:\+|^00)([1-9]\d{0,2})\b|^([1-9]\d{0,2})$")
 _LETTER = re.compile(r"[^\W\d_]")
 _ADDRESSES = ("referrer", "landing")
 _OUR_BOX = "consent"  # as docs/how-to/form-plugins.md asks the box to be called that shows the site's wording
@@ -71,6 +75,7 @@ def understand(submission: Submission, region: str, wording: str, *, the_only_on
         found.fields.setdefault("page", submission.page)
     _split_name(found)
     _guess(found, region)
+    _add_country(found)
     # Many say there once more what they have said. A yes and a no are not known again: there are many questions.
     said = {text for text in (*found.fields.values(), *found.extra.values()) if plain(text) not in _YES | _NO}
     for answer in submission.rest:
@@ -84,6 +89,12 @@ def _take(found: Understood, answer: Answer) -> None:
     if ours in ATTRIBUTION:
         text = path_only(answer.text) if ours in _ADDRESSES else answer.text
         found.attribution.setdefault(ours, text[:200])
+    elif ours == "phone" and _is_whole(answer.text, found.fields.get("phone", "")):
+        found.keep("phone", found.fields["phone"])  # what was typed beside what a script made of it
+        found.fields["phone"] = answer.text
+    elif ours == "phone_code":
+        found.fields.setdefault(ours, answer.text)
+        _keep(found, answer)
     elif ours is None or found.fields.setdefault(ours, answer.text) != answer.text:
         _keep(found, answer)
 
@@ -114,6 +125,39 @@ def _split_name(found: Understood) -> None:
     if not comma:
         first, _, last = whole.partition(" ")
     found.fields |= {"first_name": first.strip(), "last_name": last.strip()}
+
+
+def _is_whole(number: str, part: str) -> bool:
+    """Whether this is that number with its country, which it does not have itself."""
+    ends = re.sub(r"\D", "", part).lstrip("0")
+    has_country = number.startswith(_WITH_COUNTRY) and not part.startswith(_WITH_COUNTRY)
+    return has_country and len(ends) > 5 and re.sub(r"\D", "", number).endswith(ends)
+
+
+def _add_country(found: Understood) -> None:
+    """The country's code, where it was asked for by itself, before a number that has none."""
+    code, typed = _country_code(found.fields.pop("phone_code", "")), found.fields.get("phone", "")
+    if code and _PHONE.fullmatch(typed) and not typed.startswith(_WITH_COUNTRY):
+        ways = [f"+{code} {typed}", f"+{typed}"]  # it may begin with the code as well
+        fitting = [way for fits in _FITS for way in ways if _is_of(code, way, fits)]
+        found.fields["phone"] = next(iter(fitting), typed)
+
+
+def _country_code(text: str) -> int:
+    """`+91`, `91`, `India (+91)` or `IN`; 0 where it is none."""
+    if _COUNTRY.fullmatch(text):
+        return phonenumbers.country_code_for_region(text.upper())
+    number = _CODE.search(text)
+    code = int(number[1] or number[2]) if number else 0
+    return code if code in phonenumbers.COUNTRY_CODE_TO_REGION_CODE else 0
+
+
+def _is_of(code: int, text: str, fits: Callable[[phonenumbers.PhoneNumber], bool]) -> bool:
+    try:
+        number = phonenumbers.parse(text)
+    except phonenumbers.NumberParseException:
+        return False
+    return number.country_code == code and fits(number)
 
 
 def _guess(found: Understood, region: str) -> None:
