@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import defaultdict
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from io import BytesIO
 from itertools import count
 from typing import Any, NamedTuple, NoReturn
@@ -67,6 +67,12 @@ def decode_form(body: bytes, kind: str, options: Mapping[str, str], most: int = 
     for name, value in pairs:
         fields[in_its_charset(name or "")].append(in_its_charset(value))  # a part of a form may have no name
     return Form(fields, [in_its_charset(name) for name in files])
+
+
+def once(values: Sequence[str]) -> list[str]:
+    """What a name that stands several times was given: without empty ones, and once where all of them say the same."""
+    said = [value for value in values if value.strip()] or list(values[:1])
+    return said[:1] if len({value.strip() for value in said}) == 1 else said
 
 
 def _parts(whole: bytes, kind: str, options: Mapping[str, str], most: int) -> tuple[list[tuple[str, str]], list[str]]:

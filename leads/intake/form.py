@@ -12,7 +12,7 @@ from flask import Blueprint, Response, abort, current_app, make_response, redire
 from marshmallow import Schema, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from leads.decode import Undecodable, clean, decode_form
+from leads.decode import Undecodable, clean, decode_form, once
 from leads.fields import ASKED
 from leads.intake.cors import let_read
 from leads.intake.hooks.names import begins_with_no
@@ -129,7 +129,7 @@ def _fields() -> dict[str, Any]:
     fields, files = decode_form(request.get_data(cache=True), request.mimetype, request.mimetype_params)
     if not fields.keys() - _CONTROL:
         raise Undecodable("There were no form fields in it.")
-    joined = {name: ", ".join(values) for name, values in fields.items()}
+    joined = {name: ", ".join(once(values)) for name, values in fields.items()}
     left_out = {"files_left_out": ", ".join(files)} if files else {}
     return clean(joined | _last_consent(fields.get("consent", ())) | left_out)
 

@@ -303,6 +303,16 @@ def test_a_test_of_our_own_is_marked_and_nobody_else_can_mark_one(
         assert canary.run_of(stored.vault, site, marked[canary.FIELD]) is None, "the mark is good for ten minutes"
 
 
+@pytest.mark.parametrize("twice", [["jane@example.com", "jane@example.com "], ["", "jane@example.com"]])
+def test_a_field_that_is_sent_twice_with_one_value_or_an_empty_one_counts_once(
+    client: FlaskClient, stored: Stored, twice: list[str]
+) -> None:
+    answer = client.post(FORM, data={"email": twice, "first_name": ["Jane", ""], "teeth": ["1", "2"], "consent": "yes"})
+    assert answer.status_code == 303
+    assert (stored.answers()["email"], stored.answers()["first_name"]) == ("jane@example.com", "Jane")
+    assert stored.answers()["extra"]["teeth"] == "1, 2"
+
+
 def test_without_consent_it_is_held(client: FlaskClient, stored: Stored) -> None:
     data = filled(client)
     del data["consent"]

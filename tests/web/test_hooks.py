@@ -76,6 +76,20 @@ def test_multipart_is_understood_too(client: FlaskClient, stored: Stored, hook: 
     assert (stored.answers()["email"], stored.answers()["extra"]["fields f149"]) == ("ada@example.org", "149")
 
 
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data", "application/json"])
+def test_a_field_that_is_sent_twice_with_one_value_counts_once(
+    client: FlaskClient, stored: Stored, hook: str, kind: str
+) -> None:
+    twice = {"name": ["Ada Byron"] * 2, "email": ["ada@example.org", "ada@example.org", ""], "rating[]": ["5", "5"]}
+    if kind == "application/json":
+        client.post(hook, json=twice | {"name": "Ada Byron"})
+    else:
+        client.post(hook, data=twice, content_type=kind)
+    answers = stored.answers()
+    assert (answers["email"], answers["first_name"], answers["last_name"]) == ("ada@example.org", "Ada", "Byron")
+    assert answers["extra"] in ({"rating": "5, 5"}, {"rating[]": "5, 5"})
+
+
 def test_a_number_that_stands_alone_within_something_is_known_by_its_own_name(
     client: FlaskClient, stored: Stored, hook: str
 ) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from leads.decode import Form, Undecodable, any_json, clean, decode_form, own_name
+from leads.decode import Form, Undecodable, any_json, clean, decode_form, once, own_name
 from leads.intake.hooks.shapes import REPEATS, WRAPPED
 
 # A plugin tells more of each answer than a browser, and asks whole questions: what somebody agreed to, too.
@@ -40,10 +40,11 @@ def _cleaned(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fields(form: Form) -> dict[str, Any]:
-    """A list where a name stands twice. Of files only the names: they are not taken."""
+    """A list where a name stands twice and says two things, or is one. Of files only the names: they are not taken."""
     if not form.fields:
         raise Undecodable("There were no form fields in it, and it is not JSON.")
-    fields: dict[str, Any] = {name: values if len(values) > 1 else values[0] for name, values in form.fields.items()}
+    said = {name: values if name.endswith("]") else once(values) for name, values in form.fields.items()}
+    fields: dict[str, Any] = {name: values if len(values) > 1 else values[0] for name, values in said.items()}
     return fields | ({"files_left_out": form.files} if form.files else {})
 
 

@@ -86,6 +86,8 @@ def understand(submission: Submission, region: str, wording: str, *, the_only_on
 
 def _take(found: Understood, answer: Answer) -> None:
     ours = _field_of(answer.names)
+    if ours in _SAYS:
+        answer = answer._replace(text=_once(answer.text))
     if ours in ATTRIBUTION:
         text = path_only(answer.text) if ours in _ADDRESSES else answer.text
         found.attribution.setdefault(ours, text[:200])
@@ -97,6 +99,12 @@ def _take(found: Understood, answer: Answer) -> None:
         _keep(found, answer)
     elif ours is None or found.fields.setdefault(ours, answer.text) != answer.text:
         _keep(found, answer)
+
+
+def _once(text: str) -> str:
+    """An address or a number that a list holds twice."""
+    said = set(text.split(", "))
+    return said.pop() if len(said) == 1 else text
 
 
 def _keep(found: Understood, answer: Answer) -> None:
