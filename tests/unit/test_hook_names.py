@@ -340,6 +340,17 @@ def test_of_a_number_typed_and_the_same_with_its_country_the_latter_counts() -> 
     assert read({"phone": "(201) 555-0177", "mobile": "+4915123456789"}).fields == {"phone": "(201) 555-0177"}
 
 
+def test_what_tells_of_a_visitors_computer_is_kept_of_nobody_in_any_language() -> None:
+    labels = (
+        "IP remota | Agente de usuario | fields _wpcf7_posted | IP distante | Agent utilisateur | Benutzer-Agent | Remote-IP | "
+        "Indirizzo IP | IP-adres | Zdalny adres IP | IP-адрес | _wpcf7 | _wpcf7_unit_tag | _wpcf7_recaptcha_response"
+    )
+    assert read(dict.fromkeys(labels.split(" | "), "192.0.2.7")).extra == {}
+    assert read({"Käyttäjäagentti": "Mozilla/5.0 (X11)", "Phone model": "Mozilla phone"}).extra == {
+        "Phone model": "Mozilla phone"
+    }
+
+
 def test_two_answers_of_one_name_are_both_kept() -> None:
     answers = [Answer("Tooth", ("Tooth",), text) for text in ("left", "right", "left")]
     found = understand(Submission("form plugin", "", answers), "US", WORDING)

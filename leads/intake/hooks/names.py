@@ -15,7 +15,7 @@ import phonenumbers
 
 from leads.fields import LONGEST_EMAIL
 from leads.intake.attribution import ATTRIBUTION, is_click_id, path_only, without_click_ids
-from leads.intake.hooks.shapes import LEAVE, Answer, Submission
+from leads.intake.hooks.shapes import LEAVE, LEAVE_BEGINNING, Answer, Submission
 
 _EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+")
 _PHONE = re.compile(r"\+?[\d\s().\-/]{9,25}")
@@ -24,6 +24,7 @@ _FITS = (phonenumbers.is_valid_number, phonenumbers.is_possible_number)
 _COUNTRY = re.compile(r"[A-Za-z]{2}")
 _CODE = re.compile(r"(?:\+|^00)([1-9]\d{0,2})\b|^([1-9]\d{0,2})$")
 _LETTER = re.compile(r"[^\W\d_]")
+_A_BROWSER = "Mozilla/"  # as all of them begin, in whatever language the field is called
 _ADDRESSES = ("referrer", "landing")
 _OUR_BOX = "consent"  # as docs/how-to/form-plugins.md asks the box to be called that shows the site's wording
 _LONGEST_WORD = 30
@@ -110,7 +111,11 @@ def _once(text: str) -> str:
 def _keep(found: Understood, answer: Answer) -> None:
     """What is no field of ours. Click ids, and what tells of a visitor's computer, are not kept of anybody."""
     last_words = [name.rpartition(" ")[2] for name in answer.names]
-    if not any(map(is_click_id, [*answer.names, *last_words])) and _LEFT.isdisjoint(map(plain, answer.names)):
+    if any(map(is_click_id, [*answer.names, *last_words])) or any(
+        word.startswith(LEAVE_BEGINNING) for word in last_words
+    ):
+        return
+    if _LEFT.isdisjoint(map(plain, answer.names)) and not answer.text.startswith(_A_BROWSER):
         found.keep(answer.label, without_click_ids(answer.text))
 
 

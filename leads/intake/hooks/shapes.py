@@ -16,7 +16,7 @@ from leads.intake.hooks.values import is_name, text_of, whole_name, whole_of
 
 _DATA = tomllib.loads(Path(__file__).with_name("shapes.toml").read_text(encoding="utf-8"))
 WRAPPED, REPEATS = _DATA["wrapped"], frozenset(_DATA["repeats"])
-LEAVE, _TEST_HEADERS = _DATA["leave"], _DATA["tests"]
+LEAVE, LEAVE_BEGINNING, _TEST_HEADERS = _DATA["leave"], tuple(_DATA["leave_beginning"]), _DATA["tests"]
 UNKNOWN = "form plugin"
 
 _NAMES = ("title", "label", "column_name", "question", "ref", "name", "column_id", "fieldName", "id", "type")
