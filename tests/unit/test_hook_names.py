@@ -38,6 +38,23 @@ def read(given: dict[str, str]) -> Understood:
         ("Prénom", "first_name"),
         ("field:last_name", "last_name"),
         ("Company name", None),
+        ("1. First Name", "first_name"),
+        ("Q2) Your phone", "phone"),
+        ("name-1-last-name", "last_name"),
+        ("textarea-1", "message"),
+        ("et_pb_contact_email_0", "email"),
+        ("mf-telephone", "phone"),
+        ("mf-listing-fname", "first_name"),
+        ("entry email", "email"),
+        ("Comments/Questions", "message"),
+        ("Email Address (we never share)", "email"),
+        ("Telefonnummer (tagsüber)", "phone"),
+        ("Phone (of your doctor)", None),
+        ("E-Mail (Eltern)", None),
+        ("First name (child)", None),
+        ("Name (middle)", None),
+        ("Your name (first)", "first_name"),
+        ("Parent name", None),
         ("Seite", None),
         ("User name of our doctor", None),
         ("form_name", None),
@@ -135,6 +152,9 @@ def test_what_is_about_somebody_else_or_of_the_past_is_nothing_of_the_visitor() 
         ({"Vorname": "Ada", "Name": "Byron"}, "Ada", "Byron"),
         ({"Name": "Ada Byron", "First name": "Ada"}, "Ada", "Byron"),
         ({"Name": "Ada", "Last name": "Byron"}, "Ada", "Byron"),
+        ({"Full Name (First, Last)": "Ada Byron"}, "Ada", "Byron"),
+        ({"name-1-first-name": "Ada", "name-1-last-name": "Byron"}, "Ada", "Byron"),
+        ({"et_pb_contact_name_0": "Ada Byron"}, "Ada", "Byron"),
     ],
 )
 def test_a_whole_name_is_taken_apart(given: dict[str, str], first: str, last: str) -> None:
@@ -342,8 +362,8 @@ def test_of_a_number_typed_and_the_same_with_its_country_the_latter_counts() -> 
 
 def test_what_tells_of_a_visitors_computer_is_kept_of_nobody_in_any_language() -> None:
     labels = (
-        "IP remota | Agente de usuario | fields _wpcf7_posted | IP distante | Agent utilisateur | Benutzer-Agent | Remote-IP | "
-        "Indirizzo IP | IP-adres | Zdalny adres IP | IP-адрес | _wpcf7 | _wpcf7_unit_tag | _wpcf7_recaptcha_response"
+        "IP remota | Agente de usuario | fields _wpcf7_posted | IP distante | Agent utilisateur | Benutzer-Agent | "
+        "Remote-IP | Indirizzo IP | IP-adres | Zdalny adres IP | IP-адрес | _wpcf7_unit_tag | _wpcf7_recaptcha_response"
     )
     assert read(dict.fromkeys(labels.split(" | "), "192.0.2.7")).extra == {}
     assert read({"Käyttäjäagentti": "Mozilla/5.0 (X11)", "Phone model": "Mozilla phone"}).extra == {

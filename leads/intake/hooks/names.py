@@ -23,6 +23,9 @@ _WITH_COUNTRY = ("+", "00")
 _FITS = (phonenumbers.is_valid_number, phonenumbers.is_possible_number)
 _COUNTRY = re.compile(r"[A-Za-z]{2}")
 _CODE = re.compile(r"(?:\+|^00)([1-9]\d{0,2})\b|^([1-9]\d{0,2})$")
+_COUNTED = re.compile(r"^\s*[Qq]?\d{1,2}\s*[.):]\s*(?=\D)")  # 1. First name
+_FORMINATOR = re.compile(r"^([a-z]+)-\d{1,3}-(?=[a-z])")  # name-1-first-name
+_ASIDE = re.compile(r"(?<=\S)\s*\(([^()]*)\)[\s*:]*$")
 _LETTER = re.compile(r"[^\W\d_]")
 _A_BROWSER = "Mozilla/"  # as all of them begin, in whatever language the field is called
 _ADDRESSES = ("referrer", "landing")
@@ -280,11 +283,20 @@ def _speaks(words: str, of: Iterable[str]) -> bool:
 def _field_of(names: Sequence[str]) -> str | None:
     """By the first of the names that we know. The last one may be no more than a type, which says not whose it is."""
     for number, name in enumerate(names, 1):
-        known = (_FIELDS.get(words) for words in [*_in_order(plain(name)), f"type {name}"])
+        known = (_FIELDS.get(words) for words in [*_in_order(plain(name)), *_without_aside(name), f"type {name}"])
         if ours := next(filter(None, known), None):
             is_type = 1 < number == len(names) and ours in _SAYS
             return None if is_type and any(_is_others(ours, plain(one)) for one in names) else ours
     return None
+
+
+def _without_aside(name: str) -> list[str]:
+    """`Phone (daytime)` → `phone`, unless the brackets say that it is somebody else's, or a part."""
+    aside = _ASIDE.search(name) if len(name) <= _LONGEST_NAME else None
+    words = plain(aside[1]) if aside else ""
+    if not aside or _is_others("phone", words) or _speaks(words, _ASIDES):
+        return []
+    return _in_order(plain(name[: aside.start()]))
 
 
 def _in_order(name: str) -> list[str]:
@@ -306,7 +318,8 @@ def _shorter(name: str) -> str:
 
 
 def plain(name: str) -> str:
-    """`Your E-Mail*` → `your e mail`: without case, accents, punctuation, and numbers at the end."""
+    """`Your E-Mail*` → `your e mail`: without case, accents, punctuation, and what only counts it."""
+    name = _FORMINATOR.sub(r"\1 ", _COUNTED.sub("", name))
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
     letters = "".join(one for one in unicodedata.normalize("NFKD", parted) if not unicodedata.combining(one))
     words = re.sub(r"[\W_]+", " ", letters.casefold()).split()
@@ -325,8 +338,8 @@ _CONSENT, _BOXES, _YES, _NO = (
     frozenset(map(plain, _DATA["consent"][word])) for word in ("names", "boxes", "yes", "no")
 )
 _SAYS = {ours: [plain(one) for one in _DATA["guess"][ours]] for ours in ("email", "phone")}
-_OTHERS, _PARTS, _NO_NUMBER = (
-    [plain(one) for one in _DATA["guess"][word]] for word in ("others", "parts", "no_number")
+_OTHERS, _PARTS, _NO_NUMBER, _ASIDES = (
+    [plain(one) for one in _DATA["guess"][word]] for word in ("others", "parts", "no_number", "asides")
 )
 _NOES = tuple(f"{plain(one)} " for one in [*_DATA["consent"]["no"], *_DATA["consent"]["denies"]])
 _BEGINS, _READS = (tuple(map(plain, _DATA["consent"][word])) for word in ("begins", "reads"))

@@ -19,10 +19,10 @@ WRAPPED, REPEATS = _DATA["wrapped"], frozenset(_DATA["repeats"])
 LEAVE, LEAVE_BEGINNING, _TEST_HEADERS = _DATA["leave"], tuple(_DATA["leave_beginning"]), _DATA["tests"]
 UNKNOWN = "form plugin"
 
-_NAMES = ("title", "label", "column_name", "question", "ref", "name", "column_id", "fieldName", "id", "type")
+_NAMES = ("title", "label", "column_name", "question", "ref", "name", "column_id", "fieldName", "key", "id", "type")
 _VALUES = ("value", "string_value", "values", "answer")
 _A_NAME = re.compile(r"names?\d*$", re.IGNORECASE)
-_BESIDE = ("raw_value", "required", "objectTypeId", "unix", "field")
+_BESIDE = ("raw_value", "required", "objectTypeId", "unix", "field", "options")
 
 
 class Answer(NamedTuple):
@@ -153,12 +153,23 @@ def _told(node: Mapping[str, Any], label: str) -> Answer | None:
     known = {*_NAMES, *_BESIDE, *values}
     if value is None or not node.keys() <= known:
         return None
+    known_by = [
+        name for name in _NAMES if name != "key" or "label" not in node
+    ]  # beside it a key is no more than an id
     asked = node.get("field")
     places = [node, asked if isinstance(asked, Mapping) else {}]
-    names = [str(place[name]) for name in _NAMES for place in places if place.get(name) and name != value]
+    names = [str(place[name]) for name in known_by for place in places if place.get(name) and name != value]
     own = [label.strip()] if label.strip() and label.strip() not in names else []
     names = [*names[:-1], *own, names[-1]] if kind and names else [*names, *own]
-    return Answer(names[0] if names else "?", tuple(names), text_of(node[value]))
+    return Answer(names[0] if names else "?", tuple(names), text_of(_chosen(node[value], node.get("options"))))
+
+
+def _chosen(value: Any, options: Any) -> Any:
+    """The texts of what was chosen, where the answer tells only ids of them."""
+    listed = [one for one in options if isinstance(one, Mapping)] if isinstance(options, list) else []
+    texts = {text_of(one.get("id")): one.get("text") for one in listed if one.get("text")}
+    chosen = [texts.get(text_of(one), one) for one in (value if isinstance(value, list) else [value])]
+    return chosen if isinstance(value, list) else chosen[0]
 
 
 def _titled(answers: list[Answer], fields: Any) -> list[Answer]:
