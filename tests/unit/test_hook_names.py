@@ -178,6 +178,20 @@ def test_a_whole_name_is_taken_apart(given: dict[str, str], first: str, last: st
         ("consent", "0, I do not agree", False),
         ("consent", "no, I agree", False),
         ("consent", "nee", False),
+        ("Einwilligung", "Ja, ich stimme zu", True),
+        ("Einwilligung", "Ja, ich stimme nicht zu", False),
+        ("Einwilligung", "Ja, ich bin damit einverstanden.", True),
+        ("consent", "Yes, I have read it and agree", True),
+        ("consent", "yes, no", False),
+        ("consent", "yes, to what", None),
+        ("consent", "x", True),
+        ("consent", "[x]", True),
+        ("consent", "✓", True),
+        ("consent", "✔️", True),
+        ("consent", "✗", None),
+        ("teeth", "✓", None),
+        ("teeth", "x", None),
+        ("newsletter consent", "✓", None),
         ("consent", "undefined", False),
         ("consent", "none of your business", None),
         ("anything", "0, 1", None),
@@ -371,6 +385,20 @@ def test_what_tells_of_a_visitors_computer_is_kept_of_nobody_in_any_language() -
     }
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "Ada <ada@example.org>",
+        "<ada@example.org>",
+        "mailto:ada@example.org",
+        "ada@example.org (mailto:ada@example.org)",
+    ],
+)
+def test_an_address_is_taken_out_of_what_stands_around_it(sent: str) -> None:
+    found = read({"Email": sent})
+    assert (found.fields, found.extra) == ({"email": "ada@example.org"}, {"Email": sent})
+
+
 def test_two_answers_of_one_name_are_both_kept() -> None:
     answers = [Answer("Tooth", ("Tooth",), text) for text in ("left", "right", "left")]
     found = understand(Submission("form plugin", "", answers), "US", WORDING)
@@ -383,8 +411,9 @@ def test_two_answers_of_one_name_are_both_kept() -> None:
         {"2": "a@" + "." * 64_000 + "@"},
         {"name": " ".join(map(str, range(5600))), "first_name": " ".join(map(str, range(6000, 10_800)))},
         {"your " * 12_000: "a"},
+        {"consent": "yes " * 12_000, "email": "mailto:" * 9_000 + "<" * 999},
     ],
-    ids=["an address of dots", "a name of many words", "a label that says your"],
+    ids=["an address of dots", "a name of many words", "a label that says your", "a box that says yes"],
 )
 def test_what_somebody_types_to_keep_us_busy_does_not(nasty: dict[str, str]) -> None:
     began = time.process_time()

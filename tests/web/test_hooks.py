@@ -90,6 +90,14 @@ def test_a_field_that_is_sent_twice_with_one_value_counts_once(
     assert answers["extra"] in ({"rating": "5, 5"}, {"rating[]": "5, 5"})
 
 
+def test_what_wordpress_has_escaped_is_read_as_it_was_written(client: FlaskClient, stored: Stored, hook: str) -> None:
+    told = {"message": "Tom &amp; Jerry &lt;3 &amp;lt; &quot;so&quot;", "see": "https://a.test/?x=1&copy=2"}
+    sent(client, hook, ADA | {"name": "Pat O&#039;Brien"} | told)
+    answers = stored.answers()
+    assert (answers["last_name"], answers["message"]) == ("O'Brien", 'Tom & Jerry <3 &lt; "so"')
+    assert answers["extra"]["see"] == told["see"]
+
+
 def test_a_number_that_stands_alone_within_something_is_known_by_its_own_name(
     client: FlaskClient, stored: Stored, hook: str
 ) -> None:

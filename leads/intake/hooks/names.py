@@ -18,6 +18,7 @@ from leads.intake.attribution import ATTRIBUTION, is_click_id, path_only, withou
 from leads.intake.hooks.shapes import LEAVE, LEAVE_BEGINNING, Answer, Submission
 
 _EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+")
+_IN_BRACKETS = re.compile(r"(?:<|mailto:)([^@\s,;:<>()\"']+@[^@\s,;:<>()?\"']+)", re.IGNORECASE)
 _PHONE = re.compile(r"\+?[\d\s().\-/]{9,25}")
 _WITH_COUNTRY = ("+", "00")
 _FITS = (phonenumbers.is_valid_number, phonenumbers.is_possible_number)
@@ -92,6 +93,9 @@ def _take(found: Understood, answer: Answer) -> None:
     ours = _field_of(answer.names)
     if ours in _SAYS:
         answer = answer._replace(text=_once(answer.text))
+    if ours == "email" and (bare := _bare_address(answer.text)) != answer.text:
+        _keep(found, answer)  # a name may stand before it
+        answer = answer._replace(text=bare)
     if ours in ATTRIBUTION:
         text = path_only(answer.text) if ours in _ADDRESSES else answer.text
         found.attribution.setdefault(ours, text[:200])
@@ -103,6 +107,12 @@ def _take(found: Understood, answer: Answer) -> None:
         _keep(found, answer)
     elif ours is None or found.fields.setdefault(ours, answer.text) != answer.text:
         _keep(found, answer)
+
+
+def _bare_address(text: str) -> str:
+    """`Ada <ada@example.org>` and `mailto:ada@example.org` → `ada@example.org`."""
+    inner = _IN_BRACKETS.search(text) if len(text) <= _LONGEST_NAME else None
+    return inner[1] if inner else text.strip("<> ")
 
 
 def _once(text: str) -> str:
@@ -218,6 +228,8 @@ def _is_phone(text: str, region: str) -> bool:
 def _ticked(answer: Answer, wording: str) -> bool | None:
     """Whether this box says that consent was given; None: it is not clearly the box that asks for it."""
     names, text, own = [plain(name) for name in answer.names], plain(_said(answer.text)), plain(wording)
+    if answer.text.strip("\ufe0f") in _TICKS:  # of which no word is left
+        text = _TICKED
     if any(_speaks(name, _NOT_ABOUT) for name in [*names, text]):
         return None
     called_so = any(not _CONSENT.isdisjoint(_in_order(name)) for name in names)
@@ -268,7 +280,10 @@ def _is_sentence(words: str) -> bool:
 
 
 def _agrees(words: str) -> bool:
-    agrees = words.startswith(_BEGINS) or (words.startswith(_READS) and _speaks(words, _AGREES))
+    first, _, rest = words.partition(" ")
+    if first in _YES and rest:  # “Ja, ich stimme zu”
+        words = rest
+    agrees = words in _YES or words.startswith(_BEGINS) or (words.startswith(_READS) and _speaks(words, _AGREES))
     return agrees and not _denies(words)
 
 
@@ -341,6 +356,7 @@ _SAYS = {ours: [plain(one) for one in _DATA["guess"][ours]] for ours in ("email"
 _OTHERS, _PARTS, _NO_NUMBER, _ASIDES = (
     [plain(one) for one in _DATA["guess"][word]] for word in ("others", "parts", "no_number", "asides")
 )
+_TICKS, _TICKED = frozenset(_DATA["consent"]["ticks"]), "yes"
 _NOES = tuple(f"{plain(one)} " for one in [*_DATA["consent"]["no"], *_DATA["consent"]["denies"]])
 _BEGINS, _READS = (tuple(map(plain, _DATA["consent"][word])) for word in ("begins", "reads"))
 _AGREES, _ABOUT, _NOT_ABOUT, _DENIES = (

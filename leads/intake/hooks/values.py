@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _LINE = re.compile(r"<br ?/?>\s*")
+_SIGNS = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'", "#039": "'", "#39": "'", "#x27": "'"}
+_ESCAPED = re.compile(f"&({'|'.join(_SIGNS)});")
 # The parts of what is told in several.
 _PHONE = {"full", "country", "area", "phone"}  # whole or each by itself
 _DATE = {"day", "month", "year"}  # and of dates and times, of which one may be until when
@@ -28,7 +30,13 @@ def text_of(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(filter(None, map(text_of, value)))
     # WPForms parts the lines of one field by ||, and Fluent Forms by the sign of HTML.
-    return "" if value is None else _LINE.sub("\n", str(value).replace("||", ", ")).strip()
+    return "" if value is None else _unescaped(_LINE.sub("\n", str(value).replace("||", ", "))).strip()
+
+
+def _unescaped(text: str) -> str:
+    """As people wrote it: WordPress makes O&#039;Brien of O'Brien. Only what PHP does itself: `&copy=` in an address is
+    none of it."""
+    return _ESCAPED.sub(lambda found: _SIGNS[found[1]], text) if "&" in text else text
 
 
 def whole_of(value: Any) -> Any:
