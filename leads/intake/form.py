@@ -254,9 +254,10 @@ def _cached(response: Response) -> Response:
 
 def _read_by_scripts(intake: Intake, response: Response) -> Response:
     """A page may send its form to us with a script of its own, and has to read what became of it; each may have the
-    script, also as a module or with its integrity checked."""
+    script, also as a module or with its integrity checked, and under an embedder policy."""
     if request.endpoint == "form.static":
         response.headers["Access-Control-Allow-Origin"] = "*"
+        response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"  # for pages with an embedder policy
     elif site := intake.remembered_site((request.view_args or {}).get("key", "")):
         let_read(intake, response, site)
     return response

@@ -117,6 +117,44 @@ def test_every_phone_link_counts(clinic: Clinic, link: str, tel: str) -> None:
     assert [one["tel"] for one in clinic.wait_for_taps(page, 1)] == [tel]
 
 
+@pytest.mark.parametrize(
+    ("link", "label"),
+    [
+        ('<a href="tel:1" aria-label="Call Us"><svg width=9 height=9></svg></a>', "Call Us"),
+        ('<a href="tel:1"><img alt=" Call Us " width=9 height=9></a>', "Call Us"),
+        ('<a href="tel:1" aria-label="By phone">Call Us</a>', "Call Us"),
+        ('<a href="tel:1" title="Call Us"><b style="padding: 9px"></b></a>', "Call Us"),
+    ],
+)
+def test_a_link_without_words_is_called_by_what_is_read_aloud(clinic: Clinic, link: str, label: str) -> None:
+    page = clinic.page(link)
+    page.locator("a").click()
+    assert [one["label"] for one in clinic.wait_for_taps(page, 1)] == [label]
+
+
+@pytest.mark.parametrize(
+    ("inner", "place"),
+    [('<a href="tel:1">Call</a>', ""), ("<b>Call</b>", ' href="tel:1"')],
+    ids=["the link within", "the link around"],
+)
+def test_a_link_in_an_open_shadow_root_counts(clinic: Clinic, inner: str, place: str) -> None:
+    page = clinic.page(f"<a{place}><span id=host></span></a>")
+    page.evaluate("inner => document.querySelector('#host').attachShadow({ mode: 'open' }).innerHTML = inner", inner)
+    page.get_by_text("Call").click()
+    assert [one["tel"] for one in clinic.wait_for_taps(page, 1)] == ["1"]
+
+
+def test_a_field_may_have_the_name_of_what_a_script_asks_of_a_form(clinic: Clinic) -> None:
+    fields = "".join(f'<input name="{name}">' for name in ("matches", "closest"))
+    link = '<a href="tel:1" onclick="return false">Call</a>'
+    page = clinic.page(_FORM.replace("<button>", f"{fields}{link}<button>"))
+    page.get_by_text("Call").click()
+    [tap] = clinic.wait_for_taps(page, 1)
+    page.get_by_role("button").click()
+    wait_for(lambda: page.wait_for_timeout(20) or clinic.forms)
+    assert clinic.forms[0]["visitor_id"] == [tap["visitor_id"]]
+
+
 def test_what_was_tapped_offline_is_sent_when_the_browser_is_online_again(clinic: Clinic) -> None:
     page = clinic.page('<a href="tel:1">Call</a> <a href="tel:2">Call the other practice</a>')
     clinic.context.set_offline(True)

@@ -453,6 +453,14 @@ def test_a_page_of_the_site_may_read_with_a_script_what_became_of_its_form(
     assert client.post(FORM, data=typed).location == "https://clinic.example/thanks", "a visitor goes there"
 
 
+def test_pages_with_an_embedder_policy_may_have_the_script(client: FlaskClient) -> None:
+    policies = [
+        client.get(f"/f/{path}").headers.get("Cross-Origin-Resource-Policy")
+        for path in ("static/website.js", "demo/consultation")
+    ]
+    assert policies == ["cross-origin", None]
+
+
 def test_where_nobody_knows_the_site_only_a_failure_may_be_framed(client: FlaskClient, outage: Any) -> None:
     assert _framed_by(client.get("/f/nobody/consultation")) == "'none'"
     assert _framed_by(client.get("/f/static/website.js")) == "'none'"

@@ -94,9 +94,12 @@
     return { ...last, ...Object.fromEntries(began) };
   })();
 
+  // Asked of the browser's own: a form with a field named `matches` has that in its place.
+  const fits = (node, selector) => node instanceof Element && Element.prototype.matches.call(node, selector);
+
   // As the form is sent, so that one that was not there at first has it too, and one sent by a script.
   document.addEventListener("formdata", ({ target, formData }) => {
-    if (!target.matches(`form[action*="/f/${site}/"]`)) return;
+    if (!fits(target, `form[action*="/f/${site}/"]`)) return;
     for (const [name, value] of Object.entries({ visitor_id: visitor(), page, ...visit })) {
       if (value && !formData.get(name)) formData.set(name, value);
     }
@@ -106,9 +109,14 @@
     const number = link.pathname || link.getAttribute("href").replace(/^tel:\/*/i, ""); // tel://… has no path
     try { return decodeURIComponent(number); } catch { return number; } // such as tel:50%off
   };
+  const labelOf = (link) =>
+    [link.textContent, link.getAttribute("aria-label"), link.querySelector("img[alt]")?.alt, link.title]
+      .map((text) => text?.trim()).find(Boolean) ?? "";
   const counted = {}; // number → when, by a clock that nobody sets
-  document.addEventListener("click", ({ target, timeStamp }) => {
-    const link = target.closest?.('a[href^="tel:" i]');
+  document.addEventListener("click", (event) => {
+    const { timeStamp } = event;
+    // The whole path: the target is only the outermost element where the link stands in a shadow root.
+    const link = event.composedPath().find((node) => fits(node, 'a[href^="tel:" i]'));
     const tel = link && numberOf(link);
     if (!link || timeStamp - counted[tel] < A_WHILE) return;
     counted[tel] = timeStamp;
@@ -117,7 +125,7 @@
       id: newId(),
       visitor_id: visitor(),
       tel,
-      label: link.textContent.trim(),
+      label: labelOf(link),
       page,
     };
     wait([...waiting(), { tap, at: Date.now() }]);
