@@ -90,6 +90,19 @@ def test_a_field_that_is_sent_twice_with_one_value_counts_once(
     assert answers["extra"] in ({"rating": "5, 5"}, {"rating[]": "5, 5"})
 
 
+def test_a_clinics_own_details_among_the_fields_make_no_two_patients_one(
+    client: FlaskClient, stored: Stored, hook: str
+) -> None:
+    clinics = {"admin_email": "desk@clinic.example", "Clinic location phone": "(201) 555-0100", "consent": "yes"}
+    sent(client, hook, {"name": "Ada Byron", "phone": "(201) 555-0177"} | clinics)
+    sent(client, hook, {"name": "Grace Roe", "phone": "(201) 555-0188"} | clinics)
+    sent(client, hook, {"name": "Ann Lee", "email": "ann@example.org"} | clinics)
+    assert (len(stored.events()), len(stored.leads())) == (3, 3)
+    assert (
+        "neither an e-mail address nor a phone" in sent(client, hook, {"name": "Greg"} | clinics).get_json()["detail"]
+    )
+
+
 def test_what_wordpress_has_escaped_is_read_as_it_was_written(client: FlaskClient, stored: Stored, hook: str) -> None:
     told = {"message": "Tom &amp; Jerry &lt;3 &amp;lt; &quot;so&quot;", "see": "https://a.test/?x=1&copy=2"}
     sent(client, hook, ADA | {"name": "Pat O&#039;Brien"} | told)
