@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from leads.decode import Undecodable, clean, decode_form, once
 from leads.fields import ASKED
 from leads.intake.cors import let_read
-from leads.intake.hooks.names import begins_with_no
+from leads.intake.hooks.consent import begins_with_no
 from leads.intake.problems import flat
 from leads.intake.receive import NO_SUCH_SITE, Intake, signals
 from leads.intake.schemas import schema_of

@@ -8,7 +8,8 @@ import pytest
 
 from leads.fields import e164
 from leads.intake.attribution import is_click_id, without_click_ids
-from leads.intake.hooks.names import Understood, begins_with_no, understand
+from leads.intake.hooks.consent import begins_with_no
+from leads.intake.hooks.names import Understood, understand
 from leads.intake.hooks.shapes import Answer, Submission
 
 WORDING = "I agree that the clinic may contact me."
