@@ -154,7 +154,7 @@ class Http:
             return self._request(method, url, wrote, headers=headers, **content)
         signed = {**(headers or {}), "Authorization": self._credentials.header()}
         answer = self._request(method, url, wrote, headers=signed, **content)
-        if answer.status == 401 and self._credentials.renew(signed["Authorization"]):  # nothing was written by it
+        if _is_token_over(answer) and self._credentials.renew(signed["Authorization"]):  # nothing was written by it
             signed["Authorization"] = self._credentials.header()
             answer = self._request(method, url, wrote, headers=signed, **content)
         return answer
@@ -219,6 +219,12 @@ class Http:
 
     def _too_late(self, wrote: bool) -> DeliveryError:
         return _doubt(wrote)("timeout", f"The CRM did not answer within {self._deadline:g} seconds.")
+
+
+def _is_token_over(answer: Answer) -> bool:
+    """Whether another token may help. Some CRMs say 401 also where the sign-in lacks a right, which the next token
+    would lack as well: asked for at every such call, they soon give none at all."""
+    return answer.status == 401 and b"scope" not in answer.body.lower()
 
 
 def raise_for_status(answer: Answer) -> None:

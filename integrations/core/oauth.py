@@ -26,7 +26,6 @@ _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"  # RFC 7523
 _LINES = re.compile(r"(-----BEGIN [A-Z ]+-----)([A-Za-z0-9+/=\s]+)(-----END [A-Z ]+-----)")
 _LIFE = 1800.0  # seconds, where the CRM does not say how long a token holds; if it is less, its 401 tells
 _LONGEST = 30 * 86400.0
-_YOUNG = timedelta(minutes=2)  # so that a right that is missing costs fewer tokens than Zoho's ten in ten minutes
 _AHEAD = 300.0  # seconds before its end that a token is renewed, but no more than a tenth of its life
 
 _NOBODY = ("signed_out", "Nobody has signed in at the CRM yet. Press “Sign in” on the connection's page.")
@@ -99,18 +98,13 @@ class OAuth:
 @dataclass(frozen=True, slots=True)
 class Token:
     """What lets us in. extra: what the CRM said beside it, such as the address of the account. renew_at: when another
-    one is asked for; None: at its end. got_at: when it was given to us; None: long ago."""
+    one is asked for; None: at its end."""
 
     access_token: str = field(repr=False)
     expires_at: datetime
     refresh_token: str | None = field(default=None, repr=False)
     extra: Mapping[str, str] = field(default_factory=dict)
     renew_at: datetime | None = None
-    got_at: datetime | None = None
-
-    def young(self, now: datetime) -> bool:
-        """Whether we have it only just: then a no to it is about its rights, and the next would have the same."""
-        return self.got_at is not None and self.got_at <= now < self.got_at + _YOUNG
 
     def stale(self, now: datetime) -> bool:
         """Whether it should be renewed before the next call: ahead of its end, so that no call meets it."""
@@ -122,21 +116,20 @@ class Token:
 
     def dump(self) -> dict[str, Any]:
         """As JSON, to be sealed."""
-        dated = {"expires_at": self.expires_at, "renew_at": self.renew_at or self.expires_at, "got_at": self.got_at}
         return {
             "access_token": self.access_token,
+            "expires_at": self.expires_at.isoformat(),
             "refresh_token": self.refresh_token,
             "extra": dict(self.extra),
-            **{name: moment.isoformat() for name, moment in dated.items() if moment},
+            "renew_at": (self.renew_at or self.expires_at).isoformat(),
         }
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> Token:
         """The inverse of `dump`."""
-        names = ("expires_at", "renew_at", "got_at")
-        dated = {name: datetime.fromisoformat(stored[name]) for name in names if name in stored}
-        more = (stored.get("refresh_token"), stored.get("extra", {}), dated.get("renew_at"), dated.get("got_at"))
-        return cls(stored["access_token"], dated["expires_at"], *more)
+        expires_at = datetime.fromisoformat(stored["expires_at"])
+        renew_at = datetime.fromisoformat(stored["renew_at"]) if "renew_at" in stored else None
+        return cls(stored["access_token"], expires_at, stored.get("refresh_token"), stored.get("extra", {}), renew_at)
 
 
 def authorization_url(oauth: OAuth, settings: Mapping[str, Any], redirect_uri: str, state: str, verifier: str) -> str:
@@ -273,7 +266,6 @@ def _token(oauth: OAuth, got: Mapping[str, Any], before: Token | None, now: date
         str(got.get("refresh_token") or "") or (before.refresh_token if before else None),
         {**(before.extra if before else {}), **kept},
         now + timedelta(seconds=life - min(_AHEAD, life / 10)),
-        now,
     )
 
 

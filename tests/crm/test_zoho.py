@@ -259,3 +259,4 @@ def test_a_sign_in_that_does_not_give_contacts_leaves_the_enquiry_to_a_person(cr
     assert "Sign in again" in result.sentence
     assert zoho.find([replace(enquiry(zoho, 1, 1), remote_id=lead)]) == [None]
     assert isinstance(calls.push(zoho, [enquiry(zoho, 3, 3)], ())[0], Pushed), "nobody else waits"
+    assert list(crm.tokens) == ["first-access"], "the next would lack it too, and there are ten in ten minutes"

@@ -96,7 +96,6 @@ def test_a_code_becomes_a_token(crm: Any) -> None:
         "canary-refresh",
         {"api": "https://eu.crm.example"},
         NOW + timedelta(minutes=55),
-        NOW,
     )
     assert Token.load(json.loads(json.dumps(token.dump()))) == token
 
