@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from integrations._salesforce import KEYS, Row, body_of, codes_in, queries, refusal, rows_in, verdict
@@ -82,13 +82,6 @@ class Api:
             if wrong := next((one for one in errors if not codes_in([one]) & _GONE), None):
                 raise refusal(wrong)
 
-    def call(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
-        **more: Any,
-    ) -> Answer:
+    def call(self, method: str, path: str, body: Any = None, **more: Any) -> Answer:
         """One request, signed by `http`. more: as it takes it."""
-        return self._http.request(method, self.home + path, json=body, headers=headers, **more)
+        return self._http.request(method, self.home + path, json=body, **more)

@@ -101,14 +101,15 @@ class People:
         if kept := _kept(item, {**row, LEAD_KEY: row.get(LEAD_KEY) or item.lead_id}):
             return kept
         empty = {name: value for name, value in {**item.record, LEAD_KEY: item.lead_id}.items() if not row.get(name)}
-        answer = self._api.call("PATCH", f"{API}/sobjects/Lead/{row['Id']}", empty, _OWN_RECORD) if empty else None
+        place = f"{API}/sobjects/Lead/{row['Id']}"
+        answer = self._api.call("PATCH", place, empty, headers=_OWN_RECORD) if empty else None
         if answer and answer.status >= 300 and not isinstance(error := single_verdict(answer), Refused):
             return error
         return str(row["Id"])
 
     def _insist(self, item: Item) -> Place:
         """Somebody else's record looks like this one: it stands beside it, unless the duplicate rule forbids it."""
-        answer = self._api.call("PATCH", _single(item), dict(item.record), _OWN_RECORD)
+        answer = self._api.call("PATCH", _single(item), dict(item.record), headers=_OWN_RECORD)
         return place_of(as_object(answer.json())) if answer.status < 300 else single_verdict(answer)
 
 
