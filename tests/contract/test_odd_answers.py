@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from integrations.core.base import Connector, RemoteField, Seen
+from integrations.core.base import Connector, Item, RemoteField, Seen
 from integrations.core.errors import DeliveryError, TryLater
 from integrations.core.http import Answer, Http
 from integrations.core.registry import kinds
@@ -23,6 +23,11 @@ from tests.pretend import pretend_crms
 ODD: list[Any] = [None, [], {}, "x", 3, True, [None], {"id": None}]
 HTML = b"<html>Please sign in to the guest network"
 Calls = Callable[[Connector], Any]
+_ASKS: dict[str, Callable[[Connector, Item], Any]] = {
+    "worked_on": lambda connector, known: connector.worked_on([known]),
+    "merged_with": lambda connector, known: connector.merged_with([str(known.remote_id)]),
+    "events_on": lambda connector, known: connector.events_on([str(known.remote_id)]),
+}
 
 
 class Scripted(Http):
@@ -75,8 +80,9 @@ def _scripts(kind: str) -> Iterator[tuple[str, Connector, Calls, list[Answer]]]:
                 lambda one, scenario=scenario: _run(one, scenario),
                 [_answer(one) for one in told],
             )
-    if kinds()[kind].worked_on is not Connector.worked_on:
-        yield "worked_on", *_worked_on(kind)
+    for name, ask in _ASKS.items() if kind in pretend_crms() else ():
+        if getattr(kinds()[kind], name) is not getattr(Connector, name):
+            yield name, *_of_somebody_there(kind, ask)
 
 
 def _answer(told: dict[str, Any]) -> Answer:
@@ -85,7 +91,7 @@ def _answer(told: dict[str, Any]) -> Answer:
     return Answer(told.get("status", 200), headers, body.encode())
 
 
-def _worked_on(kind: str) -> tuple[Connector, Calls, list[Answer]]:
+def _of_somebody_there(kind: str, ask: Callable[[Connector, Item], Any]) -> tuple[Connector, Calls, list[Answer]]:
     heard: list[Answer] = []
     with connected(pretend_crms()[kind]()) as connector:
         one = enquiry(connector, 1, 1)
@@ -98,8 +104,8 @@ def _worked_on(kind: str) -> tuple[Connector, Calls, list[Answer]]:
             return heard[-1]
 
         connector.http.request = listen  # type: ignore[method-assign]
-        connector.worked_on([known])
-        return connector, lambda connector: connector.worked_on([known]), heard
+        ask(connector, known)
+        return connector, lambda connector: ask(connector, known), heard
 
 
 @pytest.mark.parametrize("kind", kinds())
