@@ -71,7 +71,7 @@ class _Erasing:
             self._not_now("waiting", shown_at)
             return None
         try:
-            self._erase()
+            self._erase(now)
         except _AskAPerson as asked:
             self._not_now("needs_you", now, code=asked.code, sentence=asked.sentence)
             return None
@@ -80,27 +80,29 @@ class _Erasing:
             return error
         return None
 
-    def _erase(self) -> None:
+    def _erase(self, now: datetime) -> None:
         """Raises what went wrong."""
         nameless = self._look()
         ids = list(dict.fromkeys([*self.person.remote_ids, *self.found]))
         if ids:
-            ids = self._erase_all_of(ids)
+            ids = self._erase_all_of(ids, now)
         if nameless:
             raise nameless
         outbox.erased(self.context.database, self.lane, self.person.lead_id, ids)
 
-    def _erase_all_of(self, ids: Sequence[str]) -> list[str]:
+    def _erase_all_of(self, ids: Sequence[str], now: datetime) -> list[str]:
         """Erase these records and what was made one with them, unless one of them is somebody else's too. Returns which
         these were."""
-        ids = self.connector.merged_with(ids)
-        known = self.connector.events_on(ids)
-        if other := outbox.also_of(self.context.database, self.lane, self.person, ids, known, self.page):
+        merged = self.connector.merged_with(ids)
+        told = self.connector.events_on(merged)
+        if other := outbox.also_of(self.context.database, self.lane, self.person, merged, told, self.page):
             raise _AskAPerson("shared", _shared(other))
-        self.found = ids  # once one of them is gone, the CRM may not tell of the others any more
-        self.connector.erase(ids)
+        if set(merged) > set(ids):  # once one of them is gone, the CRM may not tell of the others any more
+            self.found = merged
+            self._not_now("waiting", now)
+        self.connector.erase(merged)
         reach("erase.answered")
-        return ids
+        return merged
 
     def _look(self) -> _AskAPerson | None:
         """Look for what may have arrived. Returns what a person has to see to, since we cannot find it."""

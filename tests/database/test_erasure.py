@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
@@ -467,17 +468,25 @@ def test_what_staff_made_of_a_record_goes_with_it(loop: Loop) -> None:
     assert (loop.crm.erased, erasure(loop.database).state) == (["contact", f"r{jane}"], "done")
 
 
-def test_what_was_one_record_is_still_known_once_the_crm_has_forgotten_it(loop: Loop) -> None:
+@pytest.mark.parametrize("end", [TryLater("busy", "The CRM has erased one of the two."), KeyboardInterrupt()])
+def test_what_was_one_record_is_still_known_once_the_crm_has_forgotten_it(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, end: BaseException
+) -> None:
+    """Also where the worker is ended in between."""
     jane = loop.send("Jane")
     loop.tick()
     loop.crm.merged = {f"r{jane}": "contact"}
-    loop.crm.erasing = [TryLater("busy", "The CRM has erased one of the two.")]
     assert erase(loop, jane)
-    loop.tick(seconds=1)
+    with monkeypatch.context() as once, suppress(KeyboardInterrupt):
+        once.setattr(loop.crm, "erase", lambda _: _raise(end))
+        loop.tick(seconds=1)
     loop.crm.merged.clear()
-    loop.crm.erased.clear()
     loop.tick(minutes=30)
     assert (set(loop.crm.erased), erasure(loop.database).state) == ({"contact", f"r{jane}"}, "done")
+
+
+def _raise(end: BaseException) -> None:
+    raise end
 
 
 @pytest.mark.parametrize(
