@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,7 +57,10 @@ class FakeCrm(Connector):
 
     def find(self, items: Sequence[Item]) -> list[Seen | None]:
         self.looked += [item.event_id for item in items]
-        return [self.held.get(item.event_id) for item in items]
+        return [self._stays(seen) if (seen := self.held.get(item.event_id)) else None for item in items]
+
+    def _stays(self, seen: Seen) -> Seen:
+        return replace(seen, remote_id=self.merged.get(seen.remote_id, seen.remote_id))
 
     def current(self, items: Sequence[Item]) -> list[Mapping[str, str] | None]:
         there = {seen.remote_id: seen.record or {} for seen in self.held.values()}
@@ -66,7 +70,7 @@ class FakeCrm(Connector):
         return [Draft("POST", "https://crm.example/people", dict(item.record))]
 
     def merged_with(self, remote_ids: Sequence[str]) -> list[str]:
-        return [*(self.merged[one] for one in remote_ids if one in self.merged), *remote_ids]
+        return list(dict.fromkeys([*(self.merged[one] for one in remote_ids if one in self.merged), *remote_ids]))
 
     def events_on(self, remote_ids: Sequence[str]) -> set[str]:
         stays = {event: self.merged.get(seen.remote_id, seen.remote_id) for event, seen in self.held.items()}

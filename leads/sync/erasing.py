@@ -18,7 +18,7 @@ from leads.store import outbox
 from leads.store.failpoint import reach
 from leads.store.holds import LOOK_FIRST
 from leads.store.outbox import Lane
-from leads.store.outbox.erasing import BY_HAND, Doubt, Leaving
+from leads.store.outbox.erasing import BY_HAND, Leaving, Told
 from leads.sync import calls, retry
 from leads.sync.connect import Context
 from leads.sync.item import TITLES
@@ -97,7 +97,9 @@ class _Erasing:
         told = self.connector.events_on(merged)
         if other := outbox.also_of(self.context.database, self.lane, self.person, merged, told, self.page):
             raise _AskAPerson("shared", _shared(other))
-        if set(merged) > set(ids):  # once one of them is gone, the CRM may not tell of the others any more
+        if set(merged) > set(
+            self.person.remote_ids
+        ):  # once one of them is gone, the CRM may not tell of the others any more
             self.found = merged
             self._not_now("waiting", now)
         self.connector.erase(merged)
@@ -105,19 +107,19 @@ class _Erasing:
         return merged
 
     def _look(self) -> _AskAPerson | None:
-        """Look for what may have arrived. Returns what a person has to see to, since we cannot find it."""
+        """Look for what may have arrived, and where what did stands now. Returns what a person has to see to, since we
+        cannot find it."""
         doubts = self.person.doubts
-        if not doubts:
-            return None
         broken_off = _AskAPerson(LOOK_FIRST, _BROKEN_OFF) if any(one.broken_off for one in doubts) else None
         if not self.connector.readable:
             return None if self.person.remote_ids else broken_off
-        items = [_nobody(self.person, one) for one in doubts]
+        items = [_nobody(self.person, one) for one in (*doubts, *self.person.arrived)]
         seen = [_answer(one) for one in calls.look_up(self.connector, items)]
         there = [one for one in seen if isinstance(one, Seen)]
-        self.found = [id_ for one in there for id_ in (one.remote_id, *one.copies)]
+        copies = [copy for one in seen[: len(doubts)] if isinstance(one, Seen) for copy in one.copies]
+        self.found = [*(one.remote_id for one in there), *copies]
         self.page = next((one.url for one in there), None)
-        missed = [item for item, one in zip(items, seen, strict=True) if one is None]
+        missed = [item for item, one in zip(items[: len(doubts)], seen[: len(doubts)], strict=True) if one is None]
         if self.found or self.person.remote_ids or not missed:
             return None
         if any(_answer(one) is not None for one in calls.current(self.connector, missed)):
@@ -165,10 +167,10 @@ class _Erasing:
         )
 
 
-def _nobody(person: Leaving, doubt: Doubt) -> Item:
+def _nobody(person: Leaving, told: Told) -> Item:
     """An enquiry without a word of what it said."""
-    kind = cast(EventKind, doubt.kind)
-    return Item(str(person.lead_id), str(doubt.event_id), kind, doubt.received_at, TITLES[kind], record={})
+    kind = cast(EventKind, told.kind)
+    return Item(str(person.lead_id), str(told.event_id), kind, told.received_at, TITLES[kind], record={})
 
 
 def _answer(one: object) -> object:

@@ -162,6 +162,8 @@ def test_neither_a_look_nor_a_night_wakes_it(loop: Loop) -> None:
     outbox.checked(loop.database, lane, [look], None)
     outbox.release(loop.database, lane)
     assert (loop.row().state, loop.row().remote_id, loop.row().check_at) == ("erased", None, None)
+    loop.tick(seconds=1)
+    assert erasure(loop.database).state == "done"
     looks = len(loop.crm.looked)
     loop.tick(seconds=1)
     loop.night()
@@ -468,6 +470,19 @@ def test_what_staff_made_of_a_record_goes_with_it(loop: Loop) -> None:
     assert (loop.crm.erased, erasure(loop.database).state) == (["contact", f"r{jane}"], "done")
 
 
+def test_a_record_that_was_merged_away_is_found_by_what_stood_on_it(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some CRMs do not say what became of it, and show the enquiries on the one that stayed."""
+    jane = loop.send("Jane")
+    loop.tick()
+    loop.crm.merged = {f"r{jane}": "stayed"}
+    monkeypatch.setattr(loop.crm, "merged_with", list)
+    assert erase(loop, jane)
+    loop.tick(seconds=1)
+    assert (set(loop.crm.erased), erasure(loop.database).state) == ({"stayed", f"r{jane}"}, "done")
+
+
 @pytest.mark.parametrize("end", [TryLater("busy", "The CRM has erased one of the two."), KeyboardInterrupt()])
 def test_what_was_one_record_is_still_known_once_the_crm_has_forgotten_it(
     loop: Loop, monkeypatch: pytest.MonkeyPatch, end: BaseException
@@ -511,6 +526,7 @@ def test_a_record_that_another_website_brought_to_the_same_account_stays(
         here = {"connection_id": connection.id, "remote_id": "12", "url": page, "retire": False}
         session.add(RemoteRecord(lead_id=session.get_one(Event, joe).lead_id, **here))
         session.execute(update(Delivery).where(Delivery.event_id == jane).values(remote_id="12"))
+    loop.crm.held[str(jane)] = replace(loop.crm.held[str(jane)], remote_id="12")
     assert erase(loop, jane)
     loop.tick(seconds=1)
     with loop.database.read() as session:

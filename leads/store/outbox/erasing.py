@@ -17,14 +17,15 @@ from leads.store.outbox.records import standing_for
 from leads.store.session import Database
 
 _AT_ONCE = 20  # people in one pass of a lane
+_LOOKED_FOR = 5  # enquiries of one person: where a record is merged, all that stands on it moves
 _OUT_OF_REACH = "The connection was removed, so Frontdesk can erase nothing there any more."
 BY_HAND = "Delete the record in the CRM by hand; then press “I erased it there”."
 _MAYBE = "It may have arrived: look for the reference codes in the CRM, and delete what you find."
 _COPIES = "The CRM has more records of this person, which Frontdesk did not make. Look at them there:"
 
 
-class Doubt(NamedTuple):
-    """An enquiry that may stand in the CRM. broken_off: nobody heard what became of it."""
+class Told(NamedTuple):
+    """An enquiry that stands in the CRM, or may. broken_off: nobody heard what became of it."""
 
     event_id: UUID
     kind: str
@@ -34,7 +35,8 @@ class Doubt(NamedTuple):
 
 class Leaving(NamedTuple):
     """Somebody to be erased. remote_ids: their records. url: the page of one of them, if we know. doubts: what may
-    stand there besides, to be looked for.
+    stand there besides, to be looked for. arrived: the newest that were taken: staff may have merged the record into
+    another since, on which they stand now.
 
     tries_from: nothing is written there later than this. attempts: tries that counted.
     """
@@ -42,7 +44,8 @@ class Leaving(NamedTuple):
     lead_id: UUID
     remote_ids: tuple[str, ...]
     url: str | None
-    doubts: tuple[Doubt, ...]
+    doubts: tuple[Told, ...]
+    arrived: tuple[Told, ...]
     tries_from: datetime
     attempts: int
 
@@ -53,19 +56,25 @@ def to_erase(database: Database, lane: Lane) -> list[Leaving]:
         now = database.now(session)
         due = select(Erasure).where(Erasure.connection_id == lane.connection_id, may_erase(now), mine(lane, now))
         rows = session.scalars(due.order_by(Erasure.due_at).limit(_AT_ONCE)).all()
-        return [
-            Leaving(row.lead_id, tuple(row.remote_ids), row.url, _doubts(session, row), row.tries_from, row.attempts)
-            for row in rows
-        ]
+        return [_leaving(session, row) for row in rows]
 
 
-def _doubts(session: Session, row: Erasure) -> tuple[Doubt, ...]:
+def _leaving(session: Session, row: Erasure) -> Leaving:
     tried = exists().where(Attempt.delivery_id == Delivery.id)
-    told = select(Event.id, Event.kind, Event.received_at, Delivery.unknown)
-    here = (Delivery.lead_id == row.lead_id, Delivery.connection_id == row.connection_id)
     unclear = Delivery.unknown | (Delivery.sent_at.is_(None) & tried)
-    rows = session.execute(told.join(Delivery, Delivery.event_id == Event.id).where(*here, unclear))
-    return tuple(Doubt(*one) for one in rows.all())
+    told = select(Event.id, Event.kind, Event.received_at, Delivery.unknown)
+    told = told.join(Delivery, Delivery.event_id == Event.id)
+    told = told.where(Delivery.lead_id == row.lead_id, Delivery.connection_id == row.connection_id)
+    taken = told.where(Delivery.sent_at.is_not(None), ~Delivery.unknown).order_by(Event.received_at.desc(), Event.id)
+    return Leaving(
+        lead_id=row.lead_id,
+        remote_ids=tuple(row.remote_ids),
+        url=row.url,
+        doubts=tuple(Told(*one) for one in session.execute(told.where(unclear))),
+        arrived=tuple(Told(*one) for one in session.execute(taken.limit(_LOOKED_FOR))),
+        tries_from=row.tries_from,
+        attempts=row.attempts,
+    )
 
 
 def also_of(
