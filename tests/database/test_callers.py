@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import select, update
 
 from integrations.core.errors import DeliveryError, Misconfigured, Refused, Throttled, TryLater
-from integrations.core.oauth import Token
 from leads.store.models import Connection, RemoteRecord
 from tests.conftest import only_sqlite
-from tests.contract.connection import build
 from tests.database.loop import Loop
 from tests.factory import send
-from tests.pretend import pretend_crms
 from tests.pretend.server import PretendCrm
 
 pytestmark = only_sqlite  # what differs is the CRM
 
 JANE = {"first_name": "Jane", "last_name": "Doe", "email": "jane@example.com"}
-KINDS = {kind: crm for kind, crm in pretend_crms().items() if kind != "webhook"}
 
 RENAMED: dict[str, Callable[[Any, str], Any]] = {
     "dynamics": lambda crm, one: crm.tables["leads"][one].update(firstname="Jane"),
@@ -74,16 +70,6 @@ DONE: dict[str, Callable[[Any, str], Any]] = {
     "pipedrive": lambda crm, one: crm.counts.update({int(one): {"notes_count": 1}}),
     "salesforce": lambda crm, one: crm.tables["Event"].update(e={"Id": "e", "WhoId": one, "Subject": "First visit"}),
 }
-
-
-@pytest.fixture(params=sorted(KINDS))
-def crm(request: pytest.FixtureRequest, loop: Loop) -> Iterator[PretendCrm]:
-    more = {"lag": 0} if request.param in ("gohighlevel", "pipedrive") else {}
-    with KINDS[request.param](**more) as crm:
-        loop.set_connection(kind=crm.kind)
-        token = Token.load(crm.token) if crm.token else None
-        loop.use(build(crm.kind, crm.settings(), token, allowed_private_hosts=frozenset({"127.0.0.1"}), deadline=60))
-        yield crm
 
 
 def _settled(loop: Loop) -> None:
