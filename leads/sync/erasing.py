@@ -181,6 +181,7 @@ def _answer(one: object) -> object:
 
 def _shared(code: str) -> str:
     return (
-        f"The CRM's record stands also for {code}, who wrote under another name, to another website or again later. "
-        "Take out of it by hand what belongs to this person; then press “I erased it there”."
+        f"The CRM's record stands also for {code}, who wrote under another name, to another website or again later, or "
+        "was made one with this person there. Take out of it by hand what belongs to this person; then press “I erased "
+        "it there”."
     )
