@@ -119,4 +119,4 @@ def start_watchman(office: Office, stop: threading.Event | None = None) -> None:
         timedelta(days=settings.keep_days),
         partial(_mail, settings) if settings.can_mail else None,
     )
-    Watchman(office.database, notifier, settings.alert_after).start(stop or threading.Event())
+    Watchman(office.database, notifier, settings.alert_after, office.vault).start(stop or threading.Event())

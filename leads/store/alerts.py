@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 SETTLED = timedelta(minutes=1)  # what is over sooner than this is not told, nor an end that is not one
 # Kinds whose subject is a website's key, or begins with it. Those about a connection know it besides.
-OF_A_SITE = ("late", "canary", "silence", "balance", "unreadable")
+OF_A_SITE = ("late", "canary", "silence", "balance", "unreadable", "page")
 QUIET = timedelta(hours=1)  # between two notices that something about one connection begins
 
 

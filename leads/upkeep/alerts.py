@@ -15,12 +15,16 @@ from leads.store.queries.places import Need
 from leads.store.queries.signs import Load, Rhythm, Signs, subject_of
 from leads.store.queries.unreadable import Unseen
 
-KINDS = ("late", "connection", "worker", "canary", "silence", "balance", "needs_you", "unreadable", "sign_in", "backup")
+KINDS = (
+    *("late", "connection", "worker", "canary", "silence", "balance"),
+    *("needs_you", "unreadable", "page", "sign_in", "backup"),
+)
 # About one false alarm in a hundred weeks, of each site and kind; a fixed chance for each gap alone would bring a busy
 # site one every day.
 _RARE = math.log(100)
 _IN_GOOD_TIME = timedelta(days=14)
 _LEARNED = 2  # weeks that have to be known
+_RECENTLY = timedelta(days=7)  # a page that has sent nothing since is no news
 
 _THE_DESK_TELLS = "The desk tells why, and what helps."
 EACH_NIGHT = "Make one each night: frontdesk db backup FILE"
@@ -44,6 +48,7 @@ def conditions(signs: Signs, after: timedelta) -> list[Condition]:
         *(condition for rhythm in signs.rhythms for condition in _silence(rhythm, signs)),
         *unbalanced(signs.balances),
         *map(_unreadable, signs.unreadable),
+        *_foreign(signs),
         *_to_erase(signs),
         *_copy(signs),
     ]
@@ -157,6 +162,16 @@ def _unreadable(unseen: Unseen) -> Condition:
     what = f"{number_of(unseen.number, 'message')} of {unseen.site.name} could not be understood, and went to no CRM"
     why = f"its form plugin sent {them}; perhaps a field of the form was renamed. The desk shows what was sent."
     return Condition("unreadable", unseen.site.key, f"{what}: {why}")
+
+
+def _foreign(signs: Signs) -> Iterator[Condition]:
+    """Once for each website, and without the page's address: anyone may claim to send from any page."""
+    recent = [one for one in signs.foreign if signs.now - one.latest < _RECENTLY]
+    for site in {one.site.id: one.site for one in recent}.values():
+        number = sum(one.number for one in recent if one.site.id == site.id)
+        told = f"{number:,} enquiries came from a page that is not among the addresses of {site.name}, and are held"
+        what = "If it is the clinic's, none of them reaches a CRM: the desk tells which page it is, and what to do."
+        yield Condition("page", site.key, f"{told}. {what}")
 
 
 def _to_erase(signs: Signs) -> Iterator[Condition]:

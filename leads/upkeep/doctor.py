@@ -231,10 +231,11 @@ def _alarms(database: Database) -> list[Line]:
     """Whether people can be told, and what only an alert knows."""
     with database.read() as session:
         days = recent_balances(session, all_sites(session), database.now(session))
-        alerts = open_alerts(session, ["mail", "silence", "canary"])
-    # A website may be silent without a fault: nobody can know that but the clinic.
+        alerts = open_alerts(session, ["mail", "silence", "canary", "page"])
+    # A website may be silent without a fault, and a page not be the clinic's: nobody can know that but the clinic.
     told = [
-        Line("look" if alert.kind == "silence" else "wrong", f"{alert.sentence}{_again(alert)}") for alert in alerts
+        Line("look" if alert.kind in ("silence", "page") else "wrong", f"{alert.sentence}{_again(alert)}")
+        for alert in alerts
     ]
     open_days = [f"{day.site.name}, {day.day.isoformat()}: {day.unaccounted}" for day in days if not day.closes]
     if open_days:

@@ -15,6 +15,7 @@ import structlog
 from leads.store import alerts, tasks
 from leads.store.queries.signs import signs
 from leads.store.session import Database
+from leads.store.vault import Vault
 from leads.upkeep.alerts import KINDS, conditions
 from leads.upkeep.notices import Notifier
 
@@ -25,11 +26,12 @@ EVERY = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class Watchman:
-    """after: how long an enquiry may wait before it is told."""
+    """after: how long an enquiry may wait before it is told. vault: to see which pages have sent what is held."""
 
     database: Database
     notifier: Notifier
     after: timedelta
+    vault: Vault | None = None
 
     def start(self, stop: threading.Event) -> threading.Thread:
         """Walk in the background until `stop` is set or the program ends."""
@@ -69,6 +71,6 @@ class Watchman:
     def look(self) -> None:
         """Open and end alerts by how all stands now."""
         with self.database.read() as session:
-            found = conditions(signs(session, self.database.now(session)), self.after)
+            found = conditions(signs(session, self.database.now(session), self.vault), self.after)
         with self.database.write() as session:
             alerts.settle(session, found, KINDS, self.database.now(session))

@@ -23,7 +23,7 @@ from leads.store.retention import count_old, notice_period
 from leads.upkeep.alerts import EVENTS, unbalanced
 from leads.upkeep.notice import Notice
 
-_PAGES = {"unreadable": "/desk/unreadable"}  # kind of an alert → where more of it is shown
+_PAGES = {"unreadable": "/desk/unreadable", "page": "/desk/"}  # kind of an alert → where more of it is shown
 _HELD = {"no_consent": "for want of consent", "spam": "since it looks like spam"}
 # What was, now that it is over: {what} is what the alert's subject ends with.
 OVER = {
@@ -35,6 +35,7 @@ OVER = {
     "balance": "the balance of {what} did not close.",
     "needs_you": "something needed a person.",
     "unreadable": "messages could not be understood.",
+    "page": "a page that is not among its addresses sent enquiries.",
     "sign_in": "a sign-in or key was about to end.",
     "backup": "the last copy of the database was old.",
     "mail": "notices by {what} could not be sent.",

@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from leads.store import backup, tasks
 from leads.store.alerts import Condition, open_alerts, settle
+from leads.store.holds import FOREIGN_PAGE
 from leads.store.models import (
     Alert,
     CanaryRun,
@@ -263,6 +264,44 @@ def test_an_enquiry_with_nowhere_to_go_is_told(watch: Watch, timed: Database, va
     send(timed, vault, make_site(timed, "alone"), email="jane@example.com")
     watch.passes(35, every=2)
     assert "1 enquiry is safe here and goes nowhere: The site Sunrise has no connection to a CRM." in watch.mails[0]
+
+
+def test_a_page_that_is_not_listed_is_told_without_its_address(
+    watch: Watch, timed: Database, vault: Vault, site: Site
+) -> None:
+    """The clinic moved to another domain: all that comes is held, and nobody looks at the desk."""
+    watch.man = replace(watch.man, vault=vault)
+    suspicion = FOREIGN_PAGE.format(page="https://new.clinic.example")
+    for number in range(2):
+        send(timed, vault, site, email=f"{number}@example.com", suspicion=suspicion)
+    watch.passes(5)
+    assert watch.mails == [], "anyone may send from another page once or twice"
+    send(timed, vault, site, email="jane@example.com", suspicion=suspicion)
+    watch.passes(5)
+    assert watch.open() == ["page"]
+    assert "3 enquiries came from a page that is not among the addresses of Sunrise, and are held" in watch.mails[0]
+    assert "https://leads.example/desk/" in watch.mails[0]
+    assert "new.clinic.example" not in watch.mails[0]
+    with timed.write() as session:
+        session.execute(update(Site).values(origins=["https://new.clinic.example"]))
+    watch.passes(5)
+    assert "a page that is not among its addresses sent enquiries" in watch.mails[1]
+
+
+def test_a_page_that_sends_nothing_any_more_is_no_news(watch: Watch, timed: Database, vault: Vault, site: Site) -> None:
+    watch.man = replace(watch.man, vault=vault)
+    for number in range(3):
+        send(
+            timed,
+            vault,
+            site,
+            email=f"{number}@example.com",
+            suspicion=FOREIGN_PAGE.format(page="https://else.example"),
+        )
+    watch.passes(5)
+    assert watch.open() == ["page"]
+    watch.passes(8 * 24 * 60, every=60)
+    assert watch.open() == []
 
 
 def test_two_sites_of_one_long_name_are_both_told(watch: Watch, timed: Database, vault: Vault) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -22,25 +23,26 @@ _BEFORE, _, _AFTER = FOREIGN_PAGE.partition("{page}")
 
 
 class ForeignPage(NamedTuple):
-    """A page, and how many enquiries that it sent to a website are held."""
+    """A page, and how many enquiries that it sent to a website are held. latest: when the last of them came."""
 
     site: Site
     page: str
     number: int
+    latest: datetime
 
 
 def foreign_pages(session: Session, vault: Vault) -> list[ForeignPage]:
     """Those among the latest that are held, most often first; without what was listed since."""
-    numbers: Counter[tuple[UUID, str]] = Counter()
+    sent: dict[tuple[UUID, str], list[datetime]] = defaultdict(list)
     for event in _held(session):
         told = str(listed_answers(vault, event).get("suspicion") or "")
         if told.startswith(_BEFORE) and told.endswith(_AFTER):
-            numbers[event.site_id, told[len(_BEFORE) : -len(_AFTER)]] += 1
-    often = [(*key, number) for key, number in numbers.most_common() if number >= _OFTEN]
+            sent[event.site_id, told[len(_BEFORE) : -len(_AFTER)]].append(event.received_at)
+    often = sorted(((*key, times) for key, times in sent.items() if len(times) >= _OFTEN), key=lambda one: -len(one[2]))
     sites = {site.id: site for site in session.scalars(select(Site).where(Site.id.in_({one[0] for one in often})))}
     return [
-        ForeignPage(sites[site_id], page, number)
-        for site_id, page, number in often
+        ForeignPage(sites[site_id], page, len(times), max(times))
+        for site_id, page, times in often
         if page not in sites[site_id].origins
     ]
 

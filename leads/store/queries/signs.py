@@ -17,10 +17,12 @@ from leads.store.clock import worker_seen_at
 from leads.store.models import EVENT_KINDS, CanaryRun, Connection, Delivery, Event, Site, Worker
 from leads.store.queries.balance import DayBalance, balance, last_days
 from leads.store.queries.erasures import erasures_that_need_you
+from leads.store.queries.foreign import ForeignPage, foreign_pages
 from leads.store.queries.lists import connections_in_use, count, sites
 from leads.store.queries.overview import SILENT_AFTER, Wait, without_connection
 from leads.store.queries.places import PLACES, Need, needs
 from leads.store.queries.unreadable import Unseen, unseen_of_plugins
+from leads.store.vault import Vault
 
 _WEEKS = 4  # how far back a site's habits are learned from
 
@@ -60,7 +62,8 @@ class Signs:
 
     canaries: the last test enquiry of each site that came to an end. to_erase: how many records of
     erased people a person has to see to. copied_at: when a copy of the database was last made by us, None before
-    the first. unreadable: what form plugins sent, nobody understood, and nobody has seen.
+    the first. unreadable: what form plugins sent, nobody understood, and nobody has seen. foreign: pages that are not
+    among the addresses of the websites to which they send.
     """
 
     now: datetime
@@ -75,10 +78,11 @@ class Signs:
     to_erase: int = 0
     copied_at: datetime | None = None
     unreadable: Sequence[Unseen] = ()
+    foreign: Sequence[ForeignPage] = ()
 
 
-def signs(session: Session, now: datetime) -> Signs:
-    """Look at everything."""
+def signs(session: Session, now: datetime, vault: Vault | None = None) -> Signs:
+    """Look at everything. vault: to see which pages have sent what is held."""
     known, connections = sites(session), connections_in_use(session)
     taking = [site for site in known if site.closed_at is None]  # of a closed one, silence is what is wanted
     return Signs(
@@ -94,6 +98,7 @@ def signs(session: Session, now: datetime) -> Signs:
         to_erase=erasures_that_need_you(session),
         copied_at=tasks.ran_at(session, backup.TASK),
         unreadable=unseen_of_plugins(session),
+        foreign=foreign_pages(session, vault) if vault else (),
     )
 
 
