@@ -44,9 +44,9 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     def drift_right(drift_id: UUID) -> ResponseReturnValue:
         return _settle(room, drift_id)
 
-    @desk.post("/events/<uuid:event_id>/release")
-    def release(event_id: UUID) -> ResponseReturnValue:
-        return _release(room, event_id)
+    @desk.post("/events/<uuid:event_id>/<any(not_spam, consent_given):what>")
+    def release(event_id: UUID, what: str) -> ResponseReturnValue:
+        return _release(room, event_id, what)
 
     @desk.post("/resubmissions/<uuid:row_id>/seen")
     def resubmission_seen(row_id: UUID) -> ResponseReturnValue:
@@ -152,12 +152,14 @@ def _locked(session: Session, event: Event) -> Lead:
             return lead
 
 
-def _release(room: Room, event_id: UUID) -> ResponseReturnValue:
+def _release(room: Room, event_id: UUID, what: str) -> ResponseReturnValue:
+    """what: which button it was. Of what is no spam it may be asked next whether consent was given: a second press, or
+    a page that was opened before, must not say yes to that."""
     with room.write() as session:
         event = session.get(Event, event_id) or abort(404)
         lead = _locked(session, event)
-        if event.hold_code in _RELEASES:
-            flash(_what_follows(event, _let_go(room, session, event, lead, _RELEASES[event.hold_code])))
+        if _RELEASES.get(event.hold_code or "") == what:
+            flash(_what_follows(event, _let_go(room, session, event, lead, what)))
         else:
             flash("Nothing was done: somebody has decided this already.")
     return _back_to(lead.id)

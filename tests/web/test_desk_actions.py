@@ -88,7 +88,7 @@ def test_not_spam_send(sam: Person, database: Database, vault: Vault, site: Site
     event = send(database, vault, site, suspicion="trap", **JANE)
     lead = f"/desk/leads/{lead_of(database, event.event_id)}"
     assert "Not spam, send" in sam.get(lead)
-    sam.post(f"/desk/events/{event.event_id}/release")
+    sam.post(f"/desk/events/{event.event_id}/not_spam")
     assert _states(database, event.event_id) == ["waiting"]
     assert _done(database) == [("sam", "not_spam")]
     page = plain(sam.get(lead))
@@ -100,7 +100,7 @@ def test_not_spam_send(sam: Person, database: Database, vault: Vault, site: Site
 def test_consent_was_given_send(sam: Person, database: Database, vault: Vault, site: Site) -> None:
     event = send(database, vault, site, consent=False, **JANE)
     assert "Consent was given, send" in sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
-    sam.post(f"/desk/events/{event.event_id}/release")
+    sam.post(f"/desk/events/{event.event_id}/consent_given")
     assert _states(database, event.event_id) == ["waiting"]
     assert _done(database) == [("sam", "consent_given")]
     lead = sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
@@ -114,7 +114,7 @@ def test_where_nobody_was_asked_for_consent_the_desk_says_so(
     page = sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
     assert "Nobody was asked for consent" in page
     assert "Consent: not asked on the form" in plain(page)
-    sam.post(f"/desk/events/{event.event_id}/release")
+    sam.post(f"/desk/events/{event.event_id}/consent_given")
     page = sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
     assert "Consent: not asked on the form; given later, says sam" in plain(page)
 
@@ -163,17 +163,17 @@ def test_what_follows_for_one_without_a_connection_is_told_as_it_is(
 
 
 @pytest.mark.parametrize(
-    ("held", "told"),
+    ("held", "what", "told"),
     [
-        ({"suspicion": "Too quick."}, "sam said of the enquiry {} that it is not spam."),
-        ({"consent": False}, "sam said of the enquiry {} that consent was given."),
+        ({"suspicion": "Too quick."}, "not_spam", "sam said of the enquiry {} that it is not spam."),
+        ({"consent": False}, "consent_given", "sam said of the enquiry {} that consent was given."),
     ],
 )
 def test_who_releases_one_without_a_connection_is_written_down(
-    app: Flask, sam: Person, database: Database, vault: Vault, held: dict[str, Any], told: str
+    app: Flask, sam: Person, database: Database, vault: Vault, held: dict[str, Any], what: str, told: str
 ) -> None:
     event = send(database, vault, make_site(database, "alone"), **JANE, **held)
-    sam.post(f"/desk/events/{event.event_id}/release")
+    sam.post(f"/desk/events/{event.event_id}/{what}")
     assert told.format(event.reference) in plain(signed_in(app, database).get("/desk/actions"))
 
 
@@ -189,7 +189,7 @@ def test_consent_that_comes_with_a_repeat_is_shown_and_sends(
     assert "other answers" not in page
     assert page.count("Consent was given, send") == 2
     assert "sent again with other answers or consent" in plain(sam.get("/desk/"))
-    sam.post(f"/desk/events/{event.event_id}/release")
+    sam.post(f"/desk/events/{event.event_id}/consent_given")
     assert _states(database, event.event_id) == ["waiting"]
     assert "Consent was given, send" not in sam.get(lead)
     assert "sent again" not in plain(sam.get("/desk/")), "whoever pressed it has seen it"
@@ -257,14 +257,27 @@ def test_consent_that_a_repeat_takes_back_is_shown(sam: Person, database: Databa
 
 def test_what_is_not_spam_may_still_lack_consent(sam: Person, database: Database, vault: Vault, site: Site) -> None:
     event = send(database, vault, site, suspicion="trap", consent=False, **JANE)
-    sam.post(f"/desk/events/{event.event_id}/release")
+    sam.post(f"/desk/events/{event.event_id}/not_spam")
     assert _states(database, event.event_id) == ["held"]
     page = sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
     assert "It still waits, because no consent was given." in page
     assert "Consent was given, send" in page
-    sam.post(f"/desk/events/{event.event_id}/release")
+    sam.post(f"/desk/events/{event.event_id}/consent_given")
     assert _states(database, event.event_id) == ["waiting"]
     assert _done(database) == [("sam", "not_spam"), ("sam", "consent_given")]
+
+
+def test_not_spam_pressed_twice_says_nothing_of_consent(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event = send(database, vault, site, suspicion="trap", consent=False, **JANE)
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    button = _button(sam.get(lead), "Not spam, send")
+    sam.post(button)
+    sam.post(button)  # or a colleague, whose page was opened before
+    assert _states(database, event.event_id) == ["held"]
+    assert _done(database) == [("sam", "not_spam")]
+    assert "somebody has decided this already" in sam.get(lead)
 
 
 def test_a_release_waits_while_its_connection_is_paused(
@@ -273,14 +286,14 @@ def test_a_release_waits_while_its_connection_is_paused(
     event = send(database, vault, site, suspicion="trap", **JANE)
     with database.write() as session:
         outbox.pause(session, session.scalars(select(Connection)).one(), database.now(session))
-    sam.post(f"/desk/events/{event.event_id}/release")
+    sam.post(f"/desk/events/{event.event_id}/not_spam")
     assert _states(database, event.event_id) == ["held"]
     assert "as soon as a connection can take it" in sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
 
 
-@pytest.mark.parametrize("held", [{"suspicion": "trap"}, {"consent": False}])
+@pytest.mark.parametrize(("held", "what"), [({"suspicion": "trap"}, "not_spam"), ({"consent": False}, "consent_given")])
 def test_why_it_is_held_and_what_to_press_stays_when_its_connection_is_removed(
-    sam: Person, database: Database, vault: Vault, site: Site, held: dict[str, Any]
+    sam: Person, database: Database, vault: Vault, site: Site, held: dict[str, Any], what: str
 ) -> None:
     event = send(database, vault, site, **JANE, **held)
     lead = f"/desk/leads/{lead_of(database, event.event_id)}"
@@ -291,13 +304,13 @@ def test_why_it_is_held_and_what_to_press_stays_when_its_connection_is_removed(
     for shown in (r'<h3 id="way-title.*?</h3>', r'<p class="why">.*?</p>', r"<button>.*?</button>"):
         assert re.findall(shown, page) == re.findall(shown, before)
     assert "This connection was removed" in plain(page)
-    sam.post(f"/desk/events/{event.event_id}/release")
+    sam.post(f"/desk/events/{event.event_id}/{what}")
     assert "Needs you: connection removed" in sam.get(lead)
 
 
 def test_what_was_decided_before_stays(sam: Person, database: Database, vault: Vault, site: Site) -> None:
     event = send(database, vault, site, **JANE)
-    sam.post(f"/desk/events/{event.event_id}/release")
+    sam.post(f"/desk/events/{event.event_id}/not_spam")
     assert _done(database) == []
     with database.read() as session:
         assert session.get_one(Event, event.event_id).hold_code is None
@@ -367,7 +380,7 @@ def test_consent_sends_only_what_waits_for_it_where_something_does(
     make_connection(database, vault, site, name="Second")
     event = send(database, vault, site, consent=False, **JANE)
     sam.post(f"/desk/deliveries/{set_state(database, event.event_id, 'held', code='no_consent')}/handled")
-    sam.post(f"/desk/events/{event.event_id}/release")
+    sam.post(f"/desk/events/{event.event_id}/consent_given")
     assert sorted(_states(database, event.event_id)) == ["handled", "waiting"]
     assert "Send again" in sam.get(f"/desk/leads/{lead_of(database, event.event_id)}")
 
@@ -549,7 +562,7 @@ def test_a_call_that_is_no_spam_goes_also_where_its_caller_becomes_known_meanwhi
         return locked(*given)
 
     monkeypatch.setattr(actions, "_locked", meanwhile)
-    sam.post(f"/desk/events/{tap.event_id}/release")
+    sam.post(f"/desk/events/{tap.event_id}/not_spam")
     with database.read() as session:
         here = (Delivery.event_id == tap.event_id, Delivery.connection_id == waits.id)
         assert session.scalars(select(Delivery.state).where(*here)).one() == "waiting"
@@ -588,7 +601,7 @@ def test_what_another_connection_has_already_is_not_offered_to_it(
 
 def test_buttons_for_what_does_not_exist(sam: Person) -> None:
     sam.post(f"/desk/deliveries/{new_id()}/send-to/{new_id()}", 404)
-    for path in ("deliveries/{}/send-again", "deliveries/{}/handled", "events/{}/release", "resubmissions/{}/seen"):
+    for path in ("deliveries/{}/send-again", "deliveries/{}/handled", "events/{}/not_spam", "resubmissions/{}/seen"):
         sam.post("/desk/" + path.format(new_id()), 404)
 
 

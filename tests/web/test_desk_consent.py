@@ -104,7 +104,7 @@ def test_what_moved_on_meanwhile_is_left_alone_and_told(
     mine = _come(database, vault, site, "Eva", client_id="e")
     _come(database, vault, site, "Eva", client_id="e", consent=True)
     _come(database, vault, site, "Eva", client_id="e", consent=False)
-    sam.post(f"/desk/events/{held[0]}/release")
+    sam.post(f"/desk/events/{held[0]}/consent_given")
     sam.post("/desk/consent", vouched="yes", event=[*held, mine])
     told = plain(sam.get("/desk/consent"))
     assert "Noted: 2 enquiries are on their way to the CRM. 2 enquiries were left alone" in told

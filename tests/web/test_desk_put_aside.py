@@ -103,10 +103,10 @@ def test_one_that_is_real_after_all_is_found_and_sent(
     assert "p1@example.com" in sam.get("/desk/leads?state=handled")
     page = f"/desk/leads/{lead_of(database, held[1])}"
     assert "This was put aside as spam. The form was filled in" in plain(sam.get(page))
-    assert sam.post(f"/desk/events/{held[1]}/release").location == page
+    assert sam.post(f"/desk/events/{held[1]}/not_spam").location == page
     assert _standing(database)["waiting None"] == 1
     assert "Not spam" not in plain(sam.get(page))
-    sam.post(f"/desk/events/{held[0]}/release")  # it came without consent, so that is asked next
+    sam.post(f"/desk/events/{held[0]}/not_spam")  # it came without consent, so that is asked next
     assert _standing(database) == {"handled by_hand": 1, "held no_consent": 2, "held paused": 1, "waiting None": 1}
     with database.read() as session:
         released = session.scalars(select(Action.what).where(Action.what == "not_spam")).all()
