@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from flask import Blueprint, abort, flash, redirect, render_template, url_for
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from sqlalchemy import select
@@ -24,6 +24,10 @@ from leads.store.queries.names import details_of
 from leads.store.staff import record
 
 _DONE = "Erased here. What a CRM holds is erased there by the sync; below you see how far it is."
+_CAME_MEANWHILE = (
+    "Nothing was erased: an enquiry of theirs came since that page was opened, and nobody may have read it. "
+    "Below is what would go now."
+)
 _UNLISTED = (
     "But it could not be written into the list of erasures on the server, so nobody would know of it after a backup is "
     "restored. It is tried again each hour. Tell whoever looks after the server: frontdesk doctor says more."
@@ -43,6 +47,10 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     def lead_erase_now(lead_id: UUID) -> ResponseReturnValue:
         with room.read() as session:
             person = person_behind(session, session.get(Lead, lead_id) or abort(404))
+            newest = _newest(session, person)
+        if request.form.get("newest", newest) != newest:
+            flash(_CAME_MEANWHILE)
+            return redirect(url_for("desk.lead_erase", lead_id=person.id), 303)
         # No CRM is called from here: it may be down, and somebody would wait for it.
         done = outbox.erase(room.database, room.vault, room.erasures, person.id, current_user.name)
         flash(_DONE if done else words.TOO_LATE)
@@ -61,7 +69,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 def _ask(room: Room, lead_id: UUID) -> ResponseReturnValue:
     with room.read() as session:
         found = journey(session, room.vault, lead_id) or abort(404)
-        there = holding(session, found.lead.id)
+        there, newest = holding(session, found.lead.id), _newest(session, found.lead)
         of_theirs = Delivery.event_id.in_(select(Event.id).where(Event.lead_id == found.lead.id))
         details = details_of(session, room.vault, found.lead)
         waiting = count(session, Delivery.id, of_theirs, Delivery.state.in_(("waiting", "held", "refused", "expired")))
@@ -69,8 +77,20 @@ def _ask(room: Room, lead_id: UUID) -> ResponseReturnValue:
     if found.lead.erased_at is not None or found.lead.is_test:
         return redirect(url_for("desk.lead", lead_id=found.lead.id), 303)
     return render_template(
-        "desk/erase.html", journey=found, details=details, holding=there, waiting=waiting, under_way=under_way
+        "desk/erase.html",
+        journey=found,
+        newest=newest,
+        details=details,
+        holding=there,
+        waiting=waiting,
+        under_way=under_way,
     )
+
+
+def _newest(session: Session, person: Lead) -> str:
+    """Up to which enquiry the page tells of somebody: what came after it was opened would go unread and unsent."""
+    events = select(Event.id).where(Event.lead_id == person.id)
+    return str(session.scalars(events.order_by(Event.received_at.desc(), Event.id.desc()).limit(1)).first() or "")
 
 
 def _decide(session: Session, room: Room, lead_id: UUID, connection_id: UUID, what: str) -> str:

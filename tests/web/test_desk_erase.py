@@ -67,6 +67,23 @@ def test_it_asks_first_and_says_what_happens(anna: Person, database: Database, j
         assert session.scalars(select(Erasure)).all() == [], "nothing yet"
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_what_came_since_the_page_was_opened_is_not_erased_unread(
+    anna: Person, database: Database, vault: Vault, site: Site, jane: UUID, known: bool
+) -> None:
+    """known: another enquiry of hers; else a caller turns out to be her."""
+    asked = jane if known else lead_of(database, send(database, vault, site, "call_click", visitor_id="v").event_id)
+    newest = dict(re.findall(r'name="(newest)" value="([^"]+)"', anna.get(f"/desk/leads/{asked}/erase")))
+    late = send(database, vault, site, message="Please call me today", visitor_id="v", **JANE).event_id
+    answer = anna.post(f"/desk/leads/{asked}/erase", **newest)
+    assert answer.location == f"/desk/leads/{jane}/erase"
+    page = anna.get(answer.location)
+    assert "Nothing was erased: an enquiry of theirs came since" in plain(page)
+    assert "Please call me today" in anna.get(f"/desk/leads/{lead_of(database, late)}")
+    anna.post(answer.location, **dict(re.findall(r'name="(newest)" value="([^"]+)"', page)))
+    assert "Please call me today" not in anna.get(f"/desk/leads/{jane}")
+
+
 def test_all_names_that_go_are_told_before(
     anna: Person, database: Database, vault: Vault, site: Site, jane: UUID
 ) -> None:
