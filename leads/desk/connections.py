@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -179,6 +180,7 @@ def _form(room: Room, kind: str, row: Connection | None = None, **more: Any) -> 
         "desk/connection_form.html",
         connector=connector_class(kind),
         connection=row,
+        mark=request.form.get("mark") or (_mark(room, row) if row else ""),
         options=options,
         removable=removable,
         sites=known,
@@ -223,6 +225,10 @@ def _replace(room: Room, row: Connection) -> ResponseReturnValue:
         setup.require_free(request.form.get("name", ""), row)
         setup.require_pace(row.kind, request.form.get("pace", ""))
         findings = _wrong(setup.try_out(row.kind, setup.merged(row, typed), row))
+        mark = _mark(room, existing(room, row.id))
+        if request.form.get("mark", mark) != mark:
+            flash(words.CHANGED_MEANWHILE)
+            return redirect(url_for("desk.connection_options", connection_id=row.id), 303)
         if findings and "anyway" not in request.form:
             return _form(room, row.kind, row, findings=findings), 422
         name, pace = request.form.get("name", ""), request.form.get("pace")
@@ -233,6 +239,13 @@ def _replace(room: Room, row: Connection) -> ResponseReturnValue:
         flash(f"“{changed.name}” is saved. One step is left: somebody has to sign in at the CRM.")
         return redirect(url_for("desk.connection", connection_id=row.id), 303)
     return _saved(changed, findings)
+
+
+def _mark(room: Room, row: Connection) -> str:
+    """Tells what is set now, so that a form which was opened before undoes nothing that somebody else has saved."""
+    drawn = forms.draw(row.kind, room.setup().merged(row, {}))
+    shown = [row.name, row.unknown_callers, row.pace, *(option.value for option in drawn)]
+    return room.vault.digest("connection", row.id, json.dumps(shown, default=str)).hex()
 
 
 def _callers() -> str | None:

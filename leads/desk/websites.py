@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from sqlalchemy.orm import Session
 
+from leads.desk import words
 from leads.desk.auth import admin_only
 from leads.desk.forms import typed_in
 from leads.desk.room import Room
@@ -156,7 +157,7 @@ def _change(room: Room, key: str) -> ResponseReturnValue:
         before = _named(session, key)
         consent = consent_text(session, before)
     if mark != _mark(room, before, consent):
-        flash("Nothing was saved: it has been changed meanwhile. Below is how it is now; please change it once more.")
+        flash(words.CHANGED_MEANWHILE)
         return redirect(url_for("desk.website_change", key=key), 303)
     typed = typed_in(asked(before), request.form)
     given = details(typed)

@@ -27,6 +27,9 @@ passed_over = plain.passed_over
 ALL_WELL = "Tested: everything is as it should be."
 TELL_AN_ADMIN = "Please tell an admin of this desk."  # what only they can mend
 TOO_LATE = "Nothing was done: it has moved on meanwhile. Below is how it stands now."
+CHANGED_MEANWHILE = (
+    "Nothing was saved: it has been changed meanwhile. Below is how it is now; please change it once more."
+)
 GONE_MEANWHILE = "Nothing was done: what you chose is not there any more. Please choose again."
 
 

@@ -324,6 +324,22 @@ def test_unknown_callers_and_the_pace_can_be_changed(anna: Person, database: Dat
     assert _connection(database, "Main CRM").pace is None, "the sandbox has no pace of its own"
 
 
+def test_a_form_that_was_opened_before_undoes_nothing(anna: Person, database: Database, vault: Vault, crm: str) -> None:
+    anna.post("/desk/connections/new/sandbox", **_typed(crm, pace="2.5", unknown_callers="wait"))
+    path = f"/desk/connections/{_connection(database, 'Main CRM').id}/options"
+    opened = dict(re.findall(r'name="(mark)" value="([^"]+)"', anna.get(path)))
+    typed = {"option-url": crm, "option-key": "", "unknown_callers": "wait"}
+    page = anna.post(path, 422, **typed, **opened, name="Main CRM", pace="quick").text
+    assert dict(re.findall(r'name="(mark)" value="([^"]+)"', page)) == opened, "it is still that page"
+    anna.post(path, **typed, **opened, name="Main CRM", pace="4")  # a colleague
+    assert anna.post(path, **typed, **opened, name="CRM", pace="2.5").location == path
+    assert "it has been changed meanwhile" in anna.get(path)
+    row = _connection(database, "Main CRM")
+    assert (row.pace, _options(database, vault, "Main CRM")["key"]) == (4, KEY)
+    anna.post(path, **typed, **dict(re.findall(r'name="(mark)" value="([^"]+)"', anna.get(path))), name="CRM", pace="4")
+    assert _connection(database, "CRM").pace == 4
+
+
 def test_test_a_connection(anna: Person, database: Database, crm: str) -> None:
     anna.post("/desk/connections/new/sandbox", **_typed(crm))
     path = f"/desk/connections/{_connection(database, 'Main CRM').id}"
