@@ -180,6 +180,37 @@ def test_tables_fit_and_the_numbers_of_today_stand_in_one_row(
     page.context.close()
 
 
+# Where the first and the last letter of a text stand on the screen.
+_ENDS = """text => {
+  const texts = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+  while (texts.nextNode() && !texts.currentNode.data.includes(text));
+  const at = texts.currentNode.data.indexOf(text);
+  const left = (place) => {
+    const range = document.createRange();
+    range.setStart(texts.currentNode, place);
+    range.setEnd(texts.currentNode, place + 1);
+    return range.getBoundingClientRect().left;
+  };
+  return [left(at), left(at + text.length - 1)];
+}"""
+
+
+def test_a_name_that_is_read_from_the_right_turns_nothing_beside_it_round(
+    browser: Browser, address: str, database: Database, vault: Vault, site: Site
+) -> None:
+    """Also one in which a stranger has put a character that turns round all that follows."""
+    make_connection(database, vault, site)
+    turned = {"first_name": "\u202eAnna", "last_name": "علي", "message": "Call \u202eme", "phone": "+12015550125"}
+    send(database, vault, site, consent=None, **turned)
+    send(database, vault, site, suspicion="It was too quick.", **turned | {"phone": "+12015550126"})
+    page = _page(browser, address)
+    for path, text in (("/desk/consent", "+12015550125"), ("/desk/put-aside", "Consultation request")):
+        page.goto(path)
+        begins, ends = page.evaluate(_ENDS, text)
+        assert begins < ends, path
+    page.context.close()
+
+
 def test_on_a_phone_the_header_takes_two_lines(browser: Browser, address: str) -> None:
     page = _page(browser, address, viewport={"width": 390, "height": 800})
     tops = {page.locator(f".top {part}").bounding_box()["y"] // 20 for part in (".brand", ".account", "nav")}  # type: ignore[index]

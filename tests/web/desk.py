@@ -70,7 +70,7 @@ def decisions() -> Select[Action]:
 
 def plain(page: str) -> str:
     """The page as one reads it: without tags, in one line."""
-    body = re.sub(r"(?s)<head>.*?</head>|<[^>]+>", " ", page)
+    body = re.sub(r"(?s)<head>.*?</head>|<[^>]+>", " ", re.sub("</?bdi>", "", page))
     return re.sub(r"\s+([.,:;])", r"\1", re.sub(r"\s+", " ", html.unescape(body)))
 
 

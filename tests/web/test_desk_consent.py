@@ -50,7 +50,7 @@ def _states(database: Database, events: list[UUID]) -> list[str]:
 
 
 def _ticks(page: str) -> list[tuple[str, bool]]:
-    found = re.findall(r'name="event" value="[^"]+"( checked)?> <span><strong>(\w+)</strong>', page)
+    found = re.findall(r'name="event" value="[^"]+"( checked)?> <span><strong><bdi>(\w+)</bdi></strong>', page)
     return [(name, bool(tick)) for tick, name in found]
 
 
