@@ -32,6 +32,7 @@ from leads.store.queries.leads import (
 )
 from leads.store.queries.lists import connections_in_use, sites
 from leads.store.staff import note_of, note_view
+from leads.store.vault import VaultError
 
 STATES = {
     "needs_you": "Needs you",
@@ -53,7 +54,8 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
     @desk.post("/leads")
     def lead_search() -> ResponseReturnValue:
-        # By POST: a name or phone number in a URL would end up in logs and histories.
+        # By POST: a name or phone number in a URL would end up in logs and histories. What was found stands at an
+        # address that hides it, since browsers do not go back to the answer of a POST.
         return _search(room, request.form.get("q", "").strip()[:200])
 
     @desk.get("/leads/<uuid:lead_id>")
@@ -66,6 +68,8 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
 
 def _list(room: Room) -> ResponseReturnValue:
+    if typed := _searched(room):
+        return _found(room, typed)
     with room.read() as session:
         now, known = room.database.now(session), sites(session)
         choice = choice_of(request.args, STATES, known)
@@ -76,17 +80,33 @@ def _list(room: Room) -> ResponseReturnValue:
             older_than=cursor(request.args.get("older")),
             newer_than=cursor(request.args.get("newer")),
         )
-    return _render_list(known, choice, now, page=page, rows=page.rows, left_out=misses(request.args, choice))
+    left_out = "found" in request.args or misses(request.args, choice)
+    return _render_list(known, choice, now, page=page, rows=page.rows, left_out=left_out)
 
 
 def _search(room: Room, typed: str) -> ResponseReturnValue:
     with room.read() as session:
-        now, known = room.database.now(session), sites(session)
-        choice = choice_of(request.form, STATES, known)
+        choice = choice_of(request.form, STATES, sites(session))
         if not typed:
             return redirect(_list_url(choice), 303)
         if coded := lead_by_code(session, typed):
             return redirect(url_for("desk.lead", lead_id=coded.id), 303)
+    hidden = room.vault.hidden(typed, current_user.id)
+    return redirect(url_for("desk.lead_list", found=hidden, **choice.given()), 303)
+
+
+def _searched(room: Room) -> str:
+    """What the address hides; empty: nobody searches here, or it was somebody else."""
+    try:
+        return room.vault.shown(request.args.get("found", ""), current_user.id)
+    except VaultError:
+        return ""
+
+
+def _found(room: Room, typed: str) -> ResponseReturnValue:
+    with room.read() as session:
+        now, known = room.database.now(session), sites(session)
+        choice = choice_of(request.args, STATES, known)
         found = search(session, room.vault, typed, _filter(choice, known, now))
     return _render_list(known, choice, now, found=found, rows=found.rows, typed=typed)
 

@@ -94,6 +94,19 @@ class Vault:
         place = _place(table, column, row)
         return self._encrypted(self._decrypted(sealed, place), place)
 
+    def hidden(self, text: str, user_id: UUID) -> str:
+        """Encrypt a text for an address, which logs and histories keep; it tells nobody but this user."""
+        sealed = self._encrypted(_ENCODE(text).encode(), _place("address", "text", user_id))
+        return base64.urlsafe_b64encode(sealed).decode()
+
+    def shown(self, hidden: str, user_id: UUID) -> str:
+        """What `hidden` gave for this user. Raises VaultError when it is not that, as where it was copied in part."""
+        try:
+            sealed = base64.urlsafe_b64decode(hidden.encode())
+            return str(_DECODE(self._decrypted(sealed, _place("address", "text", user_id)).decode()))
+        except ValueError as error:
+            raise VaultError("The address is not one of ours.") from error
+
     def look(self) -> None:
         """Take over what was changed in the key file. As long as that cannot be read, all stays as it is."""
         with self._looking:

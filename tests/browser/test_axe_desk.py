@@ -503,6 +503,21 @@ def test_the_keyboard_is_enough(browser: Browser, address: str, database: Databa
     page.context.close()
 
 
+def test_one_goes_back_from_a_lead_to_what_was_found(
+    browser: Browser, address: str, database: Database, vault: Vault, site: Site
+) -> None:
+    send(database, vault, site, **JANE)
+    page = _page(browser, address)
+    page.goto("/desk/leads")
+    page.fill("#q", "doe")
+    page.get_by_role("button", name="Search").click()
+    page.get_by_role("link", name="Jane Doe").click()
+    expect(page.get_by_role("heading", name="Jane Doe")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("status")).to_contain_text("1 lead found for “doe”.")
+    page.context.close()
+
+
 def test_an_unknown_page_is_told(browser: Browser, address: str) -> None:
     page = _page(browser, address)
     page.goto(f"/desk/leads/{UUID(int=1)}")

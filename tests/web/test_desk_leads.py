@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, unquote, urlsplit
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -36,6 +38,11 @@ def anna(app: Flask, database: Database) -> Person:
     return signed_in(app, database)
 
 
+def _found(person: Person, **typed: str) -> str:
+    """The page to which a search leads."""
+    return person.get(person.post("/desk/leads", **typed).location)
+
+
 def _names(page: str) -> list[str]:
     return re.findall(r'rowheader"><a href="[^"]+">([^<]*)<', page)
 
@@ -45,17 +52,17 @@ def test_search(anna: Person, database: Database, vault: Vault, site: Site) -> N
     send(database, vault, site, first_name="Tom", email="tom@example.com", phone="+12015550199")
     send(database, vault, site, "call_click")
     for typed in ("lucia", "FERNANDEZ", "Fernández Lucía", "luc fern", "lucia@example.com", " Lucia@Example.COM "):
-        assert _names(anna.post("/desk/leads", 200, q=typed).text) == ["Lucía Fernández"], typed
+        assert _names(_found(anna, q=typed)) == ["Lucía Fernández"], typed
     for typed in ("+12015550123", "(201) 555-0123", "201.555.0123", "555 0123"):
-        assert _names(anna.post("/desk/leads", 200, q=typed).text) == ["Lucía Fernández"], typed
+        assert _names(_found(anna, q=typed)) == ["Lucía Fernández"], typed
 
 
 def test_search_finds_the_name_of_any_enquiry(anna: Person, database: Database, vault: Vault, site: Site) -> None:
     send(database, vault, site, **JANE)
     send(database, vault, site, **JANE | {"last_name": "Kindermann", "message": "Vaterfeld"})
     send(database, vault, site, first_name="Tom", email="tom@example.com")
-    assert _names(anna.post("/desk/leads", 200, q="kindermann").text) == ["Lucía Fernández"]
-    assert _names(anna.post("/desk/leads", 200, q="vaterfeld").text) == [], "not by what somebody writes"
+    assert _names(_found(anna, q="kindermann")) == ["Lucía Fernández"]
+    assert _names(_found(anna, q="vaterfeld")) == [], "not by what somebody writes"
 
 
 @pytest.mark.parametrize(
@@ -77,9 +84,9 @@ def test_search_finds_a_name_however_it_is_spelt(
     send(database, vault, site, first_name=written, email="a@example.com")
     send(database, vault, site, first_name="Tom", email="tom@example.com")
     for text in typed:
-        assert _names(anna.post("/desk/leads", 200, q=text).text) == [written], text
+        assert _names(_found(anna, q=text)) == [written], text
     for nobody in ("- , -", "kuhm", "maeier"):
-        assert _names(anna.post("/desk/leads", 200, q=nobody).text) == []
+        assert _names(_found(anna, q=nobody)) == []
 
 
 def test_without_a_website_the_list_says_what_comes_first(anna: Person, database: Database) -> None:
@@ -139,7 +146,7 @@ def test_search_by_phone_reads_the_number_as_each_sites_country_does(
     with database.write() as session:
         session.execute(update(Site).values(region="DE"))
     send(database, vault, site, first_name="Karl", phone="+4930901820")
-    assert _names(anna.post("/desk/leads", 200, q="030 / 901 820").text) == ["Karl"]
+    assert _names(_found(anna, q="030 / 901 820")) == ["Karl"]
 
 
 @pytest.mark.parametrize("typed", ["5550155", "555 0155", "555-0155", "(201) 555", "0155"])
@@ -148,7 +155,7 @@ def test_search_by_a_part_of_a_number_needs_no_country_and_no_certain_way_of_wri
 ) -> None:
     send(database, vault, site, first_name="Rita", phone="+12015550155")
     send(database, vault, site, first_name="Otto", phone="+12015690166")
-    assert _names(anna.post("/desk/leads", 200, q=typed).text) == ["Rita"]
+    assert _names(_found(anna, q=typed)) == ["Rita"]
 
 
 def test_search_by_code_in_any_form_opens_the_lead(anna: Person, database: Database, vault: Vault, site: Site) -> None:
@@ -214,10 +221,32 @@ def test_a_callers_record_that_was_left_in_the_crm_is_told_on_the_persons_page(
 
 def test_what_was_searched_is_in_no_address(anna: Person, database: Database, vault: Vault, site: Site) -> None:
     send(database, vault, site, **JANE)
-    page = anna.post("/desk/leads", 200, q="Fernández", period="7").text
+    address = anna.post("/desk/leads", q="Fernández", period="7").location
+    assert "Fern" not in unquote(address)
+    assert "Fern" not in base64.urlsafe_b64decode(parse_qs(urlsplit(address).query)["found"][0]).decode("latin-1")
+    page = anna.get(address)
+    assert _names(page) == ["Lucía Fernández"]
     assert "Fern%C3%A1ndez" not in page
     assert 'name="period" value="7"' in page
     assert not [link for link in re.findall(r'(?:href|action)="([^"]*)"', page) if "q=" in link]
+
+
+def test_what_was_found_is_still_there_for_whoever_goes_back_and_for_nobody_else(
+    app: Flask, anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    send(database, vault, site, **JANE)
+    send(database, vault, site, first_name="Tom", email="tom@example.com")
+    address = anna.post("/desk/leads", q="Lucía").location
+    for _ in range(2):
+        page = anna.get(address)
+        assert _names(page) == ["Lucía Fernández"]
+        assert 'name="q" value="Lucía"' in page
+    sam = signed_in(app, database, "sam", "staff")
+    for person, place in [(sam, address), *((anna, address[:-cut]) for cut in (1, 4, 20, 40, 60))]:
+        page = person.get(place)
+        assert _names(page) == ["Tom", "Lucía Fernández"]
+        assert "Lucía" not in re.findall(r'name="q" value="([^"]*)"', page)
+        assert "asks for something that cannot be chosen here" in page
 
 
 def test_search_says_when_it_found_nobody_and_when_it_did_not_look_everywhere(
@@ -225,9 +254,9 @@ def test_search_says_when_it_found_nobody_and_when_it_did_not_look_everywhere(
 ) -> None:
     monkeypatch.setattr(queries, "MOST_SEARCHED", 1)
     send(database, vault, site, **JANE)
-    assert "looked through" not in anna.post("/desk/leads", 200, q="nobody").text
+    assert "looked through" not in _found(anna, q="nobody")
     send(database, vault, site, first_name="Tom", email="tom@example.com")
-    page = anna.post("/desk/leads", 200, q="Lucía").text
+    page = _found(anna, q="Lucía")
     assert "Nobody found" in page
     assert "looked through by name" in page
 
@@ -452,7 +481,7 @@ def test_a_lead_cannot_bring_html_into_a_page(anna: Person, database: Database, 
         assert evil not in page
         assert "&lt;script&gt;" in page
         assert 'href="javascript' not in page
-    assert evil not in anna.post("/desk/leads", 200, q=evil).text
+    assert evil not in _found(anna, q=evil)
 
 
 def test_there_is_no_such_lead(anna: Person) -> None:
@@ -502,7 +531,7 @@ def test_one_whose_details_cannot_be_decrypted_takes_no_others_along(
         session.execute(update(Lead).where(Lead.id == lead_of(database, event_id)).values(person_sealed=b"damaged"))
     assert set(_names(anna.get("/desk/leads"))) == {"Cannot be decrypted", "Tom"}
     assert "Cannot be decrypted" in anna.get("/desk/")
-    assert _names(anna.post("/desk/leads", 200, q="tom").text) == ["Tom"]
+    assert _names(_found(anna, q="tom")) == ["Tom"]
     assert "This cannot be decrypted" in plain(anna.get(f"/desk/leads/{lead_of(database, event_id)}", 500))
 
 
