@@ -166,6 +166,22 @@ _STICKS_OUT = """() => {
 _ROWS = "new Set([...document.querySelectorAll('.numbers > div')].map(one => one.offsetTop)).size"
 
 
+@pytest.mark.parametrize("width", [1200, 768, 320])
+def test_tables_fit_where_a_website_is_called_by_its_address(
+    browser: Browser, address: str, database: Database, vault: Vault, width: int
+) -> None:
+    called = make_site(database, "other", name="www.zahnarztpraxismusterstadt.example")
+    make_connection(database, vault, called, name="Main CRM")
+    make_user(database, "sam", "staff", [called])
+    event = send(database, vault, called, first_name="Jürgen", last_name="Schmidt-Rottluff")
+    set_state(database, event.event_id, "held", code="spam")
+    page = _page(browser, address, viewport={"width": width, "height": 800})
+    for path in ("/desk/", "/desk/leads", "/desk/users", "/desk/connections", "/desk/websites"):
+        page.goto(path)
+        assert not page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"), path
+    page.context.close()
+
+
 @pytest.mark.parametrize("width", [1200, 768])
 def test_tables_fit_and_the_numbers_of_today_stand_in_one_row(
     browser: Browser, address: str, database: Database, vault: Vault, site: Site, width: int
