@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy import Connection, delete, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from leads.store.keyfile import create_keys
@@ -22,6 +22,11 @@ from leads.store.vault import Vault, VaultError
 
 KEY_CHECK = "key_check"  # under this name a value stands by which keys and data are told to belong together
 _READABLE = "Frontdesk can read this."
+# The oldest migration whose programs work on our tables too, and under which name they find that in a database that is
+# newer than they are: whoever goes back, or dies in an upgrade without a stop, starts again. A migration that takes
+# away or renames what its predecessor's programs use raises it to itself.
+WORKS_FROM = "0023"
+_WORKS_FROM = "works_from"
 
 
 class SchemaError(Exception):
@@ -41,6 +46,11 @@ def head() -> str | None:
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
+@cache
+def _known() -> frozenset[str]:
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 def current(database: Database) -> str | None:
     """The last migration that this database has had; None for an empty one."""
     with database.engine.connect() as connection:
@@ -48,9 +58,10 @@ def current(database: Database) -> str | None:
 
 
 def upgrade(database: Database) -> None:
-    """Run the migrations that are missing. Two at once wait for each other. Raises SchemaError for a newer schema."""
-    if (now := current(database)) is not None:
-        _require_known(now)
+    """Run the migrations that are missing. Two at once wait for each other. Raises SchemaError for a newer schema on
+    which this version does not work; one on which it does stays as it is."""
+    if _is_newer(database, current(database)):
+        return
     with (
         database.engine.connect().execution_options(write=True) as connection,
         connection.begin(),
@@ -59,31 +70,41 @@ def upgrade(database: Database) -> None:
         if not database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(7261001)"))
         command.upgrade(_config(connection), "head")
+        connection.execute(delete(Meta).where(Meta.name == _WORKS_FROM))
+        connection.execute(insert(Meta).values(name=_WORKS_FROM, value=WORKS_FROM.encode()))
 
 
 def upgrades_from(database: Database) -> str | None:
     """The last migration of a database that others are missing in; None: there is no data, or none is missing.
 
-    Raises SchemaError for a newer schema.
+    Raises SchemaError for a newer schema on which this version does not work.
     """
     now = current(database)
-    if now is None or now == head():
-        return None
-    _require_known(now)
-    return now
+    return None if now is None or now == head() or _is_newer(database, now) else now
 
 
-def _require_known(revision: str) -> None:
-    if revision not in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}:
+def _is_newer(database: Database, revision: str | None) -> bool:
+    """Whether the tables are of a newer version that this one works on too. Raises SchemaError where it does not."""
+    if revision is None or revision in _known():
+        return False
+    if (_meta(database, _WORKS_FROM) or b"").decode() not in _known():
         raise SchemaError("The database was made by a newer Frontdesk. Install that version or restore a backup.")
+    return True
+
+
+def is_current(database: Database) -> bool:
+    """Whether all migrations have run, be it also newer ones on which this version works."""
+    try:
+        require_current(database)
+    except SchemaError:
+        return False
+    return True
 
 
 def require_current(database: Database) -> None:
     """Raises SchemaError unless all migrations have run."""
     now = current(database)
-    if now is not None:
-        _require_known(now)
-    if now != head():
+    if now != head() and not _is_newer(database, now):
         raise SchemaError("The database is not up to date. Run: frontdesk db upgrade")
 
 
@@ -130,7 +151,11 @@ def _make_missing(keys_file: Path) -> None:
 
 
 def _key_check(database: Database) -> bytes | None:
+    return _meta(database, KEY_CHECK)
+
+
+def _meta(database: Database, name: str) -> bytes | None:
     if not inspect(database.engine).has_table("meta"):
         return None
     with database.read() as session:
-        return session.scalar(select(Meta.value).where(Meta.name == KEY_CHECK))
+        return session.scalar(select(Meta.value).where(Meta.name == name))

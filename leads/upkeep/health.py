@@ -7,7 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from leads.store.clock import worker_seen_at
 from leads.store.queries.overview import is_silent
-from leads.store.schema import current, head
+from leads.store.schema import is_current
 from leads.store.session import Database
 
 NO_WORKER, NOT_ASKED = "no worker is running", "not asked"
@@ -33,7 +33,7 @@ def create_health(database: Database) -> Blueprint:
 def readiness(database: Database) -> dict[str, str]:
     """Database, disk, migrations and worker: `ok`, or what is wrong."""
     try:
-        migrated = current(database) == head()
+        migrated = is_current(database)
         return {
             "database": "its file was replaced: start Frontdesk again" if database.was_replaced() else "ok",
             "disk": "almost full: new enquiries are turned away" if database.space.is_short() else "ok",

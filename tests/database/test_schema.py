@@ -18,14 +18,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column, MetaData, func, insert, inspect, select, table, text, update
+from sqlalchemy import Column, MetaData, delete, func, insert, inspect, select, table, text, update
 
 from leads.store import callers, schema
 from leads.store.holds import HELD_BY_REMOVAL, HOLD_SENTENCES
-from leads.store.models import Base, Delivery, Identity, Lead, RemoteRecord
+from leads.store.models import Base, Delivery, Identity, Lead, Meta, RemoteRecord
 from leads.store.schema import SchemaError, current, head, open_vault, require_current, upgrade
 from leads.store.session import Database
 from leads.store.vault import Vault, VaultError
+from leads.upkeep.health import readiness
 from tests.database.loop import Loop
 from tests.factory import make_connection, make_site, send
 
@@ -129,7 +130,7 @@ def test_a_database_that_was_in_use_is_upgraded_over_each_step(empty: Database, 
     filled = _fill(empty)
     assert min(filled.values()) == 1
     upgrade(empty)
-    assert _counted(empty, filled) == filled
+    assert _counted(empty, filled) == filled | Counter(meta=2), "from where on programs work on these tables is new"
 
 
 def test_two_upgrades_at_once_wait_for_each_other(empty: Database, database_url: str) -> None:
@@ -197,11 +198,41 @@ def test_who_was_merged_into_themselves_is_there_again_and_their_record_stays(lo
     assert (loop.row(event).state, loop.verdicts().count("sent")) == ("confirmed", 2)
 
 
-def test_the_schema_of_a_newer_version_is_refused(database: Database) -> None:
+def test_the_schema_of_a_newer_version_that_says_nothing_is_refused(database: Database) -> None:
+    with database.write() as session:
+        session.execute(delete(Meta))
     revision_becomes(database, "9999")
     for step in (upgrade, require_current):
         with pytest.raises(SchemaError, match="newer Frontdesk"):
             step(database)
+
+
+def test_a_version_works_on_newer_tables_that_say_so(database: Database) -> None:
+    """Whoever goes back, and a program that dies in an upgrade without a stop, has to start again."""
+    upgrade(database)
+    before = current(database)
+    revision_becomes(database, "9999")
+    require_current(database)
+    upgrade(database)
+    assert (before, current(database), schema.upgrades_from(database)) == (head(), "9999", None)
+    checks = readiness(database)
+    assert (checks["migrations"], checks["worker"]) == ("ok", "no worker is running")
+
+
+def test_newer_tables_that_leave_this_version_behind_are_refused(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "WORKS_FROM", "9999")
+    upgrade(database)
+    revision_becomes(database, "9999")
+    for step in (upgrade, require_current, schema.upgrades_from):
+        with pytest.raises(SchemaError, match="newer Frontdesk"):
+            step(database)
+    assert readiness(database)["migrations"] == "run: frontdesk db upgrade"
+
+
+def test_what_the_tables_say_that_they_work_from_is_one_of_our_migrations() -> None:
+    assert schema.WORKS_FROM in {one.revision for one in SCRIPTS.walk_revisions()}
 
 
 def test_a_migration_that_fails_leaves_no_half_of_it(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:

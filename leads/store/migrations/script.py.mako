@@ -1,6 +1,7 @@
 """${message}
 
-The version before this one must go on working on the new schema: expand first, contract in a later release.
+The version before this one must go on working on the new schema: expand first, contract in a later release,
+which raises WORKS_FROM in `leads/store/schema.py`.
 """
 
 import sqlalchemy as sa
