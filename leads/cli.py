@@ -43,7 +43,7 @@ from leads.store import backup, failpoint, outbox, tasks
 from leads.store.models import Site
 from leads.store.queries.lists import connections_in_use, sites
 from leads.store.schema import current
-from leads.store.session import at_leisure, is_away, sqlite_file
+from leads.store.session import at_leisure, is_away, sqlite_file, why_no_connection
 from leads.sync import worker as sync_worker
 from leads.sync.options import SetupError
 from leads.upkeep import logs
@@ -75,6 +75,8 @@ class _Plain(click.Group):
             fail(str(error))
         except SQLAlchemyError as error:
             name = type(error).__name__
+            if why := why_no_connection(error):
+                fail(f"The database cannot be reached: {why}. Check FRONTDESK_DATABASE_URL.", CANNOT_OPEN)
             if is_away(error):
                 fail(f"The database does not answer ({name}). Check FRONTDESK_DATABASE_URL.", CANNOT_OPEN)
             fail(f"Frontdesk made a mistake of its own: the database refused a statement ({name}). Please report it.")

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import psycopg
 import pysqlite3.dbapi2
 from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
@@ -196,6 +197,17 @@ def is_away(error: exc.SQLAlchemyError) -> bool:
     is_damaged = type(error) is exc.DatabaseError  # what SQLite says of a file that it cannot read
     is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
     return isinstance(error, (*NO_DATABASE, *_NOT_ITSELF)) or is_damaged or is_lost
+
+
+def why_no_connection(error: exc.SQLAlchemyError) -> str:
+    """What PostgreSQL or its driver says of a connection that could not be had, in one line; empty for all else.
+
+    That names hosts and users, and nothing of what was to be stored.
+    """
+    cause = error.orig if isinstance(error, DBAPIError) and error.statement is None else None
+    if not isinstance(cause, psycopg.Error) or cause.sqlstate:  # an answer to a statement has a code
+        return ""
+    return " ".join(str(cause).split()).rstrip(".")
 
 
 def is_unfit(error: exc.SQLAlchemyError) -> bool:

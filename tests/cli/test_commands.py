@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import make_url, select, update
 from sqlalchemy.exc import IntegrityError
 
 from leads.store.models import Action, Connection, Delivery, Site
@@ -22,6 +22,7 @@ from leads.store.sites import hook_token, origin_of
 from leads.store.staff import find_user, is_password
 from leads.store.vault import Vault
 from tests.cli.conftest import Frontdesk, as_json
+from tests.conftest import only_postgres
 from tests.factory import make_connection, make_site, send
 from tests.programs import ROOT, free_port
 from tests.web.desk import beat, set_state
@@ -749,10 +750,28 @@ def test_all_mistakes_of_the_configuration_are_told_at_once(frontdesk: Frontdesk
     assert "FRONTDESK_LANES: Not a valid integer." in told
 
 
-def test_a_database_that_does_not_answer_is_told_in_a_sentence(frontdesk: Frontdesk) -> None:
-    told = frontdesk("lead", "list", code=3, database_url="postgresql://nobody:hidden@127.0.0.1:9/nothing").stderr
-    assert told.startswith("The database does not answer")
-    assert "hidden" not in told
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("postgresql://nobody:hidden@127.0.0.1:9/nothing", "port 9 failed: Connection refused"),
+        ("postgresql://nobody:hidden@127.0.0.1:9/nothing?sslmod=require", 'invalid connection option "sslmod"'),
+        ("postgresql://nobody:hidden@127.0.0.1:9/nothing?sslmode=requir", 'invalid sslmode value: "requir"'),
+    ],
+)
+def test_why_a_database_cannot_be_reached_is_told_in_a_sentence(frontdesk: Frontdesk, url: str, reason: str) -> None:
+    told = frontdesk("lead", "list", code=3, database_url=url).stderr
+    assert told.startswith("The database cannot be reached: ")
+    assert reason in told
+    assert told.endswith(". Check FRONTDESK_DATABASE_URL.\n")
+    assert (told.count("\n"), "hidden" in told) == (1, False)
+
+
+@only_postgres
+def test_that_a_database_is_not_there_is_told_apart_from_a_server_that_is_not(
+    frontdesk: Frontdesk, database_url: str
+) -> None:
+    told = frontdesk("doctor", code=3, database_url=str(make_url(database_url).set(database="nothing"))).stderr
+    assert 'database "nothing" does not exist' in told
 
 
 def test_a_name_in_another_encoding_is_told_in_a_sentence(tmp_path: Path) -> None:
