@@ -15,9 +15,10 @@ from email.message import EmailMessage
 
 @dataclass
 class MailServer:
-    """refuse: command → the answer it gets instead. hang: it says nothing at all. tls: it speaks TLS from the start.
+    """refuse: command, or all of its line → the answer it gets instead. hang: it says nothing at all.
 
-    certificate: with one it offers STARTTLS. accounts: user and password that it asks for, as AUTH PLAIN.
+    tls: it speaks TLS from the start. certificate: with one it offers STARTTLS. accounts: user and password that it
+    asks for, as AUTH PLAIN.
     """
 
     refuse: dict[str, str] = field(default_factory=dict)
@@ -95,8 +96,8 @@ class _Talk:
     def _answer(self, line: str) -> bool:
         command = re.split("[ :]", line, maxsplit=1)[0].upper()
         self._house.commands.append(command)
-        if command in self._house.refuse:
-            self._say(self._house.refuse[command])
+        if refusal := self._house.refuse.get(command) or self._house.refuse.get(line):
+            self._say(refusal)
         elif command == "EHLO":
             offers = ["mail.example", "AUTH PLAIN", *(["STARTTLS"] if self._house.certificate else []), "8BITMIME"]
             for n, offer in enumerate(offers):

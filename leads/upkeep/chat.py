@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from typing import Any
 
-from leads.upkeep.notice import Notice, NoticeError
+from leads.plain import number_of
+from leads.upkeep.notice import Notice, NoticeError, PartlyError
 
 _MISSING = "FRONTDESK_ALERT_URLS needs a package that is not here. Run: pip install 'frontdesk[alerts]'"
 
@@ -28,6 +30,15 @@ class Chat:
         services = apprise.Apprise()
         if not services.add(self.urls):
             raise NoticeError("FRONTDESK_ALERT_URLS holds an address that Apprise does not understand.")
-        if not services.notify(title=notice.subject, body=notice.text, body_format=apprise.NotifyFormat.TEXT):
-            raise NoticeError("One of the services in FRONTDESK_ALERT_URLS did not take the notice.")
-        return f"Taken by {len(services)} {'service' if len(services) == 1 else 'services'}."
+        # One by one: together it is not told which of them failed.
+        failed = [one.service_name for one in services if not _taken(apprise, one, notice)]
+        if failed:
+            some = len(failed) < len(services)
+            told = f"Not taken by {', '.join(map(str, failed))}, of the services in FRONTDESK_ALERT_URLS."
+            raise (PartlyError if some else NoticeError)(told)
+        return f"Taken by {number_of(len(services), 'service', 'services')}."
+
+
+def _taken(apprise: Any, service: Any, notice: Notice) -> bool:
+    way = apprise.Apprise(service)
+    return bool(way.notify(title=notice.subject, body=notice.text, body_format=apprise.NotifyFormat.TEXT))

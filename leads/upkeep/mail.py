@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 
-from leads.upkeep.notice import Notice, NoticeError, UnreachableError
+from leads.plain import number_of
+from leads.upkeep.notice import Notice, NoticeError, PartlyError, UnreachableError
 
 _PATIENCE = 10.0  # seconds that the mail server may take for each of its answers
 
@@ -31,17 +32,16 @@ class Mail:
     name = "e-mail"
 
     def send(self, notice: Notice) -> str:
-        """Send it. Returns what became of it, in a sentence; raises NoticeError when nobody will get it."""
+        """Send it. Returns what became of it, in a sentence; raises NoticeError when somebody will not get it."""
         try:
             refused = self._hand_over(self._message(notice))
         except (OSError, UnicodeError, smtplib.SMTPException) as error:
             cause = _cause(error)
             answered = isinstance(cause, smtplib.SMTPException | UnicodeError)
             raise (NoticeError if answered else UnreachableError)(_sentence(cause)) from None
-        taken = len(self.to) - len(refused)
         if refused:
-            return f"The mail server took it for {taken} of {len(self.to)} addresses and refused the others."
-        return f"The mail server took it for {taken} {'address' if taken == 1 else 'addresses'}."
+            raise PartlyError(f"The mail server refuses {', '.join(sorted(refused))}.")
+        return f"The mail server took it for {number_of(len(self.to), 'address', 'addresses')}."
 
     def _hand_over(self, message: EmailMessage) -> dict[str, tuple[int, bytes]]:
         server = self._connect()

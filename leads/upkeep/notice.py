@@ -13,6 +13,10 @@ class UnreachableError(NoticeError):
     """Nobody answers there: whatever else is to go that way cannot be sent either just now."""
 
 
+class PartlyError(NoticeError):
+    """Some have it and others will not get it: it was sent, and is not sent again."""
+
+
 class Notice(NamedTuple):
     """Plain text. Counts, names of sites and connections, and their sentences; nothing personal."""
 
@@ -27,5 +31,5 @@ class Channel(Protocol):
     def name(self) -> str: ...
 
     def send(self, notice: Notice) -> str:
-        """Send it. Returns what became of it, in a sentence; raises NoticeError when nobody will get it."""
+        """Send it. Returns what became of it, in a sentence; raises NoticeError when somebody will not get it."""
         ...

@@ -23,7 +23,7 @@ from leads.store.queries.lists import sites
 from leads.store.scope import keep_to
 from leads.store.session import Database
 from leads.upkeep import wording
-from leads.upkeep.notice import Channel, Notice, NoticeError, UnreachableError
+from leads.upkeep.notice import Channel, Notice, NoticeError, PartlyError, UnreachableError
 
 log = structlog.get_logger()
 
@@ -86,7 +86,7 @@ class Notifier:
         """Send one notice by every channel and, once one has taken it, to each website's own people what `write` makes
         of it; write down what was told. False: by none of the channels it could be sent."""
         tried = _posted([Post(channel.name, channel.name, channel, notice) for channel in self.channels])
-        sent = not all(tried.values())
+        sent = not all(tried[channel.name] for channel in self.channels)
         with database.write() as session:
             now = database.now(session)
             if sent and told:
@@ -118,6 +118,7 @@ class Notifier:
         failed = [Condition("mail", subject, sentence) for subject, sentence in tried.items() if sentence]
         with database.write() as session:
             known = {*(channel.name for channel in self.channels), *map(_subject_of, _told_alone(session))}
+            known |= set(map(_to_some, known))
             alerts.settle(session, failed, ["mail"], database.now(session), but=known - tried.keys())
 
     def _to_websites(self, database: Database, write: Writer) -> list[Post]:
@@ -181,14 +182,23 @@ def _subject_of(site: Site) -> str:
     return f"e-mail to {site.key}"
 
 
+def _to_some(subject: str) -> str:
+    """Of the alert that some do not get what is sent that way: apart, since those who did are not told it again."""
+    return f"{subject} (to some)"
+
+
 def _posted(posts: Sequence[Post]) -> dict[str, str]:
-    """Send them. Returns by subject why it could not be sent; empty where it was."""
+    """Send them. Returns by subject why it could not be sent; empty where it was, if only to some."""
     tried, away = dict[str, str](), ""
     for subject, name, channel, notice in posts:
         try:
             if not away:
                 channel.send(notice)
             tried[subject] = away and f"Notices by {name} cannot be sent: {away}"
+            if not away:
+                tried[_to_some(subject)] = ""
+        except PartlyError as error:
+            tried |= {subject: "", _to_some(subject): f"Notices by {name} do not reach everybody: {error}"}
         except NoticeError as error:
             tried[subject] = f"Notices by {name} cannot be sent: {error}"
             # Whatever else goes to websites goes by the same mail server.

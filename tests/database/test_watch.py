@@ -33,7 +33,7 @@ from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.upkeep.alerts import KINDS
 from leads.upkeep.mail import Mail
-from leads.upkeep.notice import Notice, NoticeError, UnreachableError
+from leads.upkeep.notice import Notice, NoticeError, PartlyError, UnreachableError
 from leads.upkeep.notices import Notifier
 from leads.upkeep.watch import Watchman
 from leads.upkeep.wording import OVER
@@ -535,7 +535,7 @@ class Told:
 
     def __init__(self, name: str, works: bool = True) -> None:
         self.name, self.works, self.notices = name, works, list[Notice]()
-        self.away, self.tried = False, 0
+        self.away, self.partly, self.tried = False, False, 0
 
     def send(self, notice: Notice) -> str:
         self.tried += 1
@@ -544,6 +544,8 @@ class Told:
         if not self.works:
             raise NoticeError("It is broken.")
         self.notices.append(notice)
+        if self.partly:
+            raise PartlyError("Some do not get it.")
         return "Taken."
 
 
@@ -555,6 +557,35 @@ def test_when_one_of_two_ways_is_broken_the_other_says_so(watch: Watch, change: 
     told = [notice.text.split("\n")[0] for notice in chat.notices]
     assert told[0].endswith("What comes in is kept, and sent once it works.")
     assert told[1:] == ["Notices by e-mail cannot be sent: It is broken."]
+
+
+def test_who_gets_notices_is_told_once_that_others_do_not(
+    watch: Watch, server: MailServer, change: Callable[..., None]
+) -> None:
+    both = Mail(
+        "127.0.0.1", server.port, "none", "", "", "frontdesk@clinic.example", ["gone@a.example", "ops@a.example"]
+    )
+    watch.man = Watchman(watch.database, Notifier([both], "https://leads.example", None), timedelta(minutes=30))
+    server.refuse = {"rcpt TO:<gone@a.example>": "550 nobody here"}
+    change("failing", WRONG_KEY)
+    watch.passes(60, every=1)
+    assert watch.open() == ["connection", "mail"]
+    missing = "Notices by e-mail do not reach everybody: The mail server refuses gone@a.example."
+    assert [(WRONG_KEY in mail, missing in mail) for mail in watch.mails] == [(True, False), (False, True)]
+    change("working")
+    server.refuse = {}
+    watch.passes(60, every=1)
+    assert watch.open() == []
+
+
+def test_a_clinics_people_are_not_told_again_for_one_of_them_whom_it_does_not_reach(watch: Watch, vault: Vault) -> None:
+    clinics = Clinics(watch, vault, {})
+    clinics.anna.partly = True
+    clinics.fail(clinics.theirs)
+    watch.passes(60, every=1)
+    assert len(clinics.anna.notices) == 1
+    told = "\n".join(notice.text for notice in clinics.everybody.notices)
+    assert "Notices by e-mail to Lakeside do not reach everybody: Some do not get it." in told
 
 
 class Clinics:

@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 from leads.upkeep import mail
 from leads.upkeep.chat import Chat
 from leads.upkeep.mail import Mail
-from leads.upkeep.notice import Notice, NoticeError, UnreachableError
+from leads.upkeep.notice import Notice, NoticeError, PartlyError, UnreachableError
 from tests.mailserver import MailServer
 
 NOTICE = Notice(
@@ -85,6 +85,14 @@ def test_what_arrives() -> None:
     assert found["Message-ID"].endswith("@clinic.example>")
     assert found.get_content().replace("\r\n", "\n").strip() == NOTICE.text.strip()
     assert "AUTH" in server.commands
+
+
+def test_an_address_that_is_refused_is_named_and_the_others_get_it() -> None:
+    with MailServer(refuse={"rcpt TO:<it@agency.example>": "550 nobody here"}) as server:
+        with pytest.raises(PartlyError) as caught:
+            writer(server).send(NOTICE)
+        assert len(server.mails) == 1
+    assert str(caught.value) == "The mail server refuses it@agency.example."
 
 
 def test_without_a_user_nobody_signs_in() -> None:
@@ -213,11 +221,20 @@ def test_a_chat_gets_it(receiver: Any) -> None:
 @_APPRISE
 def test_a_chat_that_does_not_take_it(receiver: Any, caplog: pytest.LogCaptureFixture) -> None:
     address, _ = receiver(403)
-    with pytest.raises(NoticeError, match="did not take the notice"):
+    with pytest.raises(NoticeError, match="Not taken by JSON, of the services") as caught:
         Chat(address).send(NOTICE)
+    assert not isinstance(caught.value, PartlyError)
     with pytest.raises(NoticeError, match="does not understand"):
         Chat("nonsense://s3cret").send(NOTICE)
     assert "s3cret" not in caplog.text
+
+
+@_APPRISE
+def test_a_chat_that_takes_it_beside_one_that_does_not(receiver: Any) -> None:
+    (works, came), (broken, _) = receiver(200), receiver(403)
+    with pytest.raises(PartlyError, match="Not taken by JSON"):
+        Chat(f"{broken} {works}").send(NOTICE)
+    assert len(came) == 1
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
