@@ -76,7 +76,7 @@ class _Plain(click.Group):
         except SQLAlchemyError as error:
             name = type(error).__name__
             if why := why_no_connection(error):
-                fail(f"The database cannot be reached: {why}. Check FRONTDESK_DATABASE_URL.", CANNOT_OPEN)
+                fail(f"The database cannot be reached ({why}). Check FRONTDESK_DATABASE_URL.", CANNOT_OPEN)
             if is_away(error):
                 fail(f"The database does not answer ({name}). Check FRONTDESK_DATABASE_URL.", CANNOT_OPEN)
             fail(f"Frontdesk made a mistake of its own: the database refused a statement ({name}). Please report it.")

@@ -760,9 +760,9 @@ def test_all_mistakes_of_the_configuration_are_told_at_once(frontdesk: Frontdesk
 )
 def test_why_a_database_cannot_be_reached_is_told_in_a_sentence(frontdesk: Frontdesk, url: str, reason: str) -> None:
     told = frontdesk("lead", "list", code=3, database_url=url).stderr
-    assert told.startswith("The database cannot be reached: ")
+    assert told.startswith("The database cannot be reached (")
     assert reason in told
-    assert told.endswith(". Check FRONTDESK_DATABASE_URL.\n")
+    assert told.endswith("). Check FRONTDESK_DATABASE_URL.\n")
     assert (told.count("\n"), "hidden" in told) == (1, False)
 
 
