@@ -20,10 +20,10 @@ from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from config.settings import PREFIX, shown
+from config.settings import PREFIX, Settings, shown
 from integrations.core.registry import UnknownKindError, kinds
 from leads.commands.actions import actions
-from leads.commands.alerts import alerts, nobody_told_of_a_website, start_watchman
+from leads.commands.alerts import alerts, nobody_told, nobody_told_of_a_website, start_watchman
 from leads.commands.balance import balance
 from leads.commands.canary import canary
 from leads.commands.connection import connection
@@ -211,7 +211,7 @@ def doctor(online: bool, json_: bool) -> None:
     office = Office()
     settings = office.settings
     lines = examine(office.database, settings.data_dir, settings.keys_file, office.erasures, settings.public_url)
-    lines += _told_in_vain(office)
+    lines += [*_told_in_vain(office), *_told_nobody(settings)]
     if settings.rate_limit_store:
         from leads.intake import limit  # noqa: PLC0415 - the other commands start quicker without it
 
@@ -234,6 +234,12 @@ def _told_in_vain(office: Office) -> list[Line]:
         keys = [site.key for site in sites(session) if site.alert_emails]
     told = f"Notices of {', '.join(keys)} do not reach those who are told of one website alone. {reason}"
     return [line(False, told)] if keys else []
+
+
+def _told_nobody(settings: Settings) -> list[Line]:
+    """Without alerts whoever is at the desk sees what is wrong; addresses that cannot be right were meant to work."""
+    reason = nobody_told(settings)
+    return [Line("wrong" if settings.tells_somebody else "look", reason)] if reason else []
 
 
 def _ask_each_crm(office: Office) -> list[Line]:

@@ -80,6 +80,18 @@ def channels(settings: Settings) -> list[Channel]:
     return [*ways, Chat(settings.alert_urls)] if settings.alert_urls else ways
 
 
+def nobody_told(settings: Settings) -> str:
+    """Why nobody is told of what is wrong, in a sentence; empty where somebody is. Nothing is sent."""
+    if not settings.tells_somebody:
+        return _NOBODY
+    try:
+        if settings.alert_urls:
+            Chat(settings.alert_urls).services()
+    except NoticeError as error:
+        return str(error)
+    return ""
+
+
 def nobody_told_of_a_website(settings: Settings) -> str:
     """Why those who are told of a website alone cannot be told, in a sentence; empty where they can."""
     if not settings.tells_somebody:

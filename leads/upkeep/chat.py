@@ -22,6 +22,17 @@ class Chat:
 
     def send(self, notice: Notice) -> str:
         """Send it. Returns what became of it, in a sentence; raises NoticeError when somebody will not get it."""
+        services = self.services()
+        # One by one: together it is not told which of them failed.
+        failed = [one.service_name for one in services if not _taken(one, notice)]
+        if failed:
+            some = len(failed) < len(services)
+            told = f"Not taken by {', '.join(map(str, failed))}, of the services in FRONTDESK_ALERT_URLS."
+            raise (PartlyError if some else NoticeError)(told)
+        return f"Taken by {number_of(len(services), 'service', 'services')}."
+
+    def services(self) -> Any:
+        """What stands behind the addresses. Raises NoticeError when one is not understood; nothing is sent."""
         try:
             import apprise  # noqa: PLC0415 - an extra, and slow to load
         except ImportError:
@@ -30,15 +41,11 @@ class Chat:
         services = apprise.Apprise()
         if not services.add(self.urls):
             raise NoticeError("FRONTDESK_ALERT_URLS holds an address that Apprise does not understand.")
-        # One by one: together it is not told which of them failed.
-        failed = [one.service_name for one in services if not _taken(apprise, one, notice)]
-        if failed:
-            some = len(failed) < len(services)
-            told = f"Not taken by {', '.join(map(str, failed))}, of the services in FRONTDESK_ALERT_URLS."
-            raise (PartlyError if some else NoticeError)(told)
-        return f"Taken by {number_of(len(services), 'service', 'services')}."
+        return services
 
 
-def _taken(apprise: Any, service: Any, notice: Notice) -> bool:
+def _taken(service: Any, notice: Notice) -> bool:
+    import apprise  # noqa: PLC0415 - as above
+
     way = apprise.Apprise(service)
     return bool(way.notify(title=notice.subject, body=notice.text, body_format=apprise.NotifyFormat.TEXT))

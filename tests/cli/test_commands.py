@@ -641,7 +641,8 @@ def sound(frontdesk: Frontdesk, database: Database, vault: Vault, site: Site) ->
 def test_doctor_finds_nothing_wrong_with_the_daily_work_of_staff(
     frontdesk: Frontdesk, database: Database, vault: Vault, site: Site, sound: Connection
 ) -> None:
-    assert "look" not in frontdesk("doctor").stdout
+    mail = {"alert_emails": "ops@clinic.example", "smtp_host": "mail.example", "smtp_from": "desk@clinic.example"}
+    assert "look" not in frontdesk("doctor", **mail).stdout
     set_state(database, send(database, vault, site, email="jane@example.com").event_id, "refused")
     frontdesk("connection", "pause", "Sandbox CRM")
     told = frontdesk("doctor", public_url="https://leads.example").stdout
@@ -683,6 +684,14 @@ def test_doctor_tells_of_a_website_that_nothing_goes_to_a_crm_from(
         send(database, vault, lakeside, email=f"p{number}@example.com")
     make_connection(database, vault, lakeside, name="Another")
     assert "has no connection" not in frontdesk("doctor").stdout
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")  # one of Apprise's many modules asks for it
+def test_doctor_tells_that_nobody_is_told_what_is_wrong(frontdesk: Frontdesk, sound: Connection) -> None:
+    assert "look  Nobody is told: set FRONTDESK_ALERT_EMAILS" in frontdesk("doctor").stdout
+    told = frontdesk("doctor", code=1, alert_urls="nonsense://s3cret").stdout
+    assert "wrong FRONTDESK_ALERT_URLS holds an address that Apprise does not understand.\n" in told
+    assert "FRONTDESK_ALERT" not in frontdesk("doctor", alert_urls="json://u:s3cret@127.0.0.1:9").stdout
 
 
 def test_doctor_tells_of_a_form_that_gives_its_visitors_one_id(
