@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from marshmallow import ValidationError, fields
 from sqlalchemy import make_url
@@ -98,6 +99,10 @@ def web_address(url: str) -> None:
     """Raises ValidationError unless it is the address of a web server."""
     if url and not re.match(r"https?://[^/\s]+", url):
         raise ValidationError("must begin with https:// or http://")
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        raise ValidationError("holds a host or port that cannot be right") from None
 
 
 def hosts(words: frozenset[str]) -> None:

@@ -323,8 +323,13 @@ class SettingsSchema(Schema):
         data["database_url"] = _database_url(data["database_url"], data["data_dir"])
         data["smtp_port"] = data["smtp_port"] or {"starttls": 587, "tls": 465, "none": 25}[data["smtp_security"]]
         data["smtp_from"] = _sender(data)
-        data["public_url"] = (data["public_url"] or f"http://{data['host']}:{data['port']}").rstrip("/")
+        data["public_url"] = (data["public_url"] or local_address(data["host"], data["port"])).rstrip("/")
         return Settings(**data)
+
+
+def local_address(host: str, port: int) -> str:
+    """Where a web server that listens there is reached."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _sender(data: Mapping[str, Any]) -> str:

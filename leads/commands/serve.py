@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import requests
 
-from config.settings import PREFIX, Settings
+from config.settings import PREFIX, Settings, local_address
 from leads.commands.office import CANNOT_OPEN, Office, fail, say
 from leads.demo.seed import Login, seed
 from leads.serve import ServeError, Supervisor, environment, require_port
@@ -66,7 +66,8 @@ def _prepare_demo(office: Office, settings: Settings, supervisor: Supervisor) ->
 
 def _welcome(settings: Settings, supervisor: Supervisor, login: Login | None) -> None:
     """Wait until all is up, then say where to look and what to try."""
-    local = f"http://{settings.host if settings.host != '0.0.0.0' else '127.0.0.1'}:{settings.port}"  # noqa: S104 - no bind
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - no bind
+    local = local_address(everywhere.get(settings.host, settings.host), settings.port)
     until = time.monotonic() + _PATIENCE
     while not supervisor.stopping and time.monotonic() < until:
         if _is_ready(local):

@@ -29,6 +29,16 @@ def test_nothing_set_is_a_working_configuration() -> None:
     assert sum(settings.retry_schedule, timedelta()) > timedelta(days=7)
 
 
+@pytest.mark.parametrize(("host", "url"), [("::1", "http://[::1]:8000"), ("desk.lan", "http://desk.lan:8000")])
+def test_the_address_where_none_is_given(host: str, url: str) -> None:
+    assert load_settings({"FRONTDESK_HOST": host}).public_url == url
+
+
+@pytest.mark.parametrize("url", ["https://leads.example:https", "https://leads.example:80800", "http://[::1"])
+def test_an_address_that_cannot_be_is_told(url: str) -> None:
+    assert mistakes(PUBLIC_URL=url) == ["FRONTDESK_PUBLIC_URL: holds a host or port that cannot be right"]
+
+
 def test_every_variable_is_read() -> None:
     settings = load_settings(
         {
