@@ -21,7 +21,7 @@ from leads.store.queries.erasures import holding
 from leads.store.queries.journey import journey
 from leads.store.queries.lists import count
 from leads.store.queries.names import details_of
-from leads.store.staff import record
+from leads.store.staff import note_view, record
 
 _DONE = "Erased here. What a CRM holds is erased there by the sync; below you see how far it is."
 _CAME_MEANWHILE = (
@@ -68,7 +68,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
 def _ask(room: Room, lead_id: UUID) -> ResponseReturnValue:
     with room.read() as session:
-        found = journey(session, room.vault, lead_id) or abort(404)
+        now, found = room.database.now(session), journey(session, room.vault, lead_id) or abort(404)
         there, newest = holding(session, found.lead.id), _newest(session, found.lead)
         of_theirs = Delivery.event_id.in_(select(Event.id).where(Event.lead_id == found.lead.id))
         details = details_of(session, room.vault, found.lead)
@@ -76,6 +76,7 @@ def _ask(room: Room, lead_id: UUID) -> ResponseReturnValue:
         under_way = count(session, Delivery.id, of_theirs, Delivery.state == "sending") > 0
     if found.lead.erased_at is not None or found.lead.is_test:
         return redirect(url_for("desk.lead", lead_id=found.lead.id), 303)
+    note_view(room.database, current_user.name, found.lead.id, now)
     return render_template(
         "desk/erase.html",
         journey=found,

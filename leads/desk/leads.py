@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -31,7 +31,7 @@ from leads.store.queries.leads import (
     search,
 )
 from leads.store.queries.lists import connections_in_use, sites
-from leads.store.staff import note_of, note_view
+from leads.store.staff import LEFT_OPEN, note_of, note_view
 from leads.store.vault import VaultError
 
 STATES = {
@@ -60,11 +60,12 @@ def add_routes(desk: Blueprint, room: Room) -> None:
 
     @desk.get("/leads/<uuid:lead_id>")
     def lead(lead_id: UUID) -> ResponseReturnValue:
-        return _lead(room, lead_id, "desk/lead.html", is_opened=True)
+        return _lead(room, lead_id, "desk/lead.html")
 
     @desk.get("/leads/<uuid:lead_id>/live")
     def lead_live(lead_id: UUID) -> ResponseReturnValue:
-        return _lead(room, lead_id, "desk/lead_live.html")
+        # Whoever asks for this part alone reads all the same.
+        return _lead(room, lead_id, "desk/lead_live.html", once_in=LEFT_OPEN)
 
 
 def _list(room: Room) -> ResponseReturnValue:
@@ -157,12 +158,11 @@ def cursor(mark: str | None) -> Cursor | None:
         return None
 
 
-def _lead(room: Room, lead_id: UUID, template: str, *, is_opened: bool = False) -> ResponseReturnValue:
+def _lead(room: Room, lead_id: UUID, template: str, **noted: timedelta) -> ResponseReturnValue:
     context = lead_context(room, lead_id, cursor(request.args.get("older")))
     if (found := context["journey"].lead.id) != lead_id:
         return redirect(url_for("desk.lead", lead_id=found), 303)
-    if is_opened:
-        note_view(room.database, current_user.name, lead_id, context["now"])
+    note_view(room.database, current_user.name, lead_id, context["now"], **noted)
     return render_template(template, **context)
 
 

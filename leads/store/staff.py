@@ -24,6 +24,7 @@ log = structlog.get_logger()
 SHORTEST_PASSWORD = 12  # characters (NIST SP 800-63B asks for length, not for special signs)
 _LONGEST_PASSWORD = 200
 _VIEWED_ANEW = timedelta(hours=1)
+LEFT_OPEN = timedelta(days=1)  # for so long a page that refreshes itself counts as the look with which it was opened
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _hasher = PasswordHasher()
 _NOBODY = _hasher.hash(secrets.token_hex(16))
@@ -188,12 +189,14 @@ def note_of(vault: Vault, action: Action) -> str | None:
     return vault.open(action.note_sealed, "action", "note", action.id) if action.note_sealed else None
 
 
-def note_view(database: Database, user_name: str, lead_id: UUID, now: datetime) -> None:
-    """Write down that somebody looks at a lead, once an hour.
+def note_view(
+    database: Database, user_name: str, lead_id: UUID, now: datetime, once_in: timedelta = _VIEWED_ANEW
+) -> None:
+    """Write down that somebody looks at a lead, once in so long.
 
     When it cannot be written, the page is shown all the same: a full disk must not keep staff from an enquiry.
     """
-    lately = (Action.lead_id == lead_id, Action.at > now - _VIEWED_ANEW)
+    lately = (Action.lead_id == lead_id, Action.at > now - once_in)
     mine = exists().where(*lately, Action.what == "viewed", Action.user_name == user_name)
     try:
         with database.glance() as connection:

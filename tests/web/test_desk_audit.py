@@ -82,6 +82,21 @@ def test_opening_a_lead_is_written_down_once_an_hour_for_each_person(
     assert _done(database).count(("anna", "viewed")) == 3
 
 
+def test_no_page_with_the_details_of_a_lead_is_read_without_a_note(
+    app: Flask, database: Database, vault: Vault, site: Site
+) -> None:
+    lead = lead_of(database, send(database, vault, site, email="a@example.com").event_id)
+    for name, part in (("anna", "live"), ("ben", "erase")):
+        person = signed_in(app, database, name)
+        for _ in range(2):
+            assert "a@example.com" in person.get(f"/desk/leads/{lead}/{part}")
+        assert _done(database).count((name, "viewed")) == 1
+    with database.write() as session:
+        session.execute(update(Action).values(at=database.now(session) - timedelta(hours=8)))
+    person.get(f"/desk/leads/{lead}/live")
+    assert _done(database).count(("ben", "viewed")) == 1, "a page that was left open is no new look"
+
+
 def test_a_second_look_costs_one_question(app: Flask, database: Database, vault: Vault, site: Site) -> None:
     lead = lead_of(database, send(database, vault, site).event_id)
     now = database.time()
