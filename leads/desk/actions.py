@@ -167,9 +167,11 @@ def _release(room: Room, event_id: UUID, what: str) -> ResponseReturnValue:
 
 def say_that_consent_was_given(room: Room, session: Session, event: Event) -> int | None:
     """One of many, each of whom somebody vouches for. Returns how many deliveries go; None, with nothing changed: it
-    was decided meanwhile, or its visitor took consent back."""
+    was decided meanwhile, also by who took care of it, or its visitor took consent back."""
     lead = _locked(session, event)
-    if event.hold_code != "no_consent" or taken_back(session, [event.id]):
+    ways = deliveries_of(session, event.id)
+    waits = not ways or any((way.state, way.code) == ("held", "no_consent") for way in ways)
+    if event.hold_code != "no_consent" or not waits or taken_back(session, [event.id]):
         return None
     return _let_go(room, session, event, lead, "consent_given")
 

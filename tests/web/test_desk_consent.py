@@ -98,6 +98,18 @@ def test_those_who_are_ticked_go_and_each_decision_is_written_down(
     assert plain(anna.get("/desk/actions")).count("that consent was given.") == 2
 
 
+def test_what_a_colleague_took_care_of_since_the_list_was_opened_is_left_alone(
+    sam: Person, database: Database, held: list[UUID]
+) -> None:
+    """As by calling somebody who said no."""
+    with database.read() as session:
+        delivery_id = session.scalars(select(Delivery.id).where(Delivery.event_id == held[0])).one()
+    sam.post(f"/desk/deliveries/{delivery_id}/handled")
+    sam.post("/desk/consent", vouched="yes", event=held)
+    assert _states(database, held) == ["handled", "waiting", "waiting"]
+    assert "1 enquiry was left alone" in plain(sam.get("/desk/consent"))
+
+
 def test_what_moved_on_meanwhile_is_left_alone_and_told(
     sam: Person, database: Database, vault: Vault, site: Site, held: list[UUID]
 ) -> None:
