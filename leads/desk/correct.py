@@ -55,7 +55,9 @@ def _correct(room: Room, delivery_id: UUID) -> UUID:
         session.refresh(delivery, with_for_update=True)
         names = asked(delivery, event)
         # A caller may have turned out to be somebody known just then: the details on the page are not that person's.
-        if not (names and in_use) or lead.is_test or lead.merged_into:
+        # A form that was opened before it was decided otherwise may have asked for less: what it lacks is not empty.
+        is_whole = all(name in request.form for name in names)
+        if not (names and in_use and is_whole) or lead.is_test or lead.merged_into:
             flash(words.TOO_LATE)
             return lead.id
         try:

@@ -101,6 +101,23 @@ def test_the_refused_phone_is_corrected_and_sent_again(
     assert "Correct and send" not in shown
 
 
+@pytest.mark.parametrize("meanwhile", ["refused", "handled"])
+def test_a_form_that_asked_for_less_empties_no_other_detail(
+    sam: Person, database: Database, vault: Vault, site: Site, meanwhile: str
+) -> None:
+    """A colleague sent it again, and it was refused as a whole; or took care of it."""
+    lead_id, delivery_id = _refused(database, vault, site)
+    asked_for = Page(sam.get(f"/desk/leads/{lead_id}")).values
+    assert "email" not in asked_for
+    with database.write() as session:
+        row = session.get_one(Delivery, delivery_id)
+        row.state, row.field, row.code = meanwhile, None, {"refused": "invalid", "handled": "by_hand"}[meanwhile]
+    sam.post(f"/desk/deliveries/{delivery_id}/correct", phone="(201) 555-0123")
+    assert _person(database, vault, lead_id) == JANE
+    assert _state(database, delivery_id) == meanwhile
+    assert words.TOO_LATE in plain(sam.get(f"/desk/leads/{lead_id}"))
+
+
 def test_a_refused_name_is_corrected_by_its_parts_where_the_crm_has_one_field(
     sam: Person, database: Database, vault: Vault, site: Site
 ) -> None:
