@@ -95,6 +95,8 @@ def _take_care(session: Session, delivery: Delivery, by: str, now: datetime) -> 
 def _send_again(session: Session, delivery: Delivery, by: str, now: datetime) -> bool:
     if not outbox.is_by_hand(delivery):
         return outbox.send_again(session, delivery, by, now)
+    if request.form.get("mark") == "again":  # a colleague took care of it since that page was opened
+        return False
     event = session.get_one(Event, delivery.event_id)
     return outbox.send_after_all(session, delivery, event, _locked(session, event), by, now)
 

@@ -54,6 +54,27 @@ def test_send_again(sam: Person, database: Database, vault: Vault, site: Site, s
     assert "sam sent it again" in page
 
 
+def test_what_a_colleague_took_care_of_is_not_sent_again_by_a_page_from_before(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    event = send(database, vault, site, **JANE)
+    delivery_id = set_state(database, event.event_id, "refused", code="bad_phone", sentence="No.")
+    lead = f"/desk/leads/{lead_of(database, event.event_id)}"
+    before = _mark(sam.get(lead))
+    sam.post(f"/desk/deliveries/{delivery_id}/handled")
+    sam.post(f"/desk/deliveries/{delivery_id}/send-again", mark=before)
+    page = sam.get(lead)
+    assert _delivery(database, delivery_id).state == "handled"
+    assert "Nothing was done: it has moved on meanwhile." in page
+    sam.post(f"/desk/deliveries/{delivery_id}/send-again", mark=_mark(page))
+    assert _delivery(database, delivery_id).state == "waiting"
+
+
+def _mark(page: str) -> str:
+    """What the button “Send again” sends along."""
+    return re.findall(r'name="mark" value="([^"]+)">\s*<button[^>]*>Send again<', page)[0]
+
+
 @pytest.mark.parametrize("state", ["sending", "held", "handled", "erased"])
 def test_what_cannot_be_sent_again_is_left_alone(
     sam: Person, database: Database, vault: Vault, site: Site, state: str
