@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from integrations.core.base import RemoteField
 from leads.sync.mapping import Rule
 from leads.sync.plan import Plan, PlanError, load_plan
 
+_RULE = re.compile(r"to-([0-9]{1,4})")
 SAME_TEXT = "same-text"  # in the place of one of our fields: a text that is always the same
 
 
@@ -42,7 +44,7 @@ def rows_of(rules: Sequence[Rule]) -> list[Row]:
 
 def typed_rows(form: Mapping[str, str]) -> list[Row]:
     """What stands in the sent form."""
-    numbers = sorted(int(number) for name in form if (number := name.removeprefix("to-")).isdecimal())
+    numbers = sorted(int(found[1]) for name in form if (found := _RULE.fullmatch(name)))
     return [Row(*(form.get(f"{name}-{number}", "").strip() for name in Row._fields)) for number in numbers]
 
 

@@ -233,6 +233,12 @@ def test_a_forged_plan_is_no_plan(anna: Person, here: str, database: Database, p
     assert _row(database).mapping == RULES
 
 
+@pytest.mark.parametrize("name", ["to-" + "9" * 5000, "to-", "to-²", "to-٣"])
+def test_an_input_of_no_rule_is_left_out(anna: Person, here: str, name: str) -> None:
+    page = anna.post(f"{here}/mapping", 200, do="add", **{name: "email"}).text
+    assert re.findall(r'id="(rule-\d+)"', page) == ["rule-1"], "the one that is added"
+
+
 def test_a_dry_run_shows_the_requests_masked_until_somebody_looks(
     anna: Person, here: str, database: Database, vault: Vault, site: Site, crm: Sandbox
 ) -> None:
