@@ -19,8 +19,8 @@ from leads.store.session import Database, sqlite_file
 _QUICK = 64 * 1024 * 1024  # bytes that are read through at a start in well below a second
 _HEADER = struct.Struct(">16sHBBBBBBII")  # sqlite.org/fileformat.html: up to the size in pages
 _RESTORE = (
-    "Stop Frontdesk, restore the last backup of the data folder (database and keys together; keep erased.txt), run "
-    "frontdesk db restored and frontdesk lead erase-again, and start again."
+    "Stop Frontdesk, move the data folder away, restore the last backup (database and keys together; keep erased.txt), "
+    "run frontdesk db restored and frontdesk lead erase-again, and start again."
 )
 _NEW = "Only if this is a new installation with a key of your own, run once: frontdesk db upgrade --new"
 
