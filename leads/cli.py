@@ -17,7 +17,6 @@ from typing import Any
 
 import click
 from pysqlite3 import dbapi2 as sqlite
-from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.settings import PREFIX, Settings, shown
@@ -43,7 +42,7 @@ from leads.store import backup, failpoint, outbox, tasks
 from leads.store.models import Site
 from leads.store.queries.lists import connections_in_use, sites
 from leads.store.schema import current
-from leads.store.session import at_leisure, is_away, sqlite_file, why_no_connection
+from leads.store.session import at_leisure, is_away, shown_address, sqlite_file, why_no_connection
 from leads.sync import worker as sync_worker
 from leads.sync.options import SetupError
 from leads.upkeep import logs
@@ -262,7 +261,7 @@ def config_show(json_: bool) -> None:
     values = {field.name: getattr(settings, field.name) for field in fields(settings)}
     secrets = {field.name for field in fields(settings) if not field.repr}
     told = {name: _is_set(value) if name in secrets else shown(value) for name, value in values.items()}
-    told["database_url"] = make_url(settings.database_url).render_as_string(hide_password=True)
+    told["database_url"] = shown_address(settings.database_url)
     if json_:
         as_json(told)
         return

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 
 import psycopg
 import pysqlite3.dbapi2
-from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, text
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.orm import Session
 
@@ -190,6 +190,12 @@ def once_more(write: Callable[[], Written]) -> Written:
         if not (error.connection_invalidated or crossed(error.orig)):
             raise
         return write()
+
+
+def shown_address(url: str | URL) -> str:
+    """The database's address without its password, which may also stand behind the question mark."""
+    parts = make_url(url)
+    return parts.difference_update_query(["password", "sslpassword"]).render_as_string(hide_password=True)
 
 
 def is_away(error: exc.SQLAlchemyError) -> bool:

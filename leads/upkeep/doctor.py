@@ -25,7 +25,7 @@ from leads.store.queries.overview import without_connection
 from leads.store.queries.places import number_at
 from leads.store.queries.unreadable import number_unseen
 from leads.store.schema import open_vault
-from leads.store.session import Database, sqlite_file
+from leads.store.session import Database, shown_address, sqlite_file
 from leads.store.shared_ids import sites_that_share
 from leads.store.soundness import inspect
 from leads.store.vault import VaultError, read_keys
@@ -60,7 +60,7 @@ class Line(NamedTuple):
 def examine(database: Database, data_dir: Path, keys_file: Path, erasures: ErasureList, public_url: str) -> list[Line]:
     """What is well and what is not, one sentence each."""
     return [
-        _settings(data_dir, public_url),
+        _settings(database, data_dir, public_url),
         *_programs(database),
         *_machine(database, data_dir, keys_file),
         *_erasures(database, erasures),
@@ -82,9 +82,10 @@ def asked(connection: Connection, site_key: str, finding: Finding) -> Line:
     return line(False, f"{told} {_OTHER_SETTINGS}")
 
 
-def _settings(data_dir: Path, public_url: str) -> Line:
+def _settings(database: Database, data_dir: Path, public_url: str) -> Line:
     """What was looked at: a shell may have other settings than the service, and then links lead nowhere."""
-    told = f"the data folder is {data_dir.absolute()}, and the desk is at {public_url}/desk/ (FRONTDESK_PUBLIC_URL)"
+    places = f"the data folder is {data_dir.absolute()}, the database {shown_address(database.engine.url)}"
+    told = f"{places}, and the desk is at {public_url}/desk/ (FRONTDESK_PUBLIC_URL)"
     return line(True, f"As this shell's settings have it, {told}.")
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from leads.store.models import Action, Connection, Delivery, Site
 from leads.store.outbox import Accepted, handled, start_failing
-from leads.store.session import Database
+from leads.store.session import Database, shown_address
 from leads.store.sites import hook_token, origin_of
 from leads.store.staff import find_user, is_password
 from leads.store.vault import Vault
@@ -722,11 +722,18 @@ def test_doctor_blames_no_setting_for_what_the_service_has_met_as_well(
 
 
 def test_doctor_says_which_settings_its_links_come_from(
-    frontdesk: Frontdesk, sound: Connection, tmp_path: Path
+    frontdesk: Frontdesk, sound: Connection, tmp_path: Path, database_url: str
 ) -> None:
     told = frontdesk("doctor", port="8123").stdout
-    settings = f"the data folder is {tmp_path}, and the desk is at http://127.0.0.1:8123/desk/ (FRONTDESK_PUBLIC_URL)"
+    places = f"the data folder is {tmp_path}, the database {shown_address(database_url)}, and the desk is at"
+    settings = f"{places} http://127.0.0.1:8123/desk/ (FRONTDESK_PUBLIC_URL)"
     assert f"ok    As this shell's settings have it, {settings}.\n" in told
+
+
+def test_the_databases_password_is_not_shown_wherever_it_stands(frontdesk: Frontdesk) -> None:
+    for url in ("postgresql://u:s3cret@h/n", "postgresql://h/n?user=u&password=s3cret&sslpassword=s3cret"):
+        shown = frontdesk("config", "show", database_url=url).stdout
+        assert ("@h/n" in shown or "//h/n?user=u" in shown, "s3cret" in shown) == (True, False)
 
 
 def test_doctor_examines_on_without_the_keys(frontdesk: Frontdesk, tmp_path: Path) -> None:
