@@ -21,7 +21,7 @@ def balance(site_key: str | None, days: int, json_: bool) -> None:
     with office.database.read() as session:
         known = [site_named(session, site_key)] if site_key else sites(session)
         found = recent_balances(session, known, office.database.now(session), days)
-    rows = [_shown(day) for day in found]
+    rows = [_shown(day) | ({} if json_ else {"closes": "yes" if day.closes else "NO"}) for day in found]
     as_rows(list(rows[0]) if rows else [], rows, "There are no websites yet.", json_=json_)
     if not all(day.closes for day in found):
         raise SystemExit(WRONG)
@@ -34,5 +34,5 @@ def _shown(day: DayBalance) -> dict[str, Any]:
         "captured": day.captured,
         **day.states,
         "not_accounted_for": day.unaccounted,
-        "closes": "yes" if day.closes else "NO",
+        "closes": day.closes,
     }

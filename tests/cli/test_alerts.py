@@ -36,7 +36,7 @@ def test_the_balance_of_each_day_is_printed(frontdesk: Frontdesk, database: Data
     rows = as_json(frontdesk("balance", "--json"))
     assert [row["site"] for row in rows] == ["demo"] * 14 + ["other"]  # which was added today
     today = [row for row in rows if row["site"] == "demo"][-1]
-    assert (today["captured"], today["confirmed"], today["not_accounted_for"], today["closes"]) == (1, 1, 0, "yes")
+    assert (today["captured"], today["confirmed"], today["not_accounted_for"], today["closes"]) == (1, 1, 0, True)
     assert len(as_json(frontdesk("balance", "--site", "demo", "--days", "3", "--json"))) == 3
     assert "Confirmed" in frontdesk("balance").stdout
     assert "There is no site" in frontdesk("balance", "--site", "nowhere", code=1).stderr
@@ -52,7 +52,7 @@ def test_a_balance_that_does_not_close_ends_with_one(
         session.execute(delete(Delivery))
     assert "NO" in frontdesk("balance", code=1).stdout
     today = as_json(frontdesk("balance", "--json", code=1))[-1]
-    assert (today["captured"], today["not_accounted_for"], today["closes"]) == (1, 1, "NO")
+    assert (today["captured"], today["not_accounted_for"], today["closes"]) == (1, 1, False)
     assert "wrong Enquiries not accounted for: Sunrise" in frontdesk("doctor", code=1).stdout
 
 
