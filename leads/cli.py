@@ -187,7 +187,7 @@ def db_restored(yes: bool) -> None:
     What had not arrived when the copy was made is looked up in its CRM; where that cannot be asked, the desk asks a
     person. Safe to repeat.
     """
-    office = Office()
+    office = Office(thorough=True)  # what SQLite left of the old file may have been written into the copy
     _ = office.vault
     if not yes:
         click.confirm(

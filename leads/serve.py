@@ -85,9 +85,11 @@ class Supervisor:
         self._children.append(Child(name, [sys.executable, *command]))
 
     def run(self, on_start: Callable[[], None]) -> None:
-        """Start all, call on_start, and watch until SIGTERM or Ctrl-C; then end all in order."""
+        """Start all, call on_start, and watch until SIGTERM, Ctrl-C or the terminal's end; then end all in order."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(signal.SIGHUP, self._stop)
         try:
             self._start_due()
             on_start()

@@ -56,7 +56,8 @@ def serve(app: App, host: str, port: int, at_once: int, max_body: int) -> None:
         log_enabled=False,  # it would quote exceptions, and those can quote what a visitor typed
         log_dictconfig={"incremental": True, "handlers": {}, "loggers": {}},  # leave our own logging as it is
     )
-    server.on_startup(lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # Granian would start a second worker
+    hung_up = signal.getsignal(signal.SIGHUP)  # ignored under nohup
+    server.on_startup(lambda: signal.signal(signal.SIGHUP, hung_up))  # Granian would start a second worker
     gc.collect()
     gc.freeze()  # what stays for good is looked through no more: that stopped all requests for 50 ms every 2 seconds
     IdleReaper(port, lambda: _HURRY if server.interrupt_signal else _PATIENCE).start()

@@ -41,10 +41,10 @@ WRONG, CANNOT_OPEN = 1, 3  # exit codes; 2 is click's own, for a wrong command l
 class Office:
     """Opened once per command."""
 
-    def __init__(self, *, migrate: bool = False, new: bool = False, copy: bool = True) -> None:
+    def __init__(self, *, migrate: bool = False, new: bool = False, copy: bool = True, thorough: bool = False) -> None:
         """migrate: bring the tables up to date. new: make a database although its key is there already. copy: copy an
-        SQLite file first."""
-        self._migrate, self._new, self._copy = migrate, new, copy
+        SQLite file first. thorough: read all of it first."""
+        self._migrate, self._new, self._copy, self._thorough = migrate, new, copy, thorough
 
     @cached_property
     def settings(self) -> Settings:
@@ -66,7 +66,7 @@ class Office:
         click.get_current_context().call_on_close(database.close)
         try:
             if not self._new:
-                require_sound(database, self.settings.keys_file, make=self._migrate)
+                require_sound(database, self.settings.keys_file, make=self._migrate, thorough=self._thorough)
             if self._migrate:
                 database.make_file()
                 if self._copy:

@@ -29,10 +29,11 @@ class DamagedError(Exception):
     """The database is not whole. The text says what to do."""
 
 
-def require_sound(database: Database, keys_file: Path, *, make: bool) -> None:
+def require_sound(database: Database, keys_file: Path, *, make: bool, thorough: bool = False) -> None:
     """Raises DamagedError when the database is damaged, or gone while its keys are still there.
 
-    make: whether a new one may be made where there is neither database nor key.
+    make: whether a new one may be made where there is neither database nor key. thorough: read it through, however
+    large it is.
     """
     file = sqlite_file(database.engine.url.render_as_string(hide_password=False))
     if file is None:
@@ -47,7 +48,7 @@ def require_sound(database: Database, keys_file: Path, *, make: bool) -> None:
         return
     _require_header(file)
     _require_wal(file)
-    if trouble := inspect(database, thorough=file.stat().st_size <= _QUICK):
+    if trouble := inspect(database, thorough=thorough or file.stat().st_size <= _QUICK):
         raise DamagedError(f"The database file {file} is damaged ({trouble}). {_RESTORE}")
 
 

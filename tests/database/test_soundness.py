@@ -35,6 +35,16 @@ def flipped_page(file: Path) -> None:
             opened.write(random.Random(page).randbytes(64))
 
 
+def lost_page(file: Path) -> None:
+    """Of one index. Of the tables' descriptions a damaged page is told at the start."""
+    with sqlite3.connect(file) as connection:
+        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'ix_event_code'")
+    connection.close()
+    with file.open("r+b") as opened:
+        opened.seek((page - 1) * 4096)
+        opened.write(b"\xff" * 4096)
+
+
 def cut_off(file: Path) -> None:
     with file.open("r+b") as opened:
         opened.truncate(file.stat().st_size // 2 + 100)
@@ -214,14 +224,16 @@ def test_a_wal_that_was_taken_away_stops_the_start(folder: Path) -> None:
     assert "Put it back" in result.stderr
 
 
+def test_a_copy_that_was_put_back_is_read_through_however_large(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost_page(folder / "frontdesk.sqlite3")
+    monkeypatch.setattr("leads.store.soundness._QUICK", 0)
+    assert frontdesk(folder, "lead", "list").exit_code == 0
+    told = frontdesk(folder, "db", "restored", "--yes")
+    assert (told.exit_code, "is damaged" in told.stderr) == (3, True)
+
+
 def test_doctor_tells_of_a_damaged_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ok    The database file is sound." in frontdesk(folder, "doctor").stdout
     monkeypatch.setattr("leads.store.soundness._QUICK", 0)  # as with a file too large to be read through at a start
-    file = folder / "frontdesk.sqlite3"
-    with sqlite3.connect(file) as connection:  # of the tables' descriptions a damaged page is told at the start
-        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'ix_event_code'")
-    connection.close()
-    with file.open("r+b") as opened:
-        opened.seek((page - 1) * 4096)
-        opened.write(b"\xff" * 4096)
+    lost_page(folder / "frontdesk.sqlite3")
     assert "wrong The database file is damaged" in frontdesk(folder, "doctor").stdout

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +44,41 @@ def test_the_programs_see_a_setting_that_stands_in_a_file(monkeypatch: pytest.Mo
     file.write_text("https://leads.example\n")
     monkeypatch.setenv("FRONTDESK_PUBLIC_URL_FILE", str(file))
     assert load_settings(environment(load_settings())).public_url == "https://leads.example"
+
+
+_CHILD = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("ended", flush=True)))
+time.sleep(60)
+"""
+_PARENT = f"""
+from leads.serve import Supervisor
+supervisor = Supervisor({{}})
+supervisor.add("child", "-c", {_CHILD!r})
+supervisor.run(lambda: print("up", flush=True))
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_all_ends_in_order_also_with_the_terminal(number: signal.Signals) -> None:
+    with subprocess.Popen([sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "up\n"
+        time.sleep(0.5)  # until the child listens
+        process.send_signal(number)
+        assert process.stdout.read().split() == ["ended", "done"]
+        assert process.wait(30) == 0
+
+
+def test_under_nohup_the_end_of_the_terminal_ends_nothing() -> None:
+    ignored = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    with subprocess.Popen([sys.executable, "-c", ignored + _PARENT], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "up\n"
+        time.sleep(0.5)
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.terminate()
+        assert process.stdout.read().split() == ["ended", "done"]
