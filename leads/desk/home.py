@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from flask import Blueprint, render_template
+from flask import Blueprint, render_template, url_for
 from flask_login import current_user
 
 from leads import plain
@@ -33,15 +33,25 @@ _LEFT_BESIDE = "Open each one: a button sends it another way where one is open; 
 _LATEST = 8
 # Where the leads of a reason are listed; those not named here are among the ones that need a person.
 _LISTS = {"on_the_way": "on_the_way", "problem": "on_the_way", "unknown_caller": "not_now", "spam": "spam"}
+# What leads to a list that holds others as well.
+_SHOW_ALL = {
+    "needs_you": "Show all that need you",
+    "on_the_way": "Show all on the way",
+    "not_now": "Show all not sent for now",
+    "spam": "Show all that may be spam",
+}
 
 
 class WaitLine(NamedTuple):
-    """One reason why enquiries wait, in words; the wait itself for its count and age. pages: from which several came,
+    """One reason why enquiries wait, in words; the wait itself for its count and age. listed: where they are shown, of
+    one website where there are several. show: what the button says that leads there. pages: from which several came,
     though their website has not listed them."""
 
     wait: Wait
     why: str
     help: str
+    listed: str
+    show: str
     pages: Sequence[ForeignPage] = ()
 
 
@@ -70,7 +80,6 @@ def _render(room: Room, template: str) -> str:
         now=now,
         overview=state,
         headline=headline(state, room.database.space),
-        list_of=_LISTS,
         waits=[
             _wait_line(wait, state, room.keep)._replace(pages=_of(wait, foreign))
             for wait in sorted(state.waits, key=lambda wait: _ORDER.index(wait.reason))
@@ -104,7 +113,23 @@ def _wait_line(wait: Wait, state: Overview, keep: timedelta) -> WaitLine:
         "expired": (f"given up after many tries at {name}", told),
         "no_connection": ("with nowhere to go", told),
     }[wait.reason]
-    return WaitLine(wait, why, help_text)
+    return WaitLine(wait, why, help_text, *_shown(wait, state))
+
+
+def _shown(wait: Wait, state: Overview) -> tuple[str, str]:
+    """The list in which these stand, and what the button says that leads there."""
+    place = _list_of(wait)
+    sites = {day.site.id: day.site.key for day in state.today}
+    key = sites.get(wait.site_id) if wait.site_id and len(sites) > 1 else None
+    # What looks like spam is not sent for now either.
+    there = [one for one in state.waits if place == _list_of(one) or (place, _list_of(one)) == ("not_now", "spam")]
+    alone = all(one is wait or (key and one.site_id != wait.site_id) for one in there)
+    show = f"Show {'it' if wait.number == 1 else 'them'}" if alone else _SHOW_ALL[place]
+    return url_for("desk.lead_list", state=place, site=key), show
+
+
+def _list_of(wait: Wait) -> str:
+    return _LISTS.get(wait.reason, "needs_you")
 
 
 def _of(wait: Wait, foreign: Sequence[ForeignPage]) -> list[ForeignPage]:

@@ -437,6 +437,28 @@ def test_staff_find_who_waits_for_a_connection_with_a_problem(
     assert "Jane Doe" in sam.get(shown[1])
 
 
+def test_the_way_to_a_list_says_whether_others_stand_in_it_too(
+    anna: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    def ways() -> dict[str, str]:
+        page = anna.get("/desk/")
+        return {text: href for href, text in re.findall(r'href="(/desk/leads[^"]*)">(Show [^<]*)<', page)}
+
+    send(database, vault, site, **JANE, consent=None)
+    assert ways() == {"Show it": "/desk/leads?state=needs_you"}
+    other = make_site(database, "other", name="Other")
+    make_connection(database, vault, other)
+    send(database, vault, other, email="joe@example.com")
+    with database.write() as session:
+        session.execute(update(Delivery).where(Delivery.state == "waiting").values(state="refused"))
+    assert sorted(re.findall(r'href="(/desk/leads[^"]*)">Show it<', anna.get("/desk/"))) == [
+        f"/desk/leads?state=needs_you&amp;site={site.key}",
+        "/desk/leads?state=needs_you&amp;site=other",
+    ]
+    send(database, vault, other, email="ann@example.com", consent=None)
+    assert set(ways()) == {"Show it", "Show all that need you"}
+
+
 def test_staff_are_told_whom_to_tell_of_what_only_admins_can_mend(
     anna: Person, database: Database, vault: Vault, app: Flask, site: Site
 ) -> None:
