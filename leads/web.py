@@ -58,10 +58,12 @@ def serve(app: App, host: str, port: int, at_once: int, max_body: int) -> None:
     )
     hung_up = signal.getsignal(signal.SIGHUP)  # ignored under nohup
     server.on_startup(lambda: signal.signal(signal.SIGHUP, hung_up))  # Granian would start a second worker
+    server.on_startup(lambda: log.info("web started", host=host, port=port))
     gc.collect()
     gc.freeze()  # what stays for good is looked through no more: that stopped all requests for 50 ms every 2 seconds
     IdleReaper(port, lambda: _HURRY if server.interrupt_signal else _PATIENCE).start()
     server.serve(target_loader=lambda: ConcurrencyLimit(app, at_once, max_body), wrap_loader=False)
+    log.info("web stopped", host=host, port=port)
 
 
 class _InThisProcess(MTServer):

@@ -174,6 +174,9 @@ def test_the_end_is_quick_and_finishes_what_is_in_flight(programs: Programs) -> 
         sock.sendall(body[-1:])
         assert sock.recv(4096).startswith(b"HTTP/1.1 201")
     assert process.wait(30) == 0
+    log = (programs.folder / "programs.log").read_text(encoding="utf-8")
+    told = [json.loads(line)["event"] for line in log.splitlines() if f'"port": {port}' in line]
+    assert told == ["web started", "web stopped"]
 
 
 def _listens(port: int) -> bool:
