@@ -56,4 +56,4 @@ def test_what_somebody_types_to_keep_us_busy_does_not(text: str) -> None:
     answers = {f"input{number}": "b, " * number + "c" for number in range(200)} | {"input999": "d"}
     began = time.process_time()
     labels(text, answers, list(answers))
-    assert time.process_time() - began < 1.5
+    assert time.process_time() - began < 5  # half a second alone on a machine; a square of it would be minutes

@@ -35,7 +35,8 @@ def _paths(app: Flask, method: str) -> dict[str, str]:
     with app.test_request_context():
         for rule in app.url_map.iter_rules():
             if rule.endpoint.startswith("desk.") and method in (rule.methods or ()) and rule.endpoint not in OPEN:
-                what = "again" if "/erasures/" in rule.rule else "pause"
+                whats = {"/erasures/": "again", "/events/": "not_spam"}
+                what = next((word for part, word in whats.items() if part in rule.rule), "pause")
                 values = {"kind": "sandbox", "what": what}
                 given = {name: values.get(name, new_id()) for name in rule.arguments}
                 paths[rule.endpoint] = app.url_for(rule.endpoint, **given)
