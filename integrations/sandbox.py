@@ -22,7 +22,7 @@ from integrations.core.base import (
     record_id,
 )
 from integrations.core.errors import DeliveryError, Refused, TryLater, not_accepted
-from integrations.core.http import Answer, Http, raise_for_status
+from integrations.core.http import Answer, Http, by_its_word
 from integrations.core.reading import objects_in, text
 
 Verdict = str | DeliveryError  # the CRM's id of a record, or why it has none
@@ -82,7 +82,7 @@ class Sandbox(Connector):
 
     def check(self) -> list[Finding]:
         """Ask who we are."""
-        raise_for_status(self._call("GET", "/v1/me"))
+        _require(self._call("GET", "/v1/me"))
         return [Finding(True, "The sandbox CRM answers and accepts the key.")]
 
     def push(self, batch: Sequence[Item]) -> list[Result]:
@@ -114,7 +114,7 @@ class Sandbox(Connector):
     def remote_fields(self) -> list[RemoteField]:
         """Of a contact."""
         answer = self._call("GET", "/v1/fields", describes=True)
-        raise_for_status(answer)
+        _require(answer)
         return [_field(row) for row in _rows(answer, "fields", "name", "label", "type", "required", "choices")]
 
     def draft(self, item: Item) -> list[Draft]:
@@ -135,7 +135,7 @@ class Sandbox(Connector):
     def _search(self, **wanted: list[str]) -> list[dict[str, Any]]:
         """The contacts with one of these ids, external ids or e-mail addresses."""
         answer = self._call("POST", "/v1/search", wanted, reads=True)
-        raise_for_status(answer)
+        _require(answer)
         return _rows(answer, "contacts", "id", "external_id", "properties", "activities")
 
     def _seen(self, item: Item, contact: Mapping[str, Any], held: Sequence[Mapping[str, Any]]) -> Seen:
@@ -150,14 +150,14 @@ class Sandbox(Connector):
 
     def erase(self, remote_ids: Sequence[str]) -> None:
         """The sandbox deletes a contact's activities with it."""
-        raise_for_status(self._call("POST", "/v1/contacts/batch/archive", {"ids": list(remote_ids)}))
+        _require(self._call("POST", "/v1/contacts/batch/archive", {"ids": list(remote_ids)}))
 
     def _upsert(self, what: str, inputs: list[dict[str, Any]]) -> dict[str, Verdict]:
         """External id → the CRM's id, or what was wrong with the record."""
         if not inputs:
             return {}
         answer = self._call("POST", f"/v1/{what}/batch/upsert", {"inputs": inputs})
-        raise_for_status(answer)
+        _require(answer)
         silence = answer.doubt("no_verdict", "The CRM left this record out of its answer.")
         verdicts: dict[str, Verdict] = {one["external_id"]: silence for one in inputs}
         nameless = answer.nameless()
@@ -260,6 +260,11 @@ def _rows(answer: Answer, name: str, *needed: str) -> list[dict[str, Any]]:
     if not isinstance(found, list) or not all(isinstance(row, dict) and _is_whole(row, needed) for row in found):
         raise answer.unreadable()
     return found
+
+
+def _require(answer: Answer) -> None:
+    if error := by_its_word(answer):
+        raise error
 
 
 def _is_whole(row: Mapping[str, Any], needed: Collection[str]) -> bool:

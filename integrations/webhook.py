@@ -18,8 +18,8 @@ from marshmallow import ValidationError, fields
 
 from integrations.core import options
 from integrations.core.base import Connector, Draft, Finding, Item, Options, Pushed, Result, Seen, Tier
-from integrations.core.errors import Misconfigured, Refused, TryLater, Unknown
-from integrations.core.http import Http, by_status
+from integrations.core.errors import Misconfigured, Refused
+from integrations.core.http import Http, by_its_word
 
 _PREFIX = "whsec_"
 
@@ -120,10 +120,7 @@ class Webhook(Connector):
         answer = self.http.request("POST", self.settings["url"], data=body, headers=headers)
         if answer.status == 410:
             raise Misconfigured("gone", "The receiver says that this address is no longer in use.", status=410)
-        error = by_status(answer)
-        if isinstance(error, Unknown) and error.code != "gateway":  # the receiver's own word that it did not take it
-            error = TryLater(error.code, error.sentence, status=error.status)
-        if error:
+        if error := by_its_word(answer):
             raise error
 
     def _secrets(self) -> list[str]:

@@ -254,6 +254,13 @@ def by_status(answer: Answer) -> DeliveryError | None:
     return Refused("refused", f"The CRM does not accept this record (status {status}).", status=status)
 
 
+def by_its_word(answer: Answer) -> DeliveryError | None:
+    """The same of a CRM whose own errors say that nothing was done: only a gateway before it leaves that open."""
+    error = by_status(answer)
+    is_own = isinstance(error, Unknown) and error.code != "gateway"
+    return TryLater(error.code, error.sentence, status=error.status) if error and is_own else error
+
+
 def utc_now() -> datetime:
     """The time that a `Retry-After` date is compared with."""
     return datetime.now(UTC)
