@@ -34,7 +34,7 @@ def by_key(rpc: Rpc, module: str, name: str) -> str:
 
 def leads(rpc: Rpc, ids: Sequence[str], mapped: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """The leads that are still there, archived ones as well. mapped: the columns that we write."""
-    wanted = sorted({int(one) for one in ids if one.isdecimal()})
+    wanted = _numbers(ids)
     if not wanted:
         return {}
     names = list(dict.fromkeys(["id", *map(base, mapped)]))
@@ -52,7 +52,7 @@ def told_of(rpc: Rpc, wanted: Mapping[str, str]) -> set[str]:
 
 def events_on(rpc: Rpc, ids: Sequence[str]) -> set[str]:
     """Our events of which activities and messages on these leads tell."""
-    numbers = sorted({int(one) for one in ids if one.isdecimal()})
+    numbers = _numbers(ids)
     told: list[object] = []
     for model, text, place in (_ACTIVITIES, _MESSAGES) if numbers else ():
         rows = _search(rpc, model, [[place, "=", LEAD], ["res_id", "in", numbers]], [text])
@@ -62,7 +62,7 @@ def events_on(rpc: Rpc, ids: Sequence[str]) -> set[str]:
 
 def commented(rpc: Rpc, ids: Sequence[str]) -> set[str]:
     """Those of these leads on which somebody wrote a message or an internal note. Odoo's own are notifications."""
-    numbers = sorted({int(one) for one in ids if one.isdecimal()})
+    numbers = _numbers(ids)
     domain = [["model", "=", LEAD], ["res_id", "in", numbers], ["message_type", "=", "comment"]]
     return {str(row.get("res_id")) for row in _search(rpc, MESSAGE, domain, ["res_id"])} if numbers else set()
 
@@ -73,6 +73,11 @@ def moved(rpc: Rpc, ids: Sequence[str]) -> set[str]:
     (`_compute_date_last_stage_update` and `write` of crm.lead, 16 to 19)."""
     rows = leads(rpc, ids, ["create_date", "date_last_stage_update"])
     return {one for one, row in rows.items() if row.get("date_last_stage_update") != row.get("create_date")}
+
+
+def _numbers(ids: Sequence[str]) -> list[int]:
+    """Without what can be no id of Odoo's."""
+    return sorted({int(one) for one in ids if one.isdecimal()})
 
 
 def _told_in(rpc: Rpc, model: str, text: str, place: str, wanted: Mapping[str, str]) -> set[str]:

@@ -44,9 +44,8 @@ def retire_callers(context: Context, connection: Connection, lane: Lane, connect
     stays: dict[UUID, str | None] = {}
     gone: list[UUID] = []
     for caller, standing in zip(callers, standings, strict=True):
-        error = remove(context, lane, connector, [caller.remote_id]) if standing == "ours" else _error(standing)
+        error = _take_out(context, lane, connector, caller, standing)
         if isinstance(error, Throttled):
-            heed(context, lane, error)
             break
         if error:
             where = stays if isinstance(error, Refused) else later
@@ -64,8 +63,16 @@ def retire_callers(context: Context, connection: Connection, lane: Lane, connect
         outbox.retired(context.database, lane, gone)
 
 
-def _error(standing: Standing | Exception) -> Exception | None:
-    return standing if isinstance(standing, Exception) else None
+def _take_out(
+    context: Context, lane: Lane, connector: Connector, caller: Retiring, standing: Standing | Exception
+) -> Exception | None:
+    """Remove the record if it is ours alone. Returns what went wrong, also when it was looked at."""
+    if standing == "ours":
+        return remove(context, lane, connector, [caller.remote_id])
+    if isinstance(standing, Exception):
+        heed(context, lane, standing)
+        return standing
+    return None
 
 
 def _standings(

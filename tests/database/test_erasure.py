@@ -431,6 +431,13 @@ def test_a_connection_that_is_gone_already_leaves_it_to_a_person(loop: Loop) -> 
     assert (told.state, told.remote_ids) == ("needs_you", [f"r{event_id}"])
 
 
+def _must_be_left_to_a_person(loop: Loop, code: str) -> None:
+    """Nothing was erased, and the sentence names the other one whose record it is."""
+    told = erasure(loop.database)
+    assert (loop.crm.erased, told.state, told.code) == ([], "needs_you", "shared")
+    assert code in str(told.sentence)
+
+
 def test_a_record_that_stands_for_somebody_else_as_well_stays(loop: Loop) -> None:
     jane, joe = loop.send("Jane"), loop.send("Joe")
     loop.tick()
@@ -440,9 +447,7 @@ def test_a_record_that_stands_for_somebody_else_as_well_stays(loop: Loop) -> Non
         code = session.get_one(Lead, lead_of(loop.database, joe)).code
     assert erase(loop, jane)
     loop.tick(seconds=1)
-    told = erasure(loop.database)
-    assert (loop.crm.erased, told.state, told.code) == ([], "needs_you", "shared")
-    assert code in str(told.sentence)
+    _must_be_left_to_a_person(loop, code)
 
 
 @pytest.mark.parametrize("merged", ["jane into joe", "joe into jane", "both into another"])
@@ -456,9 +461,7 @@ def test_whom_staff_merged_with_somebody_else_stays(loop: Loop, merged: str) -> 
         code = session.get_one(Lead, lead_of(loop.database, joe)).code
     assert erase(loop, jane)
     loop.tick(seconds=1)
-    told = erasure(loop.database)
-    assert (loop.crm.erased, told.state, told.code) == ([], "needs_you", "shared")
-    assert code in str(told.sentence)
+    _must_be_left_to_a_person(loop, code)
 
 
 def test_what_staff_made_of_a_record_goes_with_it(loop: Loop) -> None:

@@ -153,9 +153,8 @@ def _told(node: Mapping[str, Any], label: str) -> Answer | None:
     known = {*_NAMES, *_BESIDE, *values}
     if value is None or not node.keys() <= known:
         return None
-    known_by = [
-        name for name in _NAMES if name != "key" or "label" not in node
-    ]  # beside it a key is no more than an id
+    # Beside a label a key is no more than an id.
+    known_by = [name for name in _NAMES if name != "key" or "label" not in node]
     asked = node.get("field")
     places = [node, asked if isinstance(asked, Mapping) else {}]
     names = [str(place[name]) for name in known_by for place in places if place.get(name) and name != value]
