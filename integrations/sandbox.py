@@ -82,7 +82,7 @@ class Sandbox(Connector):
 
     def check(self) -> list[Finding]:
         """Ask who we are."""
-        _require(self._call("GET", "/v1/me"))
+        self._call("GET", "/v1/me")
         return [Finding(True, "The sandbox CRM answers and accepts the key.")]
 
     def push(self, batch: Sequence[Item]) -> list[Result]:
@@ -114,7 +114,6 @@ class Sandbox(Connector):
     def remote_fields(self) -> list[RemoteField]:
         """Of a contact."""
         answer = self._call("GET", "/v1/fields", describes=True)
-        _require(answer)
         return [_field(row) for row in _rows(answer, "fields", "name", "label", "type", "required", "choices")]
 
     def draft(self, item: Item) -> list[Draft]:
@@ -135,7 +134,6 @@ class Sandbox(Connector):
     def _search(self, **wanted: list[str]) -> list[dict[str, Any]]:
         """The contacts with one of these ids, external ids or e-mail addresses."""
         answer = self._call("POST", "/v1/search", wanted, reads=True)
-        _require(answer)
         return _rows(answer, "contacts", "id", "external_id", "properties", "activities")
 
     def _seen(self, item: Item, contact: Mapping[str, Any], held: Sequence[Mapping[str, Any]]) -> Seen:
@@ -150,14 +148,13 @@ class Sandbox(Connector):
 
     def erase(self, remote_ids: Sequence[str]) -> None:
         """The sandbox deletes a contact's activities with it."""
-        _require(self._call("POST", "/v1/contacts/batch/archive", {"ids": list(remote_ids)}))
+        self._call("POST", "/v1/contacts/batch/archive", {"ids": list(remote_ids)})
 
     def _upsert(self, what: str, inputs: list[dict[str, Any]]) -> dict[str, Verdict]:
         """External id → the CRM's id, or what was wrong with the record."""
         if not inputs:
             return {}
         answer = self._call("POST", f"/v1/{what}/batch/upsert", {"inputs": inputs})
-        _require(answer)
         silence = answer.doubt("no_verdict", "The CRM left this record out of its answer.")
         verdicts: dict[str, Verdict] = {one["external_id"]: silence for one in inputs}
         nameless = answer.nameless()
@@ -167,8 +164,12 @@ class Sandbox(Connector):
         return verdicts | {row["external_id"]: _error(row) for row in _rows(answer, "errors", "external_id")}
 
     def _call(self, method: str, path: str, body: Any = None, **more: Any) -> Answer:
+        """Raises what a bare status means."""
         headers = {"Authorization": f"Bearer {self.settings['key']}"}
-        return self.http.request(method, self._address() + path, json=body, headers=headers, **more)
+        answer = self.http.request(method, self._address() + path, json=body, headers=headers, **more)
+        if error := by_its_word(answer):
+            raise error
+        return answer
 
     def _address(self) -> str:
         return str(self.settings["url"]).rstrip("/")
@@ -260,11 +261,6 @@ def _rows(answer: Answer, name: str, *needed: str) -> list[dict[str, Any]]:
     if not isinstance(found, list) or not all(isinstance(row, dict) and _is_whole(row, needed) for row in found):
         raise answer.unreadable()
     return found
-
-
-def _require(answer: Answer) -> None:
-    if error := by_its_word(answer):
-        raise error
 
 
 def _is_whole(row: Mapping[str, Any], needed: Collection[str]) -> bool:
