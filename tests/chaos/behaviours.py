@@ -13,6 +13,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -22,6 +23,7 @@ from sqlalchemy import and_, func, or_, select
 from leads.store.models import Connection, Delivery
 from leads.store.schema import upgrade
 from leads.store.session import Database
+from leads.sync.connect import Context
 from tests.chaos.plan import Figures, Plan
 from tests.chaos.scripts import BEHAVIOURS, Behaviour
 from tests.chaos.strange_crm import KEY, SCRIPTED, Crm, on_sockets, scripted
@@ -99,8 +101,9 @@ class World(Clinic):
     """A clinic with many strange CRMs."""
 
     def __init__(self, url: str, folder: Path, clock: Clock, schedule: tuple[int, ...]) -> None:
-        # In real time: what drips is cut then, and a busy machine must never be so slow by itself.
-        super().__init__(url, folder, clock, schedule, timeout=2)
+        super().__init__(url, folder, clock, schedule, timeout=60)
+        # In real time, for what drips is cut then. A machine that stands still for as long looks like a CRM that fails.
+        self._hasty = replace(self.context, limits=replace(self.context.limits, timeout=2))
         self.watched: dict[UUID, Watched] = {}
         self.authors: dict[UUID, str] = {}
         self._visits: list[tuple[datetime, int]] = []
@@ -113,6 +116,10 @@ class World(Clinic):
             options = {"url": url, "secret": secret, "drops_repeats": str(behaviour.drops_repeats)}
         connection_id = self.connect(behaviour.kind, behaviour.name, {**options, **behaviour.options})
         self.watched[connection_id] = Watched(self, behaviour, crm, connection_id)
+
+    def context_of(self, connection_id: UUID) -> Context:
+        """Only what is on a socket can drip."""
+        return self._hasty if self.watched[connection_id].behaviour.on_socket else self.context
 
     def plan_visits(self, dice: random.Random) -> None:
         """Three people at once, two more visits later, which may be theirs again."""

@@ -85,8 +85,12 @@ class Clinic:
         """What the worker does when its clock ticks: a lane for each connection that is ready. Returns which were."""
         ready = self.ready()
         for connection_id in ready:
-            run_lane(self.context, connection_id)
+            run_lane(self.context_of(connection_id), connection_id)
         return ready
+
+    def context_of(self, _connection_id: UUID) -> Context:
+        """What this lane is given."""
+        return self.context
 
     def ready(self) -> list[UUID]:
         with self.database.read() as session:
