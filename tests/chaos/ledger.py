@@ -28,16 +28,17 @@ def drain(programs: Programs, seconds: float) -> float | None:
 
 
 def left(programs: Programs) -> dict[str, int]:
-    """What is still on its way: state → how many, and records that are yet to be retired or erased."""
+    """What is still on its way: state → how many, and records that are yet to be retired or erased (with why)."""
     try:
         with programs.database.read() as session:
             states = session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all()
             retiring = session.scalar(select(func.count()).select_from(RemoteRecord).where(RemoteRecord.retire))
-            erasing = session.scalar(select(func.count()).select_from(Erasure).where(Erasure.ended_at.is_(None)))
+            open_ones = select(Erasure.state, Erasure.code).where(Erasure.ended_at.is_(None))
+            erasing = Counter(f"erasing ({state}, {code})" for state, code in session.execute(open_ones))
     except SQLAlchemyError:
         return {"unreachable": 1}
     waiting = {state: number for state, number in states if state not in ("confirmed", "erased")}
-    return waiting | {what: number for what, number in (("retiring", retiring), ("erasing", erasing)) if number}
+    return waiting | erasing | ({"retiring": retiring} if retiring else {})
 
 
 def check(figures: Figures, log: Log, programs: World, people: int) -> None:
