@@ -43,6 +43,9 @@ GROUPS = {
         "Looks at enquiries",
         {
             "viewed": "{who} looked at {lead}.",
+            "unasked_viewed": "{who} looked at the list of those whose consent is missing.",
+            "suspected_viewed": "{who} looked at the list of what looks like spam.",
+            "unreadable_viewed": "{who} looked at the messages that could not be read.",
             "details_revealed": "{who} looked at what goes into {connection}, with the details of {note}.",
             "exported": "{who} wrote the enquiries {note} into a file.",
         },

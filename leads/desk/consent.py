@@ -8,6 +8,7 @@ from uuid import UUID
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 
 from leads.desk import words
 from leads.desk.actions import say_that_consent_was_given
@@ -16,6 +17,7 @@ from leads.desk.room import Room
 from leads.store.models import Event, Site
 from leads.store.queries.lists import sites
 from leads.store.queries.unasked import PAGE, unasked
+from leads.store.staff import note_view
 
 _NOT_VOUCHED = "Nothing was done: tick below that you have made sure that each of them agreed."
 _NOBODY = "Nothing was done: nobody was ticked."
@@ -38,6 +40,8 @@ def _list(room: Room) -> ResponseReturnValue:
         now, site = room.database.now(session), _site(request.args, sites(session))
         start = cursor(request.args.get("start"))
         page = unasked(session, room.vault, site.id if site else None, start)
+    if page.rows:
+        note_view(room.database, current_user.name, None, now, what="unasked_viewed")
     return render_template("desk/consent.html", now=now, site=site, start=start, page=page, mark=mark)
 
 

@@ -16,6 +16,7 @@ from leads.store.models import Site
 from leads.store.outbox.replays import SPAM, Chosen, ReplayError, start_replay
 from leads.store.queries.lists import sites, usual_zone
 from leads.store.queries.replays import suspected
+from leads.store.staff import note_view
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
@@ -35,6 +36,8 @@ def _ask(room: Room) -> ResponseReturnValue:
         now, known = room.database.now(session), sites(session)
         choice = of_one_site(choice_of(request.args, (), known), known)
         found = suspected(session, room.vault, _chosen(choice, known, now), now)
+    if found.examples:
+        note_view(room.database, current_user.name, None, now, what="suspected_viewed")
     return render_template(
         "desk/put_aside.html",
         now=now,

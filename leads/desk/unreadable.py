@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from flask import Blueprint, render_template
+from flask_login import current_user
 
 from leads.decode import MAX_NAME, Undecodable, any_json, clean_text, decode_form
 from leads.desk import words
@@ -18,6 +19,7 @@ from leads.desk.room import Room
 from leads.store.models import Site, Unreadable
 from leads.store.queries.lists import sites
 from leads.store.queries.unreadable import number_unseen, unreadable
+from leads.store.staff import note_view
 
 _MOST = 60  # names and values of one message
 _MOST_PARTS = 1000  # of a form
@@ -48,6 +50,8 @@ def add_routes(desk: Blueprint, room: Room) -> None:
         with room.read() as session:
             now, by_id = room.database.now(session), {site.id: site for site in sites(session)}
             rows, unseen = unreadable(session), number_unseen(session)
+        if rows:
+            note_view(room.database, current_user.name, None, now, what="unreadable_viewed")
         shown = [_shown(room, row, by_id.get(row.site_id) if row.site_id else None) for row in rows]
         return render_template("desk/unreadable.html", now=now, rows=shown, unseen=unseen)
 

@@ -86,7 +86,7 @@ ACTION_KINDS = (
     *("erased", "erase_again", "erase_by_hand"),
     *("put_aside", "put_aside_started", "put_aside_stopped"),
     *("resubmission_seen", "unreadable_seen", "replay_started", "replay_stopped", "purged"),
-    *("viewed", "details_revealed", "exported"),
+    *("viewed", "unasked_viewed", "suspected_viewed", "unreadable_viewed", "details_revealed", "exported"),
     *("connection_added", "connection_replaced", "connection_paused", "connection_resumed", "connection_removed"),
     *("connection_signed_in", "connection_check_all", "connection_changed", "mapping_changed"),
     *("signed_in", "signed_out", "password_changed", "sign_in_failed", "sign_in_unknown"),

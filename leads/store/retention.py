@@ -36,7 +36,10 @@ from leads.store.session import Database, at_leisure
 
 SLICE = 100  # people in one transaction
 # What comes each day.
-_ROUTINE = ("viewed", "signed_in", "signed_out", "sign_in_failed", "sign_in_unknown", "code_failed")
+_ROUTINE = (
+    *("viewed", "unasked_viewed", "suspected_viewed", "unreadable_viewed"),
+    *("signed_in", "signed_out", "sign_in_failed", "sign_in_unknown", "code_failed"),
+)
 UNDECIDED = ("no_consent", "spam", "unknown_caller")  # held for one of these, nobody has to keep it
 _LOOKED_AT = ("sent", "confirmed")
 _DONE = ("sent", "confirmed", "handled", "erased")  # `sent` is the end where a CRM cannot be read back

@@ -190,19 +190,24 @@ def note_of(vault: Vault, action: Action) -> str | None:
 
 
 def note_view(
-    database: Database, user_name: str, lead_id: UUID, now: datetime, once_in: timedelta = _VIEWED_ANEW
+    database: Database,
+    user_name: str,
+    lead_id: UUID | None,
+    now: datetime,
+    once_in: timedelta = _VIEWED_ANEW,
+    what: str = "viewed",
 ) -> None:
-    """Write down that somebody looks at a lead, once in so long.
+    """Write down that somebody looks at a lead, or (`what`, None) at a list with details, once in so long.
 
     When it cannot be written, the page is shown all the same: a full disk must not keep staff from an enquiry.
     """
-    lately = (Action.lead_id == lead_id, Action.at > now - once_in)
-    mine = exists().where(*lately, Action.what == "viewed", Action.user_name == user_name)
+    lately = (Action.what == what, Action.at > now - once_in, *([Action.lead_id == lead_id] if lead_id else []))
+    mine = exists().where(*lately, Action.user_name == user_name)
     try:
         with database.glance() as connection:
             if connection.scalar(select(mine)):
                 return
         with database.write() as session:
-            record(session, user_name, "viewed", now, lead_id=lead_id)
+            record(session, user_name, what, now, lead_id=lead_id)
     except NO_DATABASE as error:
         log.warning("who looked at a lead could not be written down", error=type(error).__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from flask import Flask
@@ -11,13 +12,13 @@ from sqlalchemy import select, update
 from leads.audit import GROUPS
 from leads.desk import words
 from leads.desk.throttle import FailureNotes
-from leads.store.models import ACTION_KINDS, Action, Site
+from leads.store.models import ACTION_KINDS, Action, Site, new_id
 from leads.store.retention import delete_leads
 from leads.store.session import Database
 from leads.store.space import NoRoomError
 from leads.store.staff import note_view, record
 from leads.store.vault import Vault
-from tests.factory import send
+from tests.factory import make_unreadable, send
 from tests.statements import statements
 from tests.web.desk import Person, lead_of, make_user, plain, set_state, signed_in
 
@@ -95,6 +96,27 @@ def test_no_page_with_the_details_of_a_lead_is_read_without_a_note(
         session.execute(update(Action).values(at=database.now(session) - timedelta(hours=8)))
     person.get(f"/desk/leads/{lead}/live")
     assert _done(database).count(("ben", "viewed")) == 1, "a page that was left open is no new look"
+
+
+@pytest.mark.parametrize("path", ["consent", "put-aside", "unreadable"])
+def test_a_list_with_details_is_read_with_a_note_where_it_holds_any(
+    app: Flask, database: Database, vault: Vault, site: Site, path: str
+) -> None:
+    what = {"consent": "unasked_viewed", "put-aside": "suspected_viewed"}.get(path, "unreadable_viewed")
+    anna = signed_in(app, database)
+    anna.get(f"/desk/{path}")
+    assert ("anna", what) not in _done(database), "there was nothing to see"
+    send(database, vault, site, email="a@example.com", consent=False)
+    send(database, vault, site, email="b@example.com", suspicion="Too quick.")
+    row_id = new_id()
+    make_unreadable(database, site, id=row_id, body_sealed=_sealed(vault, row_id))
+    for _ in range(2):
+        anna.get(f"/desk/{path}")
+    assert _done(database).count(("anna", what)) == 1
+
+
+def _sealed(vault: Vault, row_id: UUID) -> bytes:
+    return vault.seal({"text": "name=Jane", "content_type": ""}, "unreadable", "body", row_id)
 
 
 def test_a_second_look_costs_one_question(app: Flask, database: Database, vault: Vault, site: Site) -> None:
