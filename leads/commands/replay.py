@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -186,7 +187,18 @@ def _show_reasons(office: Office, chosen: Chosen) -> None:
         {"number": one.number, "connection": one.connection.name, "code": one.code, "reason": one.sentence}
         for one in found
     ]
-    as_rows(["number", "connection", "code", "reason"], rows, "Nothing fits, so nothing would be sent again.")
+    nothing = f"Nothing fits, so nothing would be sent again.{_other_reasons(office, chosen)}"
+    as_rows(["number", "connection", "code", "reason"], rows, nothing)
+
+
+def _other_reasons(office: Office, chosen: Chosen) -> str:
+    """A sentence with those that there are, where one was asked for: it may be mistyped."""
+    if not chosen.code:
+        return ""
+    with office.database.read() as session:
+        found = reasons(session, replace(chosen, code=None), office.database.now(session))
+    codes = sorted({one.code for one in found if one.code})
+    return f" The reasons that there are: {', '.join(codes)}." if codes else ""
 
 
 def _replay(office: Office, chosen: Chosen) -> str:
@@ -199,7 +211,7 @@ def _replay(office: Office, chosen: Chosen) -> str:
         try:
             replay = start_replay(session, office.vault, chosen, ME, office.database.now(session))
         except ReplayError:
-            return f"Nothing fits, so nothing was {done}."
+            return f"Nothing fits, so nothing was {done}.{_other_reasons(office, chosen)}"
     try:
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("Putting aside" if chosen.is_spam else "Sending again", total=replay.total)

@@ -183,14 +183,15 @@ def read_keys(path: Path) -> Keys:
     Where the file does not say which key seals, the last one does: so older versions wrote it, and read it.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
         keys = {bytes.fromhex(kid): base64.b64decode(key, validate=True) for kid, key in data["keys"].items()}
         root = base64.b64decode(data["root"], validate=True)
         sealing = bytes.fromhex(data.get("sealing", next(reversed(data["keys"]), "")))
         to_come = bytes.fromhex(data["next"]) if "next" in data else None
     except FileNotFoundError as error:
         raise VaultError(
-            f"The key file {path} is missing. Restore it from your backup: without it no enquiry can be read."
+            f"The key file {path} is missing. Restore it from your backup, or copy it from another host of this "
+            "installation: without it no enquiry can be read."
         ) from error
     except PermissionError as error:
         raise VaultError(f"The key file {path} may not be read. {whose(path)}") from error

@@ -524,6 +524,8 @@ def test_many_are_sent_again_after_a_look(frontdesk: Frontdesk, database: Databa
     looked = frontdesk(*retry, "--dry-run").stdout
     assert re.search(r"2 +One +code0 +Not this address\.", looked)
     assert frontdesk("lead", "list", "--state", "waiting").stdout.startswith("There are no enquiries")
+    for more in ((), ("--dry-run",)):
+        assert frontdesk(*retry, "--code", "cod1", *more).stdout.endswith("there are: code0, code1.\n"), "mistyped"
     assert frontdesk(*retry, "--connection", "One", "--code", "code1").stdout == "Sent again: 1\n"
     assert frontdesk(*retry).stdout == "Sent again: 5\n"
     assert frontdesk(*retry).stdout == "Nothing fits, so nothing was sent again.\n"

@@ -116,6 +116,11 @@ def test_a_missing_key_file_is_told_with_its_name(tmp_path: Path) -> None:
         Vault(tmp_path / "gone.json")
 
 
+def test_a_key_file_that_an_editor_put_a_mark_before_is_read(vault: Vault, path: Path) -> None:
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert Vault(path).signing_key == vault.signing_key
+
+
 @pytest.mark.parametrize(
     "content",
     [
