@@ -109,7 +109,7 @@ def _add_switches(desk: Blueprint, room: Room) -> None:
         if request.method == "GET":
             return _render(room, "desk/connection_remove.html", row)
         left = room.setup().remove(row.id)
-        rest = f" {left} had not arrived; they stay here." if left else ""
+        rest = f" {left} had not arrived; {'it stays' if left == 1 else 'they stay'} here." if left else ""
         flash(f"“{row.name}” was removed and its key forgotten.{rest}")
         return redirect(url_for("desk.connections"), 303)
 

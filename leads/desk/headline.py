@@ -19,6 +19,7 @@ _BY_A_PERSON = {
     "no_connector": "Whoever looks after the server has to install its connector again",
     "lacks_key": "Whoever looks after the server has to copy the key file to it, or restore it",
     "bad_options": "An admin has to enter its settings again",
+    "insecure_url": "An admin has to enter an address that begins with https://",
 }
 _SEE_THE_BALANCE = "The balance of the day shows whose. Please tell whoever looks after Frontdesk."
 
@@ -203,7 +204,7 @@ def _looks(state: Overview) -> str:
     spam, again, unread = state.waiting.get("spam", 0), len(state.resubmitted), state.unreadable
     looks = [
         words.number_of(spam, "looks like spam", "look like spam") if spam else "",
-        f"{words.number_of(again, 'was', 'were')} sent again with other answers" if again else "",
+        f"{words.number_of(again, 'was', 'were')} sent again with other answers or consent" if again else "",
         f"{unread:,} could not be understood" if unread else "",
     ]
     *others, last = filter(None, looks) if any(looks) else [""]

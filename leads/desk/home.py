@@ -27,12 +27,20 @@ _ORDER = (
     *("no_connection", "spam", "paused", "on_the_way", "unknown_caller"),
 )
 _LOOKS_LIKE_SPAM = "Open each one and say whether it is real; or put all of them aside in their list."
+_SPAM_ALONE = "Open it and say whether it is real."
+_SPAM_UNCONNECTED = "Open each one that is real and say so; the others can be put aside once a CRM is connected."
 _ASK_FIRST = "Ask the visitor before you say that consent was given."
 _LEFT_BEHIND = "The next CRM that an admin connects takes over what waits; or take care of it yourself."
 _LEFT_BESIDE = "Open each one: a button sends it another way where one is open; else take care of it yourself."
 _LATEST = 8
 # Where the leads of a reason are listed; those not named here are among the ones that need a person.
-_LISTS = {"on_the_way": "on_the_way", "problem": "on_the_way", "unknown_caller": "not_now", "spam": "spam"}
+_LISTS = {
+    "on_the_way": "on_the_way",
+    "problem": "on_the_way",
+    "unknown_caller": "not_now",
+    "paused": "not_now",
+    "spam": "spam",
+}
 # What leads to a list that holds others as well.
 _SHOW_ALL = {
     "needs_you": "Show all that need you",
@@ -103,7 +111,7 @@ def _wait_line(wait: Wait, state: Overview, keep: timedelta) -> WaitLine:
         "unknown_caller": ("waiting for the caller to be known", f"{name} was set up so; a form may tell who it was."),
         "spam": (
             f"held before {name}: looks like spam",
-            _LOOKS_LIKE_SPAM + _forgotten(wait.oldest, keep, now),
+            _of_spam(wait) + _forgotten(wait.oldest, keep, now),
         ),
         "no_consent": (f"held before {name}: no consent to share", _ASK_FIRST + _forgotten(wait.oldest, keep, now)),
         "removed": (f"not sent to {name}", _LEFT_BESIDE if _has_another(wait, state) else _LEFT_BEHIND),
@@ -116,13 +124,20 @@ def _wait_line(wait: Wait, state: Overview, keep: timedelta) -> WaitLine:
     return WaitLine(wait, why, help_text, *_shown(wait, state))
 
 
+def _of_spam(wait: Wait) -> str:
+    if wait.connection is None:
+        return _SPAM_UNCONNECTED
+    return _SPAM_ALONE if wait.number == 1 else _LOOKS_LIKE_SPAM
+
+
 def _shown(wait: Wait, state: Overview) -> tuple[str, str]:
     """The list in which these stand, and what the button says that leads there."""
     place = _list_of(wait)
     sites = {day.site.id: day.site.key for day in state.today}
     key = sites.get(wait.site_id) if wait.site_id and len(sites) > 1 else None
-    # What looks like spam is not sent for now either.
-    there = [one for one in state.waits if place == _list_of(one) or (place, _list_of(one)) == ("not_now", "spam")]
+    # What looks like spam is not sent for now either; what goes nowhere stands in none of them.
+    somewhere = [one for one in state.waits if one.reason != "no_connection"]
+    there = [one for one in somewhere if place == _list_of(one) or (place, _list_of(one)) == ("not_now", "spam")]
     alone = all(one is wait or (key and one.site_id != wait.site_id) for one in there)
     show = f"Show {'it' if wait.number == 1 else 'them'}" if alone else _SHOW_ALL[place]
     return url_for("desk.lead_list", state=place, site=key), show

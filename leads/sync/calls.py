@@ -110,9 +110,9 @@ def _ask(
     except Exception as error:  # noqa: BLE001 - neither a refusal nor a bug of ours may take the others with it
         if len(items) > 1 and (splits_bugs or isinstance(error, DeliveryError)):
             middle = len(items) // 2
-            first, rest = _ask(call, items[:middle]), items[middle:]
+            first, rest = _ask(call, items[:middle], splits_bugs=splits_bugs), items[middle:]
             quiet = _quiet(first)
-            return first + ([quiet] * len(rest) if quiet else _ask(call, rest))
+            return first + ([quiet] * len(rest) if quiet else _ask(call, rest, splits_bugs=splits_bugs))
         if not isinstance(error, DeliveryError):
             log_bug(error)
         return [error] * len(items)

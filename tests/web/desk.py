@@ -16,6 +16,7 @@ from flask import Flask
 from sqlalchemy import Select, select, update
 from werkzeug.test import TestResponse
 
+from leads.audit import GROUPS
 from leads.store.models import Action, Delivery, Event, Site, User, Worker
 from leads.store.second_factor import turn_on
 from leads.store.session import Database
@@ -65,7 +66,8 @@ def lead_of(database: Database, event_id: UUID) -> UUID:
 
 def decisions() -> Select[Action]:
     """All that people did, in order, but for signing in and looking."""
-    return select(Action).where(Action.what.not_in(("signed_in", "viewed"))).order_by(Action.at, Action.id)
+    looks = GROUPS["views"].sentences
+    return select(Action).where(Action.what.not_in(("signed_in", *looks))).order_by(Action.at, Action.id)
 
 
 def plain(page: str) -> str:

@@ -334,10 +334,10 @@ def test_all_that_wants_a_look_is_in_the_sentence(
         event = send(database, vault, site, client_id=f"again {number}", **again)
         set_state(database, event.event_id, "confirmed")
         send(database, vault, site, client_id=f"again {number}", **again, message="Tuesday.")
-    told = "1 looks like spam and 2 were sent again with other answers"
+    told = "1 looks like spam and 2 were sent again with other answers or consent"
     assert sentence() == (f"All else is in the CRM, but {told}: please have a look.", "look")
     make_unreadable(database, site)
-    told = "1 looks like spam, 2 were sent again with other answers and 1 could not be understood"
+    told = "1 looks like spam, 2 were sent again with other answers or consent and 1 could not be understood"
     assert sentence() == (f"All else is in the CRM, but {told}: please have a look.", "look")
 
 
@@ -600,7 +600,7 @@ def test_other_answers_under_the_same_id_are_shown(
     lead = f"/desk/leads/{lead_of(database, event.event_id)}"
     assert "1 sent again with other answers" in plain(anna.get("/desk/"))
     assert sentence() == (
-        "All else is in the CRM, but 1 was sent again with other answers: please have a look.",
+        "All else is in the CRM, but 1 was sent again with other answers or consent: please have a look.",
         "look",
     )
     page = anna.get(lead)
@@ -686,7 +686,7 @@ def test_what_a_removed_connection_left_is_told_with_its_name(
     for line in (
         "1 not sent to “Sandbox CRM”, which was removed The next CRM that an admin connects takes over what waits",
         "1 held before “Sandbox CRM”, which was removed: no consent to share Ask the visitor before",
-        "1 held before “Sandbox CRM”, which was removed: looks like spam Open each one",
+        "1 held before “Sandbox CRM”, which was removed: looks like spam Open it and say",
         "1 may or may not have arrived at “Sandbox CRM”, which was removed It may have arrived",
     ):
         assert line in page

@@ -204,7 +204,7 @@ def _ask_crms(
         ids = some.remote_ids()
         if not (ids or any(row.unknown or row.id in tries for row in some.deliveries)):
             continue  # nothing was ever sent there
-        in_hand = [row.lease_until for row in some.deliveries if row.state == "sending" and row.lease_until]
+        in_hand = [row.lease_until for row in some.deliveries if row.token and row.lease_until]
         erasure = Erasure(
             lead_id=lead_id,
             connection_id=connection_id,

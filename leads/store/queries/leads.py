@@ -278,6 +278,7 @@ def lead_by_code(session: Session, typed: str) -> Lead | None:
     """The lead with this reference code, or with an event that has it, in any case, with or without hyphen; a merged
     caller leads to the person."""
     letters = re.sub(r"[\s-]", "", typed).upper()
+    letters = letters.removeprefix("CALLER")  # who has no name is called so, with the code
     if len(letters) != 6:
         return None
     code = f"{letters[:3]}-{letters[3:]}"
