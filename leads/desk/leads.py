@@ -31,7 +31,7 @@ from leads.store.queries.leads import (
     search,
 )
 from leads.store.queries.lists import connections_in_use, sites
-from leads.store.staff import LEFT_OPEN, note_of, note_view
+from leads.store.staff import LEFT_OPEN, VIEWED_ANEW, note_of, note_view
 from leads.store.vault import VaultError
 
 STATES = {
@@ -158,11 +158,11 @@ def cursor(mark: str | None) -> Cursor | None:
         return None
 
 
-def _lead(room: Room, lead_id: UUID, template: str, **noted: timedelta) -> ResponseReturnValue:
+def _lead(room: Room, lead_id: UUID, template: str, once_in: timedelta = VIEWED_ANEW) -> ResponseReturnValue:
     context = lead_context(room, lead_id, cursor(request.args.get("older")))
     if (found := context["journey"].lead.id) != lead_id:
         return redirect(url_for("desk.lead", lead_id=found), 303)
-    note_view(room.database, current_user.name, lead_id, context["now"], **noted)
+    note_view(room.database, current_user.name, lead_id, context["now"], once_in)
     return render_template(template, **context)
 
 

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 SHORTEST_PASSWORD = 12  # characters (NIST SP 800-63B asks for length, not for special signs)
 _LONGEST_PASSWORD = 200
-_VIEWED_ANEW = timedelta(hours=1)
+VIEWED_ANEW = timedelta(hours=1)
 LEFT_OPEN = timedelta(days=1)  # for so long a page that refreshes itself counts as the look with which it was opened
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _hasher = PasswordHasher()
@@ -194,7 +194,7 @@ def note_view(
     user_name: str,
     lead_id: UUID | None,
     now: datetime,
-    once_in: timedelta = _VIEWED_ANEW,
+    once_in: timedelta = VIEWED_ANEW,
     what: str = "viewed",
 ) -> None:
     """Write down that somebody looks at a lead, or (`what`, None) at a list with details, once in so long.
