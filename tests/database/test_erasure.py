@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -344,6 +345,32 @@ def test_a_crm_that_shows_writes_late_is_given_that_time(loop: Loop) -> None:
     assert loop.crm.erased == []
     loop.tick(seconds=31)
     assert (len(loop.crm.erased), erasure(loop.database).state) == (1, "done")
+
+
+def test_what_was_withdrawn_and_erased_while_it_was_being_sent_is_given_that_time_too(loop: Loop) -> None:
+    loop.use(FakeCrm("B", settle=30))
+    loop.send("Jane", client_id="first")
+    loop.tick()
+    loop.tick(seconds=31)
+    second = loop.send("Jane", client_id="second")
+    written: list[Item] = []
+
+    def push(items: Sequence[Item]) -> list[Result]:
+        written.extend(items)
+        send(loop.database, loop.vault, loop.site, client_id="second", consent=False, email="jane@example.com")
+        assert erase(loop, second)
+        loop.clock.forward(seconds=20)
+        raise Unknown("timeout", "It did not answer.")
+
+    loop.crm.answers = [push]
+    loop.tick()
+    loop.tick(seconds=25)
+    for item in written:
+        loop.crm.keep(item)
+    for _ in range(6):
+        loop.tick(seconds=30)
+    assert f"r{second}" in loop.crm.erased
+    assert erasure(loop.database).state == "done"
 
 
 @pytest.fixture

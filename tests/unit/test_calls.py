@@ -132,6 +132,23 @@ def test_a_bug_after_some_was_written_repeats_nothing_where_that_would_stand_twi
     assert crm.written == ["0", "1", "2", "3", "4"]
 
 
+def test_a_bug_after_a_batch_was_split_repeats_nothing_either() -> None:
+    class Breaks(FakeCrm):
+        """Refuses the third with all beside it before it writes, and cannot read the answer to more than one."""
+
+        def push(self, batch: Sequence[Item]) -> list[Result]:
+            if any(item.event_id == "3" for item in batch):
+                raise Refused("bad", "This record is wrong.")
+            kept = [self.keep(item) for item in batch]
+            if len(batch) > 1:
+                raise KeyError("id")
+            return kept
+
+    crm = Breaks("B")
+    assert said(calls.push(crm, ITEMS[:4], ())) == ["KeyError", "KeyError", "r2", "bad"]
+    assert crm.written == ["0", "1", "2"]
+
+
 class PickyWriter(Picky):
     """Where a repeated write may come to stand twice. It can be read, and holds nothing yet."""
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from leads.desk import actions
 from leads.store import outbox
@@ -214,6 +214,24 @@ def test_consent_that_comes_with_a_repeat_is_shown_and_sends(
     assert _states(database, event.event_id) == ["waiting"]
     assert "Consent was given, send" not in sam.get(lead)
     assert "sent again" not in plain(sam.get("/desk/")), "whoever pressed it has seen it"
+
+
+@pytest.mark.parametrize(
+    ("unknown", "told"), [(False, "Nothing was sent."), (True, "It may be in the CRM all the same: look there.")]
+)
+def test_where_consent_was_taken_back_it_is_told_whether_it_went(
+    sam: Person, database: Database, vault: Vault, site: Site, unknown: bool, told: str
+) -> None:
+    event = send(database, vault, site, client_id="1", consent=True, **JANE)
+    with database.write() as session:
+        session.execute(update(Delivery).values(unknown=unknown))
+    send(database, vault, site, client_id="1", consent=False, **JANE)
+    page = plain(sam.get(f"/desk/leads/{lead_of(database, event.event_id)}"))
+    assert (
+        f"Consent was taken back when the form was sent again: the details are not to be shared with the CRM. {told}"
+        in page
+    )
+    assert ("It may have arrived" in page, "Not sent yet" in page) == (unknown, not unknown)
 
 
 def test_beside_send_again_stands_that_consent_was_taken_back(

@@ -559,6 +559,15 @@ def test_staff_paused_a_connection(sentence: Sentence, database: Database, vault
     assert sentence() == ("1 enquiry waits because staff paused a connection.", "look")
 
 
+def test_what_waits_for_a_paused_connection_is_led_to(app: Flask, database: Database, vault: Vault, site: Site) -> None:
+    sent = send(database, vault, site, **JANE)
+    with database.write() as session:
+        outbox.pause(session, session.scalars(select(Connection)).one(), database.now(session))
+    sam = signed_in(app, database, "sam", "staff")
+    assert 'href="/desk/leads?state=not_now">Show it' in sam.get("/desk/")
+    assert str(lead_of(database, sent.event_id)) in sam.get("/desk/leads?state=not_now")
+
+
 def test_who_waits_for_a_paused_connection_stands_beside_other_news(
     sentence: Sentence, anna: Person, database: Database, vault: Vault, site: Site
 ) -> None:

@@ -162,7 +162,7 @@ def test_search_by_code_in_any_form_opens_the_lead(anna: Person, database: Datab
     caller = send(database, vault, site, "call_click")
     page = f"/desk/leads/{lead_of(database, caller.event_id)}"
     code = caller.reference
-    for typed in (code, code.lower(), code.replace("-", ""), f" {code.replace('-', ' ').lower()} "):
+    for typed in (code, code.lower(), code.replace("-", ""), f" {code.replace('-', ' ').lower()} ", f"Caller {code}"):
         assert anna.post("/desk/leads", q=typed).location == page
     assert f"Caller {code}" in anna.get(page)
 
