@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from leads.store import outbox
 from leads.store.models import Connection, Delivery, Site
 from leads.store.outbox import takeover
+from leads.store.queries.overview import without_connection
 from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.connect import Context, Limits
@@ -171,3 +172,17 @@ def test_of_two_new_ones_at_once_one_has_each(timed: Database, vault: Vault, sit
         numbers = list(pool.map(lambda one: outbox.take_over(timed, one), (first, second, first)))
     assert sum(numbers) == 20
     assert sorted(has(timed, first) + has(timed, second)) == sorted(events)
+
+
+def test_what_a_connection_did_not_get_that_went_at_once_is_still_told(
+    timed: Database, vault: Vault, site: Site, clock: Clock
+) -> None:
+    came(timed, vault, site, clock, 3)
+    clock.forward(hours=1)
+    connection = is_new(timed, vault, site)
+    with timed.write() as session:
+        outbox.remove(session, session.get_one(Connection, connection.id), clock())
+    assert outbox.take_over(timed, connection.id) == 0
+    clock.forward(hours=1)
+    with timed.read() as session:
+        assert [wait.number for wait in without_connection(session, [])] == [3]

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from integrations.core.base import Item, Result, Tier
+from integrations.core.base import Item, Result, Seen, Tier
 from integrations.core.errors import Unknown
 from leads.store import outbox
 from leads.store.models import Connection, Delivery, Erasure, Site
@@ -146,3 +146,18 @@ def test_a_call_that_arrived_goes_nowhere_else_though_its_caller_became_known_me
     with loop.database.read() as session:
         given = session.scalars(select(Delivery.event_id).where(Delivery.connection_id == new.id)).all()
     assert tap not in given
+
+
+@pytest.mark.parametrize("tier", ["A", "B"])
+def test_what_may_be_in_the_crm_is_looked_for_before_a_new_connection_sends_it(loop: Loop, tier: Tier) -> None:
+    """A copy of the database was put back, and the connection is made anew: to the same CRM, for all that we know."""
+    loop.crm.tier = tier
+    event_id = loop.send("Jane")
+    with loop.database.write() as session:
+        outbox.remove(session, session.get_one(Connection, loop.connection_id), loop.clock())
+        outbox.doubt_all(session)
+    loop.crm.held[str(event_id)] = Seen("r1", None, {})  # what was done after the copy
+    loop.connection_id = _other(loop)
+    assert take_over(loop.database, loop.connection_id) == 1
+    loop.tick(seconds=1)
+    assert (loop.crm.written, _rows(loop)[loop.connection_id].state) == ([], "confirmed")

@@ -101,10 +101,13 @@ def _give_all(database: Database, connection_id: UUID, event_ids: Sequence[UUID]
             .order_by(Event.received_at, Event.id)
             .with_for_update(of=Lead, **ONLY_STAYS)  # nor is erased whom a caller has just turned out to be
         ).all()
-        left = update(Delivery).where(Delivery.event_id.in_([event.id for event, _ in orphans]))
-        session.execute(left.values(state="handled", code="replaced", sentence=_SENT))
+        theirs = Delivery.event_id.in_([event.id for event, _ in orphans])
+        # It may be the same CRM, by a new key: there somebody looks first.
+        doubtful = set(session.scalars(select(Delivery.event_id).where(theirs, Delivery.unknown)))
+        session.execute(update(Delivery).where(theirs).values(state="handled", code="replaced", sentence=_SENT))
         now = database.now(session)
-        insert_all(session, Delivery, [_given(event, lead, connection, now) for event, lead in orphans])
+        given = [_given(event, lead, connection, now) | {"unknown": event.id in doubtful} for event, lead in orphans]
+        insert_all(session, Delivery, given)
         database.nudge(session)
     return len(orphans)
 
@@ -124,7 +127,9 @@ def _giving(connection: Connection) -> frozenset[bytes]:
 
 def _end(database: Database, connection_id: UUID) -> None:
     with database.write() as session:
-        session.execute(update(Connection).where(Connection.id == connection_id).values(takes_over=False))
+        # One that was removed before tells for ever that it did not have all.
+        through = (Connection.id == connection_id, Connection.removed_at.is_(None))
+        session.execute(update(Connection).where(*through).values(takes_over=False))
         database.nudge(session)
 
 

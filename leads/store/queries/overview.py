@@ -220,8 +220,10 @@ def without_connection(session: Session, connections: Iterable[Connection]) -> l
 
 
 def _unserved_since(session: Session, site: Site) -> datetime:
-    """Since when its enquiries go nowhere: what came before went to the connection that was removed last."""
-    last = session.scalar(select(func.max(Connection.removed_at)).where(Connection.site_id == site.id))
+    """Since when its enquiries go nowhere: what came before went to the connection that was removed last. One that was
+    removed before it had taken all over left some of them nowhere."""
+    had_all = (Connection.site_id == site.id, Connection.takes_over.is_(False))
+    last = session.scalar(select(func.max(Connection.removed_at)).where(*had_all))
     return last - MARGIN if last else datetime.min.replace(tzinfo=UTC)
 
 
