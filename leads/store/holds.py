@@ -36,10 +36,11 @@ def hold_reason(hold_code: str | None, kind: str, known: bool, way: Way) -> str 
     """Why an event may not go to a connection now; None when it may. hold_code, kind: the event's. known: its lead."""
     if hold_code:
         return hold_code
-    if way.state in ("paused", "removed"):
-        return way.state
-    waits = kind == "call_click" and not known and way.unknown_callers == "wait"
-    return "unknown_caller" if waits else None
+    if way.state == "removed":
+        return "removed"
+    if kind == "call_click" and not known and way.unknown_callers == "wait":
+        return "unknown_caller"  # also while it is paused: whoever starts it again lets go only what waits for that
+    return "paused" if way.state == "paused" else None
 
 
 def way_to(connection: Connection) -> Way:

@@ -268,3 +268,18 @@ def test_a_call_that_was_never_sent_goes_to_the_person_alone(
         caller = session.scalars(select(Lead).where(Lead.merged_into.is_not(None))).one()
         assert session.scalars(select(Delivery).where(Delivery.lead_id == caller.id)).all() == []
     assert all(not retire for retire in record_of(timed, connection).values())
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_pause_does_not_make_a_call_go_whose_caller_nobody_knows(
+    timed: Database, vault: Vault, site: Site, is_known: bool
+) -> None:
+    connection = make_connection(timed, vault, site, unknown_callers="wait")
+    setup = Setup(timed, vault, Limits(60, 5), "anna")
+    setup.pause(connection.id)
+    click = send(timed, vault, site, "call_click", visitor_id="v1").event_id
+    if is_known:
+        send(timed, vault, site, visitor_id="v1", **JANE)
+    setup.resume(connection.id)
+    assert (click in [item.event.id for item in delivered(timed, connection)]) is is_known
+    assert delivery_of(timed, click).code == (None if is_known else "unknown_caller")
