@@ -112,7 +112,9 @@ class _Erasing:
         doubts = self.person.doubts
         broken_off = _AskAPerson(LOOK_FIRST, _BROKEN_OFF) if any(one.broken_off for one in doubts) else None
         if not self.connector.readable:
-            return None if self.person.remote_ids else broken_off
+            # A call may stand on a record of its own: nobody knew yet whose it was.
+            has_a_call = any(one.broken_off and one.kind == "call_click" for one in doubts)
+            return broken_off if has_a_call or not self.person.remote_ids else None
         items = [_nobody(self.person, one) for one in (*doubts, *self.person.arrived)]
         seen = [_answer(one) for one in calls.look_up(self.connector, items)]
         there = [one for one in seen if isinstance(one, Seen)]

@@ -725,3 +725,18 @@ def test_whoever_is_erased_while_they_write_leaves_nothing_on_the_old_lead(
             again = select(Resubmission).where(Resubmission.event_id.in_([one.id for one in events]))
             assert session.scalars(again).all() == []
             assert set(session.scalars(select(Delivery.state).where(Delivery.lead_id == lead_id))) == {"erased"}
+
+
+def test_a_call_that_broke_off_may_stand_on_a_record_of_its_own_beside_the_persons(loop: Loop) -> None:
+    """The CRM cannot be asked, and the caller became known only then."""
+    loop.use(FakeCrm("C", readable=False))
+    loop.crm.answers = [Unknown("timeout", "It did not answer.")]
+    send(loop.database, loop.vault, loop.site, "call_click", visitor_id="v1")
+    loop.tick()
+    event_id = loop.send(visitor_id="v1")
+    loop.tick(seconds=1)
+    assert loop.row(event_id).remote_id == f"r{event_id}"
+    assert erase(loop, event_id)
+    loop.tick(seconds=1)
+    told = erasure(loop.database)
+    assert (loop.crm.erased, told.state, told.code) == ([f"r{event_id}"], "needs_you", "unknown_outcome")
