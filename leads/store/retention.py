@@ -191,8 +191,8 @@ def _nothing_left(before: datetime) -> ColumnElement[bool]:
     nobody_let_it_go = and_(
         Delivery.state == "held", func.coalesce(Delivery.code, "").in_(UNDECIDED), Delivery.unknown.is_(False)
     )
-    by_hand = exists().where(Delivery.event_id == Event.id, Delivery.state == "handled")
-    taken_back = and_(Event.hold_code == "no_consent", Resubmission.consent_given.is_(False), by_hand)
+    is_elsewhere = exists().where(Delivery.event_id == Event.id, Delivery.state.in_(("handled", *_LOOKED_AT)))
+    taken_back = and_(Event.hold_code == "no_consent", Resubmission.consent_given.is_(False), is_elsewhere)
     kept_for = (
         Lead.erased_at.is_(None) & exists().where(mine, ~may_go, ~exists().where(Delivery.event_id == Event.id)),
         exists().where(Erasure.lead_id == Lead.id, Erasure.ended_at.is_(None)),

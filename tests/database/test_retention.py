@@ -478,3 +478,19 @@ def test_who_comes_back_at_that_very_moment_is_not_lost(
         leads = set(session.scalars(select(Lead.id)))
     assert {one.event_id for one in accepted} <= set(kept)
     assert set(kept.values()) == leads
+
+
+def test_consent_taken_back_where_one_of_two_crms_has_it_is_seen_before_they_are_forgotten(
+    timed: Database, vault: Vault, site: Site, connection: Connection, clock: Clock
+) -> None:
+    make_connection(timed, vault, site, name="Other CRM")
+    send(timed, vault, site, client_id="1", email="s@example.com")
+    delivered(timed, connection)
+    with timed.write() as session:
+        session.execute(update(Delivery).values(check_at=None))
+    send(timed, vault, site, client_id="1", email="s@example.com", consent=False)
+    clock.forward(days=4000)
+    assert _forget(timed, clock) == 0
+    with timed.write() as session:
+        session.execute(update(Resubmission).values(seen_at=clock()))
+    assert _forget(timed, clock) == 1
