@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, select, true
+from sqlalchemy import ColumnElement, case, select, true, union_all
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from leads.store.models import Action, Delivery, Event, Resubmission
@@ -43,6 +43,15 @@ def last_words(session: Session, event_ids: Collection[UUID]) -> dict[UUID, bool
     noted = noted.where(Delivery.event_id.in_(event_ids), Action.what == "consent_given")
     words = [(at, not is_given, event_id) for rows in (said, noted) for event_id, at, is_given in session.execute(rows)]
     return {event_id: not is_no for _, is_no, event_id in sorted(words)}
+
+
+def newest_word(session: Session, event_id: UUID) -> datetime | None:
+    """When anything was last said of this event's consent; None where nothing was but the form itself."""
+    again = select(Resubmission.received_at).where(Resubmission.event_id == event_id)
+    noted = select(Action.at).join(Delivery, Delivery.id == Action.delivery_id)
+    noted = noted.where(Delivery.event_id == event_id, Action.what == "consent_given")
+    words = session.scalars(union_all(again, noted)).all()
+    return max(words, default=None)
 
 
 def noted_columns() -> tuple[ColumnElement[Any], ColumnElement[Any]]:

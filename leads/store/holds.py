@@ -8,7 +8,8 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from leads.store.models import Connection, Delivery, Event
+from leads.store.models import Connection, Delivery, Event, Lead
+from leads.store.session import KEEPS_ITS_KEY
 
 HOLD_SENTENCES = {
     "spam": "This looks like spam. Nothing was sent; if it is a real enquiry, press “Not spam, send”.",
@@ -70,7 +71,10 @@ def withhold(session: Session, event_id: UUID) -> None:
     What is being sent just now may arrive all the same; whoever sends it keeps the token, and tells
     (`outbox/outcomes.py`).
     """
-    event = session.get_one(Event, event_id, with_for_update=True)
+    whose = select(Lead).join(Event, Event.lead_id == Lead.id).where(Event.id == event_id)
+    whose = whose.with_for_update(of=Lead, **KEEPS_ITS_KEY)  # first, as whoever lets it go
+    lead = session.scalars(whose, execution_options={"populate_existing": True}).one()
+    event = session.get_one(Event, event_id, with_for_update=True, populate_existing=True)
     its = select(Delivery).where(Delivery.event_id == event_id).order_by(Delivery.id).with_for_update()
     deliveries = session.scalars(its).all()
     left = [one for one in deliveries if one.state in NOT_ARRIVED]
@@ -78,11 +82,21 @@ def withhold(session: Session, event_id: UUID) -> None:
     if event.hold_code is not None or (deliveries and not left and not any(map(is_by_hand, deliveries))):
         return
     event.hold_code = "no_consent"
+    # Where it has arrived, the CRM knows who it is; a tap without the name would only take it out of the record.
+    if not any(one.sent_at for one in deliveries) and not _agreed_elsewhere(session, event):
+        lead.shareable = False
     for one in left:
         if one.code not in (LOOK_FIRST, "removed"):  # these go nowhere without a person
             one.unknown = one.unknown or one.state == "sending"
             one.state, one.code, one.field = "held", "no_consent", None
             one.sentence = HOLD_SENTENCES["no_consent"]
+
+
+def _agreed_elsewhere(session: Session, event: Event) -> bool:
+    """Whether another enquiry stands behind the person's details, so that their taps may go on under their name."""
+    others = (Event.lead_id == event.lead_id, Event.id != event.id, Event.hold_code.is_(None))
+    form = select(Event.id).where(*others, Event.kind == "consultation_request").limit(1)
+    return session.scalar(form) is not None
 
 
 # Why an enquiry is held that came from a page which the website has not listed.

@@ -316,3 +316,71 @@ def test_what_staff_release_while_it_is_in_hand_is_written_once(loop: Loop, tier
     loop.tick(minutes=1)
     assert len(loop.crm.written) == 1
     assert loop.row(agreed).state in ("sent", "confirmed")
+
+
+def pushed(loop: Loop) -> dict[str, dict[str, str]]:
+    """Event → what its CRM is told now of the person."""
+    items: list[Item] = []
+
+    def keep(batch: Sequence[Item]) -> list[Result]:
+        items.extend(batch)
+        return [loop.crm.keep(item) for item in batch]
+
+    names = ("first_name", "last_name", "email", "phone")
+    loop.set_connection(mapping=[{"to": name, "from": name, "write": "always"} for name in names])
+    loop.crm.answers = [keep] * 5
+    loop.tick(seconds=1)
+    loop.crm.answers.clear()
+    return {item.event_id: {**item.record, **item.activity} for item in items}
+
+
+@pytest.mark.parametrize("first", ["form", "tap"])
+def test_a_tap_does_not_tell_who_has_taken_consent_back(loop: Loop, first: str) -> None:
+    def tap() -> Accepted:
+        return send(loop.database, loop.vault, loop.site, "call_click", visitor_id="v1")
+
+    before = [tap()] if first == "tap" else []
+    event_id = loop.send("Jane", client_id="one", visitor_id="v1", phone="+12125550142")
+    take_back(loop.database, loop.vault, loop.site)
+    taps = [*before, tap()]
+    told = pushed(loop)
+    assert set(told) == {str(one.event_id) for one in taps}
+    for said_there in told.values():
+        assert said_there["first_name"] == "Caller"
+        assert not {"email", "phone"} & set(said_there)
+        assert "Jane" not in str(said_there)
+    with loop.database.write() as session:
+        event = session.get_one(Event, event_id)
+        lead = session.get_one(Lead, event.lead_id)
+        assert outbox.release_hold(session, loop.vault, event, lead, loop.clock()) == 1
+    last = tap().event_id
+    told = pushed(loop)
+    assert [told[str(one)]["email"] for one in (event_id, last)] == ["Jane@example.com"] * 2
+
+
+@pytest.mark.parametrize("why", ["another form", "has arrived"])
+def test_a_tap_goes_under_the_name_that_the_crm_may_have(loop: Loop, why: str) -> None:
+    loop.send("Jane", client_id="one", visitor_id="v1")
+    if why == "has arrived":
+        loop.tick()
+    else:
+        loop.send("Jane")
+    take_back(loop.database, loop.vault, loop.site)
+    tap = send(loop.database, loop.vault, loop.site, "call_click", visitor_id="v1").event_id
+    assert pushed(loop)[str(tap)]["email"] == "Jane@example.com"
+
+
+def test_a_no_is_the_last_word_also_where_the_clock_was_set_back(loop: Loop) -> None:
+    event_id = said(loop, "yes", "no", "yes, otherwise")
+    with loop.database.write() as session:
+        record(session, "anna", "consent_given", loop.clock(), delivery_id=loop.row().id)
+    said(loop, "no", seconds=-3600)
+    with loop.database.read() as session:
+        assert taken_back(session, [event_id]) == {event_id}
+
+
+def test_that_consent_is_taken_back_is_to_be_seen_whatever_sent_it(loop: Loop) -> None:
+    for consent in (True, False):
+        send(loop.database, loop.vault, loop.site, client_id="one", consent=consent, unique=True, **JANE)
+    with loop.database.read() as session:
+        assert session.scalars(select(Resubmission.seen_at)).all() == [None]

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from leads.store import canary, codes, shared_ids
 from leads.store.among import among
+from leads.store.consents import newest_word
 from leads.store.failpoint import reach
 from leads.store.holds import HOLD_SENTENCES, Way, hold_reason, withhold
 from leads.store.models import Connection, Delivery, Event, Lead, Resubmission, new_id
@@ -204,13 +205,17 @@ def _keep_word(session: Session, vault: Vault, arrival: Arrival, event: _Here, n
     came_last = row.received_at if row else event.received_at if is_first else None
     if came_last and _is_no_new_word(new, came_last, now):
         return
+    is_no = new.consent_given is False
+    # A no comes after all that was said, also where the clock was set back since.
+    said_at = max(now, newest_word(session, event.id) or now) if is_no else now
     if row is None:
         row = Resubmission(id=new_id(), event_id=event.id, body_digest=arrival.body)
         row.answers_sealed = vault.seal(dict(new.answers), "resubmission", "answers", row.id)
         session.add(row)
-    row.received_at, row.seen_at = now, now if new.unique else None
+    row.received_at = said_at
+    row.seen_at = now if new.unique and not is_no else None
     row.consent_given, row.consent_version = new.consent_given, new.consent_version
-    if new.consent_given is False:
+    if is_no:
         withhold(session, event.id)
 
 
