@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from leads.store import callers
 from leads.store.among import among
-from leads.store.models import Identity, Lead, new_id
+from leads.store.models import Action, Delivery, Identity, Lead, new_id
 from leads.store.past_orm import any_there, upsert
 from leads.store.session import KEEPS_ITS_KEY
 from leads.store.vault import Vault, VaultError
@@ -184,11 +184,19 @@ def remember(session: Session, joined: Iterable[tuple[Found | Lead, Trace]], now
 
 def vouch(session: Session, vault: Vault, lead: Lead, answers: Mapping[str, Any], now: datetime) -> None:
     """Staff have cleared an event that was held: learn of the person what it says, and join others by it."""
+    if _was_corrected(session, lead):  # what staff wrote stands, in place of what was typed
+        answers = {**answers, **{name: text for name, text in person_of(vault, lead).items() if answers.get(name)}}
     found = trace(vault, lead.site_id, answers, None, trusted=True)
     _learn(session, vault, lead, found, now)
     # Only what is still there: an address that staff have corrected since may be somebody else's.
     theirs = (Identity.lead_id == lead.id, Identity.digest.in_(found.digests.values()))
     session.execute(update(Identity).where(*theirs).values(trusted=True))
+
+
+def _was_corrected(session: Session, lead: Lead) -> bool:
+    corrected = select(Action.id).join(Delivery, Delivery.id == Action.delivery_id)
+    corrected = corrected.where(Delivery.lead_id == lead.id, Action.what == "corrected")
+    return session.scalar(corrected.limit(1)) is not None
 
 
 def are_two(one: Mapping[str, str], other: Mapping[str, str]) -> bool:

@@ -11,11 +11,12 @@ from sqlalchemy import select
 from integrations.core.base import Item
 from leads.store import outbox
 from leads.store.corrections import correct
-from leads.store.models import Connection, Event, Lead, Site
+from leads.store.models import Connection, Delivery, Event, Lead, Site
 from leads.store.outbox import Accepted
 from leads.store.people import person_of
 from leads.store.queries.leads import LeadFilter, search
 from leads.store.session import Database
+from leads.store.staff import record
 from leads.store.vault import Vault
 from leads.sync.item import translate
 from leads.sync.plan import plan_of
@@ -160,6 +161,21 @@ def test_what_staff_corrected_stands_and_the_old_address_joins_nobody_any_more(
     cleared(timed, vault, waits)
     assert person(timed, vault, form) == {**JANE, "phone": "+12015550199"}
     assert who(timed, send(timed, vault, site, email=wrong["email"])) != who(timed, form)
+
+
+def test_what_staff_corrected_stands_also_where_consent_was_taken_back_and_given_again(
+    timed: Database, vault: Vault, site: Site, connection: Connection
+) -> None:
+    wrong = {"first_name": "Jane", "email": "jane@exmaple.com"}
+    form = send(timed, vault, site, client_id="one", **wrong)
+    with timed.write() as session:
+        correct(session, vault, session.scalars(select(Lead)).one(), JANE, timed.now(session))
+        row = session.scalars(select(Delivery)).one()
+        record(session, "anna", "corrected", timed.now(session), delivery_id=row.id)
+    send(timed, vault, site, client_id="one", consent=False, **wrong)
+    send(timed, vault, site, suspicion="trap", **PILLS)  # of which nothing may come in
+    assert cleared(timed, vault, form) == 1
+    assert records(told(timed, vault, connection)) == [JANE]
 
 
 def test_what_staff_entered_for_a_caller_stays_once_the_caller_is_known(
