@@ -180,7 +180,8 @@ def _pace(programs: Programs, name: str, workers: int, seconds: float) -> Iterat
         process.wait(20)
     calls = [one["at"] for one in requests.get(f"{programs.crm}/calls.json", timeout=20).json()["recent"]]
     calls = sorted(at for at in calls if since <= at <= until)
-    kept = (len(calls) - 1) / (calls[-1] - calls[0])
+    whole = int(calls[-1] - calls[0])  # seconds: calls come unevenly within one
+    kept = sum(at < calls[0] + whole for at in calls) / whole
     most = max(sum(at <= other < at + _SECOND for other in calls) for at in calls)
     by = f"{name}, {workers} worker{'s' if workers > 1 else ''}"
     yield Row(PART, f"{by}, a pace of {PACE:.0f}", "calls/s", [kept], [PACE], "the pace", least=0.95)

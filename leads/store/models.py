@@ -116,6 +116,7 @@ class Base(DeclarativeBase):
         str: String(200),
         dict[str, Any]: JSON,
         list[str]: JSON,
+        list[float]: JSON,
         list[dict[str, Any]]: JSON,
     }
 
@@ -291,8 +292,9 @@ class Connection(Base):
 
     state: working, failing (paused by a fault, probed by itself at `probe_at`), paused (by staff).
     wait_until: the CRM asked us to be quiet until then. lease_*: the one worker that may use it now.
-    pace_at: when the next call may start, so that all workers together keep the pace. mapping: the rules of
-    `leads.sync.mapping`; None: those that its kind starts with. fields: what the version before reads instead.
+    pace_at: when the next call may start, so that all workers together keep the pace; pace_starts: when the last ones
+    did, in seconds since 1970. mapping: the rules of `leads.sync.mapping`; None: those that its kind starts with.
+    fields: what the version before reads instead.
     tokens_sealed: what OAuth gave us; token_lease*: the one who may renew it now; sign_in_ends_at: when a person must
     sign in again or enter a new key. quota_*: what the CRM last said of the calls it allows today, and when.
     takes_over: what came before it is still being given to it, and nothing is sent meanwhile.
@@ -331,6 +333,7 @@ class Connection(Base):
     quota_of: Mapped[int | None]
     quota_at: Mapped[datetime | None]
     takes_over: Mapped[bool] = mapped_column(default=False, server_default=false())
+    pace_starts: Mapped[list[float] | None]
 
 
 class Delivery(Base):

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from leads.store.failpoint import reach
 from leads.store.models import Connection
 from leads.store.session import Database
 from leads.store.vault import Vault
-from leads.sync.pace import before_anything_is_sent, heed, move_along, wait_turn
+from leads.sync.pace import before_anything_is_sent, heed, wait_turn
 from leads.sync.retry import Policy
 from leads.sync.tokens import Extra, Tokens, Trial
 
@@ -90,14 +90,12 @@ def open_connector(context: Context, connection: Connection) -> Connector:
     """Build the connector of a connection. Raises VaultError or UnknownKindError."""
 
     asked = float("-inf")  # by the monotonic clock: whether a call was put off
-    call = threading.local()  # several may be made at once
 
     def before_call() -> None:
         nonlocal asked
-        call.late = timedelta()
         if connection.pace or time.monotonic() - asked > _PUT_OFF_IS_FRESH:
             with before_anything_is_sent():
-                call.late = wait_turn(context.database, connection.id, connection.pace)
+                wait_turn(context.database, connection.id, connection.pace)
             asked = time.monotonic()
         context.limits.check_budget()
         reach("call.begun")
@@ -105,8 +103,6 @@ def open_connector(context: Context, connection: Connection) -> Connector:
     def after_call(answer: Answer) -> None:
         nonlocal asked
         try:
-            if call.late:  # only now: to write it down before would have made the call later still
-                move_along(context.database, connection.id, call.late)
             if said := connector_class(connection.kind).allowance(answer):
                 heed(context.database, connection.id, said)
                 asked = float("-inf")  # only now: whoever looks before would not see it

@@ -1,12 +1,13 @@
 """The pace of a connection: all workers together start at most so many calls a second, and fewer when the CRM says
-that its limit is near. The next start stands in the database."""
+that its limit is near. The last starts and the next one stand in the database."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -22,8 +23,9 @@ log = structlog.get_logger()
 
 _LONGEST = timedelta(seconds=60)  # that a turn is put off; then one call shows how things stand
 _PATIENCE = timedelta(seconds=5)  # that a lane sleeps for it; then it had better let go of its lease
-_SLACK = 0.04  # of each second is left free, so that one start that comes late does not meet the next ones
-_LATE = timedelta(seconds=0.01)  # that a start may come late within that; those after a later one move along
+_SLACK = 0.04  # of each second is left free, for a call that takes longer on its way than the ones after it
+_CATCH_UP = 5  # starts that were missed follow at once
+_LATE = timedelta(seconds=0.01)  # that a start may come late within that; a later one is written down
 _REST = 5.0  # seconds for a database in trouble
 _FEW = 10  # calls left in a window, from which on they are spread over the rest of it
 
@@ -40,40 +42,64 @@ def before_anything_is_sent() -> Iterator[None]:
         raise Throttled("no_database", sentence, retry_after=_REST) from None
 
 
-def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> timedelta:
+def wait_turn(database: Database, connection_id: UUID, rate: float | None) -> None:
     """Take the next free start and sleep until it has come. rate: calls per second; None: no limit but what the CRM
     itself said.
 
-    Returns how much too late it came, for `move_along`. Raises Throttled when it is so far off that the connection
-    should rest.
+    Raises Throttled when it is so far off that the connection should rest.
     """
-    gap = timedelta(seconds=(1 + _SLACK) / rate) if rate else timedelta()
-    if not gap and not _is_put_off(database, connection_id):
-        return timedelta()
+    if not rate and not _is_put_off(database, connection_id):
+        return
     with database.write() as session:
         now, read_at = database.now(session), time.monotonic()
         row = session.get(Connection, connection_id, with_for_update=KEEPS_ITS_KEY)
         if row is None:
-            return timedelta()
-        # Whoever comes a little late has the start that was free all the same, or each would lose what it was late.
-        start = row.pace_at if row.pace_at and row.pace_at > now - _LATE else now
-        if start - now > _LONGEST + 10 * gap:
-            start = now  # no queue is that long: the clock was set back
-        if start - now > _PATIENCE + 10 * gap:
-            raise _used_up(start - now)
-        row.pace_at = start + gap
+            return
+        start = _planned(row, rate, now)
     due = read_at + (start - now).total_seconds()
     time.sleep(max(due - time.monotonic(), 0))  # the commit may have taken a while
-    late = timedelta(seconds=time.monotonic() - due) - _LATE
-    return max(late, timedelta()) if gap else timedelta()
+    late = timedelta(seconds=time.monotonic() - due)
+    if rate and late > _LATE:
+        _write_down(database, connection_id, start, start + late)
 
 
-def move_along(database: Database, connection_id: UUID, late: timedelta) -> None:
-    """Put the next start off by what one came too late: whoever was planned after it would come too soon after it."""
+def _planned(row: Connection, rate: float | None, now: datetime) -> datetime:
+    """The next start, written down: evenly after the last one, and never so soon that its window had too many. Starts
+    that were missed just before follow at once. Raises Throttled."""
+    gap, most = timedelta(seconds=1 / rate if rate else 0), math.ceil(rate or 0)
+    window = most * gap * (1 + _SLACK)
+    far = _PATIENCE + 10 * gap
+    # What lies further ahead was planned before the clock was set back.
+    starts = [at for at in map(_moment, row.pace_starts or []) if at <= now + far]
+    # Whoever was idle, or took over from a version that writes none of this down, has missed none.
+    missed = _CATCH_UP * gap if starts and starts[-1] > now - window else timedelta()
+    even = max(row.pace_at or now, now - missed)
+    if even - now > _LONGEST + 10 * gap:
+        even = now  # no queue is that long: the clock was set back
+    start = max(even, now, starts[-most] + window if 0 < most <= len(starts) else now)
+    if start - now > far:
+        raise _used_up(start - now)
+    row.pace_at = even + gap
+    if rate:
+        row.pace_starts = _newest(starts, start, most)
+    return start
+
+
+def _write_down(database: Database, connection_id: UUID, planned: datetime, started: datetime) -> None:
+    """A start came later than planned: those of the next second are counted from when it came."""
     with database.write() as session:
         row = session.get(Connection, connection_id, with_for_update=KEEPS_ITS_KEY)
-        if row is not None and row.pace_at is not None:
-            row.pace_at += late
+        if row is not None and row.pace_starts:
+            others = [at for at in map(_moment, row.pace_starts) if at != planned]
+            row.pace_starts = _newest(others, started, len(row.pace_starts))
+
+
+def _newest(starts: Iterable[datetime], start: datetime, most: int) -> list[float]:
+    return [at.timestamp() for at in sorted([*starts, start])[-most:]]
+
+
+def _moment(written: float) -> datetime:
+    return datetime.fromtimestamp(written, UTC)
 
 
 def heed(database: Database, connection_id: UUID, said: Allowance) -> None:

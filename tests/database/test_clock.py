@@ -211,4 +211,4 @@ def test_no_turn_is_waited_for_that_a_clock_set_back_has_put_off(
     began = time.monotonic()
     wait_turn(timed, connection.id, 10)
     assert time.monotonic() - began < 60
-    assert connection_now(timed, connection).pace_at == clock() + timedelta(seconds=0.104)
+    assert connection_now(timed, connection).pace_at == clock() + timedelta(seconds=0.1)

@@ -24,7 +24,7 @@ from leads.store.session import Database
 from leads.store.vault import Vault
 from leads.sync.canary import Canary
 from leads.sync.connect import open_connector
-from leads.sync.pace import heed, move_along, wait_turn
+from leads.sync.pace import heed, wait_turn
 from tests.database.lanes import Clock
 from tests.database.loop import Loop
 
@@ -189,17 +189,6 @@ def test_limits_that_make_no_sense_undo_no_answer(
     assert loop.connection().quota_left is None
 
 
-def test_a_call_that_came_too_late_puts_the_next_one_off(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leads.sync.connect.wait_turn", lambda *_: timedelta(seconds=0.07))
-    loop.context.limits.private_hosts = frozenset({"127.0.0.1"})
-    with loop.database.write() as session:
-        session.get_one(Connection, loop.connection_id).pace_at = before = loop.clock()
-    with responses.RequestsMock() as world:
-        world.get("http://127.0.0.1:1/v1/me")
-        open_connector(loop.context, loop.connection()).check()
-    assert loop.connection().pace_at == before + timedelta(seconds=0.07)
-
-
 @pytest.mark.parametrize(("rate", "busy"), [(4.0, 0.2), (20.0, 0.02), (20.0, 0.06), (7.5, 0.3)])
 def test_no_second_sees_more_calls_than_the_pace_allows_and_lateness_is_made_up_for(
     timed: Database, connection: Connection, clock: Clock, monkeypatch: pytest.MonkeyPatch, rate: float, busy: float
@@ -222,28 +211,42 @@ def test_no_second_sees_more_calls_than_the_pace_allows_and_lateness_is_made_up_
         clock.forward(seconds=chance.uniform(0, busy))
     whole = math.ceil(rate)
     assert min(later - one for one, later in zip(starts, starts[whole:], strict=False)) >= 1
-    if busy < 1 / rate:
+    if busy < 2 / rate:  # half of that at an average
         assert len(starts) / starts[-1] >= 0.95 * rate
 
 
-def test_after_a_start_that_comes_late_the_next_ones_move_along(
+def test_a_start_that_comes_late_counts_from_when_it_came(
     timed: Database, connection: Connection, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the late one and the next one would be closer together than the CRM allows."""
+    """Else it and those of the second after it would be more than the CRM allows."""
 
-    def oversleep(seconds: float) -> None:
-        clock.forward(seconds=seconds + 0.08)
-        moments[0] += seconds + 0.08
+    def sleep(seconds: float) -> None:
+        clock.forward(seconds=seconds + late.pop() if late else seconds)
 
-    moments = [1000.0]
-    monkeypatch.setattr("leads.sync.pace.time.monotonic", lambda: moments[0])
-    monkeypatch.setattr("leads.sync.pace.time.sleep", oversleep)
-    wait_turn(timed, connection.id, 10)
-    late = wait_turn(timed, connection.id, 10)
-    assert late == timedelta(seconds=0.07)  # 0.01 is always free
-    move_along(timed, connection.id, late)
-    with timed.read() as session:
-        assert session.get_one(Connection, connection.id).pace_at == clock() + timedelta(seconds=0.104 - 0.01)
+    def monotonic() -> float:
+        return (clock() - began).total_seconds()
+
+    began, late = clock(), [0.3]
+    monkeypatch.setattr("leads.sync.pace.time", SimpleNamespace(sleep=sleep, monotonic=monotonic))
+    starts = []
+    for _ in range(12):
+        wait_turn(timed, connection.id, 10)
+        starts.append(monotonic())
+    assert starts[0] == pytest.approx(0.3)
+    assert starts[1:5] == pytest.approx([0.3] * 3 + [0.4]), "what was missed follows at once"
+    assert starts[10] == pytest.approx(0.3 + 1.04)
+
+
+def test_who_was_idle_has_missed_nothing(
+    timed: Database, connection: Connection, clock: Clock, slept: list[float]
+) -> None:
+    for _ in range(2):
+        clock.forward(seconds=60)
+        slept.clear()
+        for _ in range(3):
+            wait_turn(timed, connection.id, 10)
+            clock.forward(seconds=slept[-1])
+        assert slept == pytest.approx([0, 0.1, 0.1])
 
 
 @responses.activate
