@@ -20,7 +20,7 @@ log = structlog.get_logger()
 SETTLED = timedelta(minutes=1)  # what is over sooner than this is not told, nor an end that is not one
 # Kinds whose subject is a website's key, or begins with it. Those about a connection know it besides.
 OF_A_SITE = ("late", "canary", "silence", "balance", "unreadable", "page")
-QUIET = timedelta(hours=1)  # between two notices that something about one connection begins
+QUIET = timedelta(hours=1)  # between two notices that the same begins: a fault that comes and goes is no flood of mails
 
 
 class Condition(NamedTuple):
@@ -93,14 +93,15 @@ def _resumed(session: Session, key: tuple[str, str], now: datetime) -> Alert | N
     untold = and_(Alert.told_at.is_not(None), Alert.end_told_at.is_(None))
     lately = or_(untold, Alert.ended_at > now - SETTLED)
     found = select(Alert).where(Alert.kind == kind, Alert.subject == subject, Alert.end_told_at.is_(None), lately)
-    return session.scalars(found.order_by(Alert.began_at.desc()).limit(1)).first()
+    # Locked, or its end might be told between this and the commit.
+    return session.scalars(found.order_by(Alert.began_at.desc()).limit(1).with_for_update()).first()
 
 
 def pending(session: Session, now: datetime) -> Pending:
     """What is to be told now.
 
-    Of one connection at most one beginning an hour; an end where it was told that it began. What was late is not over
-    while a fault explains it better.
+    Of the same thing at most one beginning an hour, and no other has to wait for that; an end where it was told that it
+    began. What was late is not over while a fault explains it better.
     """
     standing = open_alerts(session)
     told_lately = {_about(alert) for alert in session.scalars(select(Alert).where(Alert.told_at > now - QUIET))}
@@ -122,13 +123,25 @@ def pending(session: Session, now: datetime) -> Pending:
     return Pending(begun, over)
 
 
-def _about(alert: Alert) -> object:
-    return alert.connection_id or (alert.kind, alert.subject)
+def _about(alert: Alert) -> tuple[str, str]:
+    return alert.kind, alert.subject
+
+
+def of_these(session: Session, pending: Pending) -> Pending:
+    """What of it this session finds, as it stands now: neither what is over by now, nor what goes on after all."""
+    ids = [alert.id for alerts in pending for alert in alerts]
+    found = {alert.id: alert for alert in session.scalars(select(Alert).where(Alert.id.in_(ids)))}
+    begun, over = ([found[alert.id] for alert in alerts if alert.id in found] for alerts in pending)
+    return Pending([alert for alert in begun if not alert.ended_at], [alert for alert in over if alert.ended_at])
 
 
 def tell(session: Session, told: Pending, now: datetime) -> None:
-    """These were told."""
+    """These were told. What went on while its end was being told is told anew: nobody may take it for over."""
     for alert in told.begun:
         session.get_one(Alert, alert.id).told_at = now
-    for alert in told.over:
-        session.get_one(Alert, alert.id).end_told_at = now
+    for ended in told.over:
+        alert = session.get_one(Alert, ended.id, with_for_update=True)
+        if alert.ended_at is None:
+            alert.told_at = None
+        else:
+            alert.end_told_at = now

@@ -13,12 +13,11 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from leads.store import alerts, tasks
 from leads.store.alerts import Condition, Pending
-from leads.store.models import Alert, Site
+from leads.store.models import Site
 from leads.store.queries.lists import sites
 from leads.store.scope import keep_to
 from leads.store.session import Database
@@ -72,9 +71,10 @@ class Notifier:
         if not due or not _take(database, "notices", now):
             return
         with database.read() as session:
+            summary = self._summary(session, now) if self._summary_is_due(session, now) else None
+        with database.read() as session:  # after what takes long: it has to stand when it is sent
             pending = alerts.pending(session, now)
             news = wording.news(session, pending, self.public_url)
-            summary = self._summary(session, now) if self._summary_is_due(session, now) else None
         sent = news is None or self._send(database, news, lambda session: self._their_news(session, pending), pending)
         if sent and summary:
             sent = self._send(database, summary, lambda session: self._summary(session, now), None)
@@ -137,10 +137,7 @@ class Notifier:
         return posts
 
     def _their_news(self, session: Session, pending: Pending) -> Notice | None:
-        theirs = select(Alert.id).where(Alert.id.in_([alert.id for some in pending for alert in some]))
-        mine = set(session.scalars(theirs))
-        kept = Pending(*([alert for alert in some if alert.id in mine] for some in pending))
-        return wording.news(session, kept, self.public_url)
+        return wording.news(session, alerts.of_these(session, pending), self.public_url)
 
     def _standing(self, session: Session) -> Notice | None:
         return wording.news(session, Pending(alerts.open_alerts(session), []), self.public_url)

@@ -65,20 +65,22 @@ def trial(site: Site | None = None) -> Notice:
 
 
 def news(session: Session, pending: Pending, public_url: str) -> Notice | None:
-    """Of what has begun and what is over; None where nothing is. public_url: of the desk."""
+    """Of what has begun and what is over, and then of what is not; None where nothing is. public_url: of the desk."""
     if not (pending.begun or pending.over):
         return None
     known = sites(session)
-    begun, over = ([(alert, _place(session, alert, known)) for alert in some] for some in pending)
+    begun, over = (_placed(session, some, known) for some in pending)
+    left = _left(session, pending, [place.site for _, place in over], known)
     about = known if len(known) == 1 else [place.site for _, place in (*begun, *over)]
     one = _the_one(about)
     zone = ZoneInfo(one.time_zone) if one else usual(known)
     parts = [
         *(_begun(alert, zone, public_url) for alert, _ in begun),
         *(f"Over since {_moment(alert.ended_at, zone)}: {place.words}{_was(alert)}\n" for alert, place in over),
+        *(["\n".join(["What is still wrong:", *(_wrong(alert, zone) for alert in left), ""])] if left else []),
         _desk(public_url),
     ]
-    return Notice(f"{_sender(about)}: {_subject(pending)}", "\n".join(parts))
+    return Notice(f"{_sender(about)}: {_subject(pending, len(left))}", "\n".join(parts))
 
 
 def summary(session: Session, now: datetime, public_url: str, keep: timedelta) -> Notice:
@@ -86,7 +88,7 @@ def summary(session: Session, now: datetime, public_url: str, keep: timedelta) -
     known = sites(session)
     days = [balance(session, site, last_days(site, now, 2)[:1], now)[0] for site in known]
     standing, zone = alerts.open_alerts(session), usual(known)
-    wrong = [f"- {alert.sentence} Since {_moment(alert.began_at, zone)}." for alert in standing]
+    wrong = [_wrong(alert, zone) for alert in standing]
     told = {alert.subject for alert in standing}
     wrong += [f"- {found.sentence}" for found in unbalanced(days) if found.subject not in told]
     text = ["Yesterday:", *(f"- {_described(day)}" for day in days), ""]
@@ -108,6 +110,20 @@ def _begun(alert: Alert, zone: ZoneInfo, public_url: str) -> str:
     return f"{alert.sentence}\n{see}Since {_moment(alert.began_at, zone)}.\n"
 
 
+def _left(session: Session, pending: Pending, over: Sequence[Site | None], known: Sequence[Site]) -> list[Alert]:
+    """What goes on, told or not, at the websites of which something is over: or all would seem well there. What is of
+    no website concerns all of them."""
+    if not over:
+        return []
+    standing = [alert for alert in alerts.open_alerts(session) if alert not in pending.begun]
+    placed = _placed(session, standing, known)
+    return [alert for alert, place in placed if place.site is None or {None, place.site} & {*over}]
+
+
+def _placed(session: Session, some: Sequence[Alert], known: Sequence[Site]) -> list[tuple[Alert, Place]]:
+    return [(alert, _place(session, alert, known)) for alert in some]
+
+
 def _place(session: Session, alert: Alert, known: Sequence[Site]) -> Place:
     if alert.connection_id is not None:
         connection = session.get_one(Connection, alert.connection_id)
@@ -115,6 +131,10 @@ def _place(session: Session, alert: Alert, known: Sequence[Site]) -> Place:
         return Place(site, f"“{connection.name}” ({site.name}): ")
     key = alert.subject.partition(" ")[0] if alert.kind in OF_A_SITE else None
     return next((Place(site, f"{site.name}: ") for site in known if site.key == key), Place())
+
+
+def _wrong(alert: Alert, zone: ZoneInfo) -> str:
+    return f"- {alert.sentence} Since {_moment(alert.began_at, zone)}."
 
 
 def _was(alert: Alert) -> str:
@@ -133,10 +153,11 @@ def _sender(about: Sequence[Site | None]) -> str:
     return f"Frontdesk, {one.name}" if one else "Frontdesk"
 
 
-def _subject(pending: Pending) -> str:
+def _subject(pending: Pending, left: int) -> str:
     begun, over = len(pending.begun), len(pending.over)
     if not begun:
-        return f"{'it is' if over == 1 else f'{over} things are'} over"
+        still = f", but {number_of(left, 'thing still needs', 'things still need')} attention" if left else ""
+        return f"{'it is' if over == 1 else f'{over} things are'} over{still}"
     return f"{number_of(begun, 'thing needs', 'things need')} attention"
 
 

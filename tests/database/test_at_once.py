@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from leads.store import callers, outbox
+from leads.store.alerts import Condition, Pending, open_alerts, settle, tell
 from leads.store.models import Connection, Delivery, Event, Lead, Site
 from leads.store.outbox import Health, drift, lanes, outcomes, takeover
 from leads.store.outbox.outcomes import report
@@ -448,3 +449,23 @@ def test_nobody_who_decides_about_a_lead_is_in_the_way_of_a_removal(
         begun.result(10)
     assert {delivery_of(timed, event_id).code for event_id in (sent, held)} == {"removed"}
     assert delivery_of(timed, sent).check_at is None
+
+
+def test_what_begins_again_while_its_end_is_noted_is_a_new_alert(timed: Database, pool: ThreadPoolExecutor) -> None:
+    def look(*found: Condition) -> None:
+        with timed.write() as session:
+            settle(session, found, ["worker"], timed.now(session))
+
+    silent = Condition("worker", "worker", "The sync is not running.")
+    look(silent)
+    with timed.write() as session:
+        [first] = open_alerts(session)
+        tell(session, Pending([first], []), timed.now(session))
+    look()
+    with timed.write() as session:
+        tell(session, Pending([], [first]), timed.now(session))
+        again = waits(pool, lambda: look(silent))
+    again.result(10)
+    with timed.read() as session:
+        [standing] = open_alerts(session)
+    assert (standing.id != first.id, standing.told_at) == (True, None)

@@ -192,6 +192,47 @@ def test_at_most_one_beginning_an_hour_is_told_of_a_connection(watch: Watch, cha
     assert len(watch.mails) == 3, "it is told once the hour has passed, as it has not gone away"
 
 
+def test_a_rejected_key_is_told_within_minutes_whatever_was_told_before(
+    watch: Watch, timed: Database, vault: Vault, site: Site, change: Callable[..., None]
+) -> None:
+    send(timed, vault, site, email="nora@example.com", consent=False)
+    watch.passes(5)
+    change("failing", WRONG_KEY)
+    watch.passes(5)
+    sent = send(timed, vault, site, email="jane@example.com")
+    with timed.write() as session:
+        session.execute(update(Delivery).where(Delivery.event_id == sent.event_id).values(state="refused"))
+    watch.passes(5)
+    wanted = ["before “Sandbox CRM” (Sunrise) gets it", WRONG_KEY, "“Sandbox CRM” (Sunrise) did not take it"]
+    assert [text in mail for text, mail in zip(wanted, watch.mails, strict=True)] == [True] * 3
+
+
+def test_who_reads_that_it_is_over_reads_what_is_not(
+    watch: Watch, timed: Database, vault: Vault, site: Site, change: Callable[..., None]
+) -> None:
+    send(timed, vault, site, email="nora@example.com", consent=False)
+    send(timed, vault, make_site(timed, "other", "Sunset"), email="jane@example.com")
+    watch.passes(40, every=1)
+    change("failing", WRONG_KEY)
+    watch.passes(5)
+    with timed.write() as session:
+        session.execute(update(Delivery).where(Delivery.state == "held").values(state="handled"))
+    watch.passes(5)
+    assert watch.mails[-1].startswith("Frontdesk, Sunrise: it is over, but 1 thing still needs attention\n")
+    still = f"What is still wrong:\n- “Sandbox CRM” (Sunrise) has a problem: {WRONG_KEY}"
+    assert still in watch.mails[-1]
+    assert "Sunset" not in watch.mails[-1], "that is another website's"
+    watch.worker = False
+    watch.passes(5)
+    change("working")
+    watch.passes(5)
+    assert "What is still wrong:\n- The sync is not running" in watch.mails[-1]
+    watch.worker = True
+    watch.passes(5)
+    assert "Frontdesk: it is over, but 1 thing still needs attention\n" in watch.mails[-1]
+    assert "Sunset" in watch.mails[-1], "of what concerns all websites everything is"
+
+
 def test_of_several_websites_the_one_that_all_is_about_is_named(
     watch: Watch, timed: Database, change: Callable[..., None]
 ) -> None:
@@ -525,7 +566,7 @@ def test_when_mail_is_broken_it_is_kept_tried_again_and_said(
     assert WRONG_KEY in watch.mails[0]
     assert "Notices by e-mail cannot be sent" in watch.mails[0]
     assert watch.open() == ["connection"]
-    assert watch.mails[1].startswith("Frontdesk, Sunrise: it is over\n")
+    assert watch.mails[1].startswith("Frontdesk, Sunrise: it is over, but 1 thing still needs attention\n")
     watch.passes(120, every=5)
     assert len(watch.mails) == 2
 
@@ -754,6 +795,46 @@ def test_two_at_once_tell_it_once(watch: Watch, change: Callable[..., None]) -> 
     change("failing", WRONG_KEY)
     watch.passes(10)
     assert len(chat.notices) == 1
+
+
+class Meanwhile(Told):
+    """While it sends, something happens that another process sees."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__("Apprise")
+        self.watch, self.happens = watch, list[Callable[[], None]]()
+
+    def send(self, notice: Notice) -> str:
+        if self.happens:
+            self.happens.pop()()
+            self.watch.man.look()
+        return super().send(notice)
+
+
+def test_what_goes_on_while_its_end_is_told_is_told_anew(watch: Watch, change: Callable[..., None]) -> None:
+    chat = Meanwhile(watch)
+    watch.man = replace(watch.man, notifier=replace(watch.man.notifier, channels=[chat]))
+    change("failing", WRONG_KEY)
+    watch.passes(5)
+    chat.happens = [lambda: change("failing", WRONG_KEY)]
+    change("working")
+    watch.passes(5)
+    assert ["over" in notice.subject for notice in chat.notices] == [False, True, False]
+    change("working")
+    watch.passes(5)
+    assert "over" in chat.notices[3].subject
+
+
+def test_a_clinic_is_told_of_nothing_that_is_over_by_then(watch: Watch, vault: Vault) -> None:
+    clinics = Clinics(watch, vault, {})
+    slow = Meanwhile(watch)
+    slow.happens = [lambda: clinics.fail(clinics.theirs, "working")]
+    watch.man = replace(watch.man, notifier=replace(watch.man.notifier, channels=[slow]))
+    clinics.fail(clinics.theirs)
+    watch.passes(1.5)
+    assert (len(slow.notices), clinics.anna.notices) == (1, [])
+    watch.passes(5)
+    assert ["over" in notice.subject for notice in clinics.anna.notices] == [True]
 
 
 def test_of_two_watchmen_one_walks(watch: Watch) -> None:
