@@ -14,12 +14,14 @@ from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import click
 from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.settings import PREFIX, Settings, shown
+from integrations.core.base import Finding
 from integrations.core.registry import UnknownKindError, kinds
 from leads.commands.actions import actions
 from leads.commands.alerts import alerts, nobody_told, nobody_told_of_a_website, start_watchman
@@ -39,14 +41,13 @@ from leads.commands.site import site
 from leads.commands.user import user
 from leads.plain import enquiries
 from leads.store import backup, failpoint, outbox, tasks
-from leads.store.models import Site
 from leads.store.queries.lists import connections_in_use, sites
 from leads.store.schema import current
 from leads.store.session import at_leisure, is_away, shown_address, sqlite_file, why_no_connection
 from leads.sync import worker as sync_worker
 from leads.sync.options import SetupError
 from leads.upkeep import logs
-from leads.upkeep.doctor import Line, asked, examine, line
+from leads.upkeep.doctor import Line, examine, line
 from leads.upkeep.erasures import Listing
 from leads.upkeep.retention import EVERY, Retention
 
@@ -209,14 +210,13 @@ def doctor(online: bool, json_: bool) -> None:
     """Examine the installation and say what to do. Only what is wrong ends it with 1, not what staff should look at."""
     office = Office()
     settings = office.settings
-    lines = examine(office.database, settings.data_dir, settings.keys_file, office.erasures, settings.public_url)
+    asked = _ask_each_crm(office) if online else {}
+    lines = examine(office.database, settings.data_dir, settings.keys_file, office.erasures, settings.public_url, asked)
     lines += [*_told_in_vain(office), *_told_nobody(settings)]
     if settings.rate_limit_store:
         from leads.intake import limit  # noqa: PLC0415 - the other commands start quicker without it
 
         lines.append(line(*limit.examine(settings.rate_limit_store)))
-    if online:
-        lines += _ask_each_crm(office)
     if json_:
         as_json([found._asdict() for found in lines])
     for found in [] if json_ else lines:
@@ -241,11 +241,10 @@ def _told_nobody(settings: Settings) -> list[Line]:
     return [Line("wrong" if settings.tells_somebody else "look", reason)] if reason else []
 
 
-def _ask_each_crm(office: Office) -> list[Line]:
+def _ask_each_crm(office: Office) -> dict[UUID, list[Finding]]:
     with office.database.read() as session:
-        known = [row for row in connections_in_use(session) if row.kind in kinds()]
-        rows = [(row, session.get_one(Site, row.site_id).key) for row in known]
-    return [asked(row, site_key, finding) for row, site_key in rows for finding in office.setup.test(row.id)]
+        known = [row.id for row in connections_in_use(session) if row.kind in kinds()]
+    return {connection_id: office.setup.test(connection_id) for connection_id in known}
 
 
 @main.group()

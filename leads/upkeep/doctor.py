@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import stat
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
+from uuid import UUID
 
 import pysqlite3.dbapi2
 from sqlalchemy import func, select
@@ -38,9 +40,9 @@ _ERASE_AGAIN = "Restored from an older copy? Before anything more is sent, run: 
 _LET_IT = "Let the user that Frontdesk runs as write there: after a restore nobody else knows who was erased."
 _EACH_HOUR = "A worker that can write there adds them within the hour; at once does: frontdesk lead erase-again"
 _OTHER_SETTINGS = (
-    "The service itself has not met this: perhaps it has other settings than this shell, such as "
-    "FRONTDESK_ALLOWED_PRIVATE_HOSTS. See: frontdesk config show"
+    "The service itself has not met this: perhaps it has other settings than this shell. See: frontdesk config show"
 )
+_A_SETTING = "FRONTDESK_"  # by which a sentence names one
 _START = "Start Frontdesk; if it was started, its log says what keeps the worker from running."
 _OF_THE_COPY = "In a database that was just restored, this time is from before its copy was made, and says no more."
 _SHARES_IDS = (
@@ -57,14 +59,22 @@ class Line(NamedTuple):
     sentence: str
 
 
-def examine(database: Database, data_dir: Path, keys_file: Path, erasures: ErasureList, public_url: str) -> list[Line]:
-    """What is well and what is not, one sentence each."""
+def examine(
+    database: Database,
+    data_dir: Path,
+    keys_file: Path,
+    erasures: ErasureList,
+    public_url: str,
+    asked: Mapping[UUID, Sequence[Finding]] | None = None,
+) -> list[Line]:
+    """What is well and what is not, one sentence each. asked: by a connection's id, what its CRM said just now when it
+    was asked with the settings of this shell."""
     return [
         _settings(database, data_dir, public_url),
         *_programs(database),
         *_machine(database, data_dir, keys_file),
         *_erasures(database, erasures),
-        *_content(database, f"{public_url}/desk"),
+        *_content(database, f"{public_url}/desk", asked or {}),
         *_alarms(database),
     ]
 
@@ -72,14 +82,6 @@ def examine(database: Database, data_dir: Path, keys_file: Path, erasures: Erasu
 def line(ok: bool, sentence: str) -> Line:
     """What is either well or a fault."""
     return Line("ok" if ok else "wrong", sentence)
-
-
-def asked(connection: Connection, site_key: str, finding: Finding) -> Line:
-    """What a CRM said when it was asked just now, by this command and with its settings."""
-    told = f"{site_key}, {connection.name}: {finding.sentence}"
-    if finding.ok or connection.state != "working" or connection.code is not None:
-        return line(finding.ok, told)
-    return line(False, f"{told} {_OTHER_SETTINGS}")
 
 
 def _settings(database: Database, data_dir: Path, public_url: str) -> Line:
@@ -167,7 +169,7 @@ def _erasures(database: Database, erasures: ErasureList) -> list[Line]:
     return told
 
 
-def _content(database: Database, desk: str) -> list[Line]:
+def _content(database: Database, desk: str, asked: Mapping[UUID, Sequence[Finding]]) -> list[Line]:
     with database.read() as session:
         known = all_sites(session)
         users = session.scalar(select(func.count()).select_from(User)) or 0
@@ -200,7 +202,7 @@ def _content(database: Database, desk: str) -> list[Line]:
         *([Line("look", f"Held, since it looks like spam: {spam}. See: {desk}/leads?state=spam")] if spam else []),
         *([Line("look", f"Not seen yet, and not understood: {unread}. See: {desk}/unreadable")] if unread else []),
         *(Line("look", _SHARES_IDS.format(site.key)) for site in sharing),
-        *(_stopped(row, sites[row.site_id], desk) for row in connections if not _works(row)),
+        *(told for row in connections for told in _connection(row, sites[row.site_id], desk, asked.get(row.id, ()))),
     ]
 
 
@@ -210,17 +212,29 @@ def _unserved(site_key: str, waiting: int, desk: str) -> Line:
     return Line("look", f"{site_key} has no connection{told}. {helps}")
 
 
-def _works(row: Connection) -> bool:
-    return row.state == "working" and row.kind in kinds()
-
-
-def _stopped(row: Connection, site_key: str, desk: str) -> Line:
+def _connection(row: Connection, site_key: str, desk: str, asked: Sequence[Finding]) -> Iterator[Line]:
+    """Each trouble once: what the CRM says of it just now, or else what is known of it. Silent where all is well."""
+    name, page = f"{site_key}, {row.name}:", f"{desk}/connections/{row.id}"
     if row.kind not in kinds():  # also where nothing was to be sent yet, or staff paused it
-        return Line("wrong", f"{site_key}, {row.name}: {no_connector(row.kind)}")
-    told, page = f"{site_key}, {row.name}: {row.sentence or row.state}", f"{desk}/connections/{row.id}"
+        yield Line("wrong", f"{name} {no_connector(row.kind)}")
+        return
+    told = f"{name} {row.sentence or row.state}"
     if row.state == "paused":
-        return Line("look", f"{told} Start it again there: {page}")
-    return Line("wrong", f"{told} Mend it there: {page}")
+        yield Line("look", f"{told} Start it again there: {page}")
+    if row.state == "failing" and all(finding.ok or _is_of_settings(finding) for finding in asked):
+        is_well = asked and all(finding.ok for finding in asked)
+        tried = f"Its CRM says that all is well now, so try it at once: frontdesk connection test {row.id}"
+        yield Line("wrong", f"{told} {tried if is_well else f'Mend it there: {page}'}")
+        return
+    for finding in asked:
+        unmet = row.state == "working" and row.code is None and _is_of_settings(finding)
+        helps = "" if finding.ok else f" {_OTHER_SETTINGS}" if unmet else f" Mend it there: {page}"
+        yield line(finding.ok, f"{name} {finding.sentence}{helps}")
+
+
+def _is_of_settings(finding: Finding) -> bool:
+    """Whether it may be so with the settings of this shell alone. A key that is not accepted is wrong with any."""
+    return not finding.ok and _A_SETTING in finding.sentence
 
 
 def _again(alert: Alert) -> str:

@@ -25,6 +25,7 @@ from tests.cli.conftest import Frontdesk, as_json
 from tests.conftest import only_postgres
 from tests.factory import make_connection, make_site, send
 from tests.programs import ROOT, free_port
+from tests.sandbox import sandbox
 from tests.web.desk import beat, set_state
 
 
@@ -721,6 +722,34 @@ def test_doctor_blames_no_setting_for_what_the_service_has_met_as_well(
     told = frontdesk("doctor", "--online", code=1).stdout
     assert "wrong demo, Sandbox CRM: The address must begin with https://" in told
     assert "other settings" not in told
+
+
+def test_doctor_tells_of_a_broken_connection_once_and_what_to_do(
+    frontdesk: Frontdesk, sound: Connection, database: Database, vault: Vault
+) -> None:
+    def told(hosts: str = "127.0.0.1") -> list[str]:
+        settings = {"allowed_private_hosts": hosts, "public_url": "https://d.example"}
+        told = frontdesk("doctor", "--online", code=1, **settings).stdout
+        return [line for line in told.splitlines() if "Sandbox CRM" in line]
+
+    def has_key(key: str) -> None:
+        with database.write() as session:
+            row = session.get_one(Connection, sound.id)
+            row.options_sealed = vault.seal(crm.options | {"key": key}, "connection", "options", row.id)
+
+    page = f"https://d.example/desk/connections/{sound.id}"
+    with sandbox() as crm:
+        has_key("wrong")
+        [rejected] = told()
+        assert rejected.startswith("wrong demo, Sandbox CRM: ")
+        assert rejected.endswith(f" Mend it there: {page}"), "no setting of this shell rejected it"
+        with database.write() as session:
+            start_failing(session.get_one(Connection, sound.id), "The key is wrong.", database.now(session))
+        assert told() == [rejected]
+        has_key(crm.options["key"])
+        well = f"Its CRM says that all is well now, so try it at once: frontdesk connection test {sound.id}"
+        assert told() == [f"wrong demo, Sandbox CRM: The key is wrong. {well}"]
+        assert told(hosts="") == [f"wrong demo, Sandbox CRM: The key is wrong. Mend it there: {page}"]
 
 
 def test_doctor_says_which_settings_its_links_come_from(
