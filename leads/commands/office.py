@@ -135,10 +135,14 @@ def _prepare_folder(settings: Settings, *, make: bool) -> None:
     folder = settings.data_dir.absolute()
     if barring(folder):
         fail(f"The data folder {folder} may not be looked into. {whose(folder)}", CANNOT_OPEN)
+    file = sqlite_file(settings.database_url)
     if not make and not folder.is_dir():
+        keys = settings.keys_file.absolute()
+        more = "" if file else f"On one more host, make it and copy the key file of a host that runs to {keys}. "
         fail(
             f"There is no data folder {folder}. Does the service run in this folder and with these settings? Go to its "
-            "folder, or set FRONTDESK_DATA_DIR as it has it. Only for a new, empty installation: frontdesk db upgrade",
+            f"folder, or set FRONTDESK_DATA_DIR as it has it. {more}Only for a new, empty installation: "
+            "frontdesk db upgrade",
             CANNOT_OPEN,
         )
     try:
@@ -146,7 +150,6 @@ def _prepare_folder(settings: Settings, *, make: bool) -> None:
     except OSError as error:
         why = f" {whose(folder)}" if isinstance(error, PermissionError) else ""
         fail(f"The data folder {folder} cannot be made: {error.strerror}.{why} Set FRONTDESK_DATA_DIR.", CANNOT_OPEN)
-    file = sqlite_file(settings.database_url)
     for place in {folder, file.parent} if file else {folder}:
         if not os.access(place, os.W_OK | os.X_OK):
             fail(f"The data folder {place} cannot be written to. {whose(place)}", CANNOT_OPEN)

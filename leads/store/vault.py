@@ -190,8 +190,8 @@ def read_keys(path: Path) -> Keys:
         to_come = bytes.fromhex(data["next"]) if "next" in data else None
     except FileNotFoundError as error:
         raise VaultError(
-            f"The key file {path} is missing. Restore it from your backup, or copy it from another host of this "
-            "installation: without it no enquiry can be read."
+            f"The key file {path.absolute()} is missing. Restore it from your backup, or copy it from another host of "
+            "this installation: without it no enquiry can be read."
         ) from error
     except PermissionError as error:
         raise VaultError(f"The key file {path} may not be read. {whose(path)}") from error

@@ -864,6 +864,21 @@ def test_a_mistyped_data_folder_is_told_and_not_made(
         assert not mistyped.exists()
 
 
+@only_postgres
+def test_one_more_host_is_told_of_the_folder_and_of_the_key_file_that_it_lacks(
+    frontdesk: Frontdesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "one-more"
+    told = frontdesk("web", code=3, data_dir="one-more").stderr
+    assert told.startswith(f"There is no data folder {folder}.")
+    assert f"make it and copy the key file of a host that runs to {folder / 'keys.json'}." in told
+    folder.mkdir()
+    told = frontdesk("web", code=3, data_dir="one-more").stderr
+    assert f"The key file {folder / 'keys.json'} is missing." in told
+    assert "copy it from another host" in told
+
+
 def test_the_configuration_is_shown_without_its_secrets(frontdesk: Frontdesk) -> None:
     address = "postgresql://clinic:hunter2@db.example/frontdesk"
     shown = frontdesk("config", "show", database_url=address, metrics_token="hunter2-hunter2-hunter2").stdout
