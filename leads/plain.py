@@ -29,7 +29,7 @@ def enquiries(number: int, verb: str = "", verbs: str = "") -> str:
 
 def passed_over(done: str) -> str:
     """Why some of many were left alone. done: what was done to the others."""
-    return "having moved on meanwhile" + (" or with consent taken back since" if done == "sent again" else "")
+    return "having moved on meanwhile" + ("" if done == "put aside" else " or with consent taken back since")
 
 
 def span(time: timedelta) -> str:

@@ -26,7 +26,13 @@ from leads.store.staff import record
 
 
 def add_routes(desk: Blueprint, room: Room) -> None:
-    """The form's button."""
+    """The form's button, and its address for whoever goes back to it."""
+
+    @desk.get("/deliveries/<uuid:delivery_id>/correct")
+    def correct_again(delivery_id: UUID) -> ResponseReturnValue:
+        with room.read() as session:
+            found = session.get(Delivery, delivery_id) or abort(404)
+            return redirect(url_for("desk.lead", lead_id=found.lead_id, _anchor="correct"), 303)
 
     @desk.post("/deliveries/<uuid:delivery_id>/correct")
     def correct_and_send(delivery_id: UUID) -> ResponseReturnValue:

@@ -92,12 +92,11 @@ def _told_by_waits(state: Overview) -> Headline | None:
 def _needs_you(state: Overview) -> Headline | None:
     if some := _who_need_you(state):
         return Headline("bad", f"{some}.", _below(state))
-    if number := state.to_erase:
-        verb = "stands" if number == 1 else "stand"
-        told = f"{words.number_of(number, 'record')} of erased people still {verb} in a CRM."
-        return Headline("bad", told, "Below you see why, and what helps.")
-    told = words.drifted(state.drift)
-    return Headline("bad", told, "Below you see whose they are, and what helps.") if told else None
+    if some := _to_erase(state):
+        return Headline("bad", f"{some}.", "Below you see why, and what helps.")
+    if some := words.drifted(state.drift):
+        return Headline("bad", f"{some}.", "Below you see whose they are, and what helps.")
+    return None
 
 
 def _who_need_you(state: Overview) -> str:
@@ -105,13 +104,25 @@ def _who_need_you(state: Overview) -> str:
     return f"{words.enquiries(state.need_you, 'needs', 'need')} you" if state.need_you else ""
 
 
+def _to_erase(state: Overview) -> str:
+    """`2 records of erased people still stand in a CRM`; empty when none does."""
+    verb = "stands" if state.to_erase == 1 else "stand"
+    told = f"{words.number_of(state.to_erase, 'record')} of erased people still {verb} in a CRM"
+    return told if state.to_erase else ""
+
+
 def _below(state: Overview) -> str:
     """What helps stands below; that others are late or go nowhere has a place beside the headline all the same."""
     struggling = _struggling(state)
     late = f"others wait: {words.problem(struggling)}" if struggling else ""
-    others = (late, _failing(state), _who_go_nowhere(state), _who_are_paused(state))
+    others = (late, _failing(state), *_besides(state))
     besides = [f" Besides, {what}." for what in others if what]
     return f"Below you see why, and what helps.{''.join(besides)}"
+
+
+def _besides(state: Overview) -> tuple[str, ...]:
+    """What has a place beside whatever comes first; empty what there is nothing of."""
+    return _who_go_nowhere(state), _who_are_paused(state), _to_erase(state), words.drifted(state.drift)
 
 
 def _who_go_nowhere(state: Overview) -> str:
@@ -170,7 +181,7 @@ def _problem(state: Overview) -> Headline:
     help_text = f"Nothing is lost. {person}." if person else _BY_OURSELVES
     if others := _who_need_you(state):
         help_text += f" Besides, {others}: see below."
-    for some in filter(None, (_who_go_nowhere(state), _who_are_paused(state))):
+    for some in filter(None, _besides(state)):
         help_text += f" Besides, {some}."
     return Headline("bad", f"{words.enquiries(number, 'is', 'are')} waiting: {what}.", help_text)
 

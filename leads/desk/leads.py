@@ -11,6 +11,7 @@ from uuid import UUID
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
+from sqlalchemy.orm import Session
 
 from leads.desk import words
 from leads.desk.correction import correction_of
@@ -19,6 +20,7 @@ from leads.desk.room import Room
 from leads.store import outbox
 from leads.store.holds import LOOK_FIRST
 from leads.store.models import Action, Attempt, Connection, Site
+from leads.store.people import name_of
 from leads.store.queries.erasures import erasures_of
 from leads.store.queries.journey import DeliveryStory, Journey, journey
 from leads.store.queries.leads import (
@@ -65,7 +67,7 @@ def add_routes(desk: Blueprint, room: Room) -> None:
     @desk.get("/leads/<uuid:lead_id>/live")
     def lead_live(lead_id: UUID) -> ResponseReturnValue:
         # Whoever asks for this part alone reads all the same.
-        return _lead(room, lead_id, "desk/lead_live.html", once_in=LEFT_OPEN)
+        return _lead(room, lead_id, "desk/lead_live.html", once_in=LEFT_OPEN, refreshed=True)
 
 
 def _list(room: Room) -> ResponseReturnValue:
@@ -81,8 +83,14 @@ def _list(room: Room) -> ResponseReturnValue:
             older_than=cursor(request.args.get("older")),
             newer_than=cursor(request.args.get("newer")),
         )
+        is_served = _is_served(session, choice.site_id_among(known))
     left_out = "found" in request.args or misses(request.args, choice)
-    return _render_list(known, choice, now, page=page, rows=page.rows, left_out=left_out)
+    return _render_list(known, choice, now, page=page, rows=page.rows, left_out=left_out, is_served=is_served)
+
+
+def _is_served(session: Session, site_id: UUID | None) -> bool:
+    """Whether a CRM is connected to this website; None: to any of those that one looks after."""
+    return any(site_id in (None, row.site_id) for row in connections_in_use(session))
 
 
 def _search(room: Room, typed: str) -> ResponseReturnValue:
@@ -158,12 +166,14 @@ def cursor(mark: str | None) -> Cursor | None:
         return None
 
 
-def _lead(room: Room, lead_id: UUID, template: str, once_in: timedelta = VIEWED_ANEW) -> ResponseReturnValue:
+def _lead(
+    room: Room, lead_id: UUID, template: str, once_in: timedelta = VIEWED_ANEW, **more: Any
+) -> ResponseReturnValue:
     context = lead_context(room, lead_id, cursor(request.args.get("older")))
     if (found := context["journey"].lead.id) != lead_id:
         return redirect(url_for("desk.lead", lead_id=found), 303)
     note_view(room.database, current_user.name, lead_id, context["now"], once_in)
-    return render_template(template, **context)
+    return render_template(template, **context, **more)
 
 
 def lead_context(room: Room, lead_id: UUID, start: Cursor | None = None) -> dict[str, Any]:
@@ -177,6 +187,7 @@ def lead_context(room: Room, lead_id: UUID, start: Cursor | None = None) -> dict
     return {
         "now": now,
         "journey": found,
+        "who": _who(found),
         "older": mark(start) if start else None,
         "mark": mark,
         "timeline": _timeline,
@@ -189,6 +200,12 @@ def lead_context(room: Room, lead_id: UUID, start: Cursor | None = None) -> dict
         "can_be_handled": outbox.CAN_BE_HANDLED,
         "elsewhere": {} if found.lead.is_test else _elsewhere(found, in_use),
     }
+
+
+def _who(found: Journey) -> str:
+    if found.lead.erased_at:
+        return f"Erased {found.lead.code}"
+    return name_of(found.person) or f"Caller {found.lead.code}"
 
 
 def _elsewhere(found: Journey, in_use: Iterable[Connection]) -> dict[UUID, list[Connection]]:

@@ -132,4 +132,4 @@ def _words(session: Session, replay: Replay) -> tuple[str, str]:
         parts.append(f"with the code {chosen.code}")
     if chosen.since:
         parts.append(f"received since {chosen.since:%d %b %Y, %H:%M} UTC")
-    return " ".join(parts), "put aside" if chosen.is_spam else "sent again"
+    return " ".join(parts), "put aside" if chosen.is_spam else "given another try"

@@ -274,14 +274,13 @@ def unconnected(hold_code: str | None) -> Pill:
 
 
 def drifted(counts: Mapping[str, int]) -> str:
-    """The sentence on records that somebody has to see to; empty when there are none."""
+    """`3 enquiries were deleted in the CRM`, and the like: what somebody has to see to; empty when there is nothing."""
     gone, doubled = counts.get("deleted", 0), counts.get("duplicated", 0)
     parts = [
         f"{enquiries(gone, 'was', 'were')} deleted in the CRM" if gone else "",
         f"{number_of(doubled, 'person is', 'people are')} in the CRM more than once" if doubled else "",
     ]
-    told = ", and ".join(filter(None, parts))
-    return told and told + "."
+    return ", and ".join(filter(None, parts))
 
 
 def drift_summary(counts: Mapping[str, int]) -> str:

@@ -18,7 +18,8 @@ from werkzeug.serving import make_server
 
 from config.settings import load_settings
 from leads.app import create_app
-from leads.store.models import Delivery, Site, Unreadable, User, new_id
+from leads.store.corrections import correct
+from leads.store.models import Delivery, Event, Lead, Site, Unreadable, User, new_id
 from leads.store.outbox.replays import Chosen, start_replay
 from leads.store.session import Database
 from leads.store.vault import Vault
@@ -385,6 +386,25 @@ def test_an_opened_part_of_a_lead_stays_open(
     set_state(database, event.event_id, "confirmed")
     expect(page.get_by_text("✓ In the CRM")).to_be_visible()
     expect(page.get_by_text("I agree that my details")).to_be_visible()
+    page.context.close()
+
+
+def test_who_it_is_is_refreshed_and_what_somebody_types_stays(
+    browser: Browser, address: str, database: Database, vault: Vault, site: Site
+) -> None:
+    make_connection(database, vault, site)
+    event = send(database, vault, site, **JANE)
+    set_state(database, event.event_id, "refused", code="invalid", sentence="Not this number.", field="phone")
+    page = _page(browser, address)
+    page.goto(f"/desk/leads/{lead_of(database, event.event_id)}")
+    page.get_by_label("Phone").fill("212 555 0142")
+    with database.write() as session:  # a colleague is quicker
+        lead = session.get_one(Lead, session.get_one(Event, event.event_id).lead_id)
+        correct(session, vault, lead, {"first_name": "Joan"}, database.now(session))
+    expect(page.get_by_role("heading", level=1)).to_have_text("Joan Doe")
+    expect(page).to_have_title("Joan Doe – Frontdesk")
+    expect(page.get_by_label("Phone")).to_have_value("212 555 0142")
+    assert page.get_by_role("heading", level=1).count() == 1
     page.context.close()
 
 

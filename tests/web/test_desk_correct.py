@@ -161,6 +161,18 @@ def test_a_wrong_correction_stays_beside_its_error(
     assert _person(database, vault, lead_of(database, event.event_id))["phone"] == "+12015550199"
 
 
+def test_whoever_goes_back_to_a_mistake_finds_the_lead(
+    sam: Person, database: Database, vault: Vault, site: Site
+) -> None:
+    """A browser asks for the address of a form's answer anew."""
+    lead_id, delivery_id = _refused(database, vault, site, code="invalid", field="phone")
+    there = f"/desk/leads/{lead_id}#correct"
+    answer = sam.client.get(f"/desk/deliveries/{delivery_id}/correct")
+    assert (answer.status_code, answer.location) == (303, there)
+    assert sam.client.get(f"/desk/deliveries/{lead_id}/correct").status_code == 404
+    assert f'href="{there}"' in sam.get(f"/desk/leads/{lead_id}/live"), "also where it was refused only now"
+
+
 def test_all_details_are_asked_for_when_the_crm_names_none(
     sam: Person, database: Database, vault: Vault, site: Site
 ) -> None:

@@ -83,6 +83,15 @@ def test_what_is_settled_or_on_its_way_again_or_removed_is_not_told(
     assert "was deleted" not in plain(anna.get("/desk/"))
 
 
+def test_what_needs_somebody_hides_it_not(
+    anna: Person, database: Database, vault: Vault, site: Site, event_id: UUID
+) -> None:
+    drifted(database, event_id, "deleted")
+    set_state(database, send(database, vault, site, email="tom@example.com").event_id, "refused")
+    told = "1 enquiry needs you. Below you see why, and what helps. Besides, 1 enquiry was deleted in the CRM."
+    assert told in plain(anna.get("/desk/"))
+
+
 @pytest.mark.parametrize("page", ["/desk/", "/desk/leads"])
 def test_lists_tell_it_too(anna: Person, database: Database, event_id: UUID, page: str) -> None:
     assert "Deleted in the CRM" not in plain(anna.get(page))
@@ -98,7 +107,8 @@ def test_the_leads_page_tells_it_and_a_person_says_that_it_is_right(
     page = plain(anna.get(path))
     assert "Deleted in the CRM" in page
     assert "It is no longer in the CRM." in page
-    assert "Send again" in page
+    assert page.count("Send again") == 1
+    assert "r1" not in page, "nothing is there that could be opened"
     anna.post(f"/desk/drifts/{drift_id}/right")
     assert row_of(database, event_id).state == "handled"
     page = plain(anna.get(path))

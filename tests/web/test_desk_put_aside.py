@@ -184,3 +184,12 @@ def test_what_was_meant_for_one_website_is_never_done_to_all(sam: Person, databa
     assert "Nothing was done: what you chose is not there any more." in plain(sam.get("/desk/put-aside"))
     with database.read() as session:
         assert session.scalars(select(Replay)).all() == []
+
+
+@pytest.mark.usefixtures("held")
+def test_where_no_crm_is_connected_it_is_said_that_it_comes_later(sam: Person, database: Database) -> None:
+    with database.write() as session:
+        session.execute(update(Connection).values(removed_at=database.now(session)))
+    page = plain(sam.get("/desk/leads?state=spam"))
+    assert "It can be put aside once a CRM is connected." in page
+    assert "None of these is real" not in page

@@ -46,14 +46,14 @@ def test_first_how_many_and_why_then_one_button(sam: Person, database: Database)
     row = _replay(database)
     assert location == f"/desk/replays/{row.id}"
     assert (row.state, row.total, row.started_by) == ("running", 4, "sam")
-    assert "On its way: 0 of 4 sent again." in plain(sam.get(location))
+    assert "On its way: 0 of 4 given another try." in plain(sam.get(location))
     assert 'hx-trigger="every 1s"' in sam.get(location)
     replay_slice(database, row.id)
     assert "Finished" in sam.get(f"{location}/live")
-    assert "4 of 4 sent again." in plain(sam.get(location))
+    assert "4 of 4 given another try." in plain(sam.get(location))
     assert "Stop" not in plain(sam.get(location))
     listed = plain(sam.get("/desk/replays"))
-    assert "Refused, by sam. Finished: 4 of 4 sent again." in listed
+    assert "Refused, by sam. Finished: 4 of 4 given another try." in listed
     assert "Send it again" in listed, "the one that was given up is left"
 
 
