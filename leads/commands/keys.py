@@ -9,9 +9,10 @@ import click
 
 from leads.commands.office import Office, as_rows, fail, json_option, say
 from leads.plain import number_of
-from leads.store.backup import copies_sealed_with
+from leads.store import tasks
+from leads.store.backup import copies_sealed_with, is_before_rotation
 from leads.store.keyfile import add_key, drop_key, seal_with
-from leads.store.resealing import reseal, values_by_key
+from leads.store.resealing import TASK, reseal, values_by_key
 from leads.store.session import sqlite_file
 from leads.store.vault import LOOK, Keys, VaultError, read_keys
 
@@ -70,6 +71,8 @@ def _rotate(office: Office, file: Path, *, yes: bool) -> None:
         say("Until then the keys are not rotated again.")
         return
     _seal_anew(office)
+    with office.database.write() as session:
+        tasks.done(session, TASK, office.database.now(session))
     _say_done(file)
 
 
@@ -129,12 +132,12 @@ def drop(key: str, yes: bool) -> None:
     _ = office.vault
     file = office.settings.keys_file
     kid = _unused(office, file, key)
+    say(
+        f"Copies of the database from before the keys were rotated can only be read with the key {key}: keep {file}, "
+        f"as it is now, with these copies, or delete them.{_newer_copy(office)}"
+    )
     if not yes:
-        click.confirm(
-            f"Without the key {key} nobody reads a copy of the database made before it was replaced, unless "
-            "the key file of that time is kept with it. Drop it?",
-            abort=True,
-        )
+        click.confirm("Drop it?", abort=True)
     try:
         drop_key(file, kid)
     except VaultError as error:
@@ -142,6 +145,15 @@ def drop(key: str, yes: bool) -> None:
     with office.database.write() as session:
         office.record(session, "key_dropped", key)
     say(f"The key {key} is no longer in {file}. Put this file into your safe, and on every other host.")
+
+
+def _newer_copy(office: Office) -> str:
+    """What to do for a copy that does without the old key. Of PostgreSQL's backups nothing is known here."""
+    if not office.database.is_sqlite:
+        return " Make a new backup first, where there is none since."
+    with office.database.read() as session:
+        is_old = is_before_rotation(session)
+    return " There is none since: first make one, by frontdesk db backup FILE." if is_old else ""
 
 
 def _unused(office: Office, file: Path, key: str) -> bytes:

@@ -10,7 +10,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pysqlite3 import dbapi2 as sqlite
+from sqlalchemy.orm import Session
 
+from leads.store import tasks
+from leads.store.resealing import TASK as RESEALED
 from leads.store.schema import KEY_CHECK
 from leads.store.vault import key_id
 
@@ -64,6 +67,12 @@ def copies_sealed_with(folder: Path, kid: bytes, live: Path | None) -> list[Path
     files = [file for file in sorted(folder.iterdir()) if file.is_file() and _is_sqlite(file)]
     copies = [copy for copy in files if live is None or not copy.samefile(live)]
     return [copy for copy in copies if _key_of(copy) == kid]
+
+
+def is_before_rotation(session: Session) -> bool:
+    """Whether all copies that were made here need a key from before the last rotation, or there are none."""
+    resealed, copied = tasks.ran_at(session, RESEALED), tasks.ran_at(session, TASK)
+    return resealed is not None and (copied is None or copied < resealed)
 
 
 def _is_sqlite(file: Path) -> bool:

@@ -17,6 +17,7 @@ from leads.store.schema import KEY_CHECK
 from leads.store.session import Database, at_leisure, once_more
 from leads.store.vault import Vault, VaultError
 
+TASK = "reseal"  # under this name it stands when all was last sealed anew
 SLICE = 200  # values in one transaction
 _BREATH = 0.05  # seconds between slices in which others write
 

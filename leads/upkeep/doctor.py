@@ -45,6 +45,7 @@ _OTHER_SETTINGS = (
 _A_SETTING = "FRONTDESK_"  # by which a sentence names one
 _START = "Start Frontdesk; if it was started, its log says what keeps the worker from running."
 _OF_THE_COPY = "In a database that was just restored, this time is from before its copy was made, and says no more."
+_OLD_KEY = "It was made before the keys were rotated, and can only be read with the key file of that time."
 _SHARES_IDS = (
     "A form of {} gives one “id” to several visitors, as a page kept by a cache does. Each is stored by itself, but "
     "what one of them sends again waits for a look. Leave “id” out of that form, or make it anew for each visitor."
@@ -124,11 +125,13 @@ def _copies(database: Database) -> list[Line]:
     """How old the last copy is. Of PostgreSQL's backups nothing is known here, so nothing is said."""
     with database.read() as session:
         now, last = database.now(session), tasks.ran_at(session, backup.TASK)
-        begun = session.scalar(select(func.min(Site.created_at)))
+        begun, is_old = session.scalar(select(func.min(Site.created_at))), backup.is_before_rotation(session)
     if last is None:
         told = "The database was never copied by: frontdesk db backup FILE. See that something else does it."
         return [] if begun is None or now - begun < backup.OLD else [Line("look", told)]
     told = how_old(now - last)
+    if is_old:
+        return [Line("look", f"{told} {_OLD_KEY} {EACH_NIGHT}")]
     return [Line("look", f"{told} {EACH_NIGHT}") if now - last > backup.OLD else line(True, told)]
 
 

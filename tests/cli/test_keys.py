@@ -152,6 +152,39 @@ def test_a_copy_from_before_an_upgrade_keeps_its_key(frontdesk: Frontdesk, file:
     frontdesk("keys", "drop", old, "--yes")
 
 
+@only_sqlite
+def test_that_no_copy_does_without_the_old_key_is_told_before_it_is_dropped(
+    frontdesk: Frontdesk, file: Path, tmp_path: Path
+) -> None:
+    old, none = read_keys(file).sealing.hex(), "There is none since: first make one, by frontdesk db backup FILE."
+    outside = tmp_path / "safe"
+    outside.mkdir()
+    frontdesk("db", "backup", str(outside / "friday"))
+    needs = "It was made before the keys were rotated, and can only be read with the key file of that time."
+    assert needs not in frontdesk("doctor", code=1).stdout
+    frontdesk("keys", "rotate", "--yes")
+    assert needs in frontdesk("doctor", code=1).stdout
+    _older(file)
+    told = frontdesk("keys", "drop", old, code=1, stdin="n\n").stdout
+    assert f"can only be read with the key {old}: keep {file}, as it is now, with these copies" in told
+    assert none in told
+    frontdesk("db", "backup", str(outside / "monday"))
+    assert needs not in frontdesk("doctor", code=1).stdout
+    told = frontdesk("keys", "drop", old, "--yes").stdout
+    assert (f"can only be read with the key {old}" in told, none in told) == (True, False)
+
+
+@only_postgres
+def test_where_backups_are_made_in_another_way_one_is_asked_for_before_a_key_is_dropped(
+    frontdesk: Frontdesk, file: Path
+) -> None:
+    old = read_keys(file).sealing.hex()
+    frontdesk("keys", "rotate", "--yes")
+    _older(file)
+    told = frontdesk("keys", "drop", old, "--yes").stdout
+    assert "Make a new backup first, where there is none since." in told
+
+
 @only_postgres
 def test_where_there_may_be_more_hosts_it_says_what_to_copy(frontdesk: Frontdesk, file: Path) -> None:
     told = frontdesk("keys", "rotate", "--yes").stdout
