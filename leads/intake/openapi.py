@@ -85,8 +85,8 @@ def document() -> dict[str, Any]:
         plugins=[plugin],
         info={
             "description": "Takes what a visitor of a clinic's website does to be contacted. Stored before it is "
-            "answered; the same id again gives the same answer and counts once. Where a text is asked for, a list of "
-            f"up to {MOST_CHOICES} texts may stand as well: they are joined by commas."
+            "answered; the same id again gives the same answer and counts once. Where a text is asked for, a number or "
+            f"a list of up to {MOST_CHOICES} texts may stand as well: they are joined by commas."
         },
     )
     assert plugin.converter is not None  # noqa: S101 - APISpec has just set it

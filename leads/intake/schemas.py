@@ -102,7 +102,10 @@ class ConsultationSchema(PersonSchema, _Intake):
     consent = fields.Boolean(
         load_default=False,
         error_messages={"invalid": "Please send true or false."},
-        metadata={"description": "True or false, no text: whether the visitor agreed to the site's consent wording."},
+        metadata={
+            "description": "Whether the visitor agreed to the site's consent wording. For true may stand 1, or yes, "
+            "on, true or 1 as text; for false 0, or no, off, false or 0 as text. Anything else, as a list, is refused."
+        },
     )
     consent_version = CutText(
         20, metadata={"description": "Which of the site's consent wordings was shown; without it, the one valid now."}

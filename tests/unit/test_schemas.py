@@ -151,9 +151,17 @@ def test_a_wrong_address_is_told_once_and_not_as_missing(wrong: Any) -> None:
     assert [len(sentences) for sentences in mistakes(email=wrong).values()] == [1]
 
 
-@pytest.mark.parametrize(("typed", "given"), [(True, True), ("yes", True), ("on", True), (1, True), ("no", False)])
-def test_consent_is_what_was_ticked(typed: Any, given: bool) -> None:
-    assert loaded(consent=typed)["consent"] is given
+@pytest.mark.parametrize("given", [True, False])
+def test_consent_is_what_was_ticked_in_each_way_that_is_described(given: bool) -> None:
+    ways = (True, 1, "yes", "on", "true", "1") if given else (False, 0, "no", "off", "false", "0")
+    assert [loaded(consent=way)["consent"] for way in ways] == [given] * 6
+    told = ConsultationSchema().fields["consent"].metadata["description"]
+    assert all(way in told for way in ways if isinstance(way, str))
+
+
+@pytest.mark.parametrize("unclear", ["perhaps", "ja", " yes", 2, ["yes"], [True], {"yes": True}])
+def test_what_is_no_clear_word_is_no_consent(unclear: Any) -> None:
+    assert list(mistakes(consent=unclear)) == ["consent"]
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
