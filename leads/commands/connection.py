@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,10 @@ def add(
 @json_option
 def list_connections(json_: bool) -> None:
     """Show the connections and how they are."""
-    with Office().database.read() as session:
-        sites = {row.id: row.key for row in session.scalars(select(Site))}
-        rows = [_shown(row, sites[row.site_id]) for row in connections_in_use(session)]
+    database = Office().database
+    with database.read() as session:
+        now, sites = database.now(session), {row.id: row.key for row in session.scalars(select(Site))}
+        rows = [_shown(row, sites[row.site_id], now) for row in connections_in_use(session)]
     empty = "No CRM is connected yet. Connect one: frontdesk connection add KIND --site KEY"
     as_rows(["id", "site", "kind", "name", "state", "since", "ends", "sentence"], rows, empty, json_=json_)
 
@@ -296,7 +298,8 @@ def must_be_well(findings: list[Finding], anyway: bool) -> list[Finding]:
     return wrong
 
 
-def _shown(row: Connection, site_key: str) -> dict[str, Any]:
+def _shown(row: Connection, site_key: str, now: datetime) -> dict[str, Any]:
+    reason = _reason(row, now)
     return {
         "id": row.id,
         "site": site_key,
@@ -304,13 +307,20 @@ def _shown(row: Connection, site_key: str) -> dict[str, Any]:
         "name": row.name,
         "state": row.state,
         "since": row.state_since,
-        "code": row.code,
+        "code": row.code if reason else None,
         "signed_in": row.tokens_sealed is not None,
         "ends": row.sign_in_ends_at,
-        "sentence": row.sentence,
+        "sentence": reason,
         "unknown_callers": row.unknown_callers,
         "pace": row.pace,
         "quota_left": row.quota_left,
         "quota_of": row.quota_of,
         "quota_at": row.quota_at,
     }
+
+
+def _reason(row: Connection, now: datetime) -> str | None:
+    """Why it is not sending. One that works keeps its last reason until something is sent: that may be long over."""
+    if row.state != "working" or (row.wait_until and row.wait_until > now):
+        return row.sentence
+    return f"The last try failed: {row.sentence}" if row.failures else None

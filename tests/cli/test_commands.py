@@ -367,6 +367,29 @@ def test_what_is_left_of_the_days_calls_is_told(
     assert (row["quota_left"], row["quota_of"]) == (12300, 15000)
 
 
+def test_beside_a_connection_that_works_stands_no_reason_that_is_over(
+    frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
+) -> None:
+    make_connection(database, vault, site)
+    slowly, minute = "The CRM asks us to slow down.", timedelta(minutes=1)
+
+    def stands(**values: object) -> tuple[str | None, str | None]:
+        with database.write() as session:
+            session.execute(update(Connection).values({"failures": 0, "wait_until": None} | values))
+        (row,) = as_json(frontdesk("connection", "list", "--json"))
+        return row["code"], row["sentence"]
+
+    now = database.time()
+    assert stands(code="throttled", sentence=slowly, wait_until=now + minute) == ("throttled", slowly)
+    assert stands(wait_until=now - minute) == (None, None)
+    assert slowly not in frontdesk("connection", "list").stdout
+    assert stands(code="connect", sentence="No connection.", failures=1) == (
+        "connect",
+        "The last try failed: No connection.",
+    )
+    assert stands(state="failing") == ("connect", "No connection.")
+
+
 def test_a_connection_is_paused_resumed_and_removed(
     frontdesk: Frontdesk, database: Database, vault: Vault, site: Site
 ) -> None:
