@@ -94,6 +94,7 @@ GROUPS = {
             "site_closed": "{who} closed the website {note}: it takes no more enquiries.",
             "site_opened": "{who} opened the website {note} again.",
             "site_removed": "{who} removed the website {note}.",
+            "site_forgotten": "{who} had all forgotten that came from the website {note}.",
             "keys_rotated": "{who} had everything sealed with the new key {note}.",
             "key_dropped": "{who} took the old key {note} out of the key file.",
             "restored": "{who} put back a copy of the database, with {note} that had not arrived then.",

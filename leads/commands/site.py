@@ -12,8 +12,11 @@ from sqlalchemy.orm import Session
 from leads.commands.alerts import nobody_told_of_a_website
 from leads.commands.office import Office, as_json, as_rows, fail, in_words, json_option, say, site_named
 from leads.languages import ENGLISH, LANGUAGES
+from leads.plain import number_of
 from leads.snippet import for_pages, for_plugins, is_of_this_machine
-from leads.store.models import Site
+from leads.store.departure import Kept, forget_all_of, kept_of
+from leads.store.models import Site, User
+from leads.store.queries.lists import connections_in_use
 from leads.store.sites import (
     LISTS,
     Details,
@@ -149,6 +152,7 @@ def close(key: str) -> None:
     _end(office, key, "site_closed", lambda session, row: close_site(session, row, office.database.now(session)))
     say("Closed. Take its forms and scripts off its pages, and our address out of its form plugin.")
     say("What the plugin still sends is kept at the desk, under “could not be understood”.")
+    _say_what_is_left(office, key)
     say(f"To take enquiries again: frontdesk site open {key}")
 
 
@@ -166,6 +170,63 @@ def remove(key: str) -> None:
     """Remove a website that has no enquiries, such as one with a mistake in its key."""
     _end(Office(), key, "site_removed", remove_site)
     say(f"Removed. Take its forms and scripts off the website's pages: {key} is not known here any more.")
+
+
+@site.command("forget")
+@click.argument("key")
+@click.option("--dry-run", is_flag=True, help="Only say how much it would be.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def forget(key: str, dry_run: bool, yes: bool) -> None:
+    """Forget a clinic that has left: all that came from its website, its connections, and the website itself.
+
+    First close it and remove its connections. CRMs keep what they have. If it is ended midway, begin it again.
+    """
+    office = Office()
+    try:
+        with office.database.read() as session:
+            found = site_named(session, key)
+            kept = kept_of(session, found)
+            alone = _looked_after_by(session, found)
+        _say_what_is_kept_of(kept)
+        if dry_run:
+            return
+        if not yes:
+            click.confirm(f"Delete all of {found.name} here for good? The CRM keeps what it has.", abort=True)
+        with click.progressbar(length=kept.people, label="Forgetting") as bar:
+            for people in forget_all_of(office.database, found.id):
+                bar.update(people)
+    except SiteError as error:
+        fail(str(error))
+    with office.database.write() as session:
+        office.record(session, "site_forgotten", f"{key}: {number_of(kept.people, 'person', 'people')}")
+    say(f"Forgotten, and {key} is not known here any more. Copies of the database keep it until you delete them.")
+    for name in alone:
+        say(f"{name} looked after this website alone. To let them sign in no more: frontdesk user remove {name}")
+
+
+def _say_what_is_kept_of(kept: Kept) -> None:
+    say(f"People: {kept.people}. Enquiries: {kept.enquiries}. Could not be understood: {kept.unreadable}.")
+    if kept.not_arrived:
+        say(f"Not in a CRM, or not known to be: {kept.not_arrived}. To keep them: frontdesk lead export")
+    if kept.to_erase:
+        say(f"Records of erased people that still stand in a CRM: {kept.to_erase}. Nobody here will know of them.")
+
+
+def _say_what_is_left(office: Office, key: str) -> None:
+    with office.database.read() as session:
+        found = site_named(session, key)
+        connections = [row.name for row in connections_in_use(session) if row.site_id == found.id]
+        alone = _looked_after_by(session, found)
+    for name in connections:
+        say(f"“{name}” goes on, with its key, until all has arrived. Then: frontdesk connection remove “{name}”")
+    for name in alone:
+        say(f"{name} looks after this website alone, and may still sign in. See: frontdesk user remove --help")
+
+
+def _looked_after_by(session: Session, found: Site) -> list[str]:
+    """Who looks after this website and no other one."""
+    users = session.scalars(select(User).order_by(User.name)).all()
+    return [user.name for user in users if user.sites == frozenset({found.id})]
 
 
 def _end(office: Office, key: str, what: str, change: Callable[[Session, Site], None]) -> None:

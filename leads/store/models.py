@@ -92,7 +92,7 @@ ACTION_KINDS = (
     *("signed_in", "signed_out", "password_changed", "sign_in_failed", "sign_in_unknown"),
     *("code_failed", "recovery_code_used", "recovery_codes_made", "second_factor_on", "second_factor_off"),
     *("user_added", "user_removed", "password_reset", "role_changed", "user_sites_changed", "second_factor_reset"),
-    *("site_added", "site_changed", "site_closed", "site_opened", "site_removed"),
+    *("site_added", "site_changed", "site_closed", "site_opened", "site_removed", "site_forgotten"),
     "hook_address_changed",
     *("keys_rotated", "key_dropped", "restored"),
 )

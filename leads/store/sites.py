@@ -190,7 +190,8 @@ def remove_site(session: Session, site: Site) -> None:
     if any(session.scalar(select(exists().where(model.site_id == site.id, which))) for model, which in of_visitors):
         raise SiteError(
             f"{site.key} has enquiries, which are never deleted with their website. (Old ones are forgotten by: "
-            "frontdesk purge.) Nothing was done. Where it is to take no more of them: close it."
+            "frontdesk purge. All of a clinic that has left: frontdesk site forget.) Nothing was done. Where it is to "
+            "take no more of them: close it."
         )
     connections = session.execute(
         select(Connection.id, Connection.removed_at).where(Connection.site_id == site.id)
