@@ -12,7 +12,7 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from leads.store.models import Alert
+from leads.store.models import Alert, Connection, Site
 from leads.store.session import is_away
 
 log = structlog.get_logger()
@@ -49,6 +49,14 @@ def recent_alerts(session: Session, limit: int = 50) -> list[Alert]:
     """What is not over, then what was last, newest first."""
     newest = select(Alert).order_by(Alert.ended_at.is_not(None), Alert.began_at.desc(), Alert.id.desc())
     return list(session.scalars(newest.limit(limit)))
+
+
+def site_of(session: Session, alert: Alert, known: Iterable[Site]) -> Site | None:
+    """Which of the websites it is about; None where it is about no website alone."""
+    if alert.connection_id is not None:
+        return session.get_one(Site, session.get_one(Connection, alert.connection_id).site_id)
+    key = alert.subject.partition(" ")[0] if alert.kind in OF_A_SITE else None
+    return next((site for site in known if site.key == key), None)
 
 
 def settle(

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from importlib.metadata import version
+from itertools import product
 
 from flask import Blueprint, Response, abort, request
 from prometheus_client import CollectorRegistry, generate_latest
@@ -18,7 +19,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.orm import Session
 
-from leads.store.alerts import open_alerts
+from leads.store.alerts import open_alerts, site_of
 from leads.store.clock import worker_seen_at
 from leads.store.models import Connection, Site
 from leads.store.queries.balance import balance, last_days
@@ -65,7 +66,7 @@ class _Rows(Collector):
             yield from _connections(session, known, now)
             yield _unreadable(session, known)
             yield from _worker(session)
-            yield _alerts(session)
+            yield _alerts(session, known)
 
 
 def _build() -> Metric:
@@ -120,9 +121,12 @@ def _worker(session: Session) -> Iterator[Metric]:
         yield Gauge("frontdesk_worker_seen_timestamp_seconds", "Last heartbeat of any worker.", value=seen.timestamp())
 
 
-def _alerts(session: Session) -> Metric:
-    alerts = Gauge("frontdesk_alerts_open", "What people were or will be told.", labels=("kind",))
-    numbers = Counter(alert.kind for alert in open_alerts(session))
-    for kind in (*KINDS, "mail"):
-        alerts.add_metric((kind,), numbers[kind])
-    return alerts
+def _alerts(session: Session, known: list[Site]) -> Metric:
+    told = "What people were or will be told; with an empty site what concerns no site alone."
+    found, numbers = Gauge("frontdesk_alerts_open", told, labels=("kind", "site")), Counter[tuple[str, str]]()
+    for alert in open_alerts(session):
+        site = site_of(session, alert, known)
+        numbers[alert.kind, site.key if site else ""] += 1
+    for which in product((*KINDS, "mail"), (*(site.key for site in known), "")):
+        found.add_metric(which, numbers[which])
+    return found

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from leads.plain import enquiries, number_of, stands
 from leads.store import alerts
-from leads.store.alerts import OF_A_SITE, Pending
+from leads.store.alerts import Pending
 from leads.store.models import Alert, Connection, Site
 from leads.store.queries.balance import DayBalance, balance, last_days
 from leads.store.queries.lists import sites, usual_zone
@@ -125,12 +125,12 @@ def _placed(session: Session, some: Sequence[Alert], known: Sequence[Site]) -> l
 
 
 def _place(session: Session, alert: Alert, known: Sequence[Site]) -> Place:
-    if alert.connection_id is not None:
-        connection = session.get_one(Connection, alert.connection_id)
-        site = session.get_one(Site, connection.site_id)
-        return Place(site, f"“{connection.name}” ({site.name}): ")
-    key = alert.subject.partition(" ")[0] if alert.kind in OF_A_SITE else None
-    return next((Place(site, f"{site.name}: ") for site in known if site.key == key), Place())
+    site = alerts.site_of(session, alert, known)
+    if site is None:
+        return Place()
+    if alert.connection_id is None:
+        return Place(site, f"{site.name}: ")
+    return Place(site, f"“{session.get_one(Connection, alert.connection_id).name}” ({site.name}): ")
 
 
 def _wrong(alert: Alert, zone: ZoneInfo) -> str:

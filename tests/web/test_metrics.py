@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 
 from config.settings import load_settings
 from leads.app import create_app
@@ -16,6 +17,7 @@ from leads.store.alerts import Condition, settle
 from leads.store.models import Connection, Delivery, Site
 from leads.store.session import Database
 from leads.store.vault import Vault
+from leads.upkeep.alerts import KINDS
 from tests.factory import make_unreadable, send
 from tests.web.desk import beat, set_state
 
@@ -81,7 +83,10 @@ def test_they_are_what_the_rows_say(scraped: FlaskClient, database: Database, va
         session.execute(update(Delivery).where(Delivery.event_id == waiting.event_id).values(earlier))
         session.execute(delete(Delivery).where(Delivery.event_id == lost.event_id))
         session.execute(update(Connection).values(state="failing"))
-        settle(session, [Condition("late", "x", "Late.")], ["late"], now)
+        connection = session.scalars(select(Connection)).one()
+        broken = Condition("connection", str(connection.id), "Broken.", connection.id)
+        open_now = [Condition("late", "demo", "Late."), broken, Condition("worker", "worker", "Silent.")]
+        settle(session, open_now, KINDS, now)
     for whose in (site, site, None):
         make_unreadable(database, whose)
     make_unreadable(database, site, seen_at=now)
@@ -96,6 +101,10 @@ def test_they_are_what_the_rows_say(scraped: FlaskClient, database: Database, va
     assert found["frontdesk_need_a_person", "Sandbox CRM", "demo"] == 2
     assert found["frontdesk_worker_seen_timestamp_seconds",] > now.timestamp() - 60
     assert (found["frontdesk_unreadable", "demo"], found["frontdesk_unreadable", ""]) == (2, 1)
-    assert found["frontdesk_alerts_open", "late"] == 1
-    assert found["frontdesk_alerts_open", "mail"] == 0
+    told = {labels: found["frontdesk_alerts_open", *labels] for labels in product((*KINDS, "mail"), ("demo", ""))}
+    assert [labels for labels, number in told.items() if number] == [
+        ("late", "demo"),
+        ("connection", "demo"),
+        ("worker", ""),
+    ]
     assert any(name[0] == "frontdesk_build_info" for name in found)
