@@ -131,8 +131,10 @@ def pending(session: Session, now: datetime) -> Pending:
     return Pending(begun, over)
 
 
-def _about(alert: Alert) -> tuple[str, str]:
-    return alert.kind, alert.subject
+def _about(alert: Alert) -> tuple[str, str, str]:
+    """What is the same thing. That a key is rejected is another than that its CRM was down; in other kinds' sentences
+    the numbers alone change."""
+    return alert.kind, alert.subject, alert.sentence if alert.kind == "connection" else ""
 
 
 def of_these(session: Session, pending: Pending) -> Pending:

@@ -207,6 +207,18 @@ def test_a_rejected_key_is_told_within_minutes_whatever_was_told_before(
     assert [text in mail for text, mail in zip(wanted, watch.mails, strict=True)] == [True] * 3
 
 
+def test_a_rejected_key_is_told_within_minutes_of_an_outage(watch: Watch, change: Callable[..., None]) -> None:
+    for sentence in ("The CRM is not working just now.", WRONG_KEY):
+        change("failing", sentence)
+        watch.passes(5)
+        assert sentence in watch.mails[-1]
+        change("working")
+        watch.passes(5)
+    change("failing", "The CRM is not working just now.")
+    watch.passes(5)
+    assert len(watch.mails) == 4, "that was told before"
+
+
 def test_who_reads_that_it_is_over_reads_what_is_not(
     watch: Watch, timed: Database, vault: Vault, site: Site, change: Callable[..., None]
 ) -> None:
